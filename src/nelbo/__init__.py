@@ -1,0 +1,72 @@
+"""nelbo: variational autoencoders whose numbers can be trusted.
+
+The nouns of the library, imported on first use, so that ``import nelbo`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "checkpoint",
+    "data",
+    "diagnose",
+    "distributions",
+    "evaluate",
+    "initialize",
+    "likelihood",
+    "linear_gaussian",
+    "networks",
+    "objective",
+    "posterior",
+    "prior",
+    "spec",
+    "training",
+)
+_NAMES = {
+    "VAE": "vae",
+    "Terms": "vae",
+    "VariationalAutoencoder": "estimator",
+    "fit": "training",
+    "History": "training",
+}
+
+__all__ = ["VAE", "History", "Terms", "VariationalAutoencoder", "__version__", "fit", *_MODULES]
+
+if TYPE_CHECKING:
+    from . import (
+        checkpoint,
+        data,
+        diagnose,
+        distributions,
+        evaluate,
+        initialize,
+        likelihood,
+        linear_gaussian,
+        networks,
+        objective,
+        posterior,
+        prior,
+        spec,
+        training,
+    )
+    from .estimator import VariationalAutoencoder
+    from .training import History, fit
+    from .vae import VAE, Terms
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,85 @@
+"""x = (u8 + U) / 256 with U uniform on [0, 1): 8-bit data as a density.
+
+A density fitted to bare integers grows without bound at the 256 values. With uniform noise added, log p(x)
+bounds that of the 8-bit image from below: log P(u8) >= E_U[log p(x)] - D log 256 (Theis et al. 2016).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = ["LEVELS", "NOISE_VARIANCE", "Noise", "check_noise", "hash_uniform", "to_uint8", "uniform"]
+
+LEVELS = 256
+NOISE_VARIANCE = 1.0 / (12.0 * LEVELS**2)  # Var[U / 256]
+
+Noise = Literal["hash", "centre"] | torch.Generator
+
+# SplitMix64 (Steele, Lea & Flood 2014): a Weyl sequence of this increment, then xorshift-multiply rounds.
+_WEYL = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def _mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The SplitMix64 finaliser, in place: every output bit depends on every input bit."""
+    shifted = np.right_shift(z, np.uint64(30))
+    z ^= shifted
+    z *= _MIX_1
+    z ^= np.right_shift(z, np.uint64(27), out=shifted)
+    z *= _MIX_2
+    z ^= np.right_shift(z, np.uint64(31), out=shifted)
+    return z
+
+
+def hash_uniform(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """U in [0, 1), a pure function of (row content, feature index): order, batch and chunk change nothing.
+
+    Arguments:
+        rows: The 8-bit data, (n, D).
+
+    Returns:
+        U: (n, D) float64, 53 random bits each. Equal rows get equal U.
+    """
+    steps = np.arange(1, rows.shape[1] + 1, dtype=np.uint64) * _WEYL
+    # Multilinear hashing of the row: two rows collide with probability about 2^-56. The key seeds one stream.
+    key = _mix(rows.astype(np.uint64) @ (_mix(steps.copy()) | np.uint64(1)))
+    bits = _mix(key[:, None] + steps)
+    bits >>= np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53
+
+
+def check_noise(noise: object) -> None:
+    """Raise ValueError unless `noise` is "hash", "centre" or a torch.Generator."""
+    if not (isinstance(noise, torch.Generator) or noise in ("hash", "centre")):
+        raise ValueError(f"noise must be 'hash', 'centre' or a torch.Generator, got {noise!r}. Use 'hash' to evaluate.")
+
+
+def uniform(rows: npt.NDArray[np.uint8], noise: Noise) -> Tensor | float:
+    """U for 8-bit rows (n, D): drawn from a generator, 0.5 for "centre", or `hash_uniform` for "hash"."""
+    if isinstance(noise, torch.Generator):
+        return torch.rand(rows.shape, generator=noise, device=noise.device).cpu()
+    return 0.5 if noise == "centre" else torch.from_numpy(hash_uniform(rows))
+
+
+def to_uint8(x: Tensor | npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    """Round x to the nearest 8-bit level: clip(rint(256 x - 0.5), 0, 255), the inverse of (u8 + 0.5) / 256.
+
+    Arguments:
+        x: Values of any shape, in the units of (u8 + U) / 256; those outside [0, 1) go to 0 or 255.
+
+    Raises:
+        ValueError: x holds NaN.
+
+    >>> to_uint8([0.5 / 256, 7.5 / 256, 2.0])
+    array([  0,   7, 255], dtype=uint8)
+    """
+    values: npt.NDArray[Any] = np.asarray(x.detach().cpu().double() if isinstance(x, Tensor) else x, dtype=np.float64)
+    if np.isnan(values).any():
+        raise ValueError("x contains NaN, which no 8-bit level stands for. Pass finite values in [0, 1).")
+    return np.clip(np.rint(LEVELS * values - 0.5), 0, LEVELS - 1).astype(np.uint8)

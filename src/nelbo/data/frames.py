@@ -1,0 +1,99 @@
+"""A table with named columns (pandas, polars, pyarrow) -> one array of numbers, by way of narwhals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nelbo.data.validate import model_dtype, place, real_numbers
+
+__all__ = ["check_unique", "from_frame"]
+
+Array = npt.NDArray[Any]
+
+
+def from_frame(X: Any, name: str) -> tuple[Array, tuple[str, ...] | None]:
+    """The values (n, d) of a data frame, missing ones NaN, and its column names (None unless all strings).
+
+    Raises:
+        ValueError: Two columns of one name, or a column that holds no numbers (column, row and value named).
+        TypeError: A lazy frame, or something that merely has `.columns`.
+        ImportError: narwhals is absent.
+    """
+    labels = _labels(X)
+    check_unique(labels, name)
+    frame = _narwhals(X, name)
+    names = tuple(str(label) for label in labels)
+    if not names:
+        return np.empty((len(frame), 0)), None
+    values = _homogeneous(frame)
+    if values is None:
+        cells = [_column(frame[:, j], j, label, name) for j, label in enumerate(names)]
+        values = np.stack(cells, axis=1, dtype=np.result_type(*cells))
+    return values, names if all(isinstance(label, str) for label in labels) else None
+
+
+def check_unique(labels: Any, name: str) -> None:
+    """Raise ValueError where two columns share a name."""
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        raise ValueError(f"{name} has more than one column named {twice[0]!r}. Rename or drop the duplicates.")
+
+
+def _labels(X: Any) -> list[Any]:
+    names = getattr(X, "column_names", None)  # pyarrow keeps the arrays themselves under .columns
+    if names is None and hasattr(X, "collect_schema"):
+        names = X.collect_schema().names()  # polars: .columns of a lazy frame warns
+    return list(X.columns if names is None else names)
+
+
+def _narwhals(X: Any, name: str) -> Any:
+    try:
+        import narwhals as nw
+    except ImportError:
+        raise ImportError(
+            f"{name} is a data frame, which needs narwhals. Install it with: pip install narwhals"
+        ) from None
+    frame = nw.from_native(X, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        raise TypeError(f"{name} is a lazy frame, but values are required. Call {name}.collect() first.")
+    if not isinstance(frame, nw.DataFrame):
+        raise TypeError(f"{name} must be an array or a data frame, got {type(X).__name__}. Pass {name}.to_numpy().")
+    return frame
+
+
+def _homogeneous(frame: Any) -> Array | None:
+    """The values at one go, where all columns share one plain numeric type."""
+    if len(set(frame.schema.values())) > 1 or not all(dtype.is_numeric() for dtype in frame.schema.values()):
+        return None
+    values: Array = frame.to_numpy()
+    return values if values.dtype.kind in "iuf" else None
+
+
+def _column(series: Any, index: int, label: str, name: str) -> Array:
+    values: Array = np.asarray(series.to_numpy())
+    if values.dtype.kind == "O":
+        return _objects(values, label, name)
+    if values.dtype.kind not in "biuf":
+        _refuse(series, label, name)
+    return values.astype(model_dtype(values.dtype), copy=False)
+
+
+def _objects(values: Array, label: str, name: str) -> Array:
+    return real_numbers(values[:, None], name, (label,))[:, 0]
+
+
+def _refuse(series: Any, label: str, name: str) -> None:
+    if str(series.dtype).startswith("Complex") or np.asarray(series.to_numpy()).dtype.kind == "c":
+        raise ValueError(
+            f"Complex data not supported: {name} has complex column {label!r}. "
+            "Pass real and imaginary parts as columns."
+        )
+    where, value = place((0, 0), (label,)), series[0] if len(series) else None
+    raise ValueError(
+        f"{name} holds {series.dtype} where numbers are required: {where} is {value!r}. "
+        "Drop such columns, or convert them to numbers."
+    )

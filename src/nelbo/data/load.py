@@ -1,0 +1,192 @@
+"""A name, a file or a folder of pictures -> one array of numbers.
+
+"digits" comes with scikit-learn; "mnist", "fashion_mnist" and "frey_faces" are read from the folder that the
+environment variable NELBO_DATA names. Nothing is downloaded and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nelbo.data import images, tables
+
+__all__ = ["BUILT_IN", "Source", "load"]
+
+Array = npt.NDArray[Any]
+
+BUILT_IN = ("digits", "mnist", "fashion_mnist", "frey_faces")
+
+_KEYS = ("x_train", "X", "x", "data", "images")  # what an .npz of several arrays calls the one that matters
+_SHAPES = {"frey_faces": (28, 20)}  # kept as flat rows in its file
+
+
+@dataclass(frozen=True)
+class Source:
+    """Data as stored: `array` (n, d), (n, h, w) or with channels, and the names of its d columns, if any."""
+
+    array: Array
+    columns: tuple[str, ...] | None
+    name: str
+
+
+def load(where: str | Path) -> Source:
+    """Read data; missing cells of tables come back as NaN.
+
+    Arguments:
+        where: "digits"; a name in NELBO_DATA ("mnist", or "mnist:x_test" for another of its arrays); an .npy,
+            .npz ("file.npz:key" for one of its arrays), .csv, .tsv or .parquet file; or a folder of images.
+
+    Raises:
+        ValueError: Absent (near names are suggested), empty, unreadable, or not numbers; with the cure.
+        ImportError: A file type whose reader is not installed.
+    """
+    name, _, inner = str(where).partition(":")
+    if name in BUILT_IN:
+        return _digits(inner) if name == "digits" else _named(name, inner or None)
+    text, key = _split_key(str(where))
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise ValueError(_missing(path))
+    if path.is_dir():
+        return Source(images.read_folder(path), None, path.resolve().name)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{path} is of no known kind ({path.suffix or 'no suffix'}). Pass {_KINDS}.")
+    try:
+        if path.stat().st_size == 0:
+            raise ValueError(f"{path} is empty (0 bytes). Write the data again.")
+        return reader(path, key)
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read: {error.strerror or error}. Check the file and its permissions."
+        ) from error
+
+
+def _split_key(where: str) -> tuple[str, str | None]:
+    """Part "file.npz:key"; a colon elsewhere, as in C:\\data.npz, belongs to the path."""
+    at = where.lower().rfind(".npz:")
+    return (where, None) if at < 0 else (where[: at + 4], where[at + 5 :])
+
+
+def _digits(key: str) -> Source:
+    if key:
+        raise ValueError(f"'digits' is one array without keys, got 'digits:{key}'. Pass 'digits'.")
+    bunch = importlib.import_module("sklearn.datasets").load_digits()  # imported late: scikit-learn takes a second
+    return Source(np.asarray(bunch.images), None, "digits")
+
+
+def _named(name: str, key: str | None) -> Source:
+    folder = os.environ.get("NELBO_DATA")
+    if not folder:
+        raise ValueError(
+            f"{name!r} is read from the folder that NELBO_DATA names, which is not set. "
+            "Run: export NELBO_DATA=/path/to/data"
+        )
+    path = Path(folder).expanduser() / f"{name}.npz"
+    if not path.is_file():
+        raise ValueError(
+            f"{name!r} should be {path}, which does not exist. Put {path.name} there, or point NELBO_DATA elsewhere."
+        )
+    source = _read_numpy(path, key)
+    array, shape = source.array, _SHAPES.get(name)
+    if shape is not None and array.ndim == 2:
+        array = array.reshape(len(array), *shape)
+    return Source(array, None, f"{name}:{key}" if key else name)
+
+
+def _read_numpy(path: Path, key: str | None) -> Source:
+    with path.open("rb") as file:  # not numpy's own opening, which leaves broken archives open
+        found = _told(path, lambda: np.load(file, allow_pickle=False))
+        if isinstance(found, np.ndarray):
+            return Source(_numbers(found, str(path)), None, path.stem)
+        chosen = _choose(path, list(found.files), key)
+        array = _told(path, lambda: found[chosen])
+    return Source(_numbers(array, f"{path}:{chosen}"), None, f"{path.stem}:{key}" if key else path.stem)
+
+
+def _told(path: Path, read: Callable[[], Any]) -> Any:
+    """What `read` returns, with numpy's many errors told as one."""
+    try:
+        return read()
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(_unreadable(path, error)) from error
+
+
+def _choose(path: Path, names: list[str], key: str | None) -> str:
+    if key is not None:
+        if key in names:
+            return key
+        raise ValueError(
+            f"{path} has no array {key!r}; it holds {', '.join(names) or 'none'}. "
+            f"Pass {path.name}:KEY with one of these."
+        )
+    if not names:
+        raise ValueError(f"{path} holds no array. Write one with numpy.savez.")
+    known = names if len(names) == 1 else [name for name in _KEYS if name in names]
+    if not known:
+        raise ValueError(f"{path} holds several arrays: {', '.join(names)}. Choose one: {path.name}:{names[0]}")
+    return known[0]
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split()).rstrip(".")
+    if "allow_pickle" in reason or "pickled" in reason:
+        return (
+            f"{path} is not a plain array of numbers (it holds a pickle, which nelbo never opens). "
+            "Save it as X.astype(float)."
+        )
+    return f"{path} is not a readable {path.suffix} file ({reason}). Write it again with numpy.save or savez."
+
+
+def _numbers(array: Any, where: str) -> Array:
+    """Refuse what could not be data, such as labels; the values are checked where they are used."""
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{where} is not an array. Write it again with numpy.savez.")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{where} has dtype {array.dtype}, but real numbers are required. Save it as X.astype(float).")
+    if not 2 <= array.ndim <= 4 or array.size == 0:
+        raise ValueError(
+            f"{where} has shape {array.shape}, but a table (n, d) or images (n, h, w), (n, h, w, c) are "
+            "required. "
+            "Choose another array, or reshape it."
+        )
+    return array
+
+
+def _missing(path: Path) -> str:
+    folder = path.parent
+    beside = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, [*beside, *BUILT_IN], n=3)
+    near = f"Did you mean {' or '.join(close)}?" if close else f"Pass {_KINDS}."
+    if not folder.is_dir():
+        near = f"There is no folder {folder} either. {near}"
+    return f"{path} does not exist. {near}"
+
+
+def _read_csv(path: Path, key: str | None) -> Source:
+    return Source(*tables.read_csv(path), path.stem)
+
+
+def _read_parquet(path: Path, key: str | None) -> Source:
+    return Source(*tables.read_parquet(path), path.stem)
+
+
+_READERS: dict[str, Callable[[Path, str | None], Source]] = {
+    ".npy": _read_numpy,
+    ".npz": _read_numpy,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+}
+_KINDS = f"one of {', '.join(BUILT_IN)}; a file {', '.join(_READERS)}; or a folder of images"

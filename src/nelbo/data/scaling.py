@@ -1,0 +1,69 @@
+"""mean_j and variance_j of every feature, by two passes in float64, without a float64 copy of the data.
+
+The first pass measures from the first row, the second from the mean, and what the second finds left of the
+mean corrects both (Chan, Golub & LeVeque 1983): right for columns of mean 1e6 and deviation 1e-3, and exactly
+zero variance for a constant column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = ["chunks", "feature_moments", "is_constant"]
+
+Vector = npt.NDArray[np.float64]
+
+_CHUNK_VALUES = 2**16  # half a MB in float64: stays in cache, and bounds the memory of every loop over rows
+
+
+def chunks(n_rows: int, n_features: int, budget: int = _CHUNK_VALUES) -> Iterator[slice]:
+    """Slices of rows of about `budget` values each, in order."""
+    step = max(1, budget // max(1, n_features))
+    return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
+
+
+def _centred(flat: npt.NDArray[Any], centre: Tensor) -> Iterator[Tensor]:
+    # astype copies, so read-only arrays (memory maps, pandas) are safe to hand to torch.
+    for rows in chunks(*flat.shape):
+        yield torch.from_numpy(flat[rows].astype(np.float64)).sub_(centre)
+
+
+def feature_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
+    """Per-feature mean and variance (ddof 0) of `flat` (n, D), n >= 1: each (D,) float64, in its units.
+
+    Raises:
+        ValueError: A variance overflows float64 (values beyond about 1e154).
+    """
+    n = len(flat)
+    pivot = torch.from_numpy(flat[0].astype(np.float64))
+    mean = pivot + sum(d.sum(0) for d in _centred(flat, pivot)) / n
+    left, square = torch.zeros_like(mean), torch.zeros_like(mean)
+    for d in _centred(flat, mean):
+        left += d.sum(0)
+        square += d.square_().sum(0)
+    left /= n
+    variance = (square / n - left.square()).clamp_(min=0.0)
+    _check_finite(variance)
+    return (mean + left).numpy(), variance.numpy()
+
+
+def _check_finite(variance: Tensor) -> None:
+    bad = torch.nonzero(~torch.isfinite(variance)).flatten()
+    if len(bad):
+        raise ValueError(
+            f"X feature {int(bad[0])} has a variance beyond float64 ({len(bad)} such in all). "
+            "Divide it by a constant so that its values lie below 1e150."
+        )
+
+
+def is_constant(mean: Vector, variance: Vector, dtype: np.dtype[Any]) -> npt.NDArray[np.bool_]:
+    """Which features do not vary: deviation zero, or below the resolution of `dtype` at their mean."""
+    resolution = np.finfo(dtype).eps if dtype.kind == "f" else np.finfo(np.float64).eps
+    constant: npt.NDArray[np.bool_] = np.sqrt(variance) <= resolution * np.abs(mean)
+    return constant

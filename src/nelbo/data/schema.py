@@ -1,0 +1,366 @@
+"""x = shift + scale * t:  what the user has (x), what the model sees (t), and the Jacobian between them.
+
+    log p(x) = log p(t) - sum(log scale),    beta^2 in data units = scale^2 * beta^2 of the model
+
+A `Schema` is found once, from the training data, and is from then on the only place that knows units and
+layouts (x in any of them, t with channels first).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nelbo.data.dequantize import LEVELS, NOISE_VARIANCE, Noise, check_noise, uniform
+from nelbo.data.layout import (
+    LAYOUTS,
+    Layout,
+    conform,
+    event_shape,
+    infer_layout,
+    to_event,
+    to_user,
+    user_shape,
+)
+from nelbo.data.scaling import chunks, feature_moments, is_constant
+from nelbo.data.validate import with_columns
+
+__all__ = ["Schema"]
+
+Array = npt.NDArray[Any]
+Vector = npt.NDArray[np.float64]
+Scale = Literal["auto", "global", "standard"] | None
+
+_UNIT_LIMIT = 4.0  # |x| beyond this cannot be (u8 + U) / 256, even with noise on top
+
+
+@dataclass(frozen=True, eq=False)
+class Schema:
+    """Shape, layout, units and scaling of a data set; immutable, and JSON there and back.
+
+    Attributes:
+        kind: "table" for rows (n, d), "images" for the rest.
+        shape: The model's event shape: (d,) or (c, h, w).
+        layout: How the user holds one example: "flat" (d,), "hw", "hwc" or "chw".
+        columns: Names of the d columns, or None.
+        dequantize: Whether 8-bit data u8 stand for x = (u8 + U) / 256.
+        shift, scale: x = shift + scale * t, float64 in data units; shift is `shape`, scale () or `shape`.
+        constant: Features (in the user's flat order) that do not vary. Dequantised 8-bit features always do.
+    """
+
+    kind: Literal["table", "images"]
+    shape: tuple[int, ...]
+    layout: Layout
+    columns: tuple[str, ...] | None
+    dequantize: bool
+    shift: Vector
+    scale: Vector
+    constant: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("shift", "scale"):
+            values = np.array(getattr(self, name), dtype=np.float64)
+            values.setflags(write=False)
+            object.__setattr__(self, name, values)
+        _check_fields(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Schema) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.shape, self.layout, self.columns, self.shift.tobytes(), self.scale.tobytes()))
+
+    # -- found from data, kept as JSON
+
+    @classmethod
+    def infer(
+        cls,
+        X: Any,
+        *,
+        scale: Scale = "auto",
+        dequantize: bool | Literal["auto"] = "auto",
+        columns: Iterable[str] | None = None,
+    ) -> Schema:
+        """Find the schema of training data.
+
+        Arguments:
+            X: (n, d), (n, h, w), (n, h, w, c) or (n, c, h, w); whatever `validate_array` takes.
+            scale: "global": shift by each feature's mean, divide by one number (root mean variance),
+                so beta^2 I stays isotropic in data units; "standard": each feature by its own deviation (by 1
+                where it is constant); None: leave the numbers alone; "auto": "global" for images and 8-bit
+                data, else "standard".
+            dequantize: Whether x = (u8 + U) / 256; "auto" for uint8 only.
+            columns: Names of the columns, where X is not a data frame.
+
+        Raises:
+            ValueError: An unknown option, or data that `validate_array` refuses.
+        """
+        array, names = with_columns(X, columns=columns)
+        if isinstance(scale, np.ndarray) or scale not in ("auto", "global", "standard", None):
+            raise ValueError(
+                f"scale must be 'auto', 'global', 'standard' or None, got {scale!r}. Leave it at 'auto' if in doubt."
+            )
+        if not (isinstance(dequantize, bool | np.bool_) or dequantize == "auto"):
+            raise ValueError(
+                f"dequantize must be 'auto', True or False, got {dequantize!r}. Leave it at 'auto' if in doubt."
+            )
+        eight_bit, images = array.dtype == np.uint8, array.ndim > 2
+        noisy = eight_bit if dequantize == "auto" else bool(dequantize)
+        if scale == "auto":
+            scale = "global" if eight_bit or images else "standard"
+        layout = infer_layout(array.shape)
+        shape = event_shape(array.shape[1:], layout)
+        shift, factor, constant = _fit_scaling(array.reshape(len(array), -1), scale, noisy)
+        return cls(
+            kind="images" if images else "table",
+            shape=shape,
+            layout=layout,
+            columns=names,
+            dequantize=noisy,
+            shift=_event(shift, shape, layout),
+            scale=_event(factor, shape, layout),
+            constant=constant,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary of JSON types from which `from_dict` restores the schema to the last bit."""
+        return {
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "layout": self.layout,
+            "columns": None if self.columns is None else list(self.columns),
+            "dequantize": self.dequantize,
+            "shift": self.shift.ravel().tolist(),
+            "scale": self.scale.tolist() if self.scale.ndim == 0 else self.scale.ravel().tolist(),
+            "constant": list(self.constant),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Schema:
+        """Restore what `to_dict` wrote.
+
+        Raises:
+            ValueError: A field is missing, unknown, or does not fit the others (named).
+        """
+        wanted = set(cls.__dataclass_fields__)
+        if set(fields) != wanted:
+            odd = sorted(set(fields) ^ wanted)
+            raise ValueError(
+                f"schema fields must be {', '.join(sorted(wanted))}; missing or unknown: {', '.join(odd)}. "
+                "Save the model again."
+            )
+        try:
+            shape = tuple(int(size) for size in fields["shape"])
+            scale = np.asarray(fields["scale"], dtype=np.float64)
+            return cls(
+                kind=fields["kind"],
+                shape=shape,
+                layout=fields["layout"],
+                columns=None if fields["columns"] is None else tuple(fields["columns"]),
+                dequantize=fields["dequantize"],
+                shift=np.asarray(fields["shift"], dtype=np.float64).reshape(shape),
+                scale=scale if scale.ndim == 0 else scale.reshape(shape),
+                constant=tuple(int(i) for i in fields["constant"]),
+            )
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"schema fields do not fit together ({error}). Save the model again.") from error
+
+    # -- what it says about the data
+
+    @property
+    def n_features(self) -> int:
+        """D, the number of values in one example."""
+        return math.prod(self.shape)
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        """The shape of one example as the user holds it."""
+        return user_shape(self.shape, self.layout)
+
+    @property
+    def log_scale_sum(self) -> float:
+        """sum_j log scale_j over all D features: log p(x) = log p(t) - log_scale_sum."""
+        total = np.log(self.scale).sum()
+        return float(total * self.n_features if self.scale.ndim == 0 else total)
+
+    def feature_name(self, index: int) -> str:
+        """Name a feature by its place in the user's flat order: 'age', "column 3" or "pixel (4, 7)"."""
+        if self.columns is not None:
+            return self.columns[index]
+        if self.kind == "table":
+            return f"column {index}"
+        return f"pixel ({', '.join(str(int(i)) for i in np.unravel_index(index, self.data_shape))})"
+
+    def constant_features(self) -> list[str]:
+        """Names of the features that do not vary in the training data."""
+        return [self.feature_name(index) for index in self.constant]
+
+    def check_columns(self, columns: Iterable[str] | None) -> None:
+        """Raise ValueError where named columns are not those of the training data, in the same order."""
+        if columns is None or self.columns is None:
+            return
+        got = tuple(map(str, columns))
+        if len(got) == len(self.columns) and got != self.columns:
+            j = next(j for j, (a, b) in enumerate(zip(got, self.columns, strict=True)) if a != b)
+            raise ValueError(
+                f"X has column {got[j]!r} in place {j}, where this model was fitted on {self.columns[j]!r}. "
+                "Pass the same columns in the same order."
+            )
+
+    # -- there and back
+
+    def to_model(
+        self,
+        X: Any,
+        *,
+        noise: Noise,
+        dtype: torch.dtype = torch.float32,
+        columns: Iterable[str] | None = None,
+    ) -> Tensor:
+        """t = (x - shift) / scale as the model sees it, (n, *shape), on the CPU.
+
+        Arguments:
+            X: Data in the layout of the training data, or one example per flat row in that layout's order.
+            noise: U of 8-bit data in x = (u8 + U) / 256: a generator (training), "hash" (evaluation: a pure
+                function of each row's content), or "centre" (0.5). Floats are taken to be x already.
+            dtype: Floating type of the result; the arithmetic is float64.
+            columns: Names of X's columns, checked against the training data's; a data frame brings its own.
+
+        Raises:
+            ValueError: Another number of features, shape or column order; values beyond the units of x; dtype.
+        """
+        check_noise(noise)
+        if not dtype.is_floating_point:
+            raise ValueError(f"dtype must be a floating type, got {dtype}. Pass torch.float32 or torch.float64.")
+        array, names = with_columns(X, columns=columns)
+        flat = conform(array, self.shape, self.layout)
+        self.check_columns(names)
+        shift, scale = (torch.from_numpy(self.to_user_flat(a).copy()) for a in (self.shift, self.scale))
+        out = torch.empty((len(flat), *self.shape), dtype=dtype)
+        for rows in chunks(*flat.shape):
+            x = self._units(flat[rows], noise).sub_(shift).div_(scale)
+            out[rows] = to_event(x, self.shape, self.layout)
+        return out
+
+    def _units(self, rows: Array, noise: Noise) -> Tensor:
+        """x of some flat rows, as float64 of its own memory."""
+        x = torch.from_numpy(rows.astype(np.float64))
+        if not self.dequantize:
+            return x
+        if rows.dtype == np.uint8:
+            return x.add_(uniform(rows, noise)).div_(LEVELS)
+        _check_units(rows)
+        return x
+
+    def from_model(self, t: Tensor | Array) -> Array:
+        """x = shift + scale * t in data units, (n, *data_shape); float64 if t is, else float32.
+
+        Raises:
+            ValueError: t is not of shape (n, *shape).
+        """
+        values = t.detach().cpu() if isinstance(t, Tensor) else torch.tensor(t)
+        if tuple(values.shape[1:]) != self.shape:
+            raise ValueError(
+                f"t must have shape (n, {', '.join(map(str, self.shape))}), got {tuple(values.shape)}. "
+                "Pass the decoder's output."
+            )
+        out = np.empty(
+            (len(values), *self.data_shape), dtype=np.float64 if values.dtype == torch.float64 else np.float32
+        )
+        shift, scale = torch.tensor(self.shift), torch.tensor(self.scale)
+        for rows in chunks(len(values), self.n_features):
+            out[rows] = to_user(values[rows].double().mul(scale).add_(shift), self.layout).numpy()
+        return out
+
+    # -- noise and nats in data units
+
+    def variance_from_model(self, v: float | Array | Tensor) -> float | Vector:
+        """beta^2 in data units, scale^2 * v: a number if v and the scale are, else (n_features,).
+
+        Arguments:
+            v: beta^2 of the model: one number, or one per feature, of shape `shape`; out, in the user's order.
+        """
+        values = np.asarray(v.detach().cpu().double() if isinstance(v, Tensor) else v, dtype=np.float64)
+        if values.size == 1 and self.n_features > 1:
+            values = values.reshape(())
+        elif values.ndim:
+            values = values.reshape(self.shape)
+        product = values * self.scale**2
+        return float(product) if product.ndim == 0 else self.to_user_flat(product)
+
+    def variance_to_model(self, v: float) -> Vector:
+        """beta^2 of the model for beta^2 = v in data units, v / scale^2: shape () or `shape`."""
+        return np.asarray(v / self.scale**2, dtype=np.float64)
+
+    def bits_per_dimension(self, nats: Any) -> Any:
+        """Bits per dimension of the 8-bit data, -(log p(x) - D log 256) / (D log 2); None if not dequantised.
+
+        Arguments:
+            nats: log p(x) per example: a number or an array.
+        """
+        if not self.dequantize:
+            return None
+        d = self.n_features
+        return -(nats - d * math.log(LEVELS)) / (d * math.log(2))
+
+    def to_user_flat(self, values: Vector) -> Vector:
+        """Values of shape `shape` in the user's flat order (D,); a scalar stays one."""
+        if values.ndim == 0:
+            return values
+        return to_user(torch.tensor(values)[None], self.layout).reshape(-1).numpy()
+
+
+def _fit_scaling(flat: Array, scale: Scale, dequantize: bool) -> tuple[Vector, Vector, tuple[int, ...]]:
+    """Shift (D,), scale () or (D,), and the constant features of flat rows (n, D)."""
+    mean, variance = feature_moments(flat)
+    constant = is_constant(mean, variance, flat.dtype)
+    variance[constant] = 0.0
+    if dequantize and flat.dtype == np.uint8:
+        mean, variance = (mean + 0.5) / LEVELS, variance / LEVELS**2 + NOISE_VARIANCE
+        constant = np.zeros_like(constant)
+    elif dequantize:
+        _check_units(flat)
+    unvarying = tuple(int(j) for j in np.flatnonzero(constant))
+    if scale is None:
+        return np.zeros_like(mean), np.array(1.0), unvarying
+    pooled = variance if scale == "standard" else np.mean(variance)
+    return mean, np.sqrt(np.where(pooled > 0, pooled, 1.0)), unvarying
+
+
+def _event(values: Vector, shape: tuple[int, ...], layout: Layout) -> Vector:
+    """Values in the user's flat order (D,), or one number, as the model sees them."""
+    return to_event(torch.from_numpy(values)[None], shape, layout)[0].numpy() if values.ndim else values
+
+
+def _check_units(rows: Array) -> None:
+    largest = max(float(rows.max()), -float(rows.min()))
+    if rows.dtype != np.uint8 and largest > _UNIT_LIMIT:
+        raise ValueError(
+            f"X has values up to {largest:g} in size, but this model takes 8-bit data. "
+            "Pass uint8, as by X.astype(np.uint8), or floats (u8 + U) / 256 in [0, 1)."
+        )
+
+
+def _check_fields(schema: Schema) -> None:
+    """Raise ValueError where the fields of a schema (read from a file, say) contradict each other."""
+    if schema.layout not in LAYOUTS or schema.kind != ("table" if schema.layout == "flat" else "images"):
+        raise ValueError(f"layout {schema.layout!r} does not fit kind {schema.kind!r}")
+    if len(schema.shape) != (1 if schema.layout == "flat" else 3) or min(schema.shape) < 1:
+        raise ValueError(f"shape {schema.shape} does not fit layout {schema.layout!r}")
+    if schema.shift.shape != schema.shape or schema.scale.shape not in ((), schema.shape):
+        raise ValueError(f"shift {schema.shift.shape} and scale {schema.scale.shape} do not fit shape {schema.shape}")
+    if not (np.isfinite(schema.shift).all() and np.isfinite(schema.scale).all() and (schema.scale > 0).all()):
+        raise ValueError("shift must be finite and scale positive")
+    if not isinstance(schema.dequantize, bool):
+        raise ValueError(f"dequantize must be true or false, got {schema.dequantize!r}")
+    if schema.columns is not None and (len(schema.columns),) != schema.shape:
+        raise ValueError(f"{len(schema.columns)} columns do not fit shape {schema.shape}")
+    if not all(0 <= index < schema.n_features for index in schema.constant):
+        raise ValueError(f"constant features {schema.constant} do not fit shape {schema.shape}")

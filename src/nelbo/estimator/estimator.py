@@ -1,0 +1,380 @@
+r"""`VariationalAutoencoder`: a VAE with the manners of scikit-learn, in the units of the user's data.
+
+.. math:: p(x) = \int \mathcal{N}(x \mid f(z), \beta^2 I) \, \mathcal{N}(z \mid 0, I) \, dz
+"""
+
+from __future__ import annotations
+
+__all__ = ["VariationalAutoencoder"]
+
+import math
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from .. import evaluate, spec
+from ..data import Schema, validate_array
+from ..likelihood import Gaussian
+from ..training import History, Record
+from ..vae import VAE
+from . import fitting, options, state
+
+Array = npt.NDArray[Any]
+CHUNK_VALUES = 2**24
+"""Numbers of x that are encoded or decoded at once."""
+
+
+class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    r"""A variational autoencoder (Kingma & Welling, 2014) with a learned noise level.
+
+    It accepts tables (n, d), images (n, h, w), (n, h, w, c) or (n, c, h, w), uint8 or float, torch tensors and data
+    frames. Everything it returns is in the units of the data: log-densities in nats with the Jacobian of any scaling
+    counted, :math:`\beta^2` in squared units. 8-bit data are dequantised, ``x = (u8 + U) / 256``; their unit is full scale.
+
+    Parameters
+    ----------
+    latent_dim : int, default=8
+        Number of latent dimensions.
+    network : {"auto", "linear", "mlp", "residual", "conv"} or callable, default="auto"
+        "mlp" is the plain net; "residual" is an MLP beside a linear path that starts at the closed-form pPCA solution;
+        "conv" has convolutions beside such a path, for images; "linear" makes the model probabilistic PCA; "auto" is
+        "residual". A callable gets the shapes of one input and one output, and returns a module.
+    encoder, decoder : as network, default=None
+        Set them apart; None is ``network``.
+    hidden : sequence of int, default=(512, 512)
+        Widths of dense hidden layers; the length is the depth.
+    channels : sequence of int, default=(32, 64)
+        Widths of convolutional stages, each halving the image; the length is the depth.
+    activation : str, default="silu"
+        Such as "relu", "tanh", "gelu".
+    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
+        p(x|z). Bernoulli is for data of zeros and ones.
+    variance : {"learned", "per_feature", "heteroscedastic"} or float, default="learned"
+        :math:`\beta^2`: one number learned, one per feature, a function of z, or fixed, in squared data units.
+    prior : str, default="standard_normal"
+        p(z).
+    posterior : str, default="diagonal_normal"
+        q(z|x).
+    objective : {"elbo", "iwae", "autoencoder"}, default="elbo"
+        What training maximises.
+    objective_samples : int, default=1
+        Samples of z per example in the objective.
+    scale : {"auto", "global", "standard"} or None, default="auto"
+        How data are scaled inside. "global": one number for all features, so that :math:`\beta^2 I` is isotropic in data
+        units; "standard": one per feature; "auto": global for images and 8-bit data, standard for tables.
+    dequantize : {"auto"} or bool, default="auto"
+        Add uniform noise to 8-bit data; "auto" does for uint8.
+    max_epochs, max_steps : int or None, default=None
+        Limits. Without any limit, the number of steps grows with the number of rows.
+    max_seconds : float or None, default=None
+        Limit on the whole of ``fit``.
+    batch_size : int or None, default=None
+        None grows from 32 to 512 with the data.
+    learning_rate : float, default=0.002
+        Peak rate of AdamW.
+    weight_decay : float, default=0.0
+        Of AdamW.
+    validation_fraction : float, default=0.1
+        Share of rows held out to stop early and to keep the best weights; 0 trains on every row and turns both off.
+    early_stopping : bool, default=True
+        Stop when the validation bound no longer improves and restore the best weights. Training that does not beat its
+        closed-form start beyond doubt on the validation rows is undone, and the start kept (`kept_start_`).
+    init : {"auto", "ppca", "random"}, default="auto"
+        Where training starts; "auto" is pPCA (factor analysis for per-feature noise) where the network allows.
+    score_samples_k : int, default=100
+        Importance samples per row of `score_samples`.
+    device : str, default="auto"
+        "auto", "cpu", "cuda".
+    precision : {"auto", "bf16", "float32"}, default="auto"
+        Of training; everything else is computed in float32, or float64 for float64 input.
+    random_state : int, RandomState instance or None, default=None
+        Seed of split, weights, data order and noise. numpy's and torch's global states are never touched.
+    warm_start : bool, default=False
+        Go on from the last fit.
+    callbacks : sequence of callables or None, default=None
+        Called with a `Record` at each validation; training stops if one returns True.
+    progress : bool, default=False
+        Show a progress bar on standard error.
+    checkpoint_dir : path or None, default=None
+        Where the state of training is saved every 30 seconds and on Ctrl-C; ``fit`` resumes from a state found there.
+
+    Attributes
+    ----------
+    model_ : VAE
+        The torch model, in scaled units.
+    schema_ : Schema
+        Between the user's units and the model's.
+    history_ : History
+        Records of training.
+    n_iter_ : int
+        Epochs trained, rounded up.
+    kept_start_ : bool
+        Whether the closed-form start was kept.
+    n_features_in_ : int
+        Values per example.
+
+    References
+    ----------
+    Kingma & Welling (2014), Auto-encoding variational Bayes. Tipping & Bishop (1999), Probabilistic principal component
+    analysis. Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 8,
+        *,
+        network: str | spec.NetworkFactory = "auto",
+        encoder: str | spec.NetworkFactory | None = None,
+        decoder: str | spec.NetworkFactory | None = None,
+        hidden: Sequence[int] = (512, 512),
+        channels: Sequence[int] = (32, 64),
+        activation: str = "silu",
+        likelihood: str = "gaussian",
+        variance: str | float = "learned",
+        prior: str = "standard_normal",
+        posterior: str = "diagonal_normal",
+        objective: str = "elbo",
+        objective_samples: int = 1,
+        scale: str | None = "auto",
+        dequantize: bool | Literal["auto"] = "auto",
+        max_epochs: int | None = None,
+        max_steps: int | None = None,
+        max_seconds: float | None = None,
+        batch_size: int | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.0,
+        validation_fraction: float = 0.1,
+        early_stopping: bool = True,
+        init: str = "auto",
+        score_samples_k: int = 100,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        callbacks: Sequence[Callable[[Record], object]] | None = None,
+        progress: bool = False,
+        checkpoint_dir: str | PathLike[str] | None = None,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.network = network
+        self.encoder = encoder
+        self.decoder = decoder
+        self.hidden = hidden
+        self.channels = channels
+        self.activation = activation
+        self.likelihood = likelihood
+        self.variance = variance
+        self.prior = prior
+        self.posterior = posterior
+        self.objective = objective
+        self.objective_samples = objective_samples
+        self.scale = scale
+        self.dequantize = dequantize
+        self.max_epochs = max_epochs
+        self.max_steps = max_steps
+        self.max_seconds = max_seconds
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.init = init
+        self.score_samples_k = score_samples_k
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.progress = progress
+        self.checkpoint_dir = checkpoint_dir
+
+    model_: VAE
+    schema_: Schema
+    history_: History
+    spec_: spec.Spec
+    seed_: int
+    kept_start_: bool
+    n_iter_: int
+    n_features_in_: int
+
+    # -- fit -----------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: object = None) -> VariationalAutoencoder:
+        """Fit the model to X: (n, d), (n, h, w), (n, h, w, c) or (n, c, h, w). y is ignored.
+
+        Raises:
+            ValueError: X is not a set of at least two finite numeric examples, or an option is out of range.
+        """
+        fitting.run(self, X)
+        return self
+
+    # -- embed and decode ----------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> Array:
+        """Return the posterior means E_q[z|x], of shape (n, latent_dim)."""
+        x = self._rows(X, "centre")
+        with torch.no_grad():
+            model = self._model(x.dtype)
+            parts = [model.encode(part.to(_device(model))).mean.cpu() for part in self._chunks(x)]
+        return np.asarray(torch.cat(parts).numpy())
+
+    def inverse_transform(self, Z: Any) -> Array:
+        """Return the decoder's means ``x_hat = f(z)`` for Z of shape (n, latent_dim), in data units and layout."""
+        return self._decode(self._latents(Z), None)
+
+    def reconstruct(
+        self, X: Any, noise: bool = False, random_state: int | np.random.RandomState | None = None
+    ) -> Array:
+        """Return ``inverse_transform(transform(X))``, in data units and layout; ``noise`` adds N(0, beta^2)."""
+        generator = self._generator(random_state) if noise else None
+        return self._decode(self._latents(self.transform(X)), generator)
+
+    def sample(
+        self, n_samples: int = 1, noise: bool = True, random_state: int | np.random.RandomState | None = None
+    ) -> Array:
+        """Draw new examples, in data units and layout.
+
+        First ``x_hat = f(z)`` with z ~ p(z), then, with ``noise``, ``x_tilde ~ N(x_hat, beta^2)``.
+
+        Arguments:
+            n_samples: How many.
+            noise: Whether to draw x_tilde rather than return its mean x_hat.
+            random_state: Seed; None takes the estimator's.
+
+        Raises:
+            ValueError: n_samples is less than 1.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
+        generator = self._generator(random_state)
+        z = self.model_.prior().sample((n_samples,), generator=generator)
+        return self._decode(z.cpu(), generator if noise else None)
+
+    # -- judge ---------------------------------------------------------------------------------------
+
+    def score_samples(self, X: Any) -> Array:
+        """Return log p(x) of each row, in nats in the units of the data, of shape (n,).
+
+        Exact for a linear model; else by `score_samples_k` importance samples, a stochastic lower bound that is
+        deterministic here: a row's number depends on the row alone.
+        """
+        x = self._rows(X, "hash")
+        found = evaluate.log_likelihood(self._model(x.dtype), x, "auto", samples=self.score_samples_k)
+        return self._nats(found.value, x)
+
+    def score(self, X: Any, y: object = None) -> float:
+        """Return the mean of `score_samples`: held-out log p(x) in nats per example; larger is better."""
+        return float(np.mean(self.score_samples(X), dtype=np.float64))
+
+    def elbo(self, X: Any) -> Array:
+        """Return the evidence lower bound of each row, in nats in the units of the data, of shape (n,)."""
+        x = self._rows(X, "hash")
+        return self._nats(evaluate.elbo(self._model(x.dtype), x), x)
+
+    @property
+    def noise_variance_(self) -> float | Array:
+        r""":math:`\beta^2` in squared data units: a number, or one per feature, of shape (n_features_in_,)."""
+        check_is_fitted(self)
+        if not isinstance(self.model_.likelihood, Gaussian):
+            raise AttributeError(
+                f"noise_variance_ does not exist: {type(self.model_.likelihood).__name__} has no single beta^2."
+            )
+        return self.schema_.variance_from_model(self.model_.likelihood.variance)
+
+    # -- keep ----------------------------------------------------------------------------------------
+
+    def save(self, path: str | PathLike[str], overwrite: bool = False) -> None:
+        """Write the model to a folder: JSON, safetensors and checksums, whole or not at all.
+
+        Raises:
+            CheckpointError: The folder exists and ``overwrite`` is False, or it is not a model's.
+            TypeError: A network is a factory, which a file cannot hold.
+        """
+        check_is_fitted(self)
+        state.save(self, path, overwrite)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> VariationalAutoencoder:
+        """Read a model that `save` wrote. No code is run from the file.
+
+        Raises:
+            CheckpointError: The folder is missing, incomplete, changed since it was written, or from a newer version.
+        """
+        return state.load(cls, path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return state.to_numpy(super().__getstate__())
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        super().__setstate__(state.from_numpy(values))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.model_.latent_dim
+
+    # -- helpers -------------------------------------------------------------------------------------
+
+    def _rows(self, X: Any, noise: Literal["hash", "centre"]) -> torch.Tensor:
+        """Return X in model units, float64 if X is, else float32."""
+        check_is_fitted(self)
+        options.check_names(self, X, reset=False)
+        array = validate_array(X)
+        options.check_width(self, array)
+        options.check_binary(self.likelihood, array)
+        dtype = torch.float64 if array.dtype == np.float64 else torch.float32
+        return self.schema_.to_model(array, noise=noise, dtype=dtype)
+
+    def _latents(self, Z: Any) -> torch.Tensor:
+        check_is_fitted(self)
+        array = validate_array(Z, name="Z")
+        if array.ndim != 2 or array.shape[1] != self.model_.latent_dim:
+            raise ValueError(
+                f"Z has shape {array.shape}, but this model has {self.model_.latent_dim} latent dimensions. "
+                f"Pass shape (n, {self.model_.latent_dim}), as transform returns."
+            )
+        return torch.from_numpy(np.array(array, dtype=np.float64 if array.dtype == np.float64 else np.float32))
+
+    def _decode(self, z: torch.Tensor, generator: torch.Generator | None) -> Array:
+        """Return means, or samples where there is a generator, in data units."""
+        parts = []
+        with torch.no_grad():
+            model = self._model(z.dtype)
+            for part in self._chunks(z):
+                p = model.decode(part.to(_device(model)))
+                parts.append((p.mean if generator is None else p.sample(generator=generator)).cpu())  # type: ignore[call-arg]
+        return self.schema_.from_model(torch.cat(parts))
+
+    def _model(self, dtype: torch.dtype) -> VAE:
+        """Return the model in a precision."""
+        return evaluate.in_precision(self.model_, dtype)
+
+    def _chunks(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return rows.split(max(1, CHUNK_VALUES // math.prod(self.schema_.shape)))
+
+    def _generator(self, random_state: int | np.random.RandomState | None) -> torch.Generator:
+        seed = options.seed_from(self.random_state if random_state is None else random_state)
+        return torch.Generator(_device(self.model_)).manual_seed(seed)
+
+    def _nats(self, value: torch.Tensor, x: torch.Tensor) -> Array:
+        nats = value.numpy() - self.schema_.log_scale_sum
+        return nats if x.dtype == torch.float64 else nats.astype(np.float32)
+
+
+def _device(model: VAE) -> torch.device:
+    return next(model.parameters()).device

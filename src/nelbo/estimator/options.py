@@ -1,0 +1,128 @@
+"""Checks of what a user passes, each with the cure in its message."""
+
+from __future__ import annotations
+
+__all__ = ["check", "check_binary", "check_names", "check_width", "seed_from"]
+
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+
+
+def check(estimator: Any) -> None:
+    """Refuse options that are out of range, before any work is done.
+
+    Raises:
+        ValueError: An option is out of range.
+        TypeError: An option has the wrong type.
+    """
+    for name in ("latent_dim", "objective_samples", "score_samples_k"):
+        _integer(name, getattr(estimator, name))
+    for name in ("max_epochs", "max_steps", "batch_size"):
+        if getattr(estimator, name) is not None:
+            _integer(name, getattr(estimator, name))
+    for name in ("learning_rate", "max_seconds"):
+        value = getattr(estimator, name)
+        if value is not None and not (_is_number(value) and 0 < value < math.inf):
+            raise ValueError(f"{name} must be a positive number, got {value!r}.")
+    if not (_is_number(estimator.weight_decay) and 0 <= estimator.weight_decay < math.inf):
+        raise ValueError(f"weight_decay must be a number of at least 0, got {estimator.weight_decay!r}.")
+    fraction = estimator.validation_fraction
+    if not (_is_number(fraction) and 0 <= fraction < 1):
+        raise ValueError(
+            f"validation_fraction must be in [0, 1), got {fraction!r}. 0 trains on every row, without early stopping."
+        )
+    _variance(estimator.variance)
+    for name in ("hidden", "channels"):
+        widths = getattr(estimator, name)
+        if isinstance(widths, str | numbers.Number) or any(not isinstance(w, numbers.Integral) or w < 1 for w in widths):
+            raise ValueError(f"{name} must be a sequence of positive integers such as (512, 512), got {widths!r}.")
+
+
+def _variance(variance: object) -> None:
+    words = ("learned", "per_feature", "heteroscedastic")
+    if isinstance(variance, str) and variance in words:
+        return
+    if not (_is_number(variance) and 0 < variance < math.inf):  # type: ignore[operator]
+        raise ValueError(
+            f"variance is beta^2 and must be a positive number or one of {', '.join(words)}, got {variance!r}."
+        )
+
+
+def _integer(name: str, value: object) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    if int(value) < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def check_names(estimator: Any, X: Any, reset: bool) -> None:
+    """Let scikit-learn remember, or compare, the names of a data frame's columns."""
+    if hasattr(X, "columns"):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    elif not reset and hasattr(estimator, "feature_names_in_") and getattr(X, "ndim", 0) == 2 and hasattr(X, "shape"):
+        if X.shape[1] == estimator.n_features_in_:
+            validate_data(estimator, X, reset=False, skip_check_array=True)
+    elif reset and hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_
+
+
+def check_width(estimator: Any, X: npt.NDArray[Any]) -> None:
+    """Refuse examples of another size than those fitted, in the words that scikit-learn's users know.
+
+    Raises:
+        ValueError: X has another number of values per example.
+    """
+    wanted, got = estimator.schema_.n_features, math.prod(X.shape[1:])
+    if got == wanted:
+        return
+    shape = estimator.schema_.data_shape
+    cure = f"Pass the same {wanted} columns"
+    if len(shape) > 1:
+        cure = f"Pass images of shape (n, {', '.join(map(str, shape))}) or flatten to (n, {wanted})"
+    raise ValueError(
+        f"X has {got} features, but {type(estimator).__name__} is expecting {wanted} features as input. "
+        f"{cure}, or fit again on data like these."
+    )
+
+
+def check_binary(likelihood: str, X: npt.NDArray[Any]) -> None:
+    """Refuse data that a Bernoulli likelihood cannot have produced.
+
+    Raises:
+        ValueError: X holds something else than zeros and ones.
+    """
+    if likelihood != "bernoulli":
+        return
+    bad = ~((X == 0) | (X == 1))
+    if bad.any():
+        raise ValueError(
+            f"likelihood='bernoulli' is for zeros and ones, but X holds {X[bad].ravel()[0]}. "
+            "Binarise it, as in (X > threshold).astype('float32'), or use likelihood='gaussian'."
+        )
+
+
+def seed_from(random_state: Any) -> int:
+    """Turn a random_state into a seed; None draws one from the system, leaving numpy's global state alone.
+
+    Raises:
+        ValueError: It is neither an integer, a RandomState, a Generator nor None.
+    """
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> 2)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**62))
+    if isinstance(random_state, numbers.Integral):
+        if not 0 <= int(random_state) < 2**62:
+            raise ValueError(f"random_state must be between 0 and 2**62, got {random_state}.")
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))

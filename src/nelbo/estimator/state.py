@@ -1,0 +1,117 @@
+"""What a fitted estimator is on disk and in a pickle: plain values and arrays."""
+
+from __future__ import annotations
+
+__all__ = ["from_numpy", "load", "save", "to_numpy"]
+
+import numbers
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import checkpoint, spec
+from ..data import Schema
+from ..training import History
+from ..vae import VAE
+from . import card
+
+NOT_SAVED = ("callbacks", "progress", "checkpoint_dir", "warm_start", "device")
+"""Constructor arguments that belong to a session, not to a model."""
+
+
+def save(estimator: Any, path: str | PathLike[str], overwrite: bool) -> None:
+    """Write a fitted estimator to a folder."""
+    params = {k: _plain(v) for k, v in estimator.get_params(deep=False).items() if k not in NOT_SAVED}
+    for name in ("network", "encoder", "decoder"):
+        if callable(params[name]):
+            params[name] = None if name != "network" else "auto"  # spec.to_dict() below refuses factories in use
+    config = {
+        "spec": estimator.spec_.to_dict(),
+        "schema": estimator.schema_.to_dict(),
+        "params": params,
+        "fitted": {
+            "seed": estimator.seed_,
+            "kept_start": estimator.kept_start_,
+            "n_iter": estimator.n_iter_,
+            "best_step": estimator.history_.best_step,
+            "stopped": estimator.history_.stopped,
+            "feature_names_in": _names(estimator),
+        },
+    }
+    text = {"metrics.jsonl": estimator.history_.to_jsonl(), "README.md": card.model_card(estimator)}
+    weights = {name: value.cpu() for name, value in estimator.model_.state_dict().items()}
+    checkpoint.write_folder(path, config, weights, overwrite=overwrite, extra_text=text)
+
+
+def load(cls: Any, path: str | PathLike[str]) -> Any:
+    """Read what `save` wrote."""
+    config, weights = checkpoint.read_folder(path)
+    try:
+        params = {k: tuple(v) if isinstance(v, list) else v for k, v in config["params"].items()}
+        estimator = cls(**params)
+        estimator.spec_ = spec.Spec.from_dict(config["spec"])
+        estimator.schema_ = Schema.from_dict(config["schema"])
+        fitted = config["fitted"]
+        estimator.seed_, estimator.kept_start_ = fitted["seed"], fitted["kept_start"]
+        estimator.n_iter_ = fitted["n_iter"]
+        estimator.n_features_in_ = estimator.schema_.n_features
+        if fitted["feature_names_in"] is not None:
+            estimator.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
+        estimator.history_ = History.from_jsonl(
+            checkpoint.read_text(path, "metrics.jsonl"), fitted["best_step"], fitted["stopped"]
+        )
+        estimator.model_ = restore(estimator.spec_, weights)
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        if isinstance(error, checkpoint.CheckpointError):
+            raise
+        reason = str(error).splitlines()[0]
+        raise checkpoint.CheckpointError(
+            f"{path}: config.json and model.safetensors do not describe one model ({reason}). Fit and save it again."
+        ) from error
+    return estimator
+
+
+def restore(model_spec: spec.Spec, weights: dict[str, torch.Tensor]) -> VAE:
+    """Build a model and fill in its weights."""
+    model = spec.build(model_spec, torch.Generator().manual_seed(0))
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def to_numpy(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace the torch model in an estimator's state by numpy arrays."""
+    values = dict(values)
+    model = values.pop("model_", None)
+    if model is not None:
+        values["_weights"] = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+    return values
+
+
+def from_numpy(values: dict[str, Any]) -> dict[str, Any]:
+    """Undo `to_numpy`."""
+    values = dict(values)
+    weights = values.pop("_weights", None)
+    if weights is not None:
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
+        values["model_"] = restore(values["spec_"], tensors)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy numbers and sequences into what JSON holds; a RandomState has no place in a file."""
+    if isinstance(value, np.random.RandomState | np.random.Generator):
+        return None
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, numbers.Number | str | bool) or value is None or callable(value):
+        return value
+    return [_plain(v) for v in value]
+
+
+def _names(estimator: Any) -> list[str] | None:
+    names = getattr(estimator, "feature_names_in_", None)
+    return None if names is None else [str(name) for name in names]

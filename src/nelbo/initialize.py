@@ -1,0 +1,107 @@
+r"""Start where linear algebra ends: the closed-form probabilistic PCA, encoder included.
+
+With a linear decoder and one :math:`\beta^2` the model is probabilistic PCA, whose maximum likelihood is an
+eigendecomposition (Tipping & Bishop, 1999). Its columns are orthogonal, so the diagonal q(z|x) is the exact posterior
+(Lucas et al., 2019) and the ELBO equals log p(x): training starts at the best linear model and can only improve on it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["closed_form", "has_linear_paths", "start_at"]
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .likelihood import Bernoulli, Gaussian, HeteroscedasticGaussian
+from .linear_gaussian import LinearGaussian, factor_analysis, moments, ppca
+from .vae import VAE
+
+
+def has_linear_paths(vae: VAE) -> bool:
+    """Return whether encoder and decoder both hold a linear path that a closed form can fill."""
+    return all(isinstance(getattr(part, "linear", None), nn.Linear) for part in (vae.encoder, vae.decoder))
+
+
+def closed_form(vae: VAE, x: Tensor) -> LinearGaussian | None:
+    r"""Return the maximum-likelihood linear model of the VAE's noise: pPCA, or factor analysis if per feature.
+
+    Arguments:
+        vae: The model; its likelihood says which noise. A fixed :math:`\beta^2` is kept.
+        x: Training rows, of shape (n, *vae.shape), in model units.
+
+    Returns:
+        The linear model in model units, or None where the likelihood is not Gaussian.
+    """
+    likelihood = vae.likelihood
+    if not isinstance(likelihood, Gaussian | HeteroscedasticGaussian):
+        return None
+    mean, covariance = moments(x.flatten(1).cpu())
+    floor = likelihood.floor
+    if isinstance(likelihood, Gaussian) and not likelihood.learned:
+        return _fixed_noise(mean, covariance, vae.latent_dim, likelihood.variance.flatten().squeeze().double().cpu())
+    if isinstance(likelihood, Gaussian) and likelihood.log_variance.ndim:
+        return factor_analysis(mean, covariance, vae.latent_dim, floor=floor)
+    return ppca(mean, covariance, vae.latent_dim, floor=floor)
+
+
+def _fixed_noise(mean: Tensor, covariance: Tensor, latent_dim: int, variance: Tensor) -> LinearGaussian:
+    """Maximum likelihood for given noise: directions that vary less than the noise are left out."""
+    std = variance.sqrt().expand_as(mean)
+    values, vectors = torch.linalg.eigh(covariance / std / std[:, None])
+    rank = min(latent_dim, len(mean))
+    weight = mean.new_zeros(len(mean), latent_dim)
+    gain = (values.flip(0)[:rank] - 1).clamp_min(0).sqrt()
+    weight[:, :rank] = std[:, None] * vectors.flip(1)[:, :rank] * gain
+    return LinearGaussian(weight, mean, variance)
+
+
+@torch.no_grad()
+def start_at(vae: VAE, model: LinearGaussian) -> None:
+    """Fill the linear paths with a linear model and its exact posterior; the nonlinear paths start at zero.
+
+    Arguments:
+        vae: A model whose networks have linear paths.
+        model: What `closed_form` returned, in model units.
+
+    Raises:
+        TypeError: A network has no linear path, or the likelihood is not Gaussian.
+    """
+    if not has_linear_paths(vae) or isinstance(vae.likelihood, Bernoulli):
+        raise TypeError(
+            "Only Gaussian models whose networks have a linear path (linear, residual, conv) can start at pPCA, "
+            f"got {type(vae.encoder).__name__}, {type(vae.decoder).__name__} and {type(vae.likelihood).__name__}."
+        )
+    decoder, encoder = vae.decoder.linear, vae.encoder.linear
+    size = math.prod(vae.shape)
+    gain, offset = model.posterior_affine()
+    precision = 1 + (model.weight.square() / model.variance.expand_as(model.bias)[:, None]).sum(0)
+    for layer in (decoder, encoder):
+        layer.weight.zero_()
+        layer.bias.zero_()
+    decoder.weight[:size] = model.weight.to(decoder.weight)
+    decoder.bias[:size] = model.bias.to(decoder.bias)
+    encoder.weight[: vae.latent_dim] = gain.to(encoder.weight)
+    encoder.bias[: vae.latent_dim] = offset.to(encoder.bias)
+    encoder.bias[vae.latent_dim :] = _softplus_inverse(precision.rsqrt()).to(encoder.bias)
+    if isinstance(vae.likelihood, Gaussian) and vae.likelihood.learned:
+        vae.likelihood.log_variance.copy_(model.variance.log().reshape(vae.likelihood.log_variance.shape))
+    elif isinstance(vae.likelihood, HeteroscedasticGaussian):
+        std = (model.variance.sqrt() - vae.likelihood.floor**0.5).clamp_min(1e-6)
+        decoder.bias[size:] = _softplus_inverse(std).to(decoder.bias)
+    for part in (vae.encoder, vae.decoder):
+        _silence(part)
+
+
+def _silence(network: nn.Module) -> None:
+    """Set the output layer of a network's nonlinear path, where it has one, to zero."""
+    body = getattr(network, "body", None)
+    if body is not None:
+        for parameter in list(body.parameters())[-2:]:
+            parameter.zero_()
+
+
+def _softplus_inverse(y: Tensor) -> Tensor:
+    """Return the number that softplus maps to y > 0, without overflow or cancellation."""
+    return y + torch.log(-torch.expm1(-y))

@@ -1,0 +1,60 @@
+r"""A linear path beside a nonlinear one: :math:`W x + b + g(x)`, where :math:`g` starts at zero.
+
+The linear path can start at a closed form (probabilistic PCA), so that training only improves on it.
+Far outside the data (:math:`|x| \gg c`) the nonlinear path sees :math:`x / \sqrt{1 + (x/c)^2}`, which is bounded:
+there the network goes on as its linear path does, and an outlier is no worse off than under PCA.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Residual"]
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .linear import Linear
+from .mlp import MLP
+
+REACH = 6.0
+"""Where the nonlinear path's input levels off, in standard deviations of scaled data."""
+
+
+class Residual(nn.Module):
+    """A linear map plus an MLP whose last layer starts at zero.
+
+    Arguments:
+        in_shape: Shape of one input.
+        out_shape: Shape of one output.
+        hidden: Width of each hidden layer of the nonlinear path.
+        activation: Name of its activation.
+        generator: Source of the initial weights; torch's global one where None.
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        hidden: Sequence[int] = (512, 512),
+        activation: str = "silu",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        path = Linear(in_shape, out_shape, generator)
+        self.in_shape, self.out_shape = path.in_shape, path.out_shape
+        self.linear = path.linear
+        self.body = MLP(in_shape, out_shape, hidden, activation, generator)
+        for parameter in self.body.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (*batch, *in_shape) to (*batch, *out_shape)."""
+        x = x.reshape(*x.shape[: x.ndim - len(self.in_shape)], -1)
+        h: Tensor = self.linear(x) + self.body.layers(soft_clip(x))
+        return h.reshape(*x.shape[:-1], *self.out_shape)
+
+
+def soft_clip(x: Tensor, reach: float = REACH) -> Tensor:
+    """Return x where it is small, and plus or minus ``reach`` where it is large."""
+    return x * torch.rsqrt(1 + (x / reach).square())

@@ -1,0 +1,46 @@
+r"""Posteriors :math:`q(z \mid x)`: heads that turn encoder features into a distribution over z."""
+
+from __future__ import annotations
+
+__all__ = ["DiagonalNormal", "Posterior"]
+
+import abc
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn.functional import softplus
+
+from . import distributions
+
+
+class Posterior(nn.Module, abc.ABC):
+    r"""Abstract posterior head. ``in_shape`` is what the encoder must output for one example."""
+
+    in_shape: tuple[int, ...]
+
+    @abc.abstractmethod
+    def forward(self, h: Tensor) -> Distribution:
+        """Map features h, of shape (*batch, *in_shape), to q(z|x), with event shape (latent_dim,)."""
+
+
+class DiagonalNormal(Posterior):
+    r""":math:`q(z \mid x) = \mathcal{N}(\mu(x), \operatorname{diag} \sigma^2(x))` (Kingma & Welling, 2014).
+
+    The first half of the features is :math:`\mu`; the second half is mapped to
+    :math:`\sigma > 0` by softplus, which unlike exp cannot overflow far from the data.
+
+    Arguments:
+        latent_dim: Number of latent dimensions, at least 1.
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
+        self.latent_dim = latent_dim
+        self.in_shape = (2 * latent_dim,)
+
+    def forward(self, h: Tensor) -> distributions.DiagonalNormal:
+        """Map features h, of shape (*batch, 2 * latent_dim), to q(z|x)."""
+        loc, raw = h.chunk(2, dim=-1)
+        return distributions.DiagonalNormal(loc, softplus(raw))

@@ -1,0 +1,161 @@
+"""A frozen configuration and the model it stands for: the only place where a *name* becomes a *class*.
+
+The names are the classes in each module's ``__all__``, in snake case: adding a class there is all it takes.
+"""
+
+from __future__ import annotations
+
+__all__ = ["NetworkFactory", "Spec", "build", "choices", "resolve"]
+
+import dataclasses
+import difflib
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import likelihood, networks, objective, posterior, prior
+from .vae import VAE
+
+NetworkFactory = Callable[[tuple[int, ...], tuple[int, ...]], nn.Module]
+"""Called with the shapes of one input and one output."""
+
+KINDS: dict[str, ModuleType] = {
+    "prior": prior,
+    "likelihood": likelihood,
+    "posterior": posterior,
+    "network": networks,
+    "objective": objective,
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that is needed to rebuild a model but its weights; JSON in, JSON out.
+
+    Attributes:
+        shape: Shape of one example.
+        latent_dim: Number of latent dimensions.
+        encoder, decoder: Names of networks, or factories.
+        hidden: Widths of dense hidden layers.
+        channels: Widths of convolutional stages.
+        activation: Name of the activation.
+        likelihood, prior, posterior: Names of heads.
+        variance: "learned", "per_feature", "heteroscedastic", a fixed beta^2, or one for each feature; in model units.
+    """
+
+    shape: tuple[int, ...]
+    latent_dim: int
+    encoder: str | NetworkFactory = "residual"
+    decoder: str | NetworkFactory = "residual"
+    hidden: tuple[int, ...] = (512, 512)
+    channels: tuple[int, ...] = (32, 64)
+    activation: str = "silu"
+    likelihood: str = "gaussian"
+    variance: str | float | tuple[float, ...] = "learned"
+    prior: str = "standard_normal"
+    posterior: str = "diagonal_normal"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values.
+
+        Raises:
+            TypeError: A network is a factory, which a file cannot hold.
+        """
+        for name in ("encoder", "decoder"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(
+                    f"{name} is a factory, and a model file holds no code. Save the weights with "
+                    "safetensors.torch.save_model(model.model_, path), or use a network by name."
+                )
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Spec:
+        """Undo `to_dict`.
+
+        Raises:
+            ValueError: A field is unknown or missing.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := set(values) - known:
+            raise ValueError(f"The model's configuration has unknown fields: {', '.join(sorted(unknown))}.")
+        if missing := {"shape", "latent_dim"} - set(values):
+            raise ValueError(f"The model's configuration lacks {', '.join(sorted(missing))}.")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def choices(kind: str) -> tuple[str, ...]:
+    """Return the names known for "prior", "likelihood", "posterior", "network" or "objective"."""
+    return tuple(sorted(_classes(kind)))
+
+
+def resolve(kind: str, name: str) -> type[Any]:
+    """Return the class that a name stands for.
+
+    Raises:
+        ValueError: The name is unknown; the message lists those known.
+    """
+    classes = _classes(kind)
+    if name not in classes:
+        close = difflib.get_close_matches(str(name), classes, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{kind} {name!r} is unknown.{hint} Known: {', '.join(choices(kind))}.")
+    return classes[name]
+
+
+def build(spec: Spec, generator: torch.Generator | None = None) -> VAE:
+    """Return the model with fresh weights, drawn from ``generator``.
+
+    Raises:
+        ValueError: A name is unknown or a number is out of range.
+    """
+    head = _likelihood(spec)
+    posterior_head = resolve("posterior", spec.posterior)(spec.latent_dim)
+    decoder = _network(spec, spec.decoder, (spec.latent_dim,), head.in_shape, generator)
+    encoder = _network(spec, spec.encoder, head.shape, posterior_head.in_shape, generator)
+    return VAE(resolve("prior", spec.prior)(spec.latent_dim), decoder, head, encoder, posterior_head)
+
+
+def _likelihood(spec: Spec) -> likelihood.Likelihood:
+    cls = resolve("likelihood", spec.likelihood)
+    if cls is likelihood.Gaussian:
+        if spec.variance == "heteroscedastic":
+            return likelihood.HeteroscedasticGaussian(spec.shape)
+        variance = torch.tensor(spec.variance).reshape(spec.shape) if isinstance(spec.variance, tuple) else spec.variance
+        return likelihood.Gaussian(spec.shape, variance)  # type: ignore[arg-type]
+    head: likelihood.Likelihood = cls(spec.shape)
+    return head
+
+
+def _network(
+    spec: Spec,
+    network: str | NetworkFactory,
+    in_shape: tuple[int, ...],
+    out_shape: tuple[int, ...],
+    generator: torch.Generator | None,
+) -> nn.Module:
+    """Build a network, giving it those of the spec's options that it knows."""
+    if not isinstance(network, str):
+        return network(in_shape, out_shape)
+    cls = resolve("network", network)
+    known = inspect.signature(cls).parameters
+    options = {name: getattr(spec, name) for name in ("hidden", "channels", "activation") if name in known}
+    built: nn.Module = cls(in_shape, out_shape, generator=generator, **options)
+    return built
+
+
+def _classes(kind: str) -> dict[str, type[Any]]:
+    """Return the concrete classes in a module's ``__all__`` by name."""
+    members = (getattr(KINDS[kind], name) for name in KINDS[kind].__all__)
+    return {_snake(c.__name__): c for c in members if inspect.isclass(c) and not inspect.isabstract(c)}
+
+
+def _snake(name: str) -> str:
+    """Turn DiagonalNormal into diagonal_normal and MLP into mlp."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,10 @@
+"""The life of a model from its first step to its last: `fit`, one loop without a trainer class."""
+
+from __future__ import annotations
+
+from . import schedule
+from .history import Callback, History, Record, Units
+from .loop import Store, fit
+from .progress import ProgressBar
+
+__all__ = ["Callback", "History", "ProgressBar", "Record", "Store", "Units", "fit", "schedule"]

@@ -1,0 +1,106 @@
+"""What a run reports of itself: one record per validation, in the units of the data."""
+
+from __future__ import annotations
+
+__all__ = ["Callback", "History", "Record", "Units"]
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Units:
+    """How to turn model units into the user's.
+
+    Attributes:
+        log_density: Added to every bound: minus the sum of log scale over features.
+        scale: The data's standard deviations per model unit, () or one per feature.
+    """
+
+    log_density: float = 0.0
+    scale: Tensor | float = 1.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """The state of a run at one validation.
+
+    Attributes:
+        step: Optimiser steps taken.
+        epoch: Passes over the training rows, a fraction.
+        seconds: Since the start of training.
+        train: Mean objective over the training rows seen since the last record, nats per example; None at the start.
+        validation: Mean objective over the validation rows, nats per example; None without validation rows.
+        kl: Mean KL(q(z|x) || p(z)), nats per example; None where it has no closed form.
+        beta: Root mean noise variance, in data units; None where the likelihood has no single one.
+        learning_rate: In force at this step.
+        rate: Training examples per second since the last record.
+        progress: Part of the budget that is spent, 0 to 1.
+        skipped: Steps skipped so far because a gradient was not finite.
+    """
+
+    step: int
+    epoch: float
+    seconds: float
+    train: float | None
+    validation: float | None
+    kl: float | None
+    beta: float | None
+    learning_rate: float
+    rate: float
+    progress: float
+    skipped: int
+
+    @property
+    def bound(self) -> float | None:
+        """The validation bound where there is one, else the training bound."""
+        return self.train if self.validation is None else self.validation
+
+
+Callback = Callable[[Record], object]
+"""Called with each record; training stops early if it returns True."""
+
+
+@dataclass
+class History:
+    """The records of a run and how it ended.
+
+    Attributes:
+        records: One per validation, in order.
+        best_step: The step whose weights were kept.
+        stopped: Why training ended: "steps", "seconds", "early", "callback" or "interrupted".
+    """
+
+    records: list[Record] = field(default_factory=list)
+    best_step: int = 0
+    stopped: str = ""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def column(self, name: str) -> list[Any]:
+        """Return one attribute of all records."""
+        return [getattr(record, name) for record in self.records]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists and numbers, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> History:
+        """Undo `to_dict`."""
+        return cls([Record(**record) for record in state["records"]], state["best_step"], state["stopped"])
+
+    def to_jsonl(self) -> str:
+        """Return one JSON object per record and line."""
+        return "".join(json.dumps(dataclasses.asdict(record)) + "\n" for record in self.records)
+
+    @classmethod
+    def from_jsonl(cls, text: str, best_step: int, stopped: str) -> History:
+        """Undo `to_jsonl`."""
+        return cls([Record(**json.loads(line)) for line in text.splitlines()], best_step, stopped)

@@ -1,0 +1,80 @@
+"""A progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+__all__ = ["ProgressBar", "describe"]
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, TextIO
+
+from .history import Record
+
+PLAIN_EVERY = 5.0
+"""Seconds between two plain lines."""
+
+
+class ProgressBar:
+    """A callback of `nelbo.fit` that shows the bound, beta, KL, rate and time left; use it as a context manager.
+
+    Arguments:
+        stream: Where to write; standard error by default, so that standard output stays clean.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.bar: Any = None
+        self.task: Any = None
+        self.last = -PLAIN_EVERY
+
+    def __enter__(self) -> ProgressBar:
+        if self.stream.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.percentage:>3.0f}%"),
+                BarColumn(bar_width=24),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+                console=Console(file=self.stream),
+                transient=False,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("starting", total=1.0)
+        return self
+
+    def __call__(self, record: Record) -> None:
+        """Show one record."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=record.progress, description=describe(record))
+        elif time.monotonic() - self.last >= PLAIN_EVERY or record.progress >= 1:
+            self.last = time.monotonic()
+            self.stream.write(f"{record.progress:4.0%} {record.seconds:6.1f} s  {describe(record)}\n")
+            self.stream.flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def describe(record: Record) -> str:
+    """Say in a few words how a run stands."""
+    bound = "validation bound" if record.validation is not None else "training bound"
+    parts = [f"epoch {record.epoch:.1f}"]
+    if record.bound is not None:
+        parts.append(f"{bound} {record.bound:.2f} nats")
+    if record.kl is not None:
+        parts.append(f"KL {record.kl:.2f}")
+    if record.beta is not None:
+        parts.append(f"beta {record.beta:.4g}")
+    if record.rate > 0:
+        parts.append(f"{record.rate:,.0f} rows/s")
+    if record.skipped:
+        parts.append(f"{record.skipped} steps skipped (gradient not finite)")
+    return " · ".join(parts)

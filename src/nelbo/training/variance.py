@@ -1,0 +1,83 @@
+r"""The closed-form step of a learned :math:`\beta^2`.
+
+The variance that maximises the expected log-likelihood is the mean squared residual,
+:math:`E_q \|x - f(z)\|^2 / D`. With :math:`g` the gradient of the loss for :math:`\log \beta^2`, counting D values,
+
+.. math:: g = \frac{D}{2} \Bigl(1 - \frac{r}{\beta^2}\Bigr) \quad\Longrightarrow\quad r = \beta^2 (1 - 2 g / D),
+
+so the batch's optimum r comes free with every backward pass, whatever the objective weighs its samples by.
+:math:`\beta^2` follows a running mean of r. ``docs/variance.md`` compares this with gradient descent.
+"""
+
+from __future__ import annotations
+
+__all__ = ["VarianceStep", "learned_gaussians", "refine"]
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ..likelihood import Gaussian
+from ..vae import VAE
+
+RATE = 0.05
+"""Weight of the newest batch in the running mean once it has run in."""
+
+ENOUGH = 2**20
+"""Values over which one z per row averages well enough."""
+
+
+def learned_gaussians(module: nn.Module) -> list[Gaussian]:
+    """Return every Gaussian likelihood inside ``module`` whose variance is learned."""
+    return [part for part in module.modules() if isinstance(part, Gaussian) and part.learned]
+
+
+class VarianceStep:
+    """Moves every learned variance of a module towards its closed-form optimum after each backward pass."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.likelihoods = learned_gaussians(module)
+        self.parameters = [likelihood.log_variance for likelihood in self.likelihoods]
+
+    @torch.no_grad()
+    def step(self, step: int, factor: float, finite: Tensor) -> None:
+        """Take the step numbered ``step``, with a rate that shrinks as ``factor`` does; none where not ``finite``."""
+        rate = max(1 / (step + 1), RATE * math.sqrt(factor))
+        for likelihood in self.likelihoods:
+            parameter = likelihood.log_variance
+            if parameter.grad is None:
+                continue
+            count = math.prod(likelihood.shape) / parameter.numel()
+            ratio = (1 - 2 * parameter.grad / count).clamp_min_(0)  # r / beta^2
+            moved = parameter + torch.log1p(rate * (ratio - 1))
+            moved = moved.clamp_min_(math.log(likelihood.floor))
+            parameter.copy_(torch.where(finite & moved.isfinite(), moved, parameter))
+            parameter.grad = None
+
+
+@torch.no_grad()
+def refine(model: VAE, x: Tensor, generator: torch.Generator, most: int | None = None) -> None:
+    r"""Set every learned :math:`\beta^2` to its closed form over the training rows x, for the weights as they are.
+
+    Arguments:
+        model: The trained model.
+        x: Training rows, of shape (n, *model.shape).
+        generator: Source of z ~ q(z|x).
+        most: How many rows to look at, evenly spaced; None is all. Few rows get several z each.
+    """
+    likelihood = model.likelihood
+    if not isinstance(likelihood, Gaussian) or not likelihood.learned:
+        return
+    rows = x[:: max(1, len(x) // most)] if most else x
+    samples = max(1, min(16, ENOUGH // rows.numel()))
+    total = torch.zeros(model.shape, dtype=torch.float64, device=x.device)
+    for part in rows.split(1024):
+        q = model.encode(part)
+        for _ in range(samples):
+            x_hat = model.decode(q.sample(generator=generator)).mean  # type: ignore[call-arg]
+            total += (part - x_hat).square().sum(0, dtype=torch.float64)
+    mean = total / (len(rows) * samples)
+    if likelihood.log_variance.ndim == 0:
+        mean = mean.mean()
+    likelihood.log_variance.copy_(mean.clamp_min(likelihood.floor).log())
