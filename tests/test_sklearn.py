@@ -120,7 +120,7 @@ def test_a_copy_is_the_same_model(name: str, fitted: VariationalAutoencoder, iri
     np.testing.assert_array_equal(copied.score_samples(iris), fitted.score_samples(iris))
     np.testing.assert_array_equal(copied.sample(5), fitted.sample(5))
     assert copied.history_ == fitted.history_
-    assert copied.noise_variance_ == fitted.noise_variance_
+    np.testing.assert_array_equal(copied.noise_variance_, fitted.noise_variance_)
 
 
 def test_a_pickle_holds_numpy_and_no_torch(fitted: VariationalAutoencoder) -> None:

@@ -31,12 +31,11 @@ def save(estimator: Any, path: str | PathLike[str], overwrite: bool) -> None:
         "spec": estimator.spec_.to_dict(),
         "schema": estimator.schema_.to_dict(),
         "params": params,
+        "history": estimator.history_.to_dict(),
         "fitted": {
             "seed": estimator.seed_,
             "kept_start": estimator.kept_start_,
             "n_iter": estimator.n_iter_,
-            "best_step": estimator.history_.best_step,
-            "stopped": estimator.history_.stopped,
             "feature_names_in": _names(estimator),
         },
     }
@@ -59,9 +58,7 @@ def load(cls: Any, path: str | PathLike[str]) -> Any:
         estimator.n_features_in_ = estimator.schema_.n_features
         if fitted["feature_names_in"] is not None:
             estimator.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
-        estimator.history_ = History.from_jsonl(
-            checkpoint.read_text(path, "metrics.jsonl"), fitted["best_step"], fitted["stopped"]
-        )
+        estimator.history_ = History.from_dict(config["history"])
         estimator.model_ = restore(estimator.spec_, weights)
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         if isinstance(error, checkpoint.CheckpointError):

@@ -99,8 +99,3 @@ class History:
     def to_jsonl(self) -> str:
         """Return one JSON object per record and line."""
         return "".join(json.dumps(dataclasses.asdict(record)) + "\n" for record in self.records)
-
-    @classmethod
-    def from_jsonl(cls, text: str, best_step: int, stopped: str) -> History:
-        """Undo `to_jsonl`."""
-        return cls([Record(**json.loads(line)) for line in text.splitlines()], best_step, stopped)

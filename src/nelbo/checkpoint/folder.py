@@ -42,7 +42,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from . import __version__
+from .. import __version__
 
 __all__ = ["CheckpointError", "CheckpointWriteError", "read_folder", "write_folder"]
 

@@ -1,0 +1,8 @@
+"""Crash-safe state on disk: JSON, safetensors and checksums; nothing in a file is ever executed."""
+
+from __future__ import annotations
+
+from .folder import CheckpointError, CheckpointWriteError, read_folder, write_folder
+from .store import Folder
+
+__all__ = ["CheckpointError", "CheckpointWriteError", "Folder", "read_folder", "write_folder"]
