@@ -24,8 +24,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nelbo import VariationalAutoencoder
 
-pytestmark = pytest.mark.usefixtures("untouched_random_state")
-
 
 def small(**options: Any) -> VariationalAutoencoder:
     """An estimator that fits in a fraction of a second."""
@@ -96,6 +94,17 @@ def test_fits_in_threads_give_what_fits_in_turn_give(iris: np.ndarray) -> None:
 
 
 # -- copies ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("untouched_random_state")
+@pytest.mark.parametrize("random_state", [0, None])
+def test_global_random_states_are_left_alone(iris: np.ndarray, random_state: int | None) -> None:
+    model = small(random_state=random_state).fit(iris)
+    model.reconstruct(iris, noise=True)
+    model.sample(3)
+    model.score(iris)
+    model.elbo(iris)
+    copy.deepcopy(model)
 
 
 def _joblib(model: Any) -> Any:

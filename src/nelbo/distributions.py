@@ -86,8 +86,8 @@ class DiagonalNormal(Distribution):
         difference = value - self.loc
         size = math.prod(self.event_shape)
         if self.scale.numel() == 1:  # beta^2 I: scale one number per example instead of every value
-            square = difference.square().sum(dims)
-            return square * (-0.5 / self.scale.square()) - size * (self.scale.log() + 0.5 * LOG_2PI)
+            square, scale = difference.square().sum(dims), self.scale.reshape(())
+            return square * (-0.5 / scale.square()) - size * (scale.log() + 0.5 * LOG_2PI)
         square = (difference / self.scale).square().sum(dims)
         log_scale = self.scale.log().expand(self.loc.shape).sum(dims)
         return -0.5 * square - log_scale - 0.5 * LOG_2PI * size

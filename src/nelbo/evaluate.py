@@ -103,7 +103,12 @@ def elbo(vae: VAE, x: Tensor, samples: int = 16, seed: int = 0, memory: int = ME
     """Return the ELBO of each row of x (n, *vae.shape), of shape (n,), in nats and float64.
 
     The KL term is exact where it has a closed form; the other is an average over ``samples`` draws of z.
+
+    Raises:
+        ValueError: ``samples`` below 1, or rows that do not fit.
     """
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}.")
     with _ready(vae, x) as (model, rows):
         parts = []
         for part, blocks in _blocks(model, rows, samples, seed, memory):

@@ -12,6 +12,9 @@ from torch.nn.functional import softplus
 
 from . import distributions
 
+SMALLEST_STD = 1e-6
+"""The least standard deviation of q(z|x), where the prior's is 1; only examples far from all data reach it."""
+
 
 class Posterior(nn.Module, abc.ABC):
     r"""Abstract posterior head. ``in_shape`` is what the encoder must output for one example."""
@@ -27,7 +30,8 @@ class DiagonalNormal(Posterior):
     r""":math:`q(z \mid x) = \mathcal{N}(\mu(x), \operatorname{diag} \sigma^2(x))` (Kingma & Welling, 2014).
 
     The first half of the features is :math:`\mu`; the second half is mapped to
-    :math:`\sigma > 0` by softplus, which unlike exp cannot overflow far from the data.
+    :math:`\sigma > 0` by softplus, which unlike exp cannot overflow far from the data. There it could
+    still underflow to 0, which is no density: :math:`\sigma` is at least `SMALLEST_STD`.
 
     Arguments:
         latent_dim: Number of latent dimensions, at least 1.
@@ -43,4 +47,4 @@ class DiagonalNormal(Posterior):
     def forward(self, h: Tensor) -> distributions.DiagonalNormal:
         """Map features h, of shape (*batch, 2 * latent_dim), to q(z|x)."""
         loc, raw = h.chunk(2, dim=-1)
-        return distributions.DiagonalNormal(loc, softplus(raw))
+        return distributions.DiagonalNormal(loc, softplus(raw).clamp_min(SMALLEST_STD))

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .folder import CheckpointError, CheckpointWriteError, read_folder, write_folder
-from .store import Folder
+from .store import Folder, check_free
 
-__all__ = ["CheckpointError", "CheckpointWriteError", "Folder", "read_folder", "write_folder"]
+__all__ = ["CheckpointError", "CheckpointWriteError", "Folder", "check_free", "read_folder", "write_folder"]

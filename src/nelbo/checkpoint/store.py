@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Folder"]
+__all__ = ["Folder", "check_free"]
 
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from .folder import CheckpointError, read_folder, write_folder
+from .folder import CheckpointError, _check_replaceable, read_folder, write_folder
 
 KIND = "training state"
 
@@ -57,3 +58,19 @@ class Folder:
         """Remove the state of a run that is finished."""
         if self.load() is not None:
             shutil.rmtree(self.path)
+
+
+def check_free(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Say at once whether `write_folder` would refuse this path later, after hours of training.
+
+    Raises:
+        CheckpointError: It is a file, or a folder that may not be replaced.
+        PermissionError, NotADirectoryError: No folder can be made there.
+    """
+    target = Path(os.path.realpath(path))
+    _check_replaceable(target, overwrite)
+    parent = next(folder for folder in target.parents if os.path.lexists(folder))
+    if not parent.is_dir():
+        raise NotADirectoryError(f"{parent} is a file, so {os.fspath(path)} cannot be made there; choose another path.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{parent} is not writable, so {os.fspath(path)} cannot be made; choose another path.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 __all__ = ["VariationalAutoencoder"]
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
@@ -96,13 +96,14 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     random_state : int, RandomState instance or None, default=None
         Seed of split, weights, data order and noise. numpy's and torch's global states are never touched.
     warm_start : bool, default=False
-        Go on from the last fit.
+        Go on from the last fit, in its scaling and with its seed: the same rows stay held out.
     callbacks : sequence of callables or None, default=None
         Called with a `Record` at each validation; training stops if one returns True.
     progress : bool, default=False
         Show a progress bar on standard error.
     checkpoint_dir : path or None, default=None
         Where the state of training is saved every 30 seconds and on Ctrl-C; ``fit`` resumes from a state found there.
+        With it, a random_state of None stands for a seed made from data and options, which the next process finds again.
 
     Attributes
     ----------
@@ -118,6 +119,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Whether the closed-form start was kept.
     n_features_in_ : int
         Values per example.
+    dtype_ : str
+        Floating type of samples: "float64" if X was, else "float32".
 
     References
     ----------
@@ -202,6 +205,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     kept_start_: bool
     n_iter_: int
     n_features_in_: int
+    dtype_: str
 
     # -- fit -----------------------------------------------------------------------------------------
 
@@ -238,7 +242,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def sample(
         self, n_samples: int = 1, noise: bool = True, random_state: int | np.random.RandomState | None = None
     ) -> Array:
-        """Draw new examples, in data units and layout.
+        """Draw new examples, in data units and layout, and in the floating type of the data fitted.
 
         First ``x_hat = f(z)`` with z ~ p(z), then, with ``noise``, ``x_tilde ~ N(x_hat, beta^2)``.
 
@@ -249,13 +253,13 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
         Raises:
             ValueError: n_samples is less than 1.
+            TypeError: n_samples is not an integer.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
+        options.integer("n_samples", n_samples)
         generator = self._generator(random_state)
         z = self.model_.prior().sample((n_samples,), generator=generator)
-        return self._decode(z.cpu(), generator if noise else None)
+        return self._decode(z.cpu().to(getattr(torch, self.dtype_)), generator if noise else None)
 
     # -- judge ---------------------------------------------------------------------------------------
 
@@ -290,15 +294,22 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     # -- keep ----------------------------------------------------------------------------------------
 
-    def save(self, path: str | PathLike[str], overwrite: bool = False) -> None:
+    def save(
+        self, path: str | PathLike[str], overwrite: bool = False, extra_text: Mapping[str, str] | None = None
+    ) -> None:
         """Write the model to a folder: JSON, safetensors and checksums, whole or not at all.
+
+        Arguments:
+            path: The folder.
+            overwrite: Whether to replace a model that is there.
+            extra_text: Further files of text, name -> text.
 
         Raises:
             CheckpointError: The folder exists and ``overwrite`` is False, or it is not a model's.
             TypeError: A network is a factory, which a file cannot hold.
         """
         check_is_fitted(self)
-        state.save(self, path, overwrite)
+        state.save(self, path, overwrite, extra_text)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> VariationalAutoencoder:
@@ -333,7 +344,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def _rows(self, X: Any, noise: Literal["hash", "centre"]) -> torch.Tensor:
         """Return X in model units, float64 if X is, else float32."""
         check_is_fitted(self)
-        options.check_names(self, X, reset=False)
+        options.check_names(self, X)
         array = validate_array(X)
         options.check_width(self, array)
         options.check_binary(self.likelihood, array)

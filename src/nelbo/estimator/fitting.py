@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ["run"]
 
 import contextlib
+import copy
+import dataclasses
 import hashlib
 import math
 import time
@@ -15,10 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from .. import checkpoint, evaluate, initialize, spec, training
-from ..data import Schema, validate_array
+from ..data import Schema
+from ..data.validate import with_columns
 from ..likelihood import Gaussian
 from ..linear_gaussian import LinearGaussian
 from ..training.variance import learned_gaussians
@@ -29,8 +33,10 @@ PASSED_ON = ("max_epochs", "max_steps", "batch_size", "learning_rate", "weight_d
 """Constructor arguments that go to `nelbo.fit` as they are."""
 TIED = ("max_seconds", "validation_fraction", "early_stopping", "init", "objective", "objective_samples", "scale")
 """Further arguments that a resumed run must share with the run it resumes."""
-SURE = 2.0
-"""Standard errors by which training must beat its start on validation rows to be kept."""
+SURE = 0.9772
+"""Confidence that training has beaten its start that is needed to keep it: two standard errors of many rows."""
+SMALLEST_VARIANCE = 1e-30
+"""Of a fixed variance in model units; float32 holds its inverse, and the square of a far residual."""
 JUDGING_SAMPLES = 64
 """Importance samples of that comparison."""
 JUDGING_ROWS = 2000
@@ -53,30 +59,19 @@ class Plan:
     store: checkpoint.Folder | None = None
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """What came out.
-
-    Attributes:
-        model: The trained model.
-        history: Its records.
-        kept_start: Whether the closed-form start was kept because training did not beat it beyond doubt.
-    """
-
-    model: VAE
-    history: training.History
-    kept_start: bool
-
-
-def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, warm: bool = False) -> Fitted:
-    """Fit ``model`` to the rows of X, whose scaling is ``schema``.
+def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: training.History, warm: bool) -> bool:
+    """Fit ``model`` to the rows of X, whose scaling is ``schema``, in place.
 
     Arguments:
         X: All rows, in data units.
         schema: Their schema.
         model: A freshly built model, or a trained one to go on with.
         plan: How.
+        history: Where records are added.
         warm: Whether the model is trained already.
+
+    Returns:
+        Whether the closed-form start was kept because training did not beat it beyond doubt.
     """
     begun = time.monotonic()
     rows, held = split(len(X), plan.validation_fraction, plan.seed)
@@ -86,7 +81,7 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, warm: bool = Fa
     start = None if warm else closed_form_start(model, x, plan.init)
     objective = spec.resolve("objective", plan.objective)(model, plan.objective_samples)
     left = None if plan.max_seconds is None else max(plan.max_seconds - (time.monotonic() - begun), 1e-3)
-    history = training.fit(
+    training.fit(
         objective,
         x,
         validation=validation,
@@ -96,17 +91,17 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, warm: bool = Fa
         callbacks=plan.callbacks,
         units=training.Units(-schema.log_scale_sum, torch.tensor(schema.scale)),
         store=plan.store,
+        history=history,
         **plan.training,
     )
-    kept = False
-    if start is not None and validation is not None and plan.early_stopping and plan.objective != "autoencoder":
-        kept = not beats(model, start, validation)
-        if kept:
-            everything = initialize.closed_form(model, torch.cat([x, validation]))
-            initialize.start_at(model, everything or start)
-            history.best_step = 0
+    judged = plan.early_stopping and plan.validation_fraction > 0 and plan.objective != "autoencoder"
+    kept = start is not None and judged and (validation is None or not beats(model, start, validation))
+    if start is not None and kept:
+        everything = initialize.closed_form(model, x if validation is None else torch.cat([x, validation]))
+        initialize.start_at(model, everything or start)
+        history.best_step = 0
     warn_of_floor(model, schema)
-    return Fitted(model, history, kept)
+    return kept
 
 
 def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -150,9 +145,10 @@ def beats(model: VAE, start: LinearGaussian, x: Tensor) -> bool:
 
 def _sure(gain: Tensor) -> bool:
     """Return whether the mean of paired differences is above zero beyond doubt."""
-    if len(gain) < 2 or not bool(gain.isfinite().all()):
+    n = len(gain)
+    if n < 2 or not bool(gain.isfinite().all()):
         return False
-    return bool(gain.mean() > SURE * gain.std() / math.sqrt(len(gain)))
+    return bool(gain.mean() > float(stdtrit(n - 1, SURE)) * gain.std() / math.sqrt(n))
 
 
 def warn_of_floor(model: VAE, schema: Schema) -> None:
@@ -180,23 +176,26 @@ def warn_of_floor(model: VAE, schema: Schema) -> None:
 
 
 def run(estimator: Any, X: Any) -> None:
-    """Do the work of ``estimator.fit(X)`` and set its fitted attributes; what training reached is kept on Ctrl-C."""
+    """Do the work of ``estimator.fit(X)`` and set its fitted attributes, all of them or none.
+
+    Ctrl-C during training leaves the best model so far behind.
+    """
     begun = time.monotonic()
     options.check(estimator)
-    array = validate_array(X)
+    array, columns = with_columns(X)
     if len(array) < 2:
         raise ValueError(f"X has n_samples=1 row, but at least 2 are needed to fit a model, got shape {array.shape}.")
     options.check_binary(estimator.likelihood, array)
-    options.check_names(estimator, X, reset=True)
+    names = options.names_of(X)
     warm = bool(estimator.warm_start and hasattr(estimator, "model_"))
-    seed = options.seed_from(estimator.random_state)
-    schema = estimator.schema_ if warm else infer_schema(estimator, X, array)
     if warm:
-        schema.to_model(array[:1], noise="centre")  # refuses other columns
-        model_spec, model = estimator.spec_, estimator.model_
+        schema, model_spec, seed, model = take_up(estimator, X, array)
     else:
+        schema = infer_schema(estimator, array, columns)
         model_spec = make_spec(estimator, schema)
+        seed = options.seed_from(seed_for(estimator, model_spec, array))
         model = spec.build(model_spec, torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")))
+    history, interruption, kept = training.History(), None, False
     with contextlib.ExitStack() as stack:
         callbacks = list(estimator.callbacks or ())
         if estimator.progress:
@@ -214,24 +213,63 @@ def run(estimator: Any, X: Any) -> None:
             callbacks=callbacks,
             store=open_store(estimator, model_spec, array, seed),
         )
-        fitted = train(array, schema, model, plan, warm)
-    if plan.store is not None:
+        try:
+            kept = train(array, schema, model, plan, history, warm)
+        except KeyboardInterrupt as error:
+            if not history.records:
+                raise
+            interruption = error
+    if plan.store is not None and interruption is None:
         plan.store.clear()
     estimator.schema_, estimator.spec_, estimator.seed_ = schema, model_spec, seed
-    estimator.model_ = fitted.model.eval()
-    estimator.history_ = fitted.history
-    estimator.kept_start_ = fitted.kept_start
-    estimator.n_iter_ = max(1, math.ceil(fitted.history.records[-1].epoch))
+    estimator.model_ = model.eval()
+    estimator.history_ = history
+    estimator.kept_start_ = kept
+    estimator.n_iter_ = max(1, math.ceil(history.records[-1].epoch))
     estimator.n_features_in_ = schema.n_features
+    estimator.dtype_ = "float64" if array.dtype == np.float64 else "float32"
+    if names is not None:
+        estimator.feature_names_in_ = names
+    elif hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_
+    if interruption is not None:
+        raise interruption
 
 
-def infer_schema(estimator: Any, X: Any, array: np.ndarray) -> Schema:
-    """Choose shape and scaling; zeros and ones are left as they are."""
-    binary = estimator.likelihood == "bernoulli"
-    scale = None if binary and estimator.scale == "auto" else estimator.scale
-    dequantize = False if binary and estimator.dequantize == "auto" else estimator.dequantize
-    columns = [str(c) for c in X.columns] if hasattr(X, "columns") else None
-    return Schema.infer(array, scale=scale, dequantize=dequantize, columns=columns)
+def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spec, int, VAE]:
+    """Return what a warm start goes on from: a copy, so that a fit that fails leaves the last one as it was.
+
+    Raises:
+        ValueError: The columns or the options that shape the model have changed.
+    """
+    options.check_names(estimator, X)
+    options.check_width(estimator, array)
+    old, new = estimator.spec_, make_spec(estimator, estimator.schema_)
+    for option in dataclasses.fields(spec.Spec):
+        was, now = getattr(old, option.name), getattr(new, option.name)
+        if was != now:
+            raise ValueError(
+                f"warm_start=True goes on from a model with {option.name}={was!r}, but that is now {now!r}. "
+                "Set it back, or fit anew with warm_start=False."
+            )
+    # The old seed again: rows held out then are held out now.
+    return estimator.schema_, old, estimator.seed_, copy.deepcopy(estimator.model_)
+
+
+def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | None) -> Schema:
+    """Choose shape and scaling; zeros and ones are left as they are.
+
+    Raises:
+        ValueError: Zeros and ones would not stay as they are, or an option is unknown.
+    """
+    if estimator.likelihood != "bernoulli":
+        return Schema.infer(array, scale=estimator.scale, dequantize=estimator.dequantize, columns=columns)
+    if estimator.scale not in ("auto", None) or estimator.dequantize not in ("auto", False):
+        raise ValueError(
+            f"likelihood='bernoulli' needs zeros and ones as they are, got scale={estimator.scale!r} and "
+            f"dequantize={estimator.dequantize!r}. Leave both at 'auto'."
+        )
+    return Schema.infer(array, scale=None, dequantize=False, columns=columns)
 
 
 def make_spec(estimator: Any, schema: Schema) -> spec.Spec:
@@ -239,6 +277,12 @@ def make_spec(estimator: Any, schema: Schema) -> spec.Spec:
     variance: Any = estimator.variance
     if not isinstance(variance, str):
         scaled = schema.variance_to_model(float(variance))
+        if not ((scaled > SMALLEST_VARIANCE) & (scaled < 1 / SMALLEST_VARIANCE)).all():
+            raise ValueError(
+                f"variance={variance!r} is beyond all proportion to the data, whose scale goes from "
+                f"{schema.scale.min():g} to {schema.scale.max():g}. It is in squared units of the data: pass one near "
+                "the variance of what the model should leave unexplained, or variance='learned'."
+            )
         variance = float(scaled) if scaled.ndim == 0 else tuple(scaled.ravel().tolist())
     network = "residual" if estimator.network == "auto" else estimator.network
     return spec.Spec(
@@ -260,6 +304,24 @@ def open_store(estimator: Any, model_spec: spec.Spec, array: np.ndarray, seed: i
     """Return where training keeps its state, tied to this configuration and these data."""
     if estimator.checkpoint_dir is None:
         return None
+    return checkpoint.Folder(estimator.checkpoint_dir, fingerprint(estimator, model_spec, array, seed))
+
+
+def seed_for(estimator: Any, model_spec: spec.Spec, array: np.ndarray) -> Any:
+    """Return the random_state; for a run that may have to be resumed, None is a seed that will be found again."""
+    if estimator.random_state is None and estimator.checkpoint_dir is not None:
+        return int(fingerprint(estimator, model_spec, array, None)[:15], 16)
+    return estimator.random_state
+
+
+def fingerprint(estimator: Any, model_spec: spec.Spec, array: np.ndarray, seed: int | None) -> str:
+    """Return a digest of the data and of every option that a resumed run must share."""
+    fields = {name: _named(value) for name, value in vars(model_spec).items()}
     digest = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data)
-    digest.update(repr((model_spec, seed, [(n, getattr(estimator, n)) for n in (*PASSED_ON, *TIED)])).encode())
-    return checkpoint.Folder(estimator.checkpoint_dir, digest.hexdigest())
+    digest.update(repr((array.shape, fields, seed, [(n, getattr(estimator, n)) for n in (*PASSED_ON, *TIED)])).encode())
+    return digest.hexdigest()
+
+
+def _named(value: Any) -> Any:
+    """A network factory by its name, which other than its address is the same in the next process."""
+    return getattr(value, "__qualname__", type(value).__qualname__) if callable(value) else value

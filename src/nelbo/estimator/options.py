@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["check", "check_binary", "check_names", "check_width", "seed_from"]
+__all__ = ["check", "check_binary", "check_names", "check_width", "integer", "names_of", "seed_from"]
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_random_state
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 
@@ -22,10 +23,10 @@ def check(estimator: Any) -> None:
         TypeError: An option has the wrong type.
     """
     for name in ("latent_dim", "objective_samples", "score_samples_k"):
-        _integer(name, getattr(estimator, name))
+        integer(name, getattr(estimator, name))
     for name in ("max_epochs", "max_steps", "batch_size"):
         if getattr(estimator, name) is not None:
-            _integer(name, getattr(estimator, name))
+            integer(name, getattr(estimator, name))
     for name in ("learning_rate", "max_seconds"):
         value = getattr(estimator, name)
         if value is not None and not (_is_number(value) and 0 < value < math.inf):
@@ -38,9 +39,12 @@ def check(estimator: Any) -> None:
             f"validation_fraction must be in [0, 1), got {fraction!r}. 0 trains on every row, without early stopping."
         )
     _variance(estimator.variance)
+    callbacks = estimator.callbacks
+    if callbacks is not None and (not isinstance(callbacks, Sequence) or not all(map(callable, callbacks))):
+        raise TypeError(f"callbacks must be a sequence of callables such as [print], got {callbacks!r}.")
     for name in ("hidden", "channels"):
         widths = getattr(estimator, name)
-        if isinstance(widths, str | numbers.Number) or any(not isinstance(w, numbers.Integral) or w < 1 for w in widths):
+        if not isinstance(widths, Sequence | np.ndarray) or any(not isinstance(w, numbers.Integral) or w < 1 for w in widths):
             raise ValueError(f"{name} must be a sequence of positive integers such as (512, 512), got {widths!r}.")
 
 
@@ -54,7 +58,13 @@ def _variance(variance: object) -> None:
         )
 
 
-def _integer(name: str, value: object) -> None:
+def integer(name: str, value: object) -> None:
+    """Refuse what is not a positive integer.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is less than 1.
+    """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, got {value!r}.")
     if int(value) < 1:
@@ -65,15 +75,27 @@ def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def check_names(estimator: Any, X: Any, reset: bool) -> None:
-    """Let scikit-learn remember, or compare, the names of a data frame's columns."""
+def names_of(X: Any) -> npt.NDArray[Any] | None:
+    """Return the column names that scikit-learn sees in X, or None.
+
+    Raises:
+        TypeError: Some names are strings and some are not.
+    """
+    probe = BaseEstimator()
     if hasattr(X, "columns"):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
-    elif not reset and hasattr(estimator, "feature_names_in_") and getattr(X, "ndim", 0) == 2 and hasattr(X, "shape"):
-        if X.shape[1] == estimator.n_features_in_:
-            validate_data(estimator, X, reset=False, skip_check_array=True)
-    elif reset and hasattr(estimator, "feature_names_in_"):
-        del estimator.feature_names_in_
+        validate_data(probe, X, skip_check_array=True)
+    return getattr(probe, "feature_names_in_", None)
+
+
+def check_names(estimator: Any, X: Any) -> None:
+    """Let scikit-learn compare the names of a data frame's columns with those fitted.
+
+    Raises:
+        ValueError: They differ.
+    """
+    named = hasattr(estimator, "feature_names_in_")
+    if hasattr(X, "columns") or (named and getattr(X, "shape", ())[1:] == (estimator.n_features_in_,)):
+        validate_data(estimator, X, reset=False, skip_check_array=True)
 
 
 def check_width(estimator: Any, X: npt.NDArray[Any]) -> None:
@@ -125,4 +147,6 @@ def seed_from(random_state: Any) -> int:
         if not 0 <= int(random_state) < 2**62:
             raise ValueError(f"random_state must be between 0 and 2**62, got {random_state}.")
         return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    if not isinstance(random_state, np.random.RandomState):
+        raise ValueError(f"random_state must be an integer, a RandomState, a Generator or None, got {random_state!r}.")
+    return int(random_state.randint(2**31 - 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["from_numpy", "load", "save", "to_numpy"]
 
 import numbers
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
@@ -21,7 +22,9 @@ NOT_SAVED = ("callbacks", "progress", "checkpoint_dir", "warm_start", "device")
 """Constructor arguments that belong to a session, not to a model."""
 
 
-def save(estimator: Any, path: str | PathLike[str], overwrite: bool) -> None:
+def save(
+    estimator: Any, path: str | PathLike[str], overwrite: bool, extra_text: Mapping[str, str] | None = None
+) -> None:
     """Write a fitted estimator to a folder."""
     params = {k: _plain(v) for k, v in estimator.get_params(deep=False).items() if k not in NOT_SAVED}
     for name in ("network", "encoder", "decoder"):
@@ -36,10 +39,12 @@ def save(estimator: Any, path: str | PathLike[str], overwrite: bool) -> None:
             "seed": estimator.seed_,
             "kept_start": estimator.kept_start_,
             "n_iter": estimator.n_iter_,
+            "dtype": estimator.dtype_,
             "feature_names_in": _names(estimator),
         },
     }
     text = {"metrics.jsonl": estimator.history_.to_jsonl(), "README.md": card.model_card(estimator)}
+    text |= extra_text or {}
     weights = {name: value.cpu() for name, value in estimator.model_.state_dict().items()}
     checkpoint.write_folder(path, config, weights, overwrite=overwrite, extra_text=text)
 
@@ -54,7 +59,7 @@ def load(cls: Any, path: str | PathLike[str]) -> Any:
         estimator.schema_ = Schema.from_dict(config["schema"])
         fitted = config["fitted"]
         estimator.seed_, estimator.kept_start_ = fitted["seed"], fitted["kept_start"]
-        estimator.n_iter_ = fitted["n_iter"]
+        estimator.n_iter_, estimator.dtype_ = fitted["n_iter"], fitted["dtype"]
         estimator.n_features_in_ = estimator.schema_.n_features
         if fitted["feature_names_in"] is not None:
             estimator.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)

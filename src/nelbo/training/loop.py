@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..objective import Objective
 from .history import Callback, History, Record, Units
+from .interrupt import uninterrupted
 from .precision import bfloat16_pays, resolve_device, resolve_precision
 from .schedule import Budget, epoch_order, learning_rate_factor, stream_seed
 from .variance import VarianceStep, learned_gaussians, refine
@@ -61,6 +62,7 @@ def fit(
     units: Units | None = None,
     store: Store | None = None,
     store_every: float = 30.0,
+    history: History | None = None,
 ) -> History:
     r"""Maximise ``objective(x).mean()`` in place.
 
@@ -85,6 +87,7 @@ def fit(
         callbacks: Called with each `Record`; training stops if one returns True.
         units: How records are turned into the user's units.
         store: Where to save the state every ``store_every`` seconds and on interruption; a state found there is resumed.
+        history: Where records are added, so that they outlive an interruption; None makes a new one.
 
     Returns:
         The records, the step whose weights were kept and why training ended.
@@ -97,6 +100,7 @@ def fit(
     run.budget = Budget.resolve(len(x), batch_size, max_epochs, max_steps, max_seconds)
     run.choose_precision(precision)
     run.early_stopping = early_stopping and validation is not None
+    run.history = History() if history is None else history
     if store is not None and (state := store.load()) is not None:
         run.load_state(*state)
     run.go(list(callbacks), store, store_every)
@@ -134,7 +138,7 @@ class _Run:
         self.weights = [p for p in objective.parameters() if id(p) not in special and p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.weights or [nn.Parameter(torch.zeros(1, device=self.device))],
-            lr=torch.tensor(learning_rate) if self.device.type == "cuda" else learning_rate,
+            lr=learning_rate,
             weight_decay=weight_decay,
             fused=True,
         )
@@ -175,10 +179,7 @@ class _Run:
         (-bound.mean()).backward()
         finite = self.scale_gradients()
         for group in self.optimiser.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(self.learning_rate * factor)
-            else:
-                group["lr"] = self.learning_rate * factor
+            group["lr"] = self.learning_rate * factor
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.variance.step(self.step, factor, finite)
@@ -227,7 +228,7 @@ class _Run:
         value = None
         with self.judging():
             if self.validation is not None:
-                chunks = self.validation.split(VALIDATION_CHUNK)
+                chunks = self.validation.split(max(1, VALIDATION_CHUNK // self.model_objective().samples))
                 value = math.fsum(float(self.objective(c, self.generator).sum(dtype=torch.float64)) for c in chunks)
                 value /= len(self.validation)
             kl = self.mean_kl()
@@ -251,7 +252,11 @@ class _Run:
 
     def model(self) -> Any:
         """Return the VAE inside the objective, whatever wraps it."""
-        return getattr(self.objective, "module", self.objective).vae
+        return self.model_objective().vae
+
+    def model_objective(self) -> Any:
+        """Return the objective, whatever wraps it."""
+        return getattr(self.objective, "module", self.objective)
 
     def record(self, value: float | None, kl: float | None, factor: float) -> Record:
         """Add a record to the history and start counting anew."""
@@ -318,7 +323,8 @@ class _Run:
             factor = learning_rate_factor(self.step, progress, WARMUP)
             due = self.step % self.budget.validate_every == 0 and not self.already_recorded()
             if due or (progress >= 1 and not self.already_recorded()):
-                record = self.validate(factor)
+                with uninterrupted():
+                    record = self.validate(factor)
                 stop = [callback(record) for callback in callbacks]
                 if any(answer is True for answer in stop):
                     return "callback"
@@ -329,7 +335,8 @@ class _Run:
             if store is not None and time.monotonic() - saved > store_every:
                 store.save(*self.state())
                 saved = time.monotonic()
-            self.train_step(factor)
+            with uninterrupted():
+                self.train_step(factor)
 
     def already_recorded(self) -> bool:
         """Return whether the current step has its record."""
@@ -371,7 +378,7 @@ class _Run:
 
         self.step, self.seconds, self.count = config["step"], config["seconds"], config["count"]
         self.precision, self.adaptive = config["precision"], config["adaptive"]
-        self.history = History.from_dict(config["history"])
+        self.history.records[:] = History.from_dict(config["history"]).records
         self.objective.load_state_dict(part("model."))
         if config["best"] is not None:
             self.best = (config["best"][0], config["best"][1], part("best."))

@@ -1,0 +1,119 @@
+"""nelbo fit | evaluate | score | encode | reconstruct | sample: arguments, printing and exit codes, nothing else.
+
+Exit codes: 0; 1 for a defect of nelbo; 2 for wrong use, with one line that says what and how to mend it; 130 and
+143 when Ctrl-C or SIGTERM ended a fit. Commands are imported when they are used, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from .interrupt import Terminated
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+WRONG_USE = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
+"""What people mend, as against defects of the program; CheckpointError is a ValueError."""
+
+COMMANDS = {
+    "fit": ("fit:fit", "Fit a model to data, save it, and compare it with exact pPCA on held-out rows."),
+    "evaluate": ("apply:evaluate", "Estimate log p(x) of data, with its standard error."),
+    "score": ("apply:score", "Write log p(x) of every row, in nats."),
+    "encode": ("apply:encode", "Write the latent means of every row."),
+    "reconstruct": ("apply:reconstruct", "Encode and decode every row, and write the result in data units."),
+    "sample": ("apply:sample", "Draw new rows from a model."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors of use are one line on standard error."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without ± or × shows ? in their place
+    debug = bool(os.environ.get("NELBO_DEBUG"))
+    try:
+        code = _run(tokens)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt as stop:
+        return _say(str(stop) or "Interrupted.", 143 if isinstance(stop, Terminated) else 130)
+    except Exception as error:
+        if debug:
+            raise
+        if "allocate memory" in str(error) or "out of memory" in str(error).lower():
+            error = MemoryError()  # torch has its own kinds
+        if isinstance(error, WRONG_USE) and not _slipped(error):
+            return _say(_one_line(error), 2)
+        return _say(
+            f"{type(error).__name__}: {_one_line(error)} (This is a bug; run with NELBO_DEBUG=1 for the traceback.)", 1
+        )
+
+
+def _run(tokens: list[str]) -> int:
+    from cyclopts.exceptions import CycloptsError
+
+    app = _app()
+    if tokens[:1] == ["fit"]:
+        from . import config
+
+        app.config = config.sources(tokens[1:])
+    try:
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        command = f" {tokens[0]}" if tokens and tokens[0] in COMMANDS else ""
+        raise ValueError(f"{_one_line(error).rstrip('.')}. See: nelbo{command} --help") from error
+    return result if isinstance(result, int) else 0
+
+
+def _app() -> App:
+    from cyclopts import App
+
+    app = App(
+        name="nelbo",
+        version=f"nelbo {__version__}",
+        help="Gaussian variational autoencoders with honest log-likelihoods.\n\n"
+        "DATA is a built-in name (digits), an .npy, .npz, .csv or .parquet file, or a folder of images; "
+        "RUN is the folder that fit writes.",
+        help_format="plaintext",
+    )
+    for name, (place, help_text) in COMMANDS.items():
+        app.command(f"nelbo.cli.{place}", name=name, help=help_text)
+    return app
+
+
+def _slipped(error: Exception) -> bool:
+    """Whether Python itself raised a TypeError: a slip of ours, where those meant for users come from a `raise`."""
+    line = (traceback.extract_tb(error.__traceback__)[-1].line or "raise") if error.__traceback__ else "raise"
+    return isinstance(error, TypeError) and not line.startswith("raise")
+
+
+def _one_line(error: BaseException) -> str:
+    """Tell an error in one line, with the file it is about and, where it says none, a cure."""
+    if isinstance(error, MemoryError):
+        return f"Out of memory. {error} Use fewer rows, a smaller --batch-size or --hidden, or a larger machine.".replace(
+            "  ", " "
+        )
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}. Check the path and its permissions."
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _say(message: str, code: int) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"nelbo: {message}\n")
+        sys.stderr.flush()
+    return code

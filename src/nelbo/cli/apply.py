@@ -1,0 +1,260 @@
+"""`nelbo evaluate | score | encode | reconstruct | sample`: a RUN at work on data."""
+
+from __future__ import annotations
+
+__all__ = ["encode", "evaluate", "reconstruct", "sample", "score"]
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from . import files, show
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..estimator import VariationalAutoencoder
+
+FLAG = Parameter(negative=())
+DEVICE = "auto"
+
+
+def evaluate(
+    run: str,
+    data: str,
+    *,
+    method: str = "auto",
+    samples: int = 200,
+    seed: int = 0,
+    out: str | None = None,
+    overwrite: Annotated[bool, FLAG] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    device: str = DEVICE,
+) -> None:
+    """Estimate log p(x) of DATA under the model in RUN: the mean with its standard error, and how far to trust it.
+
+    Parameters
+    ----------
+    run
+        The folder that fit wrote.
+    data
+        What to evaluate.
+    method
+        exact (linear decoders), importance, or auto: exact where possible.
+    samples
+        Importance samples for each row.
+    seed
+        Seed of those samples.
+    out
+        Also write log p(x), its standard error, effective samples and Pareto k of every row: .npy, .csv or .parquet.
+    overwrite
+        Replace --out if it exists.
+    as_json
+        Print one JSON object.
+    device
+        auto, cpu or cuda.
+    """
+    import numpy as np
+
+    from ..report import density, log_likelihood
+
+    files.check_output(out, overwrite)
+    model, source = _open(run, data, device)
+    found = log_likelihood(model, source.array, method, samples, seed)
+    judged = density(found, model.schema_)
+    if out is not None:
+        columns = (found.value, found.standard_error, found.ess, found.khat)
+        per_row = np.stack([column.numpy() for column in columns], axis=1)
+        files.write_rows(out, per_row, ("log_p", "standard_error", "effective_samples", "khat"))
+    if as_json:
+        whole = {"run": run, "data": data, **dataclasses.asdict(judged), "warnings": judged.warnings(), "out": out}
+        print(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print(show.density(judged), end="")
+
+
+def score(
+    run: str,
+    data: str,
+    *,
+    samples: int = 200,
+    out: str | None = None,
+    overwrite: Annotated[bool, FLAG] = False,
+    device: str = DEVICE,
+) -> None:
+    """Write log p(x) of every row of DATA, in nats: one number per line, or into --out.
+
+    Parameters
+    ----------
+    run
+        The folder that fit wrote.
+    data
+        What to score.
+    samples
+        Importance samples for each row.
+    out
+        File to write: .npy, .csv or .parquet.
+    overwrite
+        Replace --out if it exists.
+    device
+        auto, cpu or cuda.
+    """
+    from ..report import log_likelihood
+
+    files.check_output(out, overwrite)
+    model, source = _open(run, data, device)
+    values = log_likelihood(model, source.array, samples=samples).value.numpy()
+    files.write_rows(out, values, ("log_p",), header=False)
+
+
+def encode(
+    run: str,
+    data: str,
+    *,
+    out: str | None = None,
+    overwrite: Annotated[bool, FLAG] = False,
+    device: str = DEVICE,
+) -> None:
+    """Write the latent means E[z|x] of every row of DATA.
+
+    Parameters
+    ----------
+    run
+        The folder that fit wrote.
+    data
+        What to encode.
+    out
+        File to write: .npy, .csv or .parquet; CSV on standard output if left out.
+    overwrite
+        Replace --out if it exists.
+    device
+        auto, cpu or cuda.
+    """
+    files.check_output(out, overwrite)
+    model, source = _open(run, data, device)
+    latents = model.transform(files.fits(model, source))
+    files.write_rows(out, latents, [f"z{j}" for j in range(latents.shape[1])])
+
+
+def reconstruct(
+    run: str,
+    data: str,
+    *,
+    out: str | None = None,
+    noise: bool = False,
+    seed: int = 0,
+    limits: Annotated[str | None, Parameter(name="--range")] = None,
+    overwrite: Annotated[bool, FLAG] = False,
+    device: str = DEVICE,
+) -> None:
+    """Encode and decode every row of DATA, and write the result in data units.
+
+    Parameters
+    ----------
+    run
+        The folder that fit wrote.
+    data
+        What to reconstruct.
+    out
+        File to write: .npy, .csv or .parquet; without suffix, a folder of PNGs; CSV on standard output if left out.
+    noise
+        Draw from p(x|z) instead of writing its mean.
+    seed
+        Seed of that noise.
+    limits
+        LOW,HIGH: the values that PNGs show as black and white; 0,1 for 8-bit data.
+    overwrite
+        Replace --out if it exists.
+    device
+        auto, cpu or cuda.
+    """
+    files.check_output(out, overwrite, pictures=True)
+    model, source = _open(run, data, device)
+    low_high = _limits(model, out, limits)
+    _write(model, out, model.reconstruct(files.fits(model, source), noise=noise, random_state=seed), low_high)
+
+
+def sample(
+    run: str,
+    *,
+    count: Annotated[int, Parameter(name=("--count", "-n"))] = 100,
+    noise: bool = True,
+    seed: int = 0,
+    out: str | None = None,
+    limits: Annotated[str | None, Parameter(name="--range")] = None,
+    overwrite: Annotated[bool, FLAG] = False,
+    device: str = DEVICE,
+) -> None:
+    """Draw new rows from the model in RUN, in data units.
+
+    Parameters
+    ----------
+    run
+        The folder that fit wrote.
+    count
+        How many rows.
+    noise
+        Draw x from p(x|z); with --no-noise, write its mean f(z).
+    seed
+        Seed of the draw.
+    out
+        File to write: .npy, .csv or .parquet; without suffix, a folder of PNGs; CSV on standard output if left out.
+    limits
+        LOW,HIGH: the values that PNGs show as black and white; 0,1 for 8-bit data.
+    overwrite
+        Replace --out if it exists.
+    device
+        auto, cpu or cuda.
+    """
+    if count < 1:
+        raise ValueError(f"--count must be at least 1, got {count}.")
+    files.check_output(out, overwrite, pictures=True)
+    model = files.open_model(run, device)
+    low_high = _limits(model, out, limits)
+    _write(model, out, model.sample(count, noise=noise, random_state=seed), low_high)
+
+
+def _open(run: str, data: str, device: str) -> tuple[VariationalAutoencoder, Any]:
+    model, source = files.open_model(run, device), files.read(data)
+    files.fits(model, source)
+    return model, source
+
+
+def _limits(model: VariationalAutoencoder, out: str | None, limits: str | None) -> tuple[float, float]:
+    """Return what PNGs show as black and white, refusing early what has no picture."""
+    schema = model.schema_
+    if out is None or Path(out).suffix:
+        return 0.0, 1.0
+    if schema.kind != "images" or (schema.layout != "hw" and schema.shape[0] not in (1, 3, 4)):
+        raise ValueError(f"--out {out} would be a folder of PNGs, but this model's rows are not. Write .npy, .csv or .parquet.")
+    if limits is None:
+        if not schema.dequantize:
+            raise ValueError(
+                "This model was fitted to numbers, not to 8-bit images, so PNGs need --range LOW,HIGH: "
+                "the values to show as black and white, such as 0,1. Or write .npy."
+            )
+        return 0.0, 1.0
+    try:
+        low, high = (float(part) for part in limits.split(","))
+    except ValueError:
+        raise ValueError(f"--range must be LOW,HIGH, such as 0,1, got {limits!r}.") from None
+    if not low < high:
+        raise ValueError(f"--range must be LOW,HIGH with LOW below HIGH, got {limits!r}.")
+    return low, high
+
+
+def _write(model: VariationalAutoencoder, out: str | None, rows: npt.NDArray[Any], limits: tuple[float, float]) -> None:
+    from ..data import to_uint8
+
+    schema = model.schema_
+    if out is not None and not Path(out).suffix:
+        pictures = to_uint8((rows - limits[0]) / (limits[1] - limits[0]))
+        if schema.layout == "chw":
+            pictures = pictures.transpose(0, 2, 3, 1)
+        files.write_pictures(out, pictures.squeeze(-1) if pictures.ndim == 4 and pictures.shape[-1] == 1 else pictures)
+        return
+    names = schema.columns or [f"x{j}" for j in range(schema.n_features)]
+    files.write_rows(out, rows, names)

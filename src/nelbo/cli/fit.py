@@ -1,0 +1,222 @@
+"""`nelbo fit`: data in, a model, its numbers and a picture out."""
+
+from __future__ import annotations
+
+__all__ = ["fit"]
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from . import config as toml
+from . import files, show
+from .interrupt import Terminated, terminable
+from .options import FitOptions
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..data import Source
+    from ..estimator import VariationalAutoencoder
+    from ..report import Summary
+
+CONFIG, RESULTS, PICTURE = "run.toml", "results.json", "picture.png"
+FLAG = Parameter(negative=())
+
+
+def fit(
+    data: str,
+    *,
+    out: Annotated[str, Parameter(alias="-o")],
+    options: FitOptions = FitOptions(),  # noqa: B008 (frozen)
+    config: str | None = None,
+    overwrite: Annotated[bool, FLAG] = False,
+    resume: Annotated[bool, FLAG] = False,
+    quiet: Annotated[bool, FLAG] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Fit a model to DATA, save it in the folder RUN, and compare it with exact pPCA on held-out rows.
+
+    Ctrl-C or SIGTERM saves the state of training in RUN.partial; the same command with --resume goes on from there.
+
+    Parameters
+    ----------
+    data
+        A built-in name (digits), an .npy, .npz, .csv or .parquet file, or a folder of images.
+    out
+        RUN, the folder to write.
+    config
+        TOML file of options, such as the run.toml in a RUN; the command line wins.
+    overwrite
+        Replace RUN if it is there.
+    resume
+        Go on with an interrupted fit, if there is one.
+    quiet
+        Nothing on standard error but errors.
+    as_json
+        Print the results as one JSON object.
+    """
+    run = Path(out)
+    partial = run.with_name(f"{run.name}.partial")
+    options.check()
+    _check_free(run, partial, overwrite, resume)
+    try:
+        with terminable():
+            _fit(data, run, partial, options, overwrite, resume, quiet, as_json)
+    except KeyboardInterrupt as stop:
+        raise type(stop)(_what_is_left(stop, run, partial)) from None
+
+
+def _fit(
+    data: str, run: Path, partial: Path, options: FitOptions, overwrite: bool, resume: bool, quiet: bool, as_json: bool
+) -> None:
+    source = files.read(data)
+    test = None if options.test is None else _read_test(options.test, source)
+    train, held_out = _split(source.array, test, options)
+    model = options.estimator(checkpoint_dir=partial, progress=not quiet)
+    if not resume and partial.exists():
+        shutil.rmtree(partial)
+    notes: list[str] = []
+    with _noted(notes, quiet):
+        model.fit(files.table(train, source.columns))
+    model.progress, model.checkpoint_dir = False, None
+    model.save(run, overwrite=overwrite, extra_text={CONFIG: toml.to_toml(data, options)})
+    _note_saved(run)
+    if not quiet and held_out is not None:
+        print(f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ...", file=sys.stderr, flush=True)
+    _report(model, train, held_out, run, data, options, tuple(notes), quiet, as_json)
+
+
+def _report(
+    model: VariationalAutoencoder,
+    train: npt.NDArray[Any],
+    held_out: npt.NDArray[Any] | None,
+    run: Path,
+    data: str,
+    options: FitOptions,
+    notes: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Measure the saved model, draw it, and print what came out."""
+    from ..report import summarise, write_picture
+
+    for stale in (RESULTS, PICTURE):  # of a run that was here before
+        (run / stale).unlink(missing_ok=True)
+    summary = summarise(model, train, held_out, options.samples, notes)
+    missing = None
+    try:
+        write_picture(run / PICTURE, model, train, held_out, summary, title=data)
+    except (ImportError, OSError) as error:
+        missing = f"No picture was written: {error}"
+    results = _results(summary, data, run, options, missing)
+    (run / RESULTS).write_text(results, encoding="utf-8")
+    if missing is not None and not quiet:
+        print(f"nelbo: {missing}", file=sys.stderr)
+    print(results if as_json else show.fit(summary, data, options, _written(run)), end="")
+
+
+def _results(summary: Summary, data: str, run: Path, options: FitOptions, missing: str | None) -> str:
+    found = summary.to_dict()
+    found["warnings"] = [*summary.warnings, *([missing] if missing else [])]
+    written = [*_written(run), str(run / RESULTS)]
+    whole = {"data": data, "run": str(run), "test": options.test, **found, "files": sorted(set(written))}
+    return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _written(run: Path) -> list[str]:
+    """The files of a RUN, those that other people put there left out."""
+    ours = set(json.loads((run / "manifest.json").read_text(encoding="utf-8"))["files"]) | {RESULTS, PICTURE}
+    return [str(run / name) for name in sorted(ours | {"manifest.json"}) if (run / name).exists()]
+
+
+# -- rows --------------------------------------------------------------------------------------------
+
+
+def _read_test(where: str, source: Source) -> Source:
+    test = files.read(where)
+    if test.array.shape[1:] != source.array.shape[1:]:
+        raise ValueError(
+            f"--test {where} has rows of shape {test.array.shape[1:]}, but DATA has {source.array.shape[1:]}. "
+            "Pass data with the same columns."
+        )
+    if None not in (test.columns, source.columns) and test.columns != source.columns:
+        raise ValueError(f"--test {where} has other columns than DATA. Pass the same columns in the same order.")
+    return test
+
+
+def _split(
+    array: npt.NDArray[Any], test: Source | None, options: FitOptions
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """Part the rows by the seed: those to train on, and those never seen in training."""
+    import numpy as np
+
+    if test is not None:
+        return array, test.array
+    n = len(array)
+    if options.held_out == 0 or n < 3:
+        return array, None
+    count = min(max(math.ceil(options.held_out * n), 1), n - 2)
+    order = np.random.default_rng([options.seed, 2]).permutation(n)
+    return array[np.sort(order[count:])], array[np.sort(order[:count])]
+
+
+# -- refusals, warnings and interruptions ------------------------------------------------------------
+
+
+def _check_free(run: Path, partial: Path, overwrite: bool, resume: bool) -> None:
+    """Refuse what could not be written, before hours of training."""
+    if not run.name:
+        raise ValueError(f"--out {run} is the current folder. Name a folder to make, such as runs/first.")
+    if run.is_dir() and any(run.iterdir()) and not overwrite:
+        raise ValueError(f"--out {run} exists. Choose another name, or replace it with --overwrite.")
+    if partial.exists() and not (resume or overwrite):
+        raise ValueError(
+            f"{partial} holds an interrupted fit. Go on with --resume, or start anew and delete it with --overwrite."
+        )
+    if partial.exists() and not (partial / "manifest.json").exists() and (not partial.is_dir() or any(partial.iterdir())):
+        raise ValueError(f"{partial} is in the way and was not written by nelbo. Move it, or choose another --out.")
+    from ..checkpoint import check_free
+
+    check_free(run, overwrite)
+
+
+@contextlib.contextmanager
+def _noted(notes: list[str], quiet: bool) -> Iterator[None]:
+    """Collect warnings as plain text, each once, and show them on standard error as they come."""
+
+    def note(message: Warning | str, *_: Any, **__: Any) -> None:
+        text = " ".join(str(message).split())
+        if text not in notes:
+            notes.append(text)
+            if not quiet:
+                print(f"nelbo: {text}", file=sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = note
+        yield
+
+
+_saved: list[Path] = []
+
+
+def _note_saved(run: Path) -> None:
+    _saved[:] = [run]
+
+
+def _what_is_left(stop: KeyboardInterrupt, run: Path, partial: Path) -> str:
+    how = "Terminated" if isinstance(stop, Terminated) else "Interrupted"
+    if _saved == [run]:
+        return f"{how} after the model was saved in {run}; measure it with: nelbo evaluate {run} DATA"
+    if (partial / "manifest.json").exists():
+        return f"{how}; the state of training is saved in {os.fspath(partial)}. Go on with the same command and --resume."
+    return f"{how} before there was anything to save."

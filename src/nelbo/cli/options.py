@@ -1,0 +1,152 @@
+"""The options of `nelbo fit`: names, defaults and help. What they may be is checked where they are used."""
+
+from __future__ import annotations
+
+__all__ = ["FitOptions"]
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+if TYPE_CHECKING:
+    from ..estimator import VariationalAutoencoder
+
+MODEL = Parameter(group=Group("Model", sort_key=1))
+NOISE = Parameter(group=Group("Noise and scaling", sort_key=2))
+TRAINING = Parameter(group=Group("Training", sort_key=3))
+JUDGING = Parameter(group=Group("Held-out rows", sort_key=4))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """Everything that decides which model comes out; also the keys of a TOML file."""
+
+    latent_dim: Annotated[int, MODEL] = 8
+    """Number of latent dimensions."""
+    network: Annotated[str, MODEL] = "auto"
+    """linear, mlp, residual (an MLP beside a linear path that starts at pPCA), conv (images), or auto."""
+    encoder: Annotated[str | None, MODEL] = None
+    """Network of the encoder, if not --network."""
+    decoder: Annotated[str | None, MODEL] = None
+    """Network of the decoder, if not --network."""
+    hidden: Annotated[str, MODEL] = "512,512"
+    """Widths of dense hidden layers; their number is the depth."""
+    channels: Annotated[str, MODEL] = "32,64"
+    """Widths of convolutional stages, each halving the image."""
+    activation: Annotated[str, MODEL] = "silu"
+    """Such as silu, relu, gelu or tanh."""
+    prior: Annotated[str, MODEL] = "standard_normal"
+    """p(z)."""
+    posterior: Annotated[str, MODEL] = "diagonal_normal"
+    """q(z|x)."""
+    likelihood: Annotated[str, NOISE] = "gaussian"
+    """p(x|z): gaussian, or bernoulli for zeros and ones."""
+    variance: Annotated[str, NOISE] = "learned"
+    """beta^2: learned, per_feature, heteroscedastic, or a number: fixed, in squared data units."""
+    scale: Annotated[str, NOISE] = "auto"
+    """Scaling inside: global (one number), standard (per feature), none, or auto."""
+    dequantize: Annotated[bool | None, NOISE] = None
+    """Take 8-bit data u8 as x = (u8 + U) / 256; by default if and only if they are uint8."""
+    objective: Annotated[str, TRAINING] = "elbo"
+    """elbo, iwae, or autoencoder."""
+    objective_samples: Annotated[int, TRAINING] = 1
+    """Samples of z per row in the objective."""
+    max_epochs: Annotated[int | None, TRAINING] = None
+    """Stop after so many passes over the data."""
+    max_steps: Annotated[int | None, TRAINING] = None
+    """Stop after so many steps."""
+    max_seconds: Annotated[float | None, TRAINING] = None
+    """Stop after so many seconds."""
+    batch_size: Annotated[int | None, TRAINING] = None
+    """Rows in a step; by default 32 to 512, growing with the data."""
+    learning_rate: Annotated[float, TRAINING] = 2e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: Annotated[float, TRAINING] = 0.0
+    """Weight decay of AdamW."""
+    validation_fraction: Annotated[float, TRAINING] = 0.1
+    """Share of the training rows that decides when to stop and which weights to keep."""
+    early_stopping: Annotated[bool, TRAINING] = True
+    """Stop when the validation bound no longer improves, and keep the best weights."""
+    init: Annotated[str, TRAINING] = "auto"
+    """Where training starts: ppca, random, or auto (pPCA where the network allows)."""
+    device: Annotated[str, TRAINING] = "auto"
+    """auto, cpu or cuda."""
+    precision: Annotated[str, TRAINING] = "auto"
+    """auto, bf16 or float32."""
+    seed: Annotated[int, TRAINING] = 0
+    """Seed of everything random."""
+    held_out: Annotated[float, JUDGING] = 0.1
+    """Share of the rows split off first, never seen in training, to measure log p(x) on; 0 for none."""
+    test: Annotated[str | None, JUDGING] = None
+    """Measure log p(x) on this DATA instead, and train on all rows."""
+    samples: Annotated[int, JUDGING] = 200
+    """Importance samples for each held-out row."""
+
+    def estimator(self, **session: Any) -> VariationalAutoencoder:
+        """Return the unfitted estimator of these options.
+
+        Raises:
+            ValueError: An option cannot be read.
+        """
+        from ..estimator import VariationalAutoencoder
+
+        return VariationalAutoencoder(
+            latent_dim=self.latent_dim,
+            network=self.network,
+            encoder=self.encoder,
+            decoder=self.decoder,
+            hidden=_widths("hidden", self.hidden),
+            channels=_widths("channels", self.channels),
+            activation=self.activation,
+            likelihood=self.likelihood,
+            variance=_number_or_word(self.variance),
+            prior=self.prior,
+            posterior=self.posterior,
+            objective=self.objective,
+            objective_samples=self.objective_samples,
+            scale=None if self.scale == "none" else self.scale,
+            dequantize="auto" if self.dequantize is None else self.dequantize,
+            max_epochs=self.max_epochs,
+            max_steps=self.max_steps,
+            max_seconds=self.max_seconds,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            validation_fraction=self.validation_fraction,
+            early_stopping=self.early_stopping,
+            init=self.init,
+            device=self.device,
+            precision=self.precision,
+            random_state=self.seed,
+            score_samples_k=self.samples,
+            **session,
+        )
+
+    def check(self) -> None:
+        """Refuse what only the command line takes.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"--held-out must be in [0, 1), got {self.held_out:g}. 0 trains on every row.")
+        if self.samples < 1:
+            raise ValueError(f"--samples must be at least 1, got {self.samples}.")
+        if self.seed < 0:
+            raise ValueError(f"--seed must be at least 0, got {self.seed}.")
+
+
+def _widths(name: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(f"--{name} must be integers parted by commas, such as 512,512, got {text!r}.") from None
+
+
+def _number_or_word(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text

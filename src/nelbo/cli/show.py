@@ -1,0 +1,94 @@
+"""Results as text for people: units, standard errors, and what to make of them."""
+
+from __future__ import annotations
+
+__all__ = ["density", "fit"]
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..report import Density, Noise, Summary
+    from .options import FitOptions
+
+STOPPED = {
+    "steps": "all steps done",
+    "seconds": "the time was up",
+    "early": "the validation bound no longer improved",
+    "callback": "a callback ended it",
+}
+
+
+def fit(summary: Summary, data: str, options: FitOptions, written: Sequence[str]) -> str:
+    """Say what a fit came to."""
+    held = 0 if summary.density is None else summary.density.rows
+    shape = " × ".join(map(str, summary.shape))
+    lines = [f"{data}: {summary.training_rows:,} rows of {shape} trained on, {held:,} held out", ""]
+    lines += _comparison(summary)
+    lines += [
+        f"Active units  {summary.active_units} of {summary.latent_dim}",
+        f"Training      {summary.epochs:,} epochs, {summary.steps:,} steps, {summary.seconds:.1f} s; "
+        f"ended because {STOPPED.get(summary.stopped, summary.stopped)}",
+    ]
+    lines += ["", *(f"Note: {text}" for text in summary.warnings)] if summary.warnings else []
+    return "\n".join([*lines, "", "Written:", *(f"  {path}" for path in written)]) + "\n"
+
+
+def _comparison(summary: Summary) -> list[str]:
+    """The table of held-out log p(x), the model beside exact pPCA."""
+    if summary.density is None:
+        return ["log p(x)      not measured: no rows were held out", f"beta          {beta(summary.noise)}"]
+    rows = [("", "held-out log p(x)", "bits/dim", "beta")]
+    rows.append((f"this model, latent size {summary.latent_dim}", *_cells(summary.density), beta(summary.noise)))
+    if summary.baseline is not None:
+        base = summary.baseline
+        rows.append((f"exact pPCA, latent size {summary.latent_dim}", *_cells(base.density), beta(base.noise)))
+        gain = f"{base.gain:+.2f}" + ("" if base.gain_error is None else f" ± {base.gain_error:.2f}")
+        rows.append(("difference, row by row", gain, "", _verdict(base.gain, base.gain_error)))
+    if summary.density.bits_per_dimension is None:
+        rows = [(name, value, last) for name, value, _, last in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [*lines, f"(nats per row, ± standard error, in the units of the data; {_how(summary.density)})", ""]
+
+
+def density(found: Density) -> str:
+    """Say what an evaluation came to."""
+    value, bits = _cells(found)
+    lines = [f"log p(x)           {value} nats per row, over {found.rows:,} rows; {_how(found)}"]
+    if bits:
+        lines.append(f"bits per dimension {bits}")
+    if found.effective_samples is not None:
+        lines.append(f"effective samples  {found.effective_samples:.1f} of {found.samples:,} (median over rows)")
+    if found.unreliable is not None:
+        lines.append(f"Pareto k > 0.7     {found.unreliable:.1%} of rows")
+    return "\n".join([*lines, *(f"Note: {text}" for text in found.warnings())]) + "\n"
+
+
+def _cells(found: Density) -> tuple[str, str]:
+    error = "" if found.standard_error is None else f" ± {found.standard_error:.2f}"
+    bits = found.bits_per_dimension
+    return f"{found.mean:.2f}{error}", "" if bits is None else f"{bits:.4f}"
+
+
+def beta(noise: Noise) -> str:
+    """Say what beta is: one number or a range, learned or fixed."""
+    if noise.smallest is None or noise.largest is None:
+        return "none: the likelihood is not Gaussian"
+    if math.isclose(noise.smallest, noise.largest, rel_tol=1e-6):
+        return f"{noise.largest:.4g} ({noise.kind})"
+    return f"{noise.smallest:.3g} to {noise.largest:.3g} over columns ({noise.kind})"
+
+
+def _how(found: Density) -> str:
+    return "exact" if found.method == "exact" else f"{found.samples:,} importance samples per row, a lower bound"
+
+
+def _verdict(gain: float, error: float | None) -> str:
+    if not error:
+        return ""
+    ratio = abs(gain) / error
+    if ratio < 2:
+        return "no clear difference"
+    return f"{'better' if gain > 0 else 'worse'} by {ratio:.0f} standard errors"

@@ -1,0 +1,18 @@
+"""What a fit amounts to: numbers as plain dataclasses with a JSON twin, and a picture of them."""
+
+from __future__ import annotations
+
+from .picture import draw, write_picture
+from .summary import Baseline, Density, Noise, Summary, density, log_likelihood, summarise
+
+__all__ = [
+    "Baseline",
+    "Density",
+    "Noise",
+    "Summary",
+    "density",
+    "draw",
+    "log_likelihood",
+    "summarise",
+    "write_picture",
+]

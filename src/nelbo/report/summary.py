@@ -1,0 +1,257 @@
+r"""A fitted model in numbers, all in the units of the data: held-out log p(x) beside exact pPCA's, beta, active units.
+
+.. math:: \overline{\log p(x)} \pm s / \sqrt n, \qquad
+    \text{gain} = \overline{\log p(x) - \log p_{\mathrm{pPCA}}(x)}, \text{ its error that of the paired differences}
+"""
+
+from __future__ import annotations
+
+__all__ = ["Baseline", "Density", "Noise", "Summary", "density", "log_likelihood", "summarise"]
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .. import diagnose, evaluate
+from ..data import Schema
+from ..estimator import VariationalAutoencoder
+from ..likelihood import Bernoulli, Gaussian
+from ..linear_gaussian import LinearGaussian, moments, ppca
+
+KHAT_LIMIT = 0.7
+"""Above this Pareto shape an importance estimate is not to be trusted (Vehtari et al., 2024)."""
+MANY_ROWS = 0.05
+"""Share of rows above that limit from which on it is worth a warning."""
+NOISE_ROWS = 2048
+"""Rows over which a noise that depends on z is averaged."""
+
+
+@dataclass(frozen=True)
+class Density:
+    """Mean log p(x) of some rows.
+
+    Attributes:
+        mean: Nats per row.
+        standard_error: Of the mean over rows; None for a single row.
+        bits_per_dimension: Of 8-bit data; None for others.
+        rows: How many.
+        method: "exact" or "importance".
+        samples: Importance samples per row; 0 where exact.
+        effective_samples: Median over rows of the effective number of samples; None where exact.
+        unreliable: Share of rows with a Pareto shape above 0.7; None where exact or not measured.
+    """
+
+    mean: float
+    standard_error: float | None
+    bits_per_dimension: float | None
+    rows: int
+    method: str
+    samples: int
+    effective_samples: float | None
+    unreliable: float | None
+
+    def warnings(self) -> list[str]:
+        """Say in plain words where the number is less than it seems."""
+        if self.unreliable is None or self.unreliable <= MANY_ROWS:
+            return []
+        return [
+            f"For {self.unreliable:.0%} of the rows a few importance samples dominate (Pareto k above 0.7): their log p(x) "
+            f"may be higher than {self.samples:,} samples show. Raise --samples to see by how much."
+        ]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """beta in data units.
+
+    Attributes:
+        kind: "learned", "fixed", "per feature", "from z" (its root mean square), or "none" (not Gaussian).
+        smallest, largest: Over features; equal where there is one number; None where there is none.
+    """
+
+    kind: str
+    smallest: float | None
+    largest: float | None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Exact probabilistic PCA of the same latent size, fitted to the same training rows in the same scaling.
+
+    Attributes:
+        density: Its held-out log p(x).
+        noise: Its beta.
+        gain: Mean of the model's log p(x) minus pPCA's, nats per row.
+        gain_error: Standard error of the paired differences; None for a single row.
+    """
+
+    density: Density
+    noise: Noise
+    gain: float
+    gain_error: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A fit in numbers; `to_dict` is its JSON twin.
+
+    Attributes:
+        shape: Of one row, as the user holds it.
+        training_rows: How many, those for validation included.
+        density: log p(x) of held-out rows; None without any.
+        baseline: Exact pPCA; None without held-out rows, or where the likelihood is not a density.
+        noise: beta.
+        latent_dim: Size of the latent space.
+        active_units: How many latent dimensions carry information.
+        epochs, steps, seconds: Of training.
+        stopped: Why training ended: "steps", "seconds", "early" or "callback".
+        kept_start: Whether the closed-form start was kept.
+        warnings: In plain words.
+    """
+
+    shape: tuple[int, ...]
+    training_rows: int
+    density: Density | None
+    baseline: Baseline | None
+    noise: Noise
+    latent_dim: int
+    active_units: int
+    epochs: int
+    steps: int
+    seconds: float
+    stopped: str
+    kept_start: bool
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types."""
+        return dataclasses.asdict(self)
+
+
+def log_likelihood(
+    model: VariationalAutoencoder, X: npt.NDArray[Any], method: str = "auto", samples: int = 200, seed: int = 0
+) -> evaluate.LogLikelihood:
+    """Return `evaluate.log_likelihood` of rows in data units, in nats in data units."""
+    found = evaluate.log_likelihood(_in_precision(model, X), _rows(model.schema_, X), method, samples, seed)
+    return dataclasses.replace(found, value=found.value - model.schema_.log_scale_sum)
+
+
+def density(found: evaluate.LogLikelihood, schema: Schema) -> Density:
+    """Reduce an estimate in data units to its mean and to how far it can be trusted."""
+    exact = found.method == "exact"
+    measured = not exact and not bool(found.khat.isnan().any())
+    return Density(
+        mean=found.mean,
+        standard_error=_finite(found.mean_standard_error),
+        bits_per_dimension=schema.bits_per_dimension(found.mean),
+        rows=len(found.value),
+        method=found.method,
+        samples=found.samples,
+        effective_samples=None if exact else float(found.ess.median()),
+        unreliable=float((found.khat > KHAT_LIMIT).double().mean()) if measured else None,
+    )
+
+
+def summarise(
+    model: VariationalAutoencoder,
+    train: npt.NDArray[Any],
+    held_out: npt.NDArray[Any] | None,
+    samples: int = 200,
+    notes: tuple[str, ...] = (),
+) -> Summary:
+    """Measure a fitted model.
+
+    Arguments:
+        model: The model.
+        train: The rows it was fitted to, in data units.
+        held_out: Rows it has never seen, or None.
+        samples: Importance samples for each held-out row.
+        notes: Warnings of the fit, put before our own.
+    """
+    x = _rows(model.schema_, train)
+    vae, device = _in_precision(model, train), next(model.model_.parameters()).device
+    found = None if held_out is None else log_likelihood(model, held_out, samples=samples)
+    judged = None if found is None else density(found, model.schema_)
+    last = model.history_.records[-1]
+    return Summary(
+        shape=model.schema_.data_shape,
+        training_rows=len(train),
+        density=judged,
+        baseline=None if found is None or held_out is None else _baseline(model, x, held_out, found),
+        noise=_noise(model, x),
+        latent_dim=vae.latent_dim,
+        active_units=diagnose.active_units(vae, x.to(device)).count,
+        epochs=model.n_iter_,
+        steps=last.step,
+        seconds=last.seconds,
+        stopped=model.history_.stopped,
+        kept_start=model.kept_start_,
+        warnings=(*notes, *_warnings(model, judged)),
+    )
+
+
+def _baseline(
+    model: VariationalAutoencoder, x: Tensor, held_out: npt.NDArray[Any], found: evaluate.LogLikelihood
+) -> Baseline | None:
+    schema = model.schema_
+    if isinstance(model.model_.likelihood, Bernoulli):
+        return None  # probabilities and densities do not compare
+    linear = ppca(*moments(x.flatten(1)), model.model_.latent_dim)
+    value = linear.log_prob(_rows(schema, held_out).flatten(1)) - schema.log_scale_sum
+    zero = torch.zeros_like(value)
+    exact = evaluate.LogLikelihood(value, zero, zero + math.inf, zero - math.inf, "exact", 0)
+    gain = dataclasses.replace(exact, value=found.value - value)
+    return Baseline(
+        density=density(exact, schema),
+        noise=_range("learned", schema, linear.variance),
+        gain=gain.mean,
+        gain_error=_finite(gain.mean_standard_error),
+    )
+
+
+def _noise(model: VariationalAutoencoder, x: Tensor) -> Noise:
+    vae, schema = model.model_, model.schema_
+    head = vae.likelihood
+    if isinstance(head, Gaussian):
+        one = head.log_variance.ndim == 0
+        return _range("fixed" if not head.learned else "learned" if one else "per feature", schema, head.variance)
+    if isinstance(head, Bernoulli):
+        return Noise("none", None, None)
+    with torch.no_grad():
+        rows = x[:NOISE_ROWS].to(next(vae.parameters()))
+        return _range("from z", schema, vae.decode(vae.encode(rows).mean).variance.mean(0))
+
+
+def _range(kind: str, schema: Schema, variance: Tensor) -> Noise:
+    beta = np.sqrt(schema.variance_from_model(variance.detach().cpu().double()))
+    return Noise(kind, float(beta.min()), float(beta.max()))
+
+
+def _warnings(model: VariationalAutoencoder, judged: Density | None) -> list[str]:
+    said = [] if judged is None else judged.warnings()
+    if model.kept_start_:
+        said.insert(
+            0,
+            "Training did not beat its closed-form linear start on the validation rows beyond doubt, so that start was "
+            "kept: this model is linear. More rows, or longer training, may change that.",
+        )
+    return said
+
+
+def _rows(schema: Schema, X: npt.NDArray[Any]) -> Tensor:
+    """Return rows in model units: float64 stays so, and 8-bit data get their reproducible noise."""
+    return schema.to_model(X, noise="hash", dtype=torch.float64 if X.dtype == np.float64 else torch.float32)
+
+
+def _in_precision(model: VariationalAutoencoder, X: npt.NDArray[Any]) -> Any:
+    return evaluate.in_precision(model.model_, torch.float64 if X.dtype == np.float64 else torch.float32)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

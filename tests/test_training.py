@@ -1,0 +1,714 @@
+"""The loop: what it does is a function of the seed, and nothing it does is lost, counted twice or done in vain."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+from typing import Any
+
+import pytest
+import torch
+from helpers import (
+    Bytes,
+    Memory,
+    build,
+    draw,
+    equal_bits,
+    linear_gaussian,
+    normal,
+    rng,
+    started,
+    weights,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from nelbo import VAE, History, evaluate, fit, initialize, objective, training
+from nelbo.linear_gaussian import moments, ppca
+from nelbo.training import schedule
+from nelbo.training.precision import bfloat16_pays, has_bfloat16, resolve_precision
+from nelbo.training.variance import VarianceStep, learned_gaussians, refine
+
+STILL = 1e-30
+"""A learning rate that moves no weight."""
+
+
+class Probe(objective.ELBO):
+    """An ELBO that notes the rows, the weights and the modes of every training call, and can spoil some."""
+
+    def __init__(self, vae: VAE, spoil: dict[int, float] | None = None) -> None:
+        super().__init__(vae)
+        self.spoil = spoil or {}
+        self.rows: list[Tensor] = []
+        self.before: list[dict[str, Tensor]] = []
+        self.judged: list[tuple[int, bool, bool]] = []
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        bound = super().forward(x, generator)
+        if not torch.is_grad_enabled():
+            self.judged.append((len(x), self.training, bound.requires_grad))
+            return bound
+        self.rows.append(x)
+        self.before.append(weights(self))
+        return bound * self.spoil.get(len(self.rows) - 1, 1.0)
+
+
+def small(dtype: torch.dtype = torch.float32, **options: Any) -> VAE:
+    return build((3,), 2, "mlp", **({"hidden": (4,), "dtype": dtype} | options))
+
+
+def numbered(n: int) -> Tensor:
+    """Rows that can be told apart: the first value is the row's number."""
+    x = normal(n, 3, dtype=torch.float32)
+    x[:, 0] = torch.arange(n)
+    return x
+
+
+def same_record(record: training.Record) -> dict[str, Any]:
+    """All of a record that the clock plays no part in."""
+    return dataclasses.asdict(record) | {"seconds": 0.0, "rate": 0.0}
+
+
+# -- order, seeds ------------------------------------------------------------------------------------
+
+
+def test_every_epoch_visits_each_row_once_in_an_order_of_its_own() -> None:
+    probe = Probe(small())
+    fit(probe, numbered(10), max_epochs=3, batch_size=4, seed=5)
+    assert [len(rows) for rows in probe.rows] == [4, 4, 2] * 3
+    order = torch.cat(probe.rows)[:, 0].long().reshape(3, 10)
+    assert torch.equal(order.sort(1).values, torch.arange(10).expand(3, 10))
+    for epoch in range(3):
+        assert torch.equal(order[epoch], schedule.epoch_order(10, 5, epoch))
+    assert len({tuple(o.tolist()) for o in order}) == 3
+
+
+@settings(max_examples=30)
+@given(rows=st.integers(1, 400), seed=st.integers(0, 2**62), epoch=st.integers(0, 10**6))
+def test_order_is_a_pure_function_of_seed_and_epoch(rows: int, seed: int, epoch: int) -> None:
+    order = schedule.epoch_order(rows, seed, epoch)
+    assert torch.equal(order.sort().values, torch.arange(rows))
+    torch.randn(3)
+    assert torch.equal(order, schedule.epoch_order(rows, seed, epoch))
+    if rows > 20:
+        assert not torch.equal(order, schedule.epoch_order(rows, seed + 1, epoch))
+        assert not torch.equal(order, schedule.epoch_order(rows, seed, epoch + 1))
+
+
+@pytest.mark.usefixtures("untouched_random_state")
+def test_same_seed_same_bits_whatever_the_global_random_state() -> None:
+    def run(seed: int) -> tuple[dict[str, Tensor], History]:
+        vae = small()
+        history = fit(objective.ELBO(vae), numbered(50) / 50, validation=normal(9, 3).float(), max_steps=60, seed=seed)
+        return weights(vae), history
+
+    state = torch.get_rng_state()
+    first = run(1)
+    torch.manual_seed(12345)
+    second, third = run(1), run(2)
+    torch.set_rng_state(state)
+    assert equal_bits(first[0], second[0])
+    assert [same_record(r) for r in first[1].records] == [same_record(r) for r in second[1].records]
+    assert not equal_bits(first[0], third[0])
+
+
+def test_streams_of_different_keys_are_different() -> None:
+    keys = [(s, w, i) for s in (0, 1) for w in ("noise", "order") for i in range(50)]
+    seeds = {schedule.stream_seed(*key) for key in keys}
+    assert len(seeds) == len(keys)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+# -- steps -------------------------------------------------------------------------------------------
+
+
+def moments_of(store: Memory, step: int) -> dict[str, Tensor]:
+    """The optimiser's state once `step` steps are taken."""
+    (tensors,) = [t for c, t in store.states if c["step"] == step]
+    return {name: value for name, value in tensors.items() if name.startswith("optimiser.")}
+
+
+@pytest.mark.parametrize("spoil", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("at", [0, 3, 60])
+def test_a_step_whose_gradient_is_not_finite_changes_nothing_and_is_counted(at: int, spoil: float) -> None:
+    probe, store = Probe(small(variance="per_feature"), {at: spoil}), Memory()
+    history = fit(probe, normal(20, 3).float(), max_steps=70, batch_size=5, store=store, store_every=-1.0)
+    assert equal_bits(probe.before[at], probe.before[at + 1])
+    assert not equal_bits(probe.before[at + 1], probe.before[at + 2])
+    if at:
+        assert equal_bits(moments_of(store, at), moments_of(store, at + 1))
+    assert not equal_bits(moments_of(store, at + 1), moments_of(store, at + 2))
+    assert history.records[-1].skipped == 1
+    assert all(bool(value.isfinite().all()) for value in weights(probe).values())
+
+
+def test_the_training_bound_is_the_mean_over_the_rows_of_steps_that_were_taken() -> None:
+    """A skipped step lends neither its rows nor its bound."""
+    vae = small(variance=1.0)
+    spoiled = fit(Probe(vae, {1: math.nan}), normal(20, 3).float(), max_steps=4, batch_size=5, learning_rate=STILL)
+    whole = fit(Probe(vae), normal(20, 3).float(), max_steps=4, batch_size=5, learning_rate=STILL)
+    assert spoiled.records[-1].skipped == 1
+    assert spoiled.records[-1].train == pytest.approx(whole.records[-1].train, abs=1.5)
+
+
+@pytest.mark.parametrize("clip", [10.0, None])
+def test_a_huge_gradient_is_shortened_before_the_step(clip: float | None) -> None:
+    """AdamW's running mean of gradients tells what arrived at it: a tenth of the newest gradient."""
+    spike, store = training.loop.WARMUP + 5, Memory()
+    probe = Probe(small(variance=1.0), {spike: 1e8})
+    fit(probe, normal(40, 3).float(), max_steps=spike + 2, batch_size=40, clip=clip, store=store, store_every=-1.0)
+
+    def arrived(step: int) -> float:
+        parts = [v.flatten() for k, v in moments_of(store, step).items() if k.endswith("exp_avg")]
+        return float(torch.cat(parts).norm())
+
+    ratio = arrived(spike + 1) / arrived(spike)
+    if clip is None:
+        assert ratio > 1e6
+    else:
+        assert 0.5 < ratio < 10
+
+
+def test_ordinary_gradients_are_not_shortened() -> None:
+    runs = []
+    for clip in (10.0, None):
+        vae = small(variance=1.0)
+        fit(objective.ELBO(vae), normal(40, 3).float(), max_steps=80, batch_size=20, clip=clip)
+        runs.append(weights(vae))
+    assert equal_bits(*runs)
+
+
+def test_training_raises_the_bound_and_uses_all_of_the_model() -> None:
+    vae = small(variance="per_feature", dtype=torch.float64)
+    start, x = weights(vae), draw(linear_gaussian(3, 1), 300)
+    before = evaluate.elbo(vae, x).mean()
+    fit(objective.ELBO(vae), x, max_steps=300, learning_rate=1e-2)
+    assert float(evaluate.elbo(vae, x).mean() - before) > 0.5
+    assert [name for name, value in weights(vae).items() if torch.equal(value, start[name])] == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["ELBO", "IWAE", "Autoencoder"])
+def test_every_objective_trains_in_either_precision(name: str, dtype: torch.dtype) -> None:
+    vae, x = small(dtype), draw(linear_gaussian(3, 1), 100).to(dtype)
+    history = fit(getattr(objective, name)(vae, 2), x, validation=x, max_steps=120, batch_size=50)
+    assert history.records[-1].validation > history.records[0].validation
+    assert {p.dtype for p in vae.parameters()} == {dtype}
+    assert history.records[-1].skipped == 0
+
+
+class Wrapper(nn.Module):
+    """What DistributedDataParallel looks like from outside."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: object) -> Tensor:
+        return self.module(*inputs)
+
+
+def test_a_wrapped_objective_trains_to_the_same_bits() -> None:
+    runs = []
+    for wrap in (Wrapper, lambda o: o):
+        vae = small()
+        history = fit(wrap(objective.ELBO(vae)), normal(30, 3).float(), validation=normal(9, 3).float(), max_steps=40)
+        runs.append((weights(vae), [same_record(r) for r in history.records]))
+    assert equal_bits(runs[0][0], runs[1][0])
+    assert runs[0][1] == runs[1][1]
+
+
+def test_frozen_weights_stay() -> None:
+    vae = small()
+    vae.decoder.requires_grad_(False)
+    start = weights(vae)
+    fit(objective.ELBO(vae), normal(30, 3).float(), max_steps=20)
+    after = weights(vae)
+    assert {n for n in start if torch.equal(start[n], after[n])} == {n for n in start if n.startswith("decoder")}
+
+
+# -- the learning rate, the limits -------------------------------------------------------------------
+
+
+def test_rate_rises_over_the_warmup_and_falls_as_a_cosine() -> None:
+    rate = schedule.learning_rate_factor
+    assert rate(0, 0.0, 50) == pytest.approx(1 / 50)
+    assert rate(24, 0.0, 50) == pytest.approx(0.5)
+    assert rate(10**6, 0.5, 50) == pytest.approx(0.505)
+    assert rate(10**6, 1.0, 50) == pytest.approx(schedule.FINAL_FACTOR)
+    falling = [rate(100, p / 100, 50) for p in range(101)]
+    assert falling == sorted(falling, reverse=True)
+    assert rate(0, 0.0, 0) == 1.0
+
+
+def test_rate_in_force_is_the_schedules_at_every_record() -> None:
+    history = fit(objective.ELBO(small()), normal(20, 3).float(), max_steps=90, batch_size=10, learning_rate=3e-3)
+    for record in history.records:
+        expected = 3e-3 * schedule.learning_rate_factor(record.step, record.step / 90, training.loop.WARMUP)
+        assert record.learning_rate == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_rate_reaches_the_optimiser() -> None:
+    """AdamW's first step is the learning rate itself, in every coordinate that has a gradient."""
+    probe = Probe(small(variance=1.0))
+    fit(probe, normal(20, 3).float(), max_steps=100, learning_rate=5e-3)
+    moved = probe.before[1]["vae.decoder.layers.0.weight"] - probe.before[0]["vae.decoder.layers.0.weight"]
+    expected = 5e-3 * schedule.learning_rate_factor(0, 0.0, training.loop.WARMUP)
+    torch.testing.assert_close(moved.abs(), torch.full_like(moved, expected), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps"),
+    [
+        ({"max_epochs": 3}, 15),
+        ({"max_steps": 7}, 7),
+        ({"max_steps": 7, "max_epochs": 3}, 7),
+        ({"max_steps": 70, "max_epochs": 3}, 15),
+        ({"max_steps": 1}, 1),
+        ({"max_epochs": 2, "max_seconds": 1e6}, 10),
+    ],
+)
+def test_training_ends_at_the_first_limit_in_epochs_or_steps(limits: dict[str, Any], steps: int) -> None:
+    probe = Probe(small())
+    history = fit(probe, normal(20, 3).float(), batch_size=4, **limits)
+    assert len(probe.rows) == steps
+    assert history.records[-1].step == steps
+    assert history.records[-1].epoch == steps / 5
+    assert history.records[-1].progress == 1.0
+    assert (history.stopped, history.best_step) == ("steps", steps)
+
+
+def test_training_ends_at_the_limit_in_seconds() -> None:
+    history = fit(objective.ELBO(small()), normal(20, 3).float(), max_seconds=0.3)
+    assert history.stopped == "seconds"
+    assert 0.3 <= history.records[-1].seconds < 0.6
+    assert history.records[-1].step > 50
+    assert history.records[-1].learning_rate < 0.02 * 2e-3
+
+
+def test_without_limits_the_number_of_steps_grows_with_the_rows() -> None:
+    def steps(rows: int) -> int | None:
+        return schedule.Budget.resolve(rows, None, None, None, None).max_steps
+
+    assert (steps(100), steps(60_000), steps(10**7)) == (2030, 20_000, 60_000)
+    assert schedule.Budget.resolve(100, None, None, None, 5.0).max_steps is None
+
+
+@settings(max_examples=50)
+@given(rows=st.integers(1, 10**7))
+def test_default_batches_are_powers_of_two_that_fit(rows: int) -> None:
+    size = schedule.default_batch_size(rows)
+    assert 32 <= size <= 512
+    assert size & (size - 1) == 0
+    budget = schedule.Budget.resolve(rows, None, 1, None, None)
+    assert budget.batch_size == min(size, rows)
+    assert budget.steps_per_epoch == math.ceil(rows / budget.batch_size)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "max_epochs", "max_steps", "max_seconds", "learning_rate"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_limits_must_be_positive(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be positive, got {value}"):
+        fit(objective.ELBO(small()), normal(20, 3).float(), **{name: value})
+
+
+# -- what is reported --------------------------------------------------------------------------------
+
+
+def test_last_short_batch_counts_for_its_rows_alone() -> None:
+    """10 rows in batches of 4, 4 and 2, and 1,500 rows judged in chunks: means over rows, not over batches."""
+    vae = small()
+    x, held = numbered(10), normal(1500, 3).float() * torch.linspace(0, 3, 1500)[:, None]
+    loss = objective.Autoencoder(vae)
+    expected = [float(loss(rows).double().mean()) for rows in (x, held)]
+    history = fit(loss, x, validation=held, max_epochs=2, batch_size=4, learning_rate=STILL)
+    assert history.column("train") == [None, pytest.approx(expected[0]), pytest.approx(expected[0])]
+    assert history.column("validation") == [pytest.approx(expected[1])] * 3
+
+
+@pytest.mark.parametrize("name", ["ELBO", "IWAE"])
+def test_training_and_validation_report_the_same_quantity(name: str) -> None:
+    vae, x = small(variance=0.5), normal(3000, 3).float()
+    loss = getattr(objective, name)(vae, 3)
+    history = fit(loss, x, validation=x, max_epochs=1, learning_rate=STILL)
+    record = history.records[-1]
+    spread = float((loss(x, rng(1)) - loss(x, rng(2))).std())
+    assert abs(record.train - record.validation) < 4 * spread / math.sqrt(3000)
+    assert record.train != record.validation
+
+
+def test_validation_judges_every_row_the_same_way_each_time() -> None:
+    probe = Probe(small(variance=0.5))
+    history = fit(probe, normal(40, 3).float(), validation=normal(70, 3).float(), max_epochs=3, learning_rate=STILL)
+    assert probe.judged == [(70, False, False)] * len(history)
+    assert len(set(history.column("validation"))) == 1
+    assert not probe.training
+
+
+def test_records_are_in_the_users_units() -> None:
+    x, scale = normal(30, 3).float(), torch.tensor([0.5, 2.0, 10.0])
+    runs = []
+    for units in (training.Units(), training.Units(-7.5, scale)):
+        vae = small(variance="per_feature")
+        runs.append(fit(objective.ELBO(vae), x, validation=x, max_steps=10, units=units).records)
+        noise = vae.likelihood.variance.detach()
+    for plain, scaled in zip(*runs, strict=True):
+        assert scaled.validation == pytest.approx(plain.validation - 7.5)
+        assert plain.train is None or scaled.train == pytest.approx(plain.train - 7.5)
+        assert scaled.kl == plain.kl
+    model = refined_from(runs[1][-1], noise, scale)
+    assert runs[1][-1].beta == pytest.approx(model, rel=0.2)
+
+
+def refined_from(record: training.Record, variance: Tensor, scale: Tensor) -> float:
+    assert record.beta is not None
+    return float((variance * scale**2).mean().sqrt())
+
+
+def test_reported_kl_and_beta_are_the_models() -> None:
+    vae, x = small(variance=0.49), normal(30, 3).float()
+    history = fit(objective.ELBO(vae), x, max_steps=10)
+    kl = vae.terms(x, 1, rng()).kl.detach().mean()
+    assert history.records[-1].kl == pytest.approx(float(kl), rel=1e-5)
+    assert history.records[-1].beta is None  # a fixed one needs no report
+    vae = small()
+    start = fit(objective.ELBO(vae), x, max_steps=10).records[0]
+    assert start.beta == pytest.approx(1.0)
+
+
+def test_bound_is_the_validations_where_there_is_one() -> None:
+    record = fit(objective.ELBO(small()), normal(9, 3).float(), max_steps=2).records[-1]
+    assert record.bound == record.train
+    assert dataclasses.replace(record, validation=-3.0).bound == -3.0
+
+
+def test_history_survives_json() -> None:
+    history = fit(objective.ELBO(small()), normal(9, 3).float(), validation=normal(4, 3).float(), max_steps=5)
+    assert len(history) == len(history.records) > 1
+    assert History.from_jsonl(history.to_jsonl(), history.best_step, history.stopped) == history
+    assert History.from_dict(history.to_dict()) == history
+
+
+def test_progress_is_told_in_plain_lines_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+    with training.ProgressBar(stream) as bar:
+        fit(objective.ELBO(small()), normal(9, 3).float(), validation=normal(4, 3).float(), max_steps=5, callbacks=[bar])
+    first, *_, last = stream.getvalue().splitlines()
+    assert first.startswith("  0%")
+    assert last.startswith("100%")
+    assert "validation bound" in last
+    assert "beta" in last
+    assert "KL" in last
+
+
+# -- the end -----------------------------------------------------------------------------------------
+
+
+def test_early_stopping_restores_copies_of_the_best_weights() -> None:
+    """Twelve rows are learned by heart: the held-out bound peaks and falls, and its peak is what is kept."""
+    vae = small(hidden=(64,), variance=0.05)
+    seen: dict[int, dict[str, Tensor]] = {}
+    x, held = normal(12, 3).float(), normal(200, 3, seed=1).float()
+    history = fit(
+        objective.ELBO(vae),
+        x,
+        validation=held,
+        max_steps=1500,
+        learning_rate=1e-2,
+        callbacks=[lambda record: seen.update({record.step: weights(vae)})],
+    )
+    best = max(history.records, key=lambda record: record.validation)
+    assert history.stopped == "early"
+    assert history.best_step == best.step
+    assert 0 < best.step < history.records[-1].step < 1500
+    assert equal_bits(weights(vae), seen[best.step])
+    assert not equal_bits(weights(vae), seen[history.records[-1].step])
+    assert history.records[-1].progress - best.progress > training.loop.PATIENCE
+
+
+def test_without_early_stopping_the_last_weights_are_kept() -> None:
+    vae = small(hidden=(64,), variance=0.05)
+    seen: list[dict[str, Tensor]] = []
+    history = fit(
+        objective.ELBO(vae),
+        normal(12, 3).float(),
+        validation=normal(200, 3, seed=1).float(),
+        max_steps=600,
+        learning_rate=1e-2,
+        early_stopping=False,
+        callbacks=[lambda _: seen.append(weights(vae))],
+    )
+    assert (history.stopped, history.best_step) == ("steps", 600)
+    assert equal_bits(weights(vae), seen[-1])
+
+
+def test_a_callback_ends_training_only_by_true() -> None:
+    calls: list[int] = []
+
+    def stop(record: training.Record) -> object:
+        calls.append(record.step)
+        return True if record.step >= 6 else "no"
+
+    history = fit(objective.ELBO(small()), normal(9, 3).float(), max_steps=50, batch_size=3, callbacks=[stop])
+    assert calls == [0, 3, 6]
+    assert history.stopped == "callback"
+    assert history.records[-1].step == 6
+
+
+def test_the_model_is_left_ready_to_use() -> None:
+    vae = small()
+    fit(objective.ELBO(vae), normal(9, 3).float(), max_steps=5)
+    assert not vae.training
+    assert all(p.grad is None for p in vae.parameters())
+    assert all(p.requires_grad for p in vae.parameters())
+
+
+# -- resumption --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Memory, Bytes])
+@pytest.mark.parametrize("at", [1, 7, 15, 33])
+def test_a_run_interrupted_anywhere_resumes_to_the_same_bits(kind: type[Memory], at: int) -> None:
+    """In the middle of an epoch (of 5 steps), at its end, before and after the first validations."""
+    x, held = normal(23, 3).float(), normal(9, 3).float()
+    options = {"validation": held, "max_steps": 40, "batch_size": 5, "seed": 3, "learning_rate": 1e-2}
+    whole = small(variance="per_feature")
+    expected = fit(Probe(whole, {4: math.nan}), x, **options)
+    store = kind(interrupt_at_step=at)
+    first = small(variance="per_feature")
+    with pytest.raises(KeyboardInterrupt):
+        fit(Probe(first, {4: math.nan}), x, store=store, store_every=-1.0, **options)
+    assert store.states[-1][0]["step"] == at
+    second = small(variance="per_feature", seed=77)
+    spoil = {4 - at: math.nan} if at <= 4 else {}
+    resumed = fit(Probe(second, spoil), x, store=store, **options)
+    assert equal_bits(weights(whole), weights(second))
+    assert [same_record(r) for r in resumed.records] == [same_record(r) for r in expected.records]
+    assert (resumed.best_step, resumed.stopped) == (expected.best_step, expected.stopped)
+
+
+def test_states_are_not_changed_by_the_steps_that_follow() -> None:
+    """A store may keep what it is given without copying it."""
+
+    class Keep(Memory):
+        def save(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+            super().save(config, tensors)
+            given.append((config, tensors))
+
+    given: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+    store = Keep()
+    fit(Probe(small(), {2: math.nan}), normal(10, 3).float(), max_steps=9, batch_size=5, store=store, store_every=-1.0)
+    for (config, tensors), (old_config, old_tensors) in zip(given, store.states, strict=True):
+        assert config == old_config
+        assert equal_bits(tensors, old_tensors)
+
+
+def test_an_interruption_saves_the_state_and_leaves_the_best_weights() -> None:
+    vae, store = small(), Memory()
+    probe, best = Probe(vae), []
+
+    def interrupt(record: training.Record) -> None:
+        best.append(weights(vae))
+        if record.step >= 6:
+            raise KeyboardInterrupt
+
+    held = normal(9, 3).float()
+    with pytest.raises(KeyboardInterrupt):
+        fit(probe, normal(9, 3).float(), validation=held, max_steps=50, batch_size=3, callbacks=[interrupt], store=store)
+    (state,) = store.states
+    assert state[0]["step"] == 6
+    values = [record["validation"] for record in state[0]["history"]["records"]]
+    assert equal_bits(weights(vae), best[values.index(max(values))])
+
+
+def test_time_spent_before_the_interruption_counts() -> None:
+    store = Memory(interrupt_at_step=30)
+    x = normal(20, 3).float()
+    with pytest.raises(KeyboardInterrupt):
+        fit(objective.ELBO(small()), x, max_seconds=1000.0, store=store, store_every=-1.0)
+    store.states[-1][0]["seconds"] = 999.9
+    history = fit(objective.ELBO(small()), x, max_seconds=1000.0, store=store)
+    assert history.stopped == "seconds"
+    assert 1000 <= history.records[-1].seconds < 1001
+
+
+# -- beta^2 ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variance", ["learned", "per_feature"])
+@pytest.mark.parametrize("name", ["ELBO", "IWAE"])
+def test_the_first_step_goes_to_the_batchs_own_optimum(name: str, variance: str) -> None:
+    """Samples are weighed as the objective weighs them: equally, or by their importance."""
+    vae = small(torch.float64, variance=variance)
+    x, loss = normal(8, 3), getattr(objective, name)(vae, 4)
+    terms = vae.terms(x, 4, rng(schedule.stream_seed(0, "noise", 0)))
+    share = terms.log_weight.softmax(0) if name == "IWAE" else torch.full((4, 8), 0.25, dtype=torch.float64)
+    square = (x - vae.decode(terms.z).mean).square() * share[..., None]
+    best = square.sum(0).mean(0).detach()
+    step = VarianceStep(loss)
+    (-loss(x, rng(schedule.stream_seed(0, "noise", 0))).mean()).backward()
+    step.step(0, 1.0, torch.tensor(True))
+    torch.testing.assert_close(vae.likelihood.variance.detach(), best if variance == "per_feature" else best.mean())
+    assert vae.likelihood.log_variance.grad is None
+
+
+@pytest.mark.parametrize("variance", ["learned", "per_feature"])
+def test_beta_settles_at_its_closed_form_while_nothing_else_moves(variance: str) -> None:
+    """From 20 times too much: the records show the running mean arrive, before `refine` has its say."""
+    model = linear_gaussian(6, 2, variance=0.3)
+    x = draw(model, 2000)
+    vae = started(model, variance=variance)
+    q = vae.encode(x)
+    spread = (q.variance[:1] @ model.weight.T.square()).detach()
+    expected = ((x - q.mean @ model.weight.T - model.bias).square() + spread).mean(0).detach()
+    with torch.no_grad():
+        vae.likelihood.log_variance.fill_(math.log(6.0))
+    history = fit(objective.ELBO(vae), x, max_steps=400, batch_size=200, learning_rate=STILL)
+    assert history.records[0].beta == pytest.approx(math.sqrt(6.0))
+    assert history.records[-1].beta == pytest.approx(float(expected.mean().sqrt()), rel=5e-3)
+    goal = expected if variance == "per_feature" else expected.mean()
+    torch.testing.assert_close(vae.likelihood.variance.detach(), goal, rtol=0.02, atol=0)
+
+
+def test_learned_beta_of_a_linear_model_is_the_maximum_likelihood_one() -> None:
+    """From random weights and a beta 30 times too large or too small."""
+    x = draw(linear_gaussian(8, 2, variance=0.05), 1500)
+    best = ppca(*moments(x), 2)
+    for start in (30.0, 1 / 30):
+        vae = build((8,), 2, "linear", seed=4)
+        with torch.no_grad():
+            vae.likelihood.log_variance.fill_(2 * math.log(start))
+        fit(objective.ELBO(vae), x, max_steps=1200, batch_size=250, learning_rate=2e-2)
+        assert float(vae.likelihood.variance.sqrt()) == pytest.approx(float(best.variance.sqrt()), rel=2e-3)
+        exact = evaluate.log_likelihood(vae, x, "exact").mean
+        assert exact == pytest.approx(float(best.log_prob(x).mean()), abs=0.01)
+
+
+def test_refine_takes_training_rows_and_the_posterior_into_account() -> None:
+    model = linear_gaussian(6, 2)
+    x, vae = draw(model, 500), started(model)
+    q = vae.encode(x)
+    spread = (q.variance[:1] @ model.weight.T.square()).mean()
+    expected = float((x - q.mean @ model.weight.T - model.bias).square().mean() + spread)
+    for values in (2**26, 6 * 250):  # all rows, every second row
+        refine(vae, x, rng(1), values)
+        assert float(vae.likelihood.variance) == pytest.approx(expected, rel=0.03 if values < 2**26 else 0.01)
+    fixed = started(model, variance=0.7) if False else build((6,), 2, "linear", variance=0.7)
+    refine(fixed, x, rng(1))
+    assert float(fixed.likelihood.variance) == pytest.approx(0.7)
+    assert learned_gaussians(fixed) == []
+
+
+@pytest.mark.parametrize("variance", ["learned", "per_feature"])
+def test_beta_stops_at_its_floor(variance: str) -> None:
+    x = torch.zeros(50, 3)
+    if variance == "per_feature":
+        x[:, 1] = normal(50).float()
+    vae = build((3,), 1, "linear", dtype=torch.float32, variance=variance)
+    vae.likelihood.floor = 1e-4
+    history = fit(objective.ELBO(vae), x, max_steps=1500, learning_rate=1e-2)
+    low = vae.likelihood.at_floor()
+    assert bool(low.all()) if variance == "learned" else low.tolist() == [True, False, True]
+    assert float(vae.likelihood.variance.min()) == pytest.approx(1e-4, rel=1e-4)
+    if variance == "learned":
+        assert history.records[-1].beta == pytest.approx(1e-2, rel=1e-3)
+
+
+def test_a_fixed_beta_is_trained_with_and_left_alone() -> None:
+    vae = small(variance=0.25)
+    fit(objective.ELBO(vae), normal(30, 3).float(), max_steps=50)
+    assert float(vae.likelihood.variance.detach()) == pytest.approx(0.25)
+
+
+# -- precision ---------------------------------------------------------------------------------------
+
+
+def test_bfloat16_training_reaches_the_same_bound() -> None:
+    if not has_bfloat16(torch.device("cpu")):
+        pytest.skip("this CPU multiplies no bfloat16 matrices: it would be slow, and nelbo would not use it")
+    compare_precisions(steps=400)
+
+
+@pytest.mark.slow
+def test_bfloat16_training_reaches_the_same_bound_where_it_is_emulated() -> None:
+    compare_precisions(steps=1500)
+
+
+def compare_precisions(steps: int) -> None:
+    model = linear_gaussian(16, 3, variance=0.3)
+    x, held = draw(model, 2000).float(), draw(model, 1000, seed=7).float()
+    values = {}
+    for precision in ("float32", "bf16"):
+        vae = build((16,), 3, "residual", hidden=(32,), dtype=torch.float32)
+        initialize.start_at(vae, initialize.closed_form(vae, x))
+        fit(objective.ELBO(vae), x, max_steps=steps, batch_size=256, precision=precision)
+        values[precision] = evaluate.elbo(vae, held)
+        assert {p.dtype for p in vae.parameters()} == {torch.float32}
+    gap = values["bf16"] - values["float32"]
+    assert 0 < float(gap.abs().max())
+    assert abs(float(gap.mean())) < 0.05
+
+
+def test_bf16_runs_the_networks_in_bfloat16_and_the_densities_in_float32() -> None:
+    seen = {}
+
+    class Spy(objective.ELBO):
+        def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+            seen["network"] = self.vae.decoder(torch.zeros(2, 2)).dtype
+            bound = super().forward(x, generator)
+            seen["bound"] = bound.dtype
+            return bound
+
+    for precision, dtype in (("bf16", torch.bfloat16), ("float32", torch.float32)):
+        fit(Spy(small()), normal(9, 3).float(), max_steps=2, precision=precision)
+        assert seen == {"network": dtype, "bound": torch.float32}
+
+
+def test_auto_precision_wants_large_single_precision_networks_with_noise_to_hide_rounding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training.precision, "has_bfloat16", lambda device: True)
+    cpu = torch.device("cpu")
+    large = build((64,), 2, "mlp", hidden=(600, 200), dtype=torch.float32)
+    assert resolve_precision("auto", cpu, large, 256) == ("bf16", True)
+    assert resolve_precision("auto", cpu, large, 8) == ("float32", False)
+    assert resolve_precision("auto", cpu, small(), 256) == ("float32", False)
+    assert resolve_precision("bf16", cpu, small(), 8) == ("bf16", False)
+    with torch.no_grad():
+        large.likelihood.log_variance.fill_(2 * math.log(0.01))
+    assert not bfloat16_pays(large)
+    assert resolve_precision("auto", cpu, large, 256) == ("float32", False)
+    assert resolve_precision("auto", cpu, large.double(), 256) == ("float32", False)
+
+
+# -- refusals ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"x": normal(5, 4)}, r"x has shape \(5, 4\), but the model needs \('n', 3\)"),
+        ({"validation": normal(5, 4)}, r"validation has shape \(5, 4\)"),
+        ({"x": normal(0, 3)}, "x has no rows"),
+        ({"validation": normal(0, 3)}, "validation has no rows"),
+        ({"x": torch.full((2, 3), math.nan)}, "x contains NaN or infinite"),
+        ({"validation": torch.full((2, 3), math.inf)}, "validation contains NaN or infinite"),
+        ({"precision": "fp8"}, '"auto", "bf16" or "float32", got \'fp8\''),
+        ({"device": "gpu7"}, "device 'gpu7' cannot be used here"),
+        ({"device": "cuda:99"}, "device 'cuda:99' cannot be used here"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fit(objective.ELBO(small()), **({"x": normal(5, 3).float(), "max_steps": 2} | change))
+
+
+def test_a_model_whose_first_bound_is_not_finite_is_refused() -> None:
+    vae = small()
+    with torch.no_grad():
+        next(vae.decoder.parameters()).fill_(math.nan)
+    x = normal(5, 3).float()
+    with pytest.raises(FloatingPointError, match="initial model is nan on the validation rows"):
+        fit(objective.ELBO(vae), x, validation=x, max_steps=2)
