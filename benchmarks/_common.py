@@ -66,7 +66,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
 
 
-def report(name: str, head: Sequence[str], rows: Sequence[Sequence[object]], before: dict[str, Any], **more: Any) -> None:
+def report(
+    name: str, head: Sequence[str], rows: Sequence[Sequence[object]], before: dict[str, Any], **more: Any
+) -> None:
     """Print a table, and keep it with the machine's description as JSON."""
     print(table(head, rows))
     RESULTS.mkdir(exist_ok=True)
@@ -77,4 +79,10 @@ def report(name: str, head: Sequence[str], rows: Sequence[Sequence[object]], bef
 
 
 def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1 else f"{value:.2f}" if isinstance(value, float) else str(value)
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float) and abs(value) < 1
+        else f"{value:.2f}"
+        if isinstance(value, float)
+        else str(value)
+    )

@@ -12,7 +12,18 @@ from nelbo import VariationalAutoencoder
 
 from ._common import images, machine, report, timed
 
-HEAD = ("data", "network", "variance", "float32 nats", "bf16 nats", "difference", "s.e.", "float32 s", "bf16 s", "speed-up")
+HEAD = (
+    "data",
+    "network",
+    "variance",
+    "float32 nats",
+    "bf16 nats",
+    "difference",
+    "s.e.",
+    "float32 s",
+    "bf16 s",
+    "speed-up",
+)
 CASES: list[tuple[str, str, Any]] = [
     ("fashion_mnist", "residual", "learned"),
     ("mnist", "residual", "learned"),

@@ -109,9 +109,11 @@ def main() -> None:
 
 def fit(X: Any, start: str, rule: type[VarianceStep], steps: int, seed: int) -> list[Any]:
     """Return the records of one fit under a rule, validated every 20 steps."""
-    model = VariationalAutoencoder(10, init=start, max_steps=steps, early_stopping=False, random_state=seed, network="residual")
+    model = VariationalAutoencoder(
+        10, init=start, max_steps=steps, early_stopping=False, random_state=seed, network="residual"
+    )
     with (
-        mock.patch("nelbo.training.loop.VarianceStep", rule),
+        mock.patch("nelbo.training.run.VarianceStep", rule),
         mock.patch("nelbo.training.schedule.Budget.validate_every", 20),
     ):
         return list(model.fit(X).history_.records)

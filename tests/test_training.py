@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import math
 from typing import Any
 
@@ -43,6 +44,7 @@ class Probe(objective.ELBO):
         self.spoil = spoil or {}
         self.rows: list[Tensor] = []
         self.before: list[dict[str, Tensor]] = []
+        self.bounds: list[Tensor] = []
         self.judged: list[tuple[int, bool, bool]] = []
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -52,6 +54,7 @@ class Probe(objective.ELBO):
             return bound
         self.rows.append(x)
         self.before.append(weights(self))
+        self.bounds.append(bound.detach())
         return bound * self.spoil.get(len(self.rows) - 1, 1.0)
 
 
@@ -146,11 +149,12 @@ def test_a_step_whose_gradient_is_not_finite_changes_nothing_and_is_counted(at: 
 
 def test_the_training_bound_is_the_mean_over_the_rows_of_steps_that_were_taken() -> None:
     """A skipped step lends neither its rows nor its bound."""
-    vae = small(variance=1.0)
-    spoiled = fit(Probe(vae, {1: math.nan}), normal(20, 3).float(), max_steps=4, batch_size=5, learning_rate=STILL)
-    whole = fit(Probe(vae), normal(20, 3).float(), max_steps=4, batch_size=5, learning_rate=STILL)
-    assert spoiled.records[-1].skipped == 1
-    assert spoiled.records[-1].train == pytest.approx(whole.records[-1].train, abs=1.5)
+    probe = Probe(small(), {1: math.nan})
+    history = fit(probe, normal(18, 3).float(), max_epochs=2, batch_size=5)
+    taken = torch.cat([probe.bounds[step] for step in (0, 2, 3)])
+    expected = [float(taken.mean()), float(torch.cat(probe.bounds[4:]).mean())]
+    assert history.column("train")[1:] == [pytest.approx(value, rel=1e-5) for value in expected]
+    assert history.column("skipped") == [0, 1, 1]
 
 
 @pytest.mark.parametrize("clip", [10.0, None])
@@ -322,7 +326,7 @@ def test_last_short_batch_counts_for_its_rows_alone() -> None:
     vae = small()
     x, held = numbered(10), normal(1500, 3).float() * torch.linspace(0, 3, 1500)[:, None]
     loss = objective.Autoencoder(vae)
-    expected = [float(loss(rows).double().mean()) for rows in (x, held)]
+    expected = [float(loss(rows).detach().double().mean()) for rows in (x, held)]
     history = fit(loss, x, validation=held, max_epochs=2, batch_size=4, learning_rate=STILL)
     assert history.column("train") == [None, pytest.approx(expected[0]), pytest.approx(expected[0])]
     assert history.column("validation") == [pytest.approx(expected[1])] * 3
@@ -358,13 +362,8 @@ def test_records_are_in_the_users_units() -> None:
         assert scaled.validation == pytest.approx(plain.validation - 7.5)
         assert plain.train is None or scaled.train == pytest.approx(plain.train - 7.5)
         assert scaled.kl == plain.kl
-    model = refined_from(runs[1][-1], noise, scale)
-    assert runs[1][-1].beta == pytest.approx(model, rel=0.2)
-
-
-def refined_from(record: training.Record, variance: Tensor, scale: Tensor) -> float:
-    assert record.beta is not None
-    return float((variance * scale**2).mean().sqrt())
+    expected = (noise * scale**2).mean().sqrt()
+    assert runs[1][-1].beta == pytest.approx(float(expected), rel=0.2)  # `refine` moved the model's a little
 
 
 def test_reported_kl_and_beta_are_the_models() -> None:
@@ -387,8 +386,8 @@ def test_bound_is_the_validations_where_there_is_one() -> None:
 def test_history_survives_json() -> None:
     history = fit(objective.ELBO(small()), normal(9, 3).float(), validation=normal(4, 3).float(), max_steps=5)
     assert len(history) == len(history.records) > 1
-    assert History.from_jsonl(history.to_jsonl(), history.best_step, history.stopped) == history
-    assert History.from_dict(history.to_dict()) == history
+    assert History.from_dict(json.loads(json.dumps(history.to_dict()))) == history
+    assert [json.loads(line) for line in history.to_jsonl().splitlines()] == history.to_dict()["records"]
 
 
 def test_progress_is_told_in_plain_lines_where_there_is_no_terminal() -> None:
@@ -557,7 +556,7 @@ def test_the_first_step_goes_to_the_batchs_own_optimum(name: str, variance: str)
 @pytest.mark.parametrize("variance", ["learned", "per_feature"])
 def test_beta_settles_at_its_closed_form_while_nothing_else_moves(variance: str) -> None:
     """From 20 times too much: the records show the running mean arrive, before `refine` has its say."""
-    model = linear_gaussian(6, 2, variance=0.3)
+    model = linear_gaussian(6, 2, variance=torch.full((6,), 0.3) if variance == "per_feature" else 0.3)
     x = draw(model, 2000)
     vae = started(model, variance=variance)
     q = vae.encode(x)
@@ -595,7 +594,7 @@ def test_refine_takes_training_rows_and_the_posterior_into_account() -> None:
     for values in (2**26, 6 * 250):  # all rows, every second row
         refine(vae, x, rng(1), values)
         assert float(vae.likelihood.variance) == pytest.approx(expected, rel=0.03 if values < 2**26 else 0.01)
-    fixed = started(model, variance=0.7) if False else build((6,), 2, "linear", variance=0.7)
+    fixed = build((6,), 2, "linear", variance=0.7)
     refine(fixed, x, rng(1))
     assert float(fixed.likelihood.variance) == pytest.approx(0.7)
     assert learned_gaussians(fixed) == []

@@ -67,9 +67,7 @@ class DiagonalNormal(Distribution):
         shape = torch.Size(batch_shape) + self.event_shape
         return DiagonalNormal(self.loc.expand(shape), self.stddev.expand(shape), self.event_dim)
 
-    def rsample(
-        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
-    ) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         """Return ``loc + scale * eps`` with eps ~ N(0, I), of shape (*sample_shape, *batch, *event)."""
         shape = torch.Size(sample_shape) + self.loc.shape
         noise = torch.randn(shape, generator=generator, dtype=self.loc.dtype, device=self.loc.device)
@@ -109,14 +107,14 @@ class Normal01(DiagonalNormal):
         return -0.5 * (value.square().sum(-1) + LOG_2PI * self.loc.shape[-1])
 
 
-@register_kl(DiagonalNormal, Normal01)
+@register_kl(DiagonalNormal, Normal01)  # type: ignore[untyped-decorator]
 def _kl_normal_standard(q: DiagonalNormal, p: Normal01) -> Tensor:
     """1/2 sum(mu^2 + s^2 - 1 - log s^2)."""
     square = q.scale.square()
     return 0.5 * (q.loc.square() + square - 1 - square.log()).sum(-1)
 
 
-@register_kl(DiagonalNormal, DiagonalNormal)
+@register_kl(DiagonalNormal, DiagonalNormal)  # type: ignore[untyped-decorator]
 def _kl_normal_normal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     """Sum of log(s_p / s_q) + (s_q^2 + (m_q - m_p)^2) / (2 s_p^2) - 1/2."""
     dims = tuple(range(-q.event_dim, 0))

@@ -42,7 +42,7 @@ class LogLikelihood:
         standard_error: Of each estimate, by the delta method; 0 where exact.
         ess: Effective number of samples behind each estimate, from 1 to K; infinite where exact.
         khat: Shape of the Pareto tail of each row's weights: above 0.7 the estimate is not to be trusted
-            (Vehtari et al., 2024). Minus infinity where the tail is bounded by construction, NaN with fewer than 25 samples.
+            (Vehtari et al., 2024). Minus infinity where the weights are all equal, NaN with fewer than 25 samples.
         method: "importance" or "exact".
         samples: K; 0 where exact.
     """
@@ -160,10 +160,13 @@ def affine_decoder(vae: VAE) -> LinearGaussian | None:
 
     Any network will do: it is affine if f(z) = W z + b holds, to rounding, at random z, with W and b read off the axes.
     """
-    if not isinstance(vae.likelihood, Gaussian) or not isinstance(vae.prior(), Normal01):
+    if not isinstance(vae.prior(), Normal01):
         return None
     copied = in_precision(vae, torch.float64)
-    q, device = vae.latent_dim, copied.likelihood.log_variance.device
+    head = copied.likelihood
+    if not isinstance(head, Gaussian):
+        return None
+    q, device = vae.latent_dim, head.log_variance.device
     generator = torch.Generator().manual_seed(0)
     probes = 3 * torch.randn(16, q, generator=generator, dtype=torch.float64).to(device)
     axes = torch.cat([torch.zeros(1, q, dtype=torch.float64), torch.eye(q, dtype=torch.float64)]).to(device)
@@ -172,8 +175,8 @@ def affine_decoder(vae: VAE) -> LinearGaussian | None:
     gap = (outputs[q + 1 :] - (probes @ weight.T + bias)).abs().max()
     if not gap <= 1e-9 * (1 + outputs.abs().max()):
         return None
-    variance = copied.likelihood.variance
-    return LinearGaussian(weight.cpu(), bias.cpu(), variance.reshape(-1 if variance.ndim else ()).detach().cpu())
+    variance = head.variance.flatten() if head.variance.ndim else head.variance
+    return LinearGaussian(weight.cpu(), bias.cpu(), variance.detach().cpu())
 
 
 # -- streams -----------------------------------------------------------------------------------------
@@ -240,9 +243,7 @@ def pareto_shape(top: Tensor, samples: int) -> Tensor:
     return torch.where(excess[-1] > 0, k, -math.inf)
 
 
-def _blocks(
-    vae: VAE, x: Tensor, samples: int, seed: int, memory: int
-) -> Iterator[tuple[Tensor, Iterator[Terms]]]:
+def _blocks(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> Iterator[tuple[Tensor, Iterator[Terms]]]:
     """Yield chunks of rows, each with the terms of its samples block by block; each row is encoded once."""
     size = 8 * x.element_size() * (math.prod(vae.shape) + 2048)  # of one decoded sample: a generous guess
     step = max(1, memory // (size * min(samples, BLOCK)))

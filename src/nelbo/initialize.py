@@ -21,7 +21,13 @@ from .vae import VAE
 
 def has_linear_paths(vae: VAE) -> bool:
     """Return whether encoder and decoder both hold a linear path that a closed form can fill."""
-    return all(isinstance(getattr(part, "linear", None), nn.Linear) for part in (vae.encoder, vae.decoder))
+    return _path(vae.encoder) is not None and _path(vae.decoder) is not None
+
+
+def _path(network: nn.Module) -> nn.Linear | None:
+    """Return a network's linear path, if it has one."""
+    layer = getattr(network, "linear", None)
+    return layer if isinstance(layer, nn.Linear) else None
 
 
 def closed_form(vae: VAE, x: Tensor) -> LinearGaussian | None:
@@ -68,12 +74,12 @@ def start_at(vae: VAE, model: LinearGaussian) -> None:
     Raises:
         TypeError: A network has no linear path, or the likelihood is not Gaussian.
     """
-    if not has_linear_paths(vae) or isinstance(vae.likelihood, Bernoulli):
+    decoder, encoder = _path(vae.decoder), _path(vae.encoder)
+    if decoder is None or encoder is None or isinstance(vae.likelihood, Bernoulli):
         raise TypeError(
             "Only Gaussian models whose networks have a linear path (linear, residual, conv) can start at pPCA, "
             f"got {type(vae.encoder).__name__}, {type(vae.decoder).__name__} and {type(vae.likelihood).__name__}."
         )
-    decoder, encoder = vae.decoder.linear, vae.encoder.linear
     size = math.prod(vae.shape)
     gain, offset = model.posterior_affine()
     precision = 1 + (model.weight.square() / model.variance.expand_as(model.bias)[:, None]).sum(0)

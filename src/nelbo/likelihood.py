@@ -55,6 +55,8 @@ class Gaussian(Likelihood):
         ValueError: A fixed variance or the floor is not positive, or the word is unknown.
     """
 
+    log_variance: Tensor
+
     def __init__(
         self,
         shape: tuple[int, ...],

@@ -87,7 +87,8 @@ class Spec:
             raise ValueError(f"The model's configuration has unknown fields: {', '.join(sorted(unknown))}.")
         if missing := {"shape", "latent_dim"} - set(values):
             raise ValueError(f"The model's configuration lacks {', '.join(sorted(missing))}.")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
 
 
 def choices(kind: str) -> tuple[str, ...]:
@@ -127,7 +128,9 @@ def _likelihood(spec: Spec) -> likelihood.Likelihood:
     if cls is likelihood.Gaussian:
         if spec.variance == "heteroscedastic":
             return likelihood.HeteroscedasticGaussian(spec.shape)
-        variance = torch.tensor(spec.variance).reshape(spec.shape) if isinstance(spec.variance, tuple) else spec.variance
+        variance = (
+            torch.tensor(spec.variance).reshape(spec.shape) if isinstance(spec.variance, tuple) else spec.variance
+        )
         return likelihood.Gaussian(spec.shape, variance)  # type: ignore[arg-type]
     head: likelihood.Likelihood = cls(spec.shape)
     return head

@@ -104,8 +104,10 @@ def _slipped(error: Exception) -> bool:
 def _one_line(error: BaseException) -> str:
     """Tell an error in one line, with the file it is about and, where it says none, a cure."""
     if isinstance(error, MemoryError):
-        return f"Out of memory. {error} Use fewer rows, a smaller --batch-size or --hidden, or a larger machine.".replace(
-            "  ", " "
+        return (
+            f"Out of memory. {error} Use fewer rows, a smaller --batch-size or --hidden, or a larger machine.".replace(
+                "  ", " "
+            )
         )
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}. Check the path and its permissions."

@@ -229,7 +229,9 @@ def _limits(model: VariationalAutoencoder, out: str | None, limits: str | None) 
     if out is None or Path(out).suffix:
         return 0.0, 1.0
     if schema.kind != "images" or (schema.layout != "hw" and schema.shape[0] not in (1, 3, 4)):
-        raise ValueError(f"--out {out} would be a folder of PNGs, but this model's rows are not. Write .npy, .csv or .parquet.")
+        raise ValueError(
+            f"--out {out} would be a folder of PNGs, but this model's rows are not. Write .npy, .csv or .parquet."
+        )
     if limits is None:
         if not schema.dequantize:
             raise ValueError(

@@ -88,7 +88,9 @@ def check_output(out: str | None, overwrite: bool, pictures: bool = False) -> No
     if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
         raise ValueError(f"--out {out} exists. Choose another name, or pass --overwrite.")
     if path.is_dir() and any(not re.fullmatch(r"\d+\.png", entry.name) for entry in path.iterdir()):
-        raise ValueError(f"--out {out} holds other files than numbered PNGs, so it is not replaced. Choose another name.")
+        raise ValueError(
+            f"--out {out} holds other files than numbered PNGs, so it is not replaced. Choose another name."
+        )
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"--out {out} cannot be written: {parent} is not a folder one may write to.")

@@ -183,7 +183,11 @@ def _check_free(run: Path, partial: Path, overwrite: bool, resume: bool) -> None
         raise ValueError(
             f"{partial} holds an interrupted fit. Go on with --resume, or start anew and delete it with --overwrite."
         )
-    if partial.exists() and not (partial / "manifest.json").exists() and (not partial.is_dir() or any(partial.iterdir())):
+    if (
+        partial.exists()
+        and not (partial / "manifest.json").exists()
+        and (not partial.is_dir() or any(partial.iterdir()))
+    ):
         raise ValueError(f"{partial} is in the way and was not written by nelbo. Move it, or choose another --out.")
     from ..checkpoint import check_free
 
@@ -218,5 +222,7 @@ def _what_is_left(stop: KeyboardInterrupt, run: Path, partial: Path) -> str:
     if _saved == [run]:
         return f"{how} after the model was saved in {run}; measure it with: nelbo evaluate {run} DATA"
     if (partial / "manifest.json").exists():
-        return f"{how}; the state of training is saved in {os.fspath(partial)}. Go on with the same command and --resume."
+        return (
+            f"{how}; the state of training is saved in {os.fspath(partial)}. Go on with the same command and --resume."
+        )
     return f"{how} before there was anything to save."

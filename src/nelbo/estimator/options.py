@@ -44,7 +44,9 @@ def check(estimator: Any) -> None:
         raise TypeError(f"callbacks must be a sequence of callables such as [print], got {callbacks!r}.")
     for name in ("hidden", "channels"):
         widths = getattr(estimator, name)
-        if not isinstance(widths, Sequence | np.ndarray) or any(not isinstance(w, numbers.Integral) or w < 1 for w in widths):
+        if not isinstance(widths, Sequence | np.ndarray) or any(
+            not isinstance(w, numbers.Integral) or w < 1 for w in widths
+        ):
             raise ValueError(f"{name} must be a sequence of positive integers such as (512, 512), got {widths!r}.")
 
 

@@ -123,7 +123,8 @@ def _down(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Co
 
 def _up(inputs: int, outputs: int, size: tuple[int, ...], generator: torch.Generator | None) -> nn.ConvTranspose2d:
     """Return a layer that doubles an image to exactly ``size``, which may be odd."""
-    extra = tuple(1 - n % 2 for n in size)
+    height, width = size
+    extra = (1 - height % 2, 1 - width % 2)
     layer = _Up(inputs, outputs, KERNEL, stride=2, padding=KERNEL // 2, output_padding=extra)
     seed_weights(layer, inputs * KERNEL**2 // 4, generator)  # a quarter of the taps meet each output
     return layer

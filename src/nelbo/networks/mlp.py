@@ -1,4 +1,4 @@
-r"""The plain net of the theory: :math:`h_1 = act(W_1 x + b_1), \dots, h_d = act(W_d h_{d-1} + b_d)`, and a linear output."""
+r"""The plain net: :math:`h_1 = act(W_1 x + b_1), \dots, h_d = act(W_d h_{d-1} + b_d)`, and a linear output."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class MLP(nn.Module):
         self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
         widths = [math.prod(in_shape), *hidden, math.prod(out_shape)]
         layers = [
-            layer for a, b in itertools.pairwise(widths) for layer in (dense(a, b, generator), activation_layer(activation))
+            layer
+            for a, b in itertools.pairwise(widths)
+            for layer in (dense(a, b, generator), activation_layer(activation))
         ]
         self.layers = nn.Sequential(*layers[:-1])
 

@@ -117,9 +117,7 @@ def _beta(summary: Summary) -> str:
 # -- images ------------------------------------------------------------------------------------------
 
 
-def _draw_images(
-    figure: Figure, model: VariationalAutoencoder, rows: Array, which: str, summary: Summary
-) -> None:
+def _draw_images(figure: Figure, model: VariationalAutoencoder, rows: Array, which: str, summary: Summary) -> None:
     """Four mosaics on the left, the bound on the right."""
     height, width = model.schema_.shape[1:]
     across = min(12, max(3, round(12 * height / width)))
@@ -192,7 +190,9 @@ def _draw_table(figure: Figure, model: VariationalAutoencoder, rows: Array, whic
             "Samples\nwithout noise": (means, ORANGE),
             "Samples with noise,\nsame z": (samples, BLUE),
         }
-        for axes, (text, (block, colour)) in zip(top.subplots(1, 4, sharex=True, sharey=True), blocks.items(), strict=True):
+        for axes, (text, (block, colour)) in zip(
+            top.subplots(1, 4, sharex=True, sharey=True), blocks.items(), strict=True
+        ):
             axes.scatter(block[:, i], block[:, j], s=7, alpha=0.5, color=colour, linewidths=0)
             axes.set_title(text, fontsize=9.5, color=INK)
             axes.set_xlabel(_name(model, i), fontsize=9)
@@ -273,7 +273,9 @@ def _draw_bound(figure: SubFigure, model: VariationalAutoencoder, summary: Summa
     for name, colour, label in (("train", GREY, "training rows"), ("validation", BLUE, "validation rows")):
         points = [(r.epoch, v) for r in records if (v := getattr(r, name)) is not None and math.isfinite(v)]
         if points:
-            axes.plot(*zip(*points, strict=True), color=colour, lw=1.6, marker="o" if len(points) < 3 else "", label=label)
+            axes.plot(
+                *zip(*points, strict=True), color=colour, lw=1.6, marker="o" if len(points) < 3 else "", label=label
+            )
             values += [value for _, value in points]
     kept = [r for r in records if r.step == best and r.bound is not None]
     if kept and kept[0].bound is not None:
@@ -294,7 +296,9 @@ def _draw_bound(figure: SubFigure, model: VariationalAutoencoder, summary: Summa
     axes.set_xlabel("epochs", fontsize=9)
     axes.set_ylabel(f"{_objective(model)}, nats per row, in units of the data", fontsize=9)
     _plain(axes)
-    lower.legend(*axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.06, 1), fontsize=9, frameon=False)
+    lower.legend(
+        *axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.06, 1), fontsize=9, frameon=False
+    )
     text = _wrapped(f"{_facts(summary)} {note}")
     lower.text(0.08, 0.02, text, va="bottom", fontsize=9, color=INK, linespacing=1.5)
 

@@ -15,7 +15,7 @@ from torch import nn
 from .variance import learned_gaussians
 
 SMALLEST_STD = 0.05
-"""Below this noise standard deviation, in scaled units, bfloat16 rounding would cost more than 1e-3 nats per feature."""
+"""Below this noise standard deviation, in scaled units, bfloat16 would cost more than 1e-3 nats per feature."""
 SMALLEST_NETWORK = 100_000
 """Below this many weights a step costs more in casts than it saves."""
 
@@ -62,7 +62,7 @@ def bfloat16_pays(module: nn.Module) -> bool:
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether the device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     if device.type != "cpu":
         return False
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public probe exists up to torch 2.13

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+WARMUP = 50
+"""Steps over which the learning rate rises."""
 FINAL_FACTOR = 0.01
 """Share of the peak learning rate that is left at the end of the cosine."""
 
@@ -41,7 +43,12 @@ class Budget:
         Raises:
             ValueError: A limit is not positive.
         """
-        limits = {"batch_size": batch_size, "max_epochs": max_epochs, "max_steps": max_steps, "max_seconds": max_seconds}
+        limits = {
+            "batch_size": batch_size,
+            "max_epochs": max_epochs,
+            "max_steps": max_steps,
+            "max_seconds": max_seconds,
+        }
         for name, value in limits.items():
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}.")

@@ -1,0 +1,284 @@
+"""A run: what a checkpoint holds, and the steps that change it."""
+
+from __future__ import annotations
+
+__all__ = ["Run"]
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..objective import Objective
+from ..vae import VAE
+from .history import History, Record, Units
+from .precision import bfloat16_pays, resolve_device, resolve_precision
+from .schedule import WARMUP, Budget, epoch_order, stream_seed
+from .variance import VarianceStep, learned_gaussians, refine
+
+VALIDATION_CHUNK = 1024
+"""Examples times samples validated at once."""
+MINIMUM_REFINE = 8192
+"""Rows that the closed form of beta^2 looks at after a short run; a longer one looks at all of them."""
+RUNNING = ("mean_norm", "skipped", "total", "taken")
+"""Tensors of a run that a checkpoint holds beside weights and moments; `taken` counts rows of steps not skipped."""
+
+
+class Run:
+    """The state of one call of `fit`."""
+
+    budget: Budget
+
+    def __init__(
+        self,
+        objective: Objective,
+        x: Tensor,
+        validation: Tensor | None,
+        learning_rate: float,
+        weight_decay: float,
+        clip: float | None,
+        seed: int,
+        device: str | torch.device,
+        units: Units,
+    ) -> None:
+        _check_rows(objective, x, validation)
+        if not learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {learning_rate}.")
+        self.device = resolve_device(device)
+        self.objective = objective.to(self.device)
+        self.x = x.to(self.device)
+        self.validation = None if validation is None else validation.to(self.device)
+        self.seed, self.units, self.clip, self.learning_rate = seed, units, clip, learning_rate
+        self.variance = VarianceStep(objective)
+        special = {id(p) for p in self.variance.parameters}
+        self.weights = [p for p in objective.parameters() if id(p) not in special and p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.weights or [nn.Parameter(torch.zeros(1, device=self.device))],
+            lr=learning_rate,
+            weight_decay=weight_decay,
+            fused=True,
+        )
+        self.generator = torch.Generator(self.device)
+        self.step = 0
+        self.seconds = 0.0
+        self.best: tuple[float, int, dict[str, Tensor]] | None = None
+        self.history = History()
+        self.mean_norm = torch.zeros((), device=self.device)
+        self.skipped = torch.zeros((), device=self.device)
+        self.total = torch.zeros((), device=self.device, dtype=torch.float64)
+        self.taken = torch.zeros_like(self.total)
+        self.count = 0
+        self.order: tuple[int, Tensor] | None = None
+        self.origin = self.mark = time.monotonic()
+
+    def choose_precision(self, precision: str) -> None:
+        """Settle on float32 or bfloat16, and on whether that may still change."""
+        self.precision, self.adaptive = resolve_precision(
+            precision, self.device, self.objective, self.budget.batch_size
+        )
+
+    # -- one step ------------------------------------------------------------------------------------
+
+    def batch(self) -> Tensor:
+        """Return the rows of the next step."""
+        epoch, index = divmod(self.step, self.budget.steps_per_epoch)
+        if self.order is None or self.order[0] != epoch:
+            self.order = (epoch, epoch_order(len(self.x), self.seed, epoch).to(self.device))
+        size = self.budget.batch_size
+        return self.x.index_select(0, self.order[1][index * size : (index + 1) * size])
+
+    def train_step(self, factor: float) -> None:
+        """Take one optimiser step; a gradient that is not finite changes nothing."""
+        x = self.batch()
+        self.generator.manual_seed(stream_seed(self.seed, "noise", self.step))
+        with self.autocast():
+            bound = self.objective(x, self.generator)
+        (-bound.mean()).backward()
+        finite = self.scale_gradients()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate * factor
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.variance.step(self.step, factor, finite)
+        self.total += torch.where(finite, bound.detach().sum(dtype=torch.float64), 0.0)
+        self.taken += finite * len(x)
+        self.count += len(x)
+        self.step += 1
+
+    def scale_gradients(self) -> Tensor:
+        """Tell the fused optimiser, without a host sync, to shorten a long gradient or skip one that is not finite."""
+        norms = torch._foreach_norm([p.grad for p in self.weights if p.grad is not None])
+        if not norms:
+            return torch.ones((), dtype=torch.bool, device=self.device)
+        norm = torch.linalg.vector_norm(torch.stack(norms)).float()
+        finite: Tensor = norm.isfinite()
+        limit = self.mean_norm * self.clip if self.clip is not None and self.step >= WARMUP else norm
+        norm = torch.where(finite, norm, limit)
+        scale = (norm / limit.clamp_min(1e-30)).clamp_min(1.0)
+        weight = max(1 / (self.step + 1), 0.02)
+        self.mean_norm = self.mean_norm.lerp(torch.where(finite, norm / scale, self.mean_norm), weight)
+        self.skipped += ~finite
+        self.optimiser.grad_scale = scale.float()  # type: ignore[attr-defined]
+        self.optimiser.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        return finite
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context in which networks run."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    # -- validation ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def judging(self) -> Iterator[None]:
+        """Switch gradients and training behaviour off, and back on."""
+        self.objective.eval()
+        try:
+            with torch.no_grad(), self.autocast():
+                yield
+        finally:
+            self.objective.train()
+
+    def validate(self, factor: float) -> Record:
+        """Measure the bound on held-out rows, keep the best weights, and return a record in the user's units."""
+        if self.adaptive and not bfloat16_pays(self.objective):
+            self.precision, self.adaptive = "float32", False
+        self.generator.manual_seed(stream_seed(self.seed, "validation"))
+        value = None
+        with self.judging():
+            if self.validation is not None:
+                chunks = self.validation.split(max(1, VALIDATION_CHUNK // _inner(self.objective).samples))
+                value = math.fsum(float(self.objective(c, self.generator).sum(dtype=torch.float64)) for c in chunks)
+                value /= len(self.validation)
+            kl = self.mean_kl()
+        if self.step == 0 and value is not None and not math.isfinite(value):
+            raise FloatingPointError(
+                f"The bound of the initial model is {value} on the validation rows. "
+                "Check that the data are scaled and that the network's outputs are finite."
+            )
+        if value is not None and math.isfinite(value) and (self.best is None or value > self.best[0]):
+            self.best = (value, self.step, _weights(self.objective))
+        return self.record(value, kl, factor)
+
+    def mean_kl(self) -> float | None:
+        """Return the mean KL on up to one chunk of rows, or None where it has no closed form."""
+        rows = (self.x if self.validation is None else self.validation)[:VALIDATION_CHUNK]
+        kl = self.model().terms(rows[:1], 1, self.generator).kl
+        if kl is None:
+            return None
+        q = self.model().encode(rows)
+        return float(torch.distributions.kl_divergence(q, self.model().prior()).mean())
+
+    def model(self) -> VAE:
+        """Return the VAE inside the objective."""
+        return _inner(self.objective).vae
+
+    def record(self, value: float | None, kl: float | None, factor: float) -> Record:
+        """Add a record to the history and start counting anew."""
+        seconds = self.elapsed()
+        taken = float(self.taken)
+        train = float(self.total) / taken + self.units.log_density if taken else None
+        variances = [part.variance.detach().cpu() for part in learned_gaussians(self.objective)]
+        scale = torch.as_tensor(self.units.scale, dtype=torch.float64)
+        beta = float((variances[0] * scale**2).mean().sqrt()) if variances else None
+        record = Record(
+            step=self.step,
+            epoch=self.step / self.budget.steps_per_epoch,
+            seconds=seconds,
+            train=train,
+            validation=None if value is None else value + self.units.log_density,
+            kl=kl,
+            beta=beta,
+            learning_rate=self.learning_rate * factor,
+            rate=self.count / max(time.monotonic() - self.mark, 1e-9),
+            progress=self.budget.progress(self.step, seconds),
+            skipped=int(self.skipped),
+        )
+        self.total.zero_()
+        self.taken.zero_()
+        self.count, self.mark = 0, time.monotonic()
+        self.history.records.append(record)
+        return record
+
+    def already_recorded(self) -> bool:
+        """Return whether the current step has its record."""
+        return bool(self.history.records) and self.history.records[-1].step == self.step
+
+    def elapsed(self) -> float:
+        """Return the seconds of training so far, those before a resumption included."""
+        return self.seconds + time.monotonic() - self.origin
+
+    def refine(self) -> None:
+        """Set a learned variance to its closed form, for a few per cent of what training cost."""
+        self.generator.manual_seed(stream_seed(self.seed, "refine"))
+        rows = max(MINIMUM_REFINE, self.step * self.budget.batch_size // 10)
+        with self.autocast():
+            refine(self.model(), self.x, self.generator, rows)
+
+    # -- what a checkpoint holds ---------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return all that the rest of the run depends on, as JSON and tensors."""
+        config = {
+            "step": self.step,
+            "seconds": self.elapsed(),
+            "count": self.count,
+            "precision": self.precision,
+            "adaptive": self.adaptive,
+            "best": None if self.best is None else [self.best[0], self.best[1]],
+            "history": self.history.to_dict(),
+        }
+        tensors = {f"model.{name}": value for name, value in _weights(self.objective).items()}
+        if self.best is not None:
+            tensors |= {f"best.{name}": value for name, value in self.best[2].items()}
+        for index, parameter in enumerate(self.weights):
+            moments = self.optimiser.state.get(parameter, {})
+            tensors |= {f"optimiser.{index}.{key}": value.clone() for key, value in moments.items()}
+        tensors |= {name: getattr(self, name).clone() for name in RUNNING}
+        return config, tensors
+
+    def load_state(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Go on from a state."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.step, self.seconds, self.count = config["step"], config["seconds"], config["count"]
+        self.precision, self.adaptive = config["precision"], config["adaptive"]
+        self.history.records[:] = History.from_dict(config["history"]).records
+        self.objective.load_state_dict(part("model."))
+        if config["best"] is not None:
+            self.best = (config["best"][0], config["best"][1], part("best."))
+        for index, parameter in enumerate(self.weights):
+            if moments := part(f"optimiser.{index}."):
+                self.optimiser.state[parameter] = {k: v.to(self.device) for k, v in moments.items()}
+        for name in RUNNING:
+            setattr(self, name, tensors[name].to(self.device))
+        self.origin = self.mark = time.monotonic()
+
+
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return copies of a module's weights, not references to them."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _check_rows(objective: nn.Module, x: Tensor, validation: Tensor | None) -> None:
+    """Refuse rows that the model cannot take, by name."""
+    shape = _inner(objective).vae.shape
+    for name, rows in (("x", x), ("validation", validation)):
+        if rows is None:
+            continue
+        if tuple(rows.shape[1:]) != shape:
+            raise ValueError(f"{name} has shape {tuple(rows.shape)}, but the model needs {('n', *shape)}.")
+        if len(rows) == 0:
+            raise ValueError(f"{name} has no rows.")
+        if not bool(torch.isfinite(rows).all()):
+            raise ValueError(f"{name} contains NaN or infinite values; remove or impute them first.")
+
+
+def _inner(objective: nn.Module) -> Objective:
+    """Return the objective itself, whatever wraps it: DistributedDataParallel, say."""
+    return cast(Objective, getattr(objective, "module", objective))

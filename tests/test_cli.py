@@ -1,0 +1,550 @@
+"""The command line from outside: what it prints, writes and refuses, and the code it ends with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nelbo import VariationalAutoencoder, data, spec
+from nelbo.cli import config, main
+from nelbo.cli.options import FitOptions
+
+SOURCE = Path(__file__).parent.parent / "src"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)}
+SMALL = ["--latent-dim", "2", "--hidden", "8", "--batch-size", "32"]
+
+Run = subprocess.CompletedProcess[str]
+
+
+def start(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "nelbo", *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        **options,
+    )
+
+
+def nelbo(*arguments: str, cwd: Path) -> Run:
+    """A command in a process of its own."""
+    process = start(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, place: Path) -> Callable[..., Run]:
+    """A command in this process, in the folder of the data: quick, as nothing is imported again."""
+    monkeypatch.chdir(place)
+
+    def run(*arguments: str) -> Run:
+        capture = pytest.MonkeyPatch()
+        import io
+
+        out, err = io.StringIO(), io.StringIO()
+        with capture.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            code = main(arguments)
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+def complaint(result: Run) -> str:
+    """The one line that a wrong use ends with."""
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("nelbo: ")
+    return line
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of data: a table with names, one with a hole, images of 8 bits, and what is no data."""
+    folder = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(150, 2)) @ rng.normal(size=(2, 4)) + 0.1 * rng.normal(size=(150, 4)) + [0, 10, -3, 100]
+    header = "age,height,depth,weight"
+    np.savetxt(folder / "table.csv", rows, delimiter=",", header=header, comments="")
+    np.savetxt(folder / "swapped.csv", rows[:, ::-1], delimiter=",", header=header[::-1], comments="")
+    rows[3, 2] = np.nan
+    np.savetxt(folder / "hole.csv", rows, delimiter=",", header=header, comments="")
+    np.save(folder / "wide.npy", rng.normal(size=(10, 7)))
+    np.save(folder / "images.npy", rng.integers(0, 256, size=(60, 4, 5), dtype=np.uint8))
+    (folder / "empty.csv").write_text("")
+    (folder / "text.csv").write_text("a,b\n1,2\n3,blue\n")
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "broken.png").write_bytes(b"\x89PNG not")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(place: Path) -> dict[str, Any]:
+    """What `nelbo fit table.csv --json` prints; RUN is place/run."""
+    result = nelbo("fit", "table.csv", "--out", "run", "--max-steps", "40", "--json", *SMALL, cwd=place)
+    assert result.returncode == 0, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found | {"stderr": result.stderr}
+
+
+@pytest.fixture(scope="module")
+def images(place: Path, fitted: dict[str, Any]) -> Path:
+    """A RUN fitted to 8-bit images."""
+    rows = data.load(place / "images.npy").array
+    model = VariationalAutoencoder(2, hidden=(8,), max_steps=10, random_state=0).fit(rows)
+    model.save(place / "imagerun")
+    return place / "imagerun"
+
+
+# -- help --------------------------------------------------------------------------------------------
+
+
+def test_help_imports_nothing_heavy_and_is_quick(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; begun = time.perf_counter()\n"
+        "from nelbo.cli import main\n"
+        "assert main(['--help']) == 0\n"
+        "seconds = time.perf_counter() - begun\n"
+        "heavy = {'torch', 'sklearn', 'numpy', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "print(f'\\n{seconds} {sorted(heavy)}')"
+    )
+
+    def once() -> tuple[float, str]:
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True
+        )
+        assert "reconstruct" in result.stdout
+        seconds, _, heavy = result.stdout.splitlines()[-1].partition(" ")
+        return float(seconds), heavy
+
+    tries = [once() for _ in range(3)]  # the machine may be busy with something else, once or twice
+    assert {heavy for _, heavy in tries} == {"[]"}
+    assert min(seconds for seconds, _ in tries) < 0.3
+
+
+def test_version(here: Callable[..., Run]) -> None:
+    assert here("--version").stdout == "nelbo 0.1.0\n"
+
+
+def test_help_of_fit_names_every_choice(here: Callable[..., Run]) -> None:
+    words = here("fit", "--help").stdout.replace(",", " ").replace(".", " ").split()
+    names = {name for kind in ("network", "likelihood", "objective", "prior", "posterior") for name in spec.choices(kind)}
+    assert names <= set(words)
+
+
+def test_every_option_of_the_command_line_has_the_default_of_python() -> None:
+    made, plain = FitOptions().estimator().get_params(), VariationalAutoencoder().get_params()
+    differing = {name for name in plain if made[name] != plain[name]}
+    assert differing == {"random_state", "score_samples_k"}
+
+
+# -- fit ---------------------------------------------------------------------------------------------
+
+
+def test_fit_prints_one_json_object_of_finite_numbers_and_files(fitted: dict[str, Any], place: Path) -> None:
+    assert {"density", "baseline", "noise", "active_units", "epochs", "seconds", "warnings"} <= set(fitted)
+    assert (fitted["training_rows"], fitted["density"]["rows"], fitted["latent_dim"]) == (135, 15, 2)
+    names = {Path(path).name for path in fitted["files"]}
+    wanted = {"config.json", "model.safetensors", "manifest.json", "metrics.jsonl", "README.md", "run.toml", "picture.png"}
+    assert wanted <= names
+    assert all((place / path).is_file() for path in fitted["files"])
+    assert json.loads((place / "run" / "results.json").read_text()) == {k: v for k, v in fitted.items() if k != "stderr"}
+    assert "100%" in fitted["stderr"]
+    assert not (place / "run.partial").exists()
+
+
+def test_the_manifest_lists_the_options_of_the_run(fitted: dict[str, Any], place: Path) -> None:
+    assert "run.toml" in json.loads((place / "run" / "manifest.json").read_text())["files"]
+
+
+def test_the_held_out_number_is_that_of_the_saved_model_on_rows_it_never_saw(
+    fitted: dict[str, Any], place: Path
+) -> None:
+    rows = data.load(place / "table.csv").array
+    order = np.random.default_rng([0, 2]).permutation(150)
+    held_out = rows[np.sort(order[:15])]
+    model = VariationalAutoencoder.load(place / "run")
+    assert model.schema_.shift == pytest.approx(np.delete(rows, order[:15], axis=0).mean(0))
+    model.score_samples_k = 200
+    del model.feature_names_in_
+    assert fitted["density"]["mean"] == pytest.approx(model.score(held_out), rel=1e-12)
+
+
+def test_the_options_written_beside_the_model_repeat_it(fitted: dict[str, Any], here: Callable[..., Run], place: Path) -> None:
+    result = here("fit", "--config", "run/run.toml", "--out", "again", "--quiet", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["density"] == fitted["density"]
+    assert (place / "again/model.safetensors").read_bytes() == (place / "run/model.safetensors").read_bytes()
+
+
+def test_the_text_of_fit_says_all_there_is_to_say(here: Callable[..., Run]) -> None:
+    result = here("fit", "images.npy", "--out", "text", "--max-steps", "3", "--variance", "0.25", "--quiet", *SMALL)
+    assert (result.returncode, result.stderr) == (0, "")
+    for part in ("held-out log p(x)", "±", "exact pPCA, latent size 2", "bits/dim", "0.5 (fixed)", "Active units"):
+        assert part in result.stdout
+    assert str(Path("text", "picture.png")) in result.stdout
+
+
+def test_a_test_set_of_its_own_is_measured_and_all_rows_are_trained_on(here: Callable[..., Run]) -> None:
+    arguments = ("fit", "table.csv", "--test", "table.csv", "--out", "tested", "--max-steps", "2", "--json", *SMALL)
+    found = json.loads(here(*arguments).stdout)
+    assert (found["training_rows"], found["density"]["rows"]) == (150, 150)
+
+
+def test_without_matplotlib_the_model_is_saved_and_the_cure_is_said(
+    here: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = here("fit", "table.csv", "--out", "bare", "--max-steps", "2", "--json", *SMALL)
+    assert result.returncode == 0
+    assert 'pip install "nelbo[report]"' in result.stderr
+    assert 'pip install "nelbo[report]"' in json.loads(result.stdout)["warnings"][-1]
+    assert not (place / "bare" / "picture.png").exists()
+    VariationalAutoencoder.load(place / "bare")
+
+
+def test_a_run_that_exists_is_replaced_only_with_overwrite(
+    fitted: dict[str, Any], here: Callable[..., Run], place: Path
+) -> None:
+    first = ("fit", "table.csv", "--out", "twice", "--max-steps", "1", *SMALL)
+    assert here(*first).returncode == 0
+    (place / "twice" / "notes.txt").write_text("mine")
+    assert "exists" in complaint(here(*first))
+    assert here(*first, "--seed", "1", "--overwrite").returncode == 0
+    assert tomllib.loads((place / "twice" / "run.toml").read_text())["seed"] == 1
+    assert (place / "twice" / "notes.txt").read_text() == "mine"
+
+
+# -- interruption ------------------------------------------------------------------------------------
+
+
+def interrupted(number: int, *arguments: str, cwd: Path) -> Run:
+    """Start a fit, wait until it trains, and send it a signal."""
+    process = start(*arguments, cwd=cwd)
+    assert process.stderr is not None
+    seen = ""
+    while "%" not in seen:
+        seen += process.stderr.read(1)
+    time.sleep(0.2)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, seen + err)
+
+
+def test_a_fit_that_is_interrupted_twice_and_resumed_is_the_fit_that_was_not(place: Path) -> None:
+    options = ("fit", "table.csv", "--max-steps", "2500", "--no-early-stopping", *SMALL)
+    whole = nelbo(*options, "--out", "whole", cwd=place)
+    assert whole.returncode == 0
+
+    stopped = interrupted(signal.SIGINT, *options, "--out", "halves", cwd=place)
+    assert stopped.returncode == 130
+    assert stopped.stdout == ""
+    assert "halves.partial" in stopped.stderr.splitlines()[-1]
+    assert "--resume" in stopped.stderr.splitlines()[-1]
+    assert "Traceback" not in stopped.stderr
+    assert not (place / "halves").exists()
+
+    terminated = interrupted(signal.SIGTERM, *options, "--out", "halves", "--resume", cwd=place)
+    assert terminated.returncode == 143, terminated.stderr
+    assert "Terminated" in terminated.stderr.splitlines()[-1]
+    at = json.loads((place / "halves.partial" / "config.json").read_text())["state"]["step"]
+    assert 0 < at < 2500
+
+    resumed = nelbo(*options, "--out", "halves", "--resume", cwd=place)
+    assert resumed.returncode == 0, resumed.stderr
+    assert not (place / "halves.partial").exists()
+    for name in ("model.safetensors", "run.toml"):
+        assert (place / "halves" / name).read_bytes() == (place / "whole" / name).read_bytes()
+    assert _history(place / "halves") == _history(place / "whole")
+
+
+def _history(run: Path) -> list[dict[str, Any]]:
+    """The records of a run without its clock."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in record.items() if k not in ("seconds", "rate")} for record in records]
+
+
+def test_an_interrupted_fit_is_neither_lost_nor_mixed_with_another(here: Callable[..., Run], place: Path) -> None:
+    from nelbo.checkpoint import Folder
+
+    Folder(place / "lost.partial", "another run").save({"step": 1}, {})
+    arguments = ("fit", "table.csv", "--out", "lost", "--max-steps", "1", *SMALL)
+    assert "--resume" in complaint(here(*arguments))
+    result = here(*arguments, "--resume", "--quiet")
+    assert "other data or options" in complaint(result)
+    assert here(*arguments, "--overwrite").returncode == 0
+    assert not (place / "lost.partial").exists()
+
+
+def test_resume_without_anything_to_resume_starts_at_the_beginning(here: Callable[..., Run]) -> None:
+    assert here("fit", "table.csv", "--out", "fresh", "--resume", "--max-steps", "1", *SMALL).returncode == 0
+
+
+# -- options from a file -----------------------------------------------------------------------------
+
+
+def test_the_command_line_wins_over_the_file_which_wins_over_the_default(
+    here: Callable[..., Run], place: Path
+) -> None:
+    text = 'data = "table.csv"\nlatent-dim = 3\nmax_steps = 2\nhidden = [8, 4]\nearly-stopping = false\nvariance = 0.5\n'
+    (place / "a.toml").write_text(text)
+    result = here("fit", "--config", "a.toml", "--out", "toml", "--latent-dim", "1", "--quiet")
+    assert result.returncode == 0, result.stderr
+    written = tomllib.loads((place / "toml" / "run.toml").read_text())
+    assert written["latent_dim"] == 1
+    assert (written["max_steps"], written["hidden"], written["variance"]) == (2, "8,4", "0.5")
+    assert written["early_stopping"] is False
+    assert written["batch_size" if "batch_size" in written else "seed"] == 0
+    model = VariationalAutoencoder.load(place / "toml")
+    assert (model.latent_dim, model.hidden, model.variance, model.early_stopping) == (1, (8, 4), 0.5, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("latent_dims = 3", "Did you mean latent_dim?"),
+        ("[fit]\nlatent_dim = 3", "table [fit]"),
+        ("latent_dim = ", "not valid TOML"),
+        ("latent-dim = 3\nlatent_dim = 4", "twice"),
+        ('max_steps = "many"', "max-steps"),
+        ("config = 'b.toml'", "unknown key config"),
+    ],
+)
+def test_a_file_of_options_that_is_wrong_is_refused(
+    text: str, said: str, here: Callable[..., Run], place: Path
+) -> None:
+    (place / "wrong.toml").write_text(text)
+    assert said in complaint(here("fit", "table.csv", "--out", "never", "--config", "wrong.toml"))
+
+
+def test_options_survive_the_file(tmp_path: Path) -> None:
+    options = FitOptions(latent_dim=3, max_seconds=1.5, dequantize=False, encoder="mlp", hidden="", learning_rate=1e-5)
+    (tmp_path / "run.toml").write_text(config.to_toml('od"d\\näme.csv', options), encoding="utf-8")
+    found = config.read(str(tmp_path / "run.toml"))
+    assert found.pop("data") == 'od"d\\näme.csv'
+    assert FitOptions(**found) == options
+    assert set(dataclasses.asdict(FitOptions())) >= set(found)
+
+
+# -- wrong use ---------------------------------------------------------------------------------------
+
+
+def test_wrong_use_ends_a_process_with_2_and_one_line(place: Path) -> None:
+    assert "tabel.csv does not exist. Did you mean table.csv" in complaint(
+        nelbo("fit", "tabel.csv", "--out", "never", cwd=place)
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("fit hole.csv --out never", "row 3, column 'depth'"),
+        ("fit empty.csv --out never", "empty"),
+        ("fit text.csv --out never", "'blue'"),
+        ("fit pictures --out never", "broken.png"),
+        ("fit table.csv --out never --latent-dim 0", "latent_dim must be at least 1"),
+        ("fit table.csv --out never --latent-dim two", "--latent-dim"),
+        ("fit table.csv --out never --activation cosine", "silu"),
+        ("fit table.csv --out never --network mpl", "Did you mean 'mlp'"),
+        ("fit table.csv --out never --variance -1", "positive"),
+        ("fit table.csv --out never --variance=-1", "positive"),
+        ("fit table.csv --out never --hidden a,b", "512,512"),
+        ("fit table.csv --out never --held-out 1.5", "[0, 1)"),
+        ("fit table.csv --out never --samples 0", "at least 1"),
+        ("fit table.csv --out never --device gpu", "cuda"),
+        ("fit table.csv --out never --latent-dims 3", "Did you mean --latent-dim?"),
+        ("fit table.csv --out never --test wide.npy", "same columns"),
+        ("fit table.csv", "--out"),
+        ("fit --out never", "DATA"),
+        ("fit table.csv --out run", "--overwrite"),
+        ("fit table.csv --out table.csv", "table.csv"),
+        ("fit table.csv --out table.csv/run", "table.csv"),
+        ("fit table.csv --out pictures --overwrite", "not a nelbo folder"),
+        ("fit table.csv --out never --config none.toml", "none.toml does not exist"),
+        ("score run wide.npy", "7"),
+        ("score run swapped.csv", "in place 0"),
+        ("score run hole.csv", "row 3, column 'depth'"),
+        ("score nothing table.csv", "nothing: no such folder"),
+        ("score pictures table.csv", "manifest.json"),
+        ("evaluate run table.csv --method exakt", "exact"),
+        ("evaluate run table.csv --method exact", "importance"),
+        ("evaluate run table.csv --samples 0", "at least 1"),
+        ("encode run table.csv --out z.txt", ".parquet"),
+        ("encode run table.csv --out table.csv", "--overwrite"),
+        ("encode run table.csv --out table.csv/z.npy", "cannot be written"),
+        ("reconstruct run table.csv --out folder", ".csv"),
+        ("sample run -n 0", "at least 1"),
+        ("sample run --out pictures", "exists"),
+        ("sample run --out pictures --overwrite", "other files"),
+        ("transmogrify run", "Available commands"),
+    ],
+)
+def test_wrong_use_is_one_line_with_its_cure(
+    arguments: str, said: str, here: Callable[..., Run], fitted: dict[str, Any], place: Path
+) -> None:
+    before = sorted(place.rglob("*"))
+    assert said in complaint(here(*arguments.split()))
+    assert sorted(place.rglob("*")) == before
+
+
+def test_a_defect_says_that_it_is_one(here: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    from nelbo.cli import files
+
+    def slip(where: str) -> None:
+        raise KeyError(where)
+
+    monkeypatch.setattr(files, "read", slip)
+    result = here("fit", "table.csv", "--out", "never")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "bug; run with NELBO_DEBUG=1" in result.stderr
+    monkeypatch.setenv("NELBO_DEBUG", "1")
+    with pytest.raises(KeyError):
+        here("fit", "table.csv", "--out", "never")
+
+
+def test_a_call_that_does_not_fit_is_a_defect_and_no_wrong_use(
+    here: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nelbo.cli import files
+
+    monkeypatch.setattr(files, "read", lambda: None)
+    assert here("fit", "table.csv", "--out", "never").returncode == 1
+
+
+def test_a_full_memory_is_told_with_a_cure(here: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    from nelbo.cli import files
+
+    def full(where: str) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8e15 bytes.")
+
+    monkeypatch.setattr(files, "read", full)
+    assert "--batch-size" in complaint(here("fit", "table.csv", "--out", "never"))
+
+
+def test_a_reader_that_stops_early_is_no_error(fitted: dict[str, Any], place: Path) -> None:
+    command = f'"{sys.executable}" -m nelbo sample run -n 20000 | head -n 2'
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=place, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) == 2
+
+
+# -- a RUN at work -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(fitted: dict[str, Any], place: Path) -> VariationalAutoencoder:
+    """The model in place/run, which no longer asks for names of columns."""
+    loaded = VariationalAutoencoder.load(place / "run")
+    del loaded.feature_names_in_
+    return loaded
+
+
+@pytest.fixture
+def rows(place: Path) -> np.ndarray:
+    return data.load(place / "table.csv").array
+
+
+def test_score_prints_a_number_for_each_row(
+    here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
+) -> None:
+    model.score_samples_k = 50
+    result = here("score", "run", "table.csv", "--samples", "50")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert np.array_equal([float(line) for line in result.stdout.splitlines()], model.score_samples(rows))
+    assert here("score", "run", "table.csv", "--samples", "50", "--out", "deep/down/s.npy").returncode == 0
+    assert np.array_equal(np.load(place / "deep/down/s.npy"), model.score_samples(rows))
+
+
+def test_evaluate_says_how_far_to_trust_it(
+    here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
+) -> None:
+    result = here("evaluate", "run", "table.csv", "--samples", "50", "--json", "--out", "e.csv")
+    found, table = json.loads(result.stdout), data.load(place / "e.csv")
+    assert table.columns == ("log_p", "standard_error", "effective_samples", "khat")
+    assert found["mean"] == pytest.approx(table.array[:, 0].mean(), rel=1e-12)
+    assert found["standard_error"] == pytest.approx(table.array[:, 0].std(ddof=1) / 150**0.5, rel=1e-9)
+    assert found["effective_samples"] == pytest.approx(np.sort(table.array[:, 2])[74], rel=1e-12)
+    assert found["unreliable"] == pytest.approx((table.array[:, 3] > 0.7).mean())
+    text = here("evaluate", "run", "table.csv", "--samples", "50").stdout
+    assert f"{found['mean']:.2f} ± {found['standard_error']:.2f} nats per row, over 150 rows" in text
+
+
+@pytest.mark.parametrize("suffix", ["npy", "csv", "parquet"])
+def test_encode_writes_what_transform_returns(
+    suffix: str, here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
+) -> None:
+    assert here("encode", "run", "table.csv", "--out", f"z.{suffix}").returncode == 0
+    found = data.load(place / f"z.{suffix}")
+    assert found.columns == (None if suffix == "npy" else ("z0", "z1"))
+    assert np.array_equal(found.array, model.transform(rows))
+    assert not list(place.glob(".z.*"))
+
+
+def test_encode_without_out_prints_csv(here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray) -> None:
+    lines = here("encode", "run", "table.csv").stdout.splitlines()
+    assert lines[0] == "z0,z1"
+    assert np.array_equal([[float(v) for v in line.split(",")] for line in lines[1:]], model.transform(rows))
+
+
+def test_reconstruct_writes_data_units_under_the_names_of_the_data(
+    here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
+) -> None:
+    assert here("reconstruct", "run", "table.csv", "--out", "r.csv").returncode == 0
+    found = data.load(place / "r.csv")
+    assert found.columns == ("age", "height", "depth", "weight")
+    assert np.array_equal(found.array, model.reconstruct(rows))
+    assert here("reconstruct", "run", "table.csv", "--noise", "--seed", "4", "--out", "n.npy").returncode == 0
+    assert np.array_equal(np.load(place / "n.npy"), model.reconstruct(rows, noise=True, random_state=4))
+
+
+def test_sample_is_that_of_the_model_and_its_seed(
+    here: Callable[..., Run], model: VariationalAutoencoder, place: Path
+) -> None:
+    for flag, noise in (("--noise", True), ("--no-noise", False)):
+        assert here("sample", "run", "-n", "7", "--seed", "3", flag, "--out", "s.npy", "--overwrite").returncode == 0
+        assert np.array_equal(np.load(place / "s.npy"), model.sample(7, noise=noise, random_state=3))
+
+
+def test_images_become_pngs_rounded_to_the_nearest_level(here: Callable[..., Run], images: Path, place: Path) -> None:
+    pytest.importorskip("PIL")
+    rows = data.load(place / "images.npy").array
+    assert here("reconstruct", "imagerun", "images.npy", "--out", "pngs").returncode == 0
+    expected = data.to_uint8(VariationalAutoencoder.load(images).reconstruct(rows))
+    assert np.array_equal(data.load(place / "pngs").array, expected)
+    assert "exists" in complaint(here("sample", "imagerun", "--out", "pngs"))
+    assert here("sample", "imagerun", "-n", "3", "--out", "pngs", "--overwrite").returncode == 0
+    assert sorted(path.name for path in (place / "pngs").iterdir()) == [f"{i:06d}.png" for i in range(3)]
+
+
+def test_numbers_become_pngs_only_in_a_stated_range(here: Callable[..., Run], place: Path) -> None:
+    pytest.importorskip("PIL")
+    rows = 16 * np.random.default_rng(0).random((30, 3, 3))
+    np.save(place / "numbers.npy", rows)
+    model = VariationalAutoencoder(1, hidden=(4,), max_steps=2, random_state=0).fit(rows)
+    model.save(place / "numbersrun", overwrite=True)
+    assert "--range" in complaint(here("sample", "numbersrun", "--out", "ranged"))
+    assert "LOW,HIGH" in complaint(here("sample", "numbersrun", "--out", "ranged", "--range", "16,0"))
+    assert here("sample", "numbersrun", "-n", "2", "--out", "ranged", "--range", "0,16").returncode == 0
+    expected = data.to_uint8(model.sample(2, random_state=0) / 16)
+    assert np.array_equal(data.load(place / "ranged").array, expected)
