@@ -13,7 +13,7 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.25, random_state=0)
 
 # score() is the mean of log p(x), so a grid search needs no other scorer: it can choose the number of latents.
-vae = VariationalAutoencoder(hidden=(128,), scale="global", score_samples_k=32, max_steps=400, random_state=0)
+vae = VariationalAutoencoder(hidden=(128,), scale="global", score_samples_k=32, max_steps=300, random_state=0)
 search = GridSearchCV(vae, {"latent_dim": [2, 8, 16]}, cv=2).fit(X_train)
 print("latent_dim   log p(x), cross-validated")
 for params, value in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True):

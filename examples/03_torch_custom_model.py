@@ -36,12 +36,14 @@ for cls in (objective.ELBO, objective.IWAE, StickingTheLanding):
     # Each head says what it needs of its network in in_shape; here (64,) and (2 * LATENT_DIM,).
     decoder, encoder = gated(LATENT_DIM, *head.in_shape), gated(64, *q_head.in_shape)
     vae = VAE(prior.StandardNormal(LATENT_DIM), decoder, head, encoder, q_head)
-    history = fit(cls(vae, samples=4), train, validation=valid, max_steps=600, seed=0)
+    history = fit(cls(vae, samples=4), train, validation=valid, max_steps=400, seed=0)
     found = evaluate.log_likelihood(vae, test, samples=200)
     bound = evaluate.elbo(vae, test).mean().item()
     results.append((bound, found.mean))
     beta = head.variance.sqrt().item()
-    print(f"{cls.__name__:20} ELBO {bound:.2f} <= log p(x) {found.mean:.2f} ± {found.mean_standard_error:.2f}", end="; ")
+    print(
+        f"{cls.__name__:20} ELBO {bound:.2f} <= log p(x) {found.mean:.2f} ± {found.mean_standard_error:.2f}", end="; "
+    )
     print(f"beta {beta:.3f}, median ESS {found.ess.median():.0f} of 200, best at step {history.best_step}")
 
 if any(bound > log_p or log_p < linear for bound, log_p in results):

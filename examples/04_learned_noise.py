@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from nelbo import VariationalAutoencoder
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 images = load_digits().images / 16.0  # pixels in [0, 1]: noise of beta = 1 is as large as the whole range
 train, test = images[:1400], images[1400:]
@@ -23,7 +23,9 @@ for variance in (1.0, "learned"):
     beta, noise = model.noise_variance_**0.5, float((x_tilde - x_hat).std())
     varying = int((model.transform(test).var(0) > 0.01).sum())
     rows[variance] = model, x_hat, x_tilde, beta, noise
-    print(f"{variance!s:10}{beta:8.4f}{model.score(test):12.1f}{model.elbo(test).mean():10.1f}{varying:18}{noise:18.4f}")
+    print(
+        f"{variance!s:10}{beta:8.4f}{model.score(test):12.1f}{model.elbo(test).mean():10.1f}{varying:18}{noise:18.4f}"
+    )
 
 strips = [("data", test)]
 for variance, (_, x_hat, x_tilde, _, _) in rows.items():

@@ -16,7 +16,7 @@ X, y = X[order := rng.permutation(len(X))], y[order]
 normal = X[y != ODD]
 train, held = normal[:1200], normal[1200:]
 mixed, odd = np.vstack([held, X[y == ODD]]), np.repeat([0, 1], [len(held), (y == ODD).sum()])
-options = {"hidden": (256, 256), "scale": "global", "max_steps": 1000, "random_state": 0}
+options = {"hidden": (256, 256), "scale": "global", "max_steps": 700, "random_state": 0}
 vae, pca = VariationalAutoencoder(LATENT_DIM, **options).fit(train), PCA(LATENT_DIM).fit(train)
 auroc = {name: roc_auc_score(odd, -model.score_samples(mixed)) for name, model in (("VAE", vae), ("PCA", pca))}
 print(f"AUROC for the unseen digit {ODD}: VAE {auroc['VAE']:.3f}, PCA of the same size {auroc['PCA']:.3f}")

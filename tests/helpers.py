@@ -57,9 +57,7 @@ def draw(model: LinearGaussian, n: int, seed: int = 0) -> Tensor:
     return normal(n, latent_dim, seed=seed + 100) @ model.weight.T + model.bias + noise
 
 
-def started(
-    model: LinearGaussian, network: str = "linear", variance: str = "learned", **options: Any
-) -> VAE:
+def started(model: LinearGaussian, network: str = "linear", variance: str = "learned", **options: Any) -> VAE:
     """The VAE that is this linear model, with its posterior (the nearest diagonal one where it is not diagonal)."""
     features, latent_dim = model.weight.shape
     vae = build((features,), latent_dim, network, variance=variance, **options)

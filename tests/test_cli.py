@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,11 +56,8 @@ def here(monkeypatch: pytest.MonkeyPatch, place: Path) -> Callable[..., Run]:
     monkeypatch.chdir(place)
 
     def run(*arguments: str) -> Run:
-        capture = pytest.MonkeyPatch()
-        import io
-
         out, err = io.StringIO(), io.StringIO()
-        with capture.context() as patch:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
             code = main(arguments)
@@ -98,7 +97,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fitted(place: Path) -> dict[str, Any]:
     """What `nelbo fit table.csv --json` prints; RUN is place/run."""
-    result = nelbo("fit", "table.csv", "--out", "run", "--max-steps", "40", "--json", *SMALL, cwd=place)
+    result = nelbo(
+        "fit", "table.csv", "--out", "run", "--max-steps", "40", "--network", "mlp", "--json", *SMALL, cwd=place
+    )
     assert result.returncode == 0, result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
     return found | {"stderr": result.stderr}
@@ -134,9 +135,12 @@ def test_help_imports_nothing_heavy_and_is_quick(tmp_path: Path) -> None:
         seconds, _, heavy = result.stdout.splitlines()[-1].partition(" ")
         return float(seconds), heavy
 
-    tries = [once() for _ in range(3)]  # the machine may be busy with something else, once or twice
-    assert {heavy for _, heavy in tries} == {"[]"}
-    assert min(seconds for seconds, _ in tries) < 0.3
+    for _ in range(3):  # the machine may be busy with something else, once or twice
+        seconds, heavy = once()
+        assert heavy == "[]"
+        if seconds < 0.3:
+            return
+    pytest.fail(f"nelbo --help took {seconds:.2f} s, three times over")
 
 
 def test_version(here: Callable[..., Run]) -> None:
@@ -144,8 +148,10 @@ def test_version(here: Callable[..., Run]) -> None:
 
 
 def test_help_of_fit_names_every_choice(here: Callable[..., Run]) -> None:
-    words = here("fit", "--help").stdout.replace(",", " ").replace(".", " ").split()
-    names = {name for kind in ("network", "likelihood", "objective", "prior", "posterior") for name in spec.choices(kind)}
+    words = re.findall(r"\w+", here("fit", "--help").stdout)
+    names = {
+        name for kind in ("network", "likelihood", "objective", "prior", "posterior") for name in spec.choices(kind)
+    }
     assert names <= set(words)
 
 
@@ -162,10 +168,20 @@ def test_fit_prints_one_json_object_of_finite_numbers_and_files(fitted: dict[str
     assert {"density", "baseline", "noise", "active_units", "epochs", "seconds", "warnings"} <= set(fitted)
     assert (fitted["training_rows"], fitted["density"]["rows"], fitted["latent_dim"]) == (135, 15, 2)
     names = {Path(path).name for path in fitted["files"]}
-    wanted = {"config.json", "model.safetensors", "manifest.json", "metrics.jsonl", "README.md", "run.toml", "picture.png"}
+    wanted = {
+        "config.json",
+        "model.safetensors",
+        "manifest.json",
+        "metrics.jsonl",
+        "README.md",
+        "run.toml",
+        "picture.png",
+    }
     assert wanted <= names
     assert all((place / path).is_file() for path in fitted["files"])
-    assert json.loads((place / "run" / "results.json").read_text()) == {k: v for k, v in fitted.items() if k != "stderr"}
+    assert json.loads((place / "run" / "results.json").read_text()) == {
+        k: v for k, v in fitted.items() if k != "stderr"
+    }
     assert "100%" in fitted["stderr"]
     assert not (place / "run.partial").exists()
 
@@ -187,7 +203,9 @@ def test_the_held_out_number_is_that_of_the_saved_model_on_rows_it_never_saw(
     assert fitted["density"]["mean"] == pytest.approx(model.score(held_out), rel=1e-12)
 
 
-def test_the_options_written_beside_the_model_repeat_it(fitted: dict[str, Any], here: Callable[..., Run], place: Path) -> None:
+def test_the_options_written_beside_the_model_repeat_it(
+    fitted: dict[str, Any], here: Callable[..., Run], place: Path
+) -> None:
     result = here("fit", "--config", "run/run.toml", "--out", "again", "--quiet", "--json")
     assert (result.returncode, result.stderr) == (0, "")
     assert json.loads(result.stdout)["density"] == fitted["density"]
@@ -244,14 +262,14 @@ def interrupted(number: int, *arguments: str, cwd: Path) -> Run:
     seen = ""
     while "%" not in seen:
         seen += process.stderr.read(1)
-    time.sleep(0.2)
+    time.sleep(0.1)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     return subprocess.CompletedProcess(arguments, process.returncode, out, seen + err)
 
 
 def test_a_fit_that_is_interrupted_twice_and_resumed_is_the_fit_that_was_not(place: Path) -> None:
-    options = ("fit", "table.csv", "--max-steps", "2500", "--no-early-stopping", *SMALL)
+    options = ("fit", "table.csv", "--max-steps", "1500", "--no-early-stopping", "--held-out", "0", *SMALL)
     whole = nelbo(*options, "--out", "whole", cwd=place)
     assert whole.returncode == 0
 
@@ -267,7 +285,7 @@ def test_a_fit_that_is_interrupted_twice_and_resumed_is_the_fit_that_was_not(pla
     assert terminated.returncode == 143, terminated.stderr
     assert "Terminated" in terminated.stderr.splitlines()[-1]
     at = json.loads((place / "halves.partial" / "config.json").read_text())["state"]["step"]
-    assert 0 < at < 2500
+    assert 0 < at < 1500
 
     resumed = nelbo(*options, "--out", "halves", "--resume", cwd=place)
     assert resumed.returncode == 0, resumed.stderr
@@ -302,10 +320,10 @@ def test_resume_without_anything_to_resume_starts_at_the_beginning(here: Callabl
 # -- options from a file -----------------------------------------------------------------------------
 
 
-def test_the_command_line_wins_over_the_file_which_wins_over_the_default(
-    here: Callable[..., Run], place: Path
-) -> None:
-    text = 'data = "table.csv"\nlatent-dim = 3\nmax_steps = 2\nhidden = [8, 4]\nearly-stopping = false\nvariance = 0.5\n'
+def test_the_command_line_wins_over_the_file_which_wins_over_the_default(here: Callable[..., Run], place: Path) -> None:
+    text = (
+        'data = "table.csv"\nlatent-dim = 3\nmax_steps = 2\nhidden = [8, 4]\nearly-stopping = false\nvariance = 0.5\n'
+    )
     (place / "a.toml").write_text(text)
     result = here("fit", "--config", "a.toml", "--out", "toml", "--latent-dim", "1", "--quiet")
     assert result.returncode == 0, result.stderr
@@ -313,7 +331,8 @@ def test_the_command_line_wins_over_the_file_which_wins_over_the_default(
     assert written["latent_dim"] == 1
     assert (written["max_steps"], written["hidden"], written["variance"]) == (2, "8,4", "0.5")
     assert written["early_stopping"] is False
-    assert written["batch_size" if "batch_size" in written else "seed"] == 0
+    assert (written["seed"], written["activation"]) == (0, "silu")
+    assert "batch_size" not in written
     model = VariationalAutoencoder.load(place / "toml")
     assert (model.latent_dim, model.hidden, model.variance, model.early_stopping) == (1, (8, 4), 0.5, False)
 
@@ -325,7 +344,7 @@ def test_the_command_line_wins_over_the_file_which_wins_over_the_default(
         ("[fit]\nlatent_dim = 3", "table [fit]"),
         ("latent_dim = ", "not valid TOML"),
         ("latent-dim = 3\nlatent_dim = 4", "twice"),
-        ('max_steps = "many"', "max-steps"),
+        ('max_steps = "many"', "[max_steps] from wrong.toml"),
         ("config = 'b.toml'", "unknown key config"),
     ],
 )
@@ -434,7 +453,9 @@ def test_a_full_memory_is_told_with_a_cure(here: Callable[..., Run], monkeypatch
     from nelbo.cli import files
 
     def full(where: str) -> None:
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8e15 bytes.")
+        raise RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8e15 bytes."
+        )
 
     monkeypatch.setattr(files, "read", full)
     assert "--batch-size" in complaint(here("fit", "table.csv", "--out", "never"))
@@ -443,7 +464,12 @@ def test_a_full_memory_is_told_with_a_cure(here: Callable[..., Run], monkeypatch
 def test_a_reader_that_stops_early_is_no_error(fitted: dict[str, Any], place: Path) -> None:
     command = f'"{sys.executable}" -m nelbo sample run -n 20000 | head -n 2'
     result = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], cwd=place, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=place,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert len(result.stdout.splitlines()) == 2
@@ -501,7 +527,9 @@ def test_encode_writes_what_transform_returns(
     assert not list(place.glob(".z.*"))
 
 
-def test_encode_without_out_prints_csv(here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray) -> None:
+def test_encode_without_out_prints_csv(
+    here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray
+) -> None:
     lines = here("encode", "run", "table.csv").stdout.splitlines()
     assert lines[0] == "z0,z1"
     assert np.array_equal([[float(v) for v in line.split(",")] for line in lines[1:]], model.transform(rows))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from helpers import draw, linear_gaussian, started
 
+from helpers import draw, linear_gaussian, started
 from nelbo import diagnose
 from nelbo.linear_gaussian import LinearGaussian
 

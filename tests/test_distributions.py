@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import normal, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import distributions as torch_distributions
 
+from helpers import normal, rng
 from nelbo.distributions import Bernoulli, DiagonalNormal, Normal01, closed_form_kl
 
 SIZES = st.lists(st.integers(1, 3), max_size=3)

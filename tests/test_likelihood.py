@@ -7,18 +7,18 @@ import math
 
 import pytest
 import torch
-from helpers import normal, rng
 
+from helpers import normal, rng
 from nelbo import likelihood
 from nelbo.likelihood import VARIANCE_FLOOR, Bernoulli, Gaussian, HeteroscedasticGaussian
 
 HEADS = {
     "fixed": lambda shape: Gaussian(shape, 0.4),
     "fixed per feature": lambda shape: Gaussian(shape, normal(*shape).exp()),
-    "learned": lambda shape: Gaussian(shape),
+    "learned": Gaussian,
     "per_feature": lambda shape: Gaussian(shape, "per_feature"),
-    "heteroscedastic": lambda shape: HeteroscedasticGaussian(shape),
-    "bernoulli": lambda shape: Bernoulli(shape),
+    "heteroscedastic": HeteroscedasticGaussian,
+    "bernoulli": Bernoulli,
 }
 GAUSSIAN = [name for name in HEADS if name != "bernoulli"]
 

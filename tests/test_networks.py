@@ -8,9 +8,9 @@ import math
 
 import pytest
 import torch
-from helpers import equal_bits, normal, rng, weights
 from torch import nn
 
+from helpers import equal_bits, normal, rng, weights
 from nelbo import networks
 from nelbo.networks.activation import ACTIVATIONS
 from nelbo.networks.residual import REACH, soft_clip
@@ -20,7 +20,9 @@ SHAPES = [(5,), (1,), (2, 3), (1, 4, 5)]
 DENSE = ["Linear", "MLP", "Residual"]
 
 
-def make(name: str, in_shape: tuple[int, ...], out_shape: tuple[int, ...], seed: int = 0, **options: object) -> nn.Module:
+def make(
+    name: str, in_shape: tuple[int, ...], out_shape: tuple[int, ...], seed: int = 0, **options: object
+) -> nn.Module:
     cls = getattr(networks, name)
     known = inspect.signature(cls).parameters
     small = {"hidden": (7,), "channels": (3, 4), "activation": "tanh"} | options

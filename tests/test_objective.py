@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from helpers import build, draw, linear_gaussian, loosen, normal, rng, started
 from torch import Tensor, nn
 from torch import distributions as torch_distributions
 
+from helpers import build, draw, linear_gaussian, loosen, normal, rng, started
 from nelbo import VAE, objective, posterior, spec
 from nelbo.linear_gaussian import LinearGaussian
 
@@ -121,7 +121,9 @@ def test_gradients_are_those_of_finite_differences(name: str, options: dict) -> 
     loss = spec.resolve("objective", name)(vae, 2)
     x = (normal(2, *vae.shape) > 0).double() if options.get("likelihood") else normal(2, *vae.shape)
     names = [key for key, _ in loss.named_parameters()]
-    start = tuple((p.detach() + 0.3 * normal(*p.shape, seed=i)).requires_grad_() for i, p in enumerate(vae.parameters()))
+    start = tuple(
+        (p.detach() + 0.3 * normal(*p.shape, seed=i)).requires_grad_() for i, p in enumerate(vae.parameters())
+    )
 
     def bound(*parameters: Tensor) -> Tensor:
         return torch.func.functional_call(loss, dict(zip(names, parameters, strict=True)), (x, rng(5)))

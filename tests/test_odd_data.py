@@ -146,11 +146,13 @@ def test_constant_columns_do_not_raise_the_density_without_limit() -> None:
     X = np.concatenate([normal(200, 3), np.full((200, 2), 5.0)], axis=1)
     model = vae(network="linear").fit(X)
     assert (model.score_samples(X) < 20).all()
-    assert 1e-6 < np.min(model.noise_variance_)
+    assert np.min(model.noise_variance_) > 1e-6
 
 
 def test_constant_columns_are_named_when_their_noise_reaches_its_floor() -> None:
-    frame = pd.DataFrame({"height": normal(200, 1)[:, 0], "unit": np.full(200, 5.0), "width": normal(200, 1, seed=2)[:, 0]})
+    frame = pd.DataFrame(
+        {"height": normal(200, 1)[:, 0], "unit": np.full(200, 5.0), "width": normal(200, 1, seed=2)[:, 0]}
+    )
     with pytest.warns(UserWarning, match="The noise of unit reached its floor") as caught:
         vae(latent_dim=1, network="linear", variance="per_feature").fit(frame)
     assert len(caught) == 1
@@ -170,7 +172,9 @@ def test_columns_of_any_scale_are_fitted_alike() -> None:
     factor = np.array([2.0**-30, 1.0, 2.0**30, 1.0])
     plain, scaled = vae().fit(x), vae().fit(x * factor)
     np.testing.assert_array_equal(plain.transform(x), scaled.transform(x * factor))
-    np.testing.assert_allclose(plain.score_samples(x) - np.log(factor).sum(), scaled.score_samples(x * factor), rtol=1e-12)
+    np.testing.assert_allclose(
+        plain.score_samples(x) - np.log(factor).sum(), scaled.score_samples(x * factor), rtol=1e-12
+    )
 
 
 def test_a_mean_far_above_the_spread_costs_no_accuracy() -> None:
@@ -306,7 +310,9 @@ def test_a_row_scores_the_same_in_any_company_and_order(variant: str) -> None:
     for method in (model.score_samples, model.elbo, model.transform, model.reconstruct):
         whole = method(x)
         np.testing.assert_allclose(method(x[order]), whole[order], rtol=1e-11, atol=1e-12)
-        np.testing.assert_allclose(np.concatenate([method(x[i : i + 1]) for i in range(5)]), whole[:5], rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(
+            np.concatenate([method(x[i : i + 1]) for i in range(5)]), whole[:5], rtol=1e-11, atol=1e-12
+        )
         np.testing.assert_allclose(method(np.concatenate([x, 1e3 + x]))[:80], whole, rtol=1e-11, atol=1e-12)
 
 

@@ -68,8 +68,8 @@ def test_a_linear_model_is_exact_and_gains_nothing_on_ppca() -> None:
     assert found.density is not None
     assert found.baseline is not None
     assert (found.density.method, found.density.effective_samples, found.density.unreliable) == ("exact", None, None)
-    assert found.baseline.gain == pytest.approx(0, abs=1e-3)
-    assert found.noise.largest == pytest.approx(found.baseline.noise.largest, rel=1e-3)
+    assert found.baseline.gain == pytest.approx(0, abs=0.01)
+    assert found.noise.largest == pytest.approx(found.baseline.noise.largest, rel=0.01)
     assert found.active_units == 2
 
 

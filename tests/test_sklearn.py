@@ -211,12 +211,12 @@ def test_unfitted_methods_say_so(iris: np.ndarray, tmp_path: Path) -> None:
         lambda: model.transform(iris),
         lambda: model.inverse_transform(iris[:, :2]),
         lambda: model.reconstruct(iris),
-        lambda: model.sample(),
+        model.sample,
         lambda: model.score_samples(iris),
         lambda: model.score(iris),
         lambda: model.elbo(iris),
         lambda: model.save(tmp_path / "run"),
-        lambda: model.get_feature_names_out(),
+        model.get_feature_names_out,
         lambda: model.noise_variance_,
     ]
     for call in calls:

@@ -7,9 +7,9 @@ import json
 
 import pytest
 import torch
-from helpers import build, equal_bits, normal, rng, weights
 from torch import nn
 
+from helpers import build, equal_bits, normal, rng, weights
 from nelbo import likelihood, networks, objective, posterior, prior, spec
 
 

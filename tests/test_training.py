@@ -6,10 +6,16 @@ import dataclasses
 import io
 import json
 import math
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from helpers import (
     Bytes,
     Memory,
@@ -22,10 +28,6 @@ from helpers import (
     started,
     weights,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor, nn
-
 from nelbo import VAE, History, evaluate, fit, initialize, objective, training
 from nelbo.linear_gaussian import moments, ppca
 from nelbo.training import schedule
@@ -338,7 +340,7 @@ def test_training_and_validation_report_the_same_quantity(name: str) -> None:
     loss = getattr(objective, name)(vae, 3)
     history = fit(loss, x, validation=x, max_epochs=1, learning_rate=STILL)
     record = history.records[-1]
-    spread = float((loss(x, rng(1)) - loss(x, rng(2))).std())
+    spread = float((loss(x, rng(1)) - loss(x, rng(2))).detach().std())
     assert abs(record.train - record.validation) < 4 * spread / math.sqrt(3000)
     assert record.train != record.validation
 
@@ -393,7 +395,9 @@ def test_history_survives_json() -> None:
 def test_progress_is_told_in_plain_lines_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
     with training.ProgressBar(stream) as bar:
-        fit(objective.ELBO(small()), normal(9, 3).float(), validation=normal(4, 3).float(), max_steps=5, callbacks=[bar])
+        fit(
+            objective.ELBO(small()), normal(9, 3).float(), validation=normal(4, 3).float(), max_steps=5, callbacks=[bar]
+        )
     first, *_, last = stream.getvalue().splitlines()
     assert first.startswith("  0%")
     assert last.startswith("100%")
@@ -488,6 +492,35 @@ def test_a_run_interrupted_anywhere_resumes_to_the_same_bits(kind: type[Memory],
     assert (resumed.best_step, resumed.stopped) == (expected.best_step, expected.stopped)
 
 
+def test_ctrl_c_inside_a_step_takes_effect_after_it() -> None:
+    """What is saved is a state that the run passes through, so that it resumes to the same bits."""
+
+    class Signalled(objective.ELBO):
+        calls = 0
+
+        def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+            if torch.is_grad_enabled():
+                self.calls += 1
+                if self.calls == 8:
+                    signal.raise_signal(signal.SIGINT)
+            return super().forward(x, generator)
+
+    x, store, runs = normal(23, 3).float(), Memory(), [small(), small()]
+    with pytest.raises(KeyboardInterrupt):
+        fit(Signalled(runs[0]), x, max_steps=20, batch_size=5, store=store)
+    assert [config["step"] for config, _ in store.states] == [8]
+    fit(objective.ELBO(runs[0]), x, max_steps=20, batch_size=5, store=store)
+    fit(objective.ELBO(runs[1]), x, max_steps=20, batch_size=5)
+    assert equal_bits(*map(weights, runs))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_training_works_outside_the_main_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        history = pool.submit(fit, objective.ELBO(small()), normal(9, 3).float(), max_steps=3).result()
+    assert history.stopped == "steps"
+
+
 def test_states_are_not_changed_by_the_steps_that_follow() -> None:
     """A store may keep what it is given without copying it."""
 
@@ -515,7 +548,9 @@ def test_an_interruption_saves_the_state_and_leaves_the_best_weights() -> None:
 
     held = normal(9, 3).float()
     with pytest.raises(KeyboardInterrupt):
-        fit(probe, normal(9, 3).float(), validation=held, max_steps=50, batch_size=3, callbacks=[interrupt], store=store)
+        fit(
+            probe, normal(9, 3).float(), validation=held, max_steps=50, batch_size=3, callbacks=[interrupt], store=store
+        )
     (state,) = store.states
     assert state[0]["step"] == 6
     values = [record["validation"] for record in state[0]["history"]["records"]]
@@ -572,15 +607,15 @@ def test_beta_settles_at_its_closed_form_while_nothing_else_moves(variance: str)
 
 
 def test_learned_beta_of_a_linear_model_is_the_maximum_likelihood_one() -> None:
-    """From random weights and a beta 30 times too large or too small."""
+    """From random weights and from a beta that is the data's or far above it."""
     x = draw(linear_gaussian(8, 2, variance=0.05), 1500)
     best = ppca(*moments(x), 2)
-    for start in (30.0, 1 / 30):
+    for start in (30.0, 1.0):
         vae = build((8,), 2, "linear", seed=4)
         with torch.no_grad():
             vae.likelihood.log_variance.fill_(2 * math.log(start))
-        fit(objective.ELBO(vae), x, max_steps=1200, batch_size=250, learning_rate=2e-2)
-        assert float(vae.likelihood.variance.sqrt()) == pytest.approx(float(best.variance.sqrt()), rel=2e-3)
+        fit(objective.ELBO(vae), x, max_steps=1300, batch_size=250, learning_rate=2e-2)
+        assert float(vae.likelihood.variance.detach().sqrt()) == pytest.approx(float(best.variance.sqrt()), rel=2e-3)
         exact = evaluate.log_likelihood(vae, x, "exact").mean
         assert exact == pytest.approx(float(best.log_prob(x).mean()), abs=0.01)
 
@@ -590,10 +625,12 @@ def test_refine_takes_training_rows_and_the_posterior_into_account() -> None:
     x, vae = draw(model, 500), started(model)
     q = vae.encode(x)
     spread = (q.variance[:1] @ model.weight.T.square()).mean()
-    expected = float((x - q.mean @ model.weight.T - model.bias).square().mean() + spread)
-    for values in (2**26, 6 * 250):  # all rows, every second row
-        refine(vae, x, rng(1), values)
-        assert float(vae.likelihood.variance) == pytest.approx(expected, rel=0.03 if values < 2**26 else 0.01)
+    expected = float(((x - q.mean @ model.weight.T - model.bias).square().mean() + spread).detach())
+    refine(vae, x, rng(1))
+    assert float(vae.likelihood.variance.detach()) == pytest.approx(expected, rel=0.01)
+    far = torch.stack([x[:250], torch.full((250, 6), 1e3, dtype=torch.float64)], 1).reshape(500, 6)
+    refine(vae, far, rng(1), 250)  # every second row: none of the far ones
+    assert float(vae.likelihood.variance.detach()) == pytest.approx(expected, rel=0.1)
     fixed = build((6,), 2, "linear", variance=0.7)
     refine(fixed, x, rng(1))
     assert float(fixed.likelihood.variance) == pytest.approx(0.7)
@@ -607,10 +644,10 @@ def test_beta_stops_at_its_floor(variance: str) -> None:
         x[:, 1] = normal(50).float()
     vae = build((3,), 1, "linear", dtype=torch.float32, variance=variance)
     vae.likelihood.floor = 1e-4
-    history = fit(objective.ELBO(vae), x, max_steps=1500, learning_rate=1e-2)
+    history = fit(objective.ELBO(vae), x, max_steps=800, learning_rate=1e-2)
     low = vae.likelihood.at_floor()
     assert bool(low.all()) if variance == "learned" else low.tolist() == [True, False, True]
-    assert float(vae.likelihood.variance.min()) == pytest.approx(1e-4, rel=1e-4)
+    assert float(vae.likelihood.variance.detach().min()) == pytest.approx(1e-4, rel=1e-4)
     if variance == "learned":
         assert history.records[-1].beta == pytest.approx(1e-2, rel=1e-3)
 
@@ -627,7 +664,7 @@ def test_a_fixed_beta_is_trained_with_and_left_alone() -> None:
 def test_bfloat16_training_reaches_the_same_bound() -> None:
     if not has_bfloat16(torch.device("cpu")):
         pytest.skip("this CPU multiplies no bfloat16 matrices: it would be slow, and nelbo would not use it")
-    compare_precisions(steps=400)
+    compare_precisions(steps=200)
 
 
 @pytest.mark.slow
@@ -646,7 +683,7 @@ def compare_precisions(steps: int) -> None:
         values[precision] = evaluate.elbo(vae, held)
         assert {p.dtype for p in vae.parameters()} == {torch.float32}
     gap = values["bf16"] - values["float32"]
-    assert 0 < float(gap.abs().max())
+    assert float(gap.abs().max()) > 0
     assert abs(float(gap.mean())) < 0.05
 
 

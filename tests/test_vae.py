@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import build, draw, linear_gaussian, loosen, normal, rng, started
 from torch import distributions as torch_distributions
 from torch import nn
 
+from helpers import build, draw, linear_gaussian, loosen, normal, rng, started
 from nelbo import VAE, likelihood, posterior, prior
 
 PARTS = [
@@ -132,7 +132,13 @@ def test_shapes_that_do_not_fit_are_refused_with_both_shapes() -> None:
         vae.decode(normal(3, 4))
     with pytest.raises(ValueError, match=r"x has shape \(6,\).*\(\*batch, 1, 2, 3\)"):
         build((1, 2, 3), 2).encode(normal(6))
-    wrong = VAE(prior.StandardNormal(2), nn.Linear(2, 5), likelihood.Gaussian((6,)), nn.Linear(6, 3), posterior.DiagonalNormal(2))
+    wrong = VAE(
+        prior.StandardNormal(2),
+        nn.Linear(2, 5),
+        likelihood.Gaussian((6,)),
+        nn.Linear(6, 3),
+        posterior.DiagonalNormal(2),
+    )
     with pytest.raises(ValueError, match=r"the encoder's output has shape \(3, 3\).*\(\*batch, 4\)"):
         wrong.encode(normal(3, 6, dtype=torch.float32))
     with pytest.raises(ValueError, match=r"the decoder's output has shape \(3, 5\).*\(\*batch, 6\)"):

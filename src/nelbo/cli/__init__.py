@@ -10,6 +10,7 @@ __all__ = ["main"]
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -75,7 +76,8 @@ def _run(tokens: list[str]) -> int:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         command = f" {tokens[0]}" if tokens and tokens[0] in COMMANDS else ""
-        raise ValueError(f"{_one_line(error).rstrip('.')}. See: nelbo{command} --help") from error
+        message = re.sub(r"parameter --(data|run)\b", lambda match: match[1].upper(), _one_line(error).rstrip("."))
+        raise ValueError(f"{message}. See: nelbo{command} --help") from error
     return result if isinstance(result, int) else 0
 
 
@@ -89,6 +91,7 @@ def _app() -> App:
         "DATA is a built-in name (digits), an .npy, .npz, .csv or .parquet file, or a folder of images; "
         "RUN is the folder that fit writes.",
         help_format="plaintext",
+        suppress_keyboard_interrupt=False,
     )
     for name, (place, help_text) in COMMANDS.items():
         app.command(f"nelbo.cli.{place}", name=name, help=help_text)

@@ -115,7 +115,7 @@ def _report(
     summary = summarise(model, train, held_out, options.samples, notes)
     missing = None
     try:
-        write_picture(run / PICTURE, model, train, held_out, summary, title=data)
+        write_picture(run / PICTURE, model, train, held_out, summary, title=os.path.basename(data.rstrip("/")) or data)
     except (ImportError, OSError) as error:
         missing = f"No picture was written: {error}"
     results = _results(summary, data, run, options, missing)

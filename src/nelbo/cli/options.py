@@ -42,9 +42,9 @@ class FitOptions:
     posterior: Annotated[str, MODEL] = "diagonal_normal"
     """q(z|x)."""
     likelihood: Annotated[str, NOISE] = "gaussian"
-    """p(x|z): gaussian, or bernoulli for zeros and ones."""
+    """p(x|z): gaussian, heteroscedastic_gaussian (beta^2 from z), or bernoulli (zeros and ones)."""
     variance: Annotated[str, NOISE] = "learned"
-    """beta^2: learned, per_feature, heteroscedastic, or a number: fixed, in squared data units."""
+    """beta^2: learned, per_feature, heteroscedastic (from z), or a number: fixed, in squared data units."""
     scale: Annotated[str, NOISE] = "auto"
     """Scaling inside: global (one number), standard (per feature), none, or auto."""
     dequantize: Annotated[bool | None, NOISE] = None

@@ -28,7 +28,7 @@ def fit(summary: Summary, data: str, options: FitOptions, written: Sequence[str]
     lines += _comparison(summary)
     lines += [
         f"Active units  {summary.active_units} of {summary.latent_dim}",
-        f"Training      {summary.epochs:,} epochs, {summary.steps:,} steps, {summary.seconds:.1f} s; "
+        f"Training      {_count(summary.epochs, 'epoch')}, {_count(summary.steps, 'step')}, {summary.seconds:.1f} s; "
         f"ended because {STOPPED.get(summary.stopped, summary.stopped)}",
     ]
     lines += ["", *(f"Note: {text}" for text in summary.warnings)] if summary.warnings else []
@@ -46,10 +46,9 @@ def _comparison(summary: Summary) -> list[str]:
         rows.append((f"exact pPCA, latent size {summary.latent_dim}", *_cells(base.density), beta(base.noise)))
         gain = f"{base.gain:+.2f}" + ("" if base.gain_error is None else f" ± {base.gain_error:.2f}")
         rows.append(("difference, row by row", gain, "", _verdict(base.gain, base.gain_error)))
-    if summary.density.bits_per_dimension is None:
-        rows = [(name, value, last) for name, value, _, last in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    columns = [cells for cells in zip(*rows, strict=True) if any(cells[1:])]  # bits/dim only of 8-bit data
+    widths = [max(map(len, cells)) for cells in columns]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True)]
     return [*lines, f"(nats per row, ± standard error, in the units of the data; {_how(summary.density)})", ""]
 
 
@@ -81,6 +80,10 @@ def beta(noise: Noise) -> str:
     return f"{noise.smallest:.3g} to {noise.largest:.3g} over columns ({noise.kind})"
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
 def _how(found: Density) -> str:
     return "exact" if found.method == "exact" else f"{found.samples:,} importance samples per row, a lower bound"
 
@@ -88,6 +91,8 @@ def _how(found: Density) -> str:
 def _verdict(gain: float, error: float | None) -> str:
     if not error:
         return ""
+    if abs(gain) < 0.005:
+        return "the same"
     ratio = abs(gain) / error
     if ratio < 2:
         return "no clear difference"

@@ -30,12 +30,13 @@ CHUNK_VALUES = 2**24
 """Numbers of x that are encoded or decoded at once."""
 
 
-class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""A variational autoencoder (Kingma & Welling, 2014) with a learned noise level.
 
     It accepts tables (n, d), images (n, h, w), (n, h, w, c) or (n, c, h, w), uint8 or float, torch tensors and data
     frames. Everything it returns is in the units of the data: log-densities in nats with the Jacobian of any scaling
-    counted, :math:`\beta^2` in squared units. 8-bit data are dequantised, ``x = (u8 + U) / 256``; their unit is full scale.
+    counted, :math:`\beta^2` in squared units. 8-bit data are dequantised, ``x = (u8 + U) / 256``; their unit is
+    full scale.
 
     Parameters
     ----------
@@ -66,8 +67,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     objective_samples : int, default=1
         Samples of z per example in the objective.
     scale : {"auto", "global", "standard"} or None, default="auto"
-        How data are scaled inside. "global": one number for all features, so that :math:`\beta^2 I` is isotropic in data
-        units; "standard": one per feature; "auto": global for images and 8-bit data, standard for tables.
+        How data are scaled inside. "global": one number for all features, so that :math:`\beta^2 I` is isotropic in
+        data units; "standard": one per feature; "auto": global for images and 8-bit data, standard for tables.
     dequantize : {"auto"} or bool, default="auto"
         Add uniform noise to 8-bit data; "auto" does for uint8.
     max_epochs, max_steps : int or None, default=None
@@ -103,7 +104,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Show a progress bar on standard error.
     checkpoint_dir : path or None, default=None
         Where the state of training is saved every 30 seconds and on Ctrl-C; ``fit`` resumes from a state found there.
-        With it, a random_state of None stands for a seed made from data and options, which the next process finds again.
+        With it, a random_state of None is a seed made from data and options, which the next process finds again.
 
     Attributes
     ----------
@@ -318,7 +319,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Raises:
             CheckpointError: The folder is missing, incomplete, changed since it was written, or from a newer version.
         """
-        return state.load(cls, path)
+        loaded: VariationalAutoencoder = state.load(cls, path)
+        return loaded
 
     def __getstate__(self) -> dict[str, Any]:
         return state.to_numpy(super().__getstate__())
@@ -376,7 +378,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return evaluate.in_precision(self.model_, dtype)
 
     def _chunks(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return rows.split(max(1, CHUNK_VALUES // math.prod(self.schema_.shape)))
+        step = max(1, CHUNK_VALUES // math.prod(self.schema_.shape))
+        return tuple(rows[i : i + step] for i in range(0, len(rows), step))
 
     def _generator(self, random_state: int | np.random.RandomState | None) -> torch.Generator:
         seed = options.seed_from(self.random_state if random_state is None else random_state)

@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,8 +54,8 @@ class Plan:
     early_stopping: bool
     seed: int
     max_seconds: float | None
-    training: dict[str, Any] = field(default_factory=dict)
-    callbacks: Sequence[Callable[[training.Record], object]] = ()
+    limits: dict[str, Any] = field(default_factory=dict)
+    callbacks: Sequence[training.Callback] = ()
     store: checkpoint.Folder | None = None
 
 
@@ -92,7 +92,7 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         units=training.Units(-schema.log_scale_sum, torch.tensor(schema.scale)),
         store=plan.store,
         history=history,
-        **plan.training,
+        **plan.limits,
     )
     judged = plan.early_stopping and plan.validation_fraction > 0 and plan.objective != "autoencoder"
     kept = start is not None and judged and (validation is None or not beats(model, start, validation))
@@ -209,7 +209,7 @@ def run(estimator: Any, X: Any) -> None:
             early_stopping=estimator.early_stopping,
             seed=seed,
             max_seconds=None if seconds is None else max(seconds - (time.monotonic() - begun), 1e-3),
-            training={name: getattr(estimator, name) for name in PASSED_ON},
+            limits={name: plain(getattr(estimator, name)) for name in PASSED_ON},
             callbacks=callbacks,
             store=open_store(estimator, model_spec, array, seed),
         )
@@ -234,6 +234,11 @@ def run(estimator: Any, X: Any) -> None:
         del estimator.feature_names_in_
     if interruption is not None:
         raise interruption
+
+
+def plain(value: Any) -> Any:
+    """A numpy number as Python's, which JSON can hold."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spec, int, VAE]:
@@ -318,7 +323,9 @@ def fingerprint(estimator: Any, model_spec: spec.Spec, array: np.ndarray, seed: 
     """Return a digest of the data and of every option that a resumed run must share."""
     fields = {name: _named(value) for name, value in vars(model_spec).items()}
     digest = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data)
-    digest.update(repr((array.shape, fields, seed, [(n, getattr(estimator, n)) for n in (*PASSED_ON, *TIED)])).encode())
+    digest.update(
+        repr((array.shape, fields, seed, [(n, plain(getattr(estimator, n))) for n in (*PASSED_ON, *TIED)])).encode()
+    )
     return digest.hexdigest()
 
 

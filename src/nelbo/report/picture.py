@@ -1,4 +1,4 @@
-r"""One picture of a fit: data, :math:`\hat x = f(z)` and :math:`\tilde x = \hat x + \beta \varepsilon`, and the bound as it rose.
+r"""One picture of a fit: data, :math:`\hat x = f(z)`, :math:`\tilde x = \hat x + \beta \varepsilon`, and the bound.
 
 The same z stand behind samples with and without noise, so that what differs between the two is beta alone.
 Matplotlib is used through its objects: no window system, no global state.
@@ -131,7 +131,7 @@ def _draw_images(figure: Figure, model: VariationalAutoencoder, rows: Array, whi
     low, high = (0.0, 1.0) if model.schema_.dequantize else (float(shown.min()), float(shown.max()))
     if not low < high:
         low, high = low - 0.5, low + 0.5
-    left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1))
+    left, right = _parts(figure, 1, 2, width_ratios=(1.75, 1))
     for axes, (text, block) in zip(left.subplots(4, 1), blocks.items(), strict=True):
         tiles = _colours((_channels_last(block, model.schema_.layout) - low) / (high - low))
         axes.imshow(_mosaic(tiles, across), interpolation="nearest")
@@ -179,9 +179,9 @@ def _draw_table(figure: Figure, model: VariationalAutoencoder, rows: Array, whic
     n = max(len(shown), 200)
     means = model.sample(n, noise=False, random_state=0)
     samples = model.sample(n, noise=True, random_state=0)
-    left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1))
+    left, right = _parts(figure, 1, 2, width_ratios=(1.75, 1))
     order = _telling_columns(shown)
-    top, bottom = left.subfigures(2, 1, height_ratios=(1.15, 1)) if len(order) > 1 else (None, left)
+    top, bottom = _parts(left, 2, 1, height_ratios=(1.15, 1)) if len(order) > 1 else (None, left)
     if top is not None:
         i, j = order[:2]
         blocks = {
@@ -216,7 +216,13 @@ def _draw_table(figure: Figure, model: VariationalAutoencoder, rows: Array, whic
     handles, labels = grid.flat[0].get_legend_handles_labels()
     bottom.legend(handles, labels, loc="upper left", ncols=2, fontsize=9, frameon=False)
     bottom.suptitle(" ", fontsize=9)
-    note = "Axes span the data; samples beyond are not shown." + _shown(shown, order)
+    least, most = summary.noise.smallest, summary.noise.largest
+    beta = (
+        ""
+        if least is None or most is None
+        else f"beta: {least:.3g} to {most:.3g} over columns ({summary.noise.kind}). "
+    )
+    note = f"{beta}Axes span the data; samples beyond are not shown.{_shown(shown, order)}"
     _draw_bound(right, model, summary, note)
 
 
@@ -266,7 +272,7 @@ def _names(model: VariationalAutoencoder, rows: Array) -> Any:
 
 def _draw_bound(figure: SubFigure, model: VariationalAutoencoder, summary: Summary, note: str) -> None:
     """The bound on training and validation rows against epochs; below it, what the lines are and what to know."""
-    upper, lower = figure.subfigures(2, 1, height_ratios=(2, 1))
+    upper, lower = _parts(figure, 2, 1, height_ratios=(2, 1))
     axes = upper.subplots()
     records, best = model.history_.records, model.history_.best_step
     values: list[float] = []
@@ -291,7 +297,10 @@ def _draw_bound(figure: SubFigure, model: VariationalAutoencoder, summary: Summa
     if len(values) > 1:
         top, tenth, least = max(values), float(np.quantile(values, 0.1)), min(values)
         span = max(top - tenth, 1e-3 * max(abs(top), 1.0))
-        axes.set_ylim(max(least, tenth - 0.5 * span) - 0.06 * span, top + 0.06 * span)
+        bottom = max(least, tenth - 0.5 * span)  # a wild start would flatten all the rest
+        if summary.baseline is not None:
+            bottom = min(bottom, max(summary.baseline.density.mean, top - 3 * span))
+        axes.set_ylim(bottom - 0.06 * span, top + 0.06 * span)
     axes.set_title("The bound during training", loc="left", fontsize=9.5, color=INK)
     axes.set_xlabel("epochs", fontsize=9)
     axes.set_ylabel(f"{_objective(model)}, nats per row, in units of the data", fontsize=9)
@@ -320,6 +329,11 @@ def _wrapped(text: str, width: int = 62) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text, width))
+
+
+def _parts(figure: Figure | SubFigure, rows: int, columns: int, **ratios: Any) -> Any:
+    """Part a figure (matplotlib's own annotation leaves out that it returns several)."""
+    return figure.subfigures(rows, columns, **ratios)
 
 
 def _plain(axes: Axes) -> None:

@@ -22,7 +22,7 @@ from .. import diagnose, evaluate
 from ..data import Schema
 from ..estimator import VariationalAutoencoder
 from ..likelihood import Bernoulli, Gaussian
-from ..linear_gaussian import LinearGaussian, moments, ppca
+from ..linear_gaussian import moments, ppca
 
 KHAT_LIMIT = 0.7
 """Above this Pareto shape an importance estimate is not to be trusted (Vehtari et al., 2024)."""
@@ -61,8 +61,8 @@ class Density:
         if self.unreliable is None or self.unreliable <= MANY_ROWS:
             return []
         return [
-            f"For {self.unreliable:.0%} of the rows a few importance samples dominate (Pareto k above 0.7): their log p(x) "
-            f"may be higher than {self.samples:,} samples show. Raise --samples to see by how much."
+            f"For {self.unreliable:.0%} of the rows a few importance samples dominate (Pareto k above 0.7): their "
+            f"log p(x) may be higher than {self.samples:,} samples show. Take more samples to see by how much."
         ]
 
 

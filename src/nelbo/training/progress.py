@@ -32,15 +32,17 @@ class ProgressBar:
         if self.stream.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.table import Column
 
             self.bar = Progress(
                 TextColumn("{task.percentage:>3.0f}%"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=16),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)),  # cut off first
                 console=Console(file=self.stream),
+                expand=True,
                 transient=False,
             )
             self.bar.start()

@@ -1,0 +1,180 @@
+"""The documentation is true: its code runs, its names and tests exist, its links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+THEORY = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
+SLIPS = 6
+MAX_PICTURE = 200_000
+
+
+def blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
+    """(line before the first, text) of every fenced block of a language."""
+    text = page.read_text(encoding="utf-8")
+    for found in re.finditer(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        yield text[: found.start(1)].count("\n"), found[1]
+
+
+def without_numbers(text: str) -> str:
+    """The text with # for each number: numbers differ between machines."""
+    return re.sub(r"-?\d+(\.\d+)?", "#", text)
+
+
+def names(text: str) -> list[str]:
+    """Every dotted name of ours in code quotes: `nelbo.vae.Terms`."""
+    return re.findall(r"`(nelbo(?:\.\w+)+)`", text)
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute (of a class, of a module) that can be reached."""
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            owner: object = importlib.import_module(".".join(parts[:cut]))
+        except ImportError:
+            continue
+        for part in parts[cut:]:
+            if part in getattr(owner, "__dataclass_fields__", {}):
+                return True
+            if not hasattr(owner, part):
+                return False
+            owner = getattr(owner, part)
+        return True
+    return False
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^## {title}.*?(?=^## |\Z)", THEORY, re.DOTALL | re.MULTILINE)
+    if found is None:
+        pytest.fail(f"docs/theory.md has no section {title!r}")
+    return found[0]
+
+
+def page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+WITH_PYTHON = [page for page in PAGES if any(blocks(page, "python"))]
+WITH_SHELL = [page for page in PAGES if any(blocks(page, "console"))]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=page_id)
+def test_python_blocks_run_in_order_and_print_what_is_shown(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    session: dict[str, object] = {"__name__": "documentation"}
+    for line, code in blocks(page, "python"):
+        exec(compile("\n" * line + code, str(page), "exec"), session)
+    printed = without_numbers(capsys.readouterr().out)
+    for _, shown in blocks(page, "text"):
+        assert shown.startswith("src/") or without_numbers(shown) in printed
+
+
+@pytest.mark.parametrize("page", WITH_SHELL, ids=page_id)
+def test_shell_blocks_run_in_order(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nelbo.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    for _, text in blocks(page, "console"):
+        for command in re.findall(r"^\$ nelbo (.*)$", text, re.MULTILINE):
+            words = command.split()
+            if words[0] == "fit" and "--max-steps" not in words:
+                words += ["--max-steps", "20"]
+            assert main(words) == 0, f"nelbo {command}\n{capsys.readouterr().err}"
+            if "--out" in words:
+                assert (tmp_path / words[words.index("--out") + 1]).exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_names_of_ours_exist(page: Path) -> None:
+    assert [name for name in names(page.read_text(encoding="utf-8")) if not exists(name)] == []
+
+
+def test_a_name_that_does_not_exist_is_seen() -> None:
+    assert exists("nelbo.vae.Terms.log_lik")
+    assert exists("nelbo.VAE.terms")
+    assert not exists("nelbo.vae.Terms.log_evidence")
+    assert not exists("nelbo.trainer")
+
+
+@pytest.mark.parametrize("number", range(1, 11))
+def test_each_formula_names_its_code_its_tests_and_a_check(number: int) -> None:
+    text = section(f"Formula {number}:")
+    assert "$$" in text
+    assert names(text)
+    assert re.search(r"`tests/test_\w+\.py::test_\w+`", text)
+    assert re.search(r"^```python\n.*\bassert", text, re.DOTALL | re.MULTILINE)
+
+
+def test_each_slip_names_its_code() -> None:
+    rows = section("Slips to avoid").split("| --- | --- | --- |\n")[1].strip().splitlines()
+    assert len(rows) == SLIPS
+    assert all(names(row.rsplit("|", 2)[1]) for row in rows)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    for file, test in re.findall(r"(tests/test_\w+\.py)(?:::(test_\w+))?", page.read_text(encoding="utf-8")):
+        path = ROOT / file
+        if test:
+            assert path.is_file(), file
+            tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            assert test in {node.name for node in tree if isinstance(node, ast.FunctionDef)}, f"{file}::{test}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s#]+)[^)]*\)", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    targets += [f"{entry}.md" for tree in re.findall(r"```{toctree}\n(.*?)```", text, re.DOTALL)
+                for entry in tree.split() if not entry.startswith(":")]  # fmt: skip
+    targets += re.findall(r"^```{(?:include|literalinclude)} (\S+)", text, re.MULTILINE)
+    dead = [t for t in targets if "://" not in t and not t.startswith("mailto:") and not (page.parent / t).exists()]
+    assert dead == []
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    (entries,) = re.findall(
+        r"```{toctree}\n(.*?)```", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"} <= set(entries.split())
+
+
+def test_the_reference_has_every_module() -> None:
+    import nelbo
+
+    documented = set(re.findall(r"automodule:: (\S+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8")))
+    modules = {f"nelbo.{name}" for name in nelbo.__all__ if (ROOT / "src" / "nelbo" / name).with_suffix(".py").exists()}
+    modules |= {f"nelbo.{path.parent.name}" for path in (ROOT / "src" / "nelbo").glob("*/__init__.py")}
+    assert modules - documented == {"nelbo.cli", "nelbo.report"}
+
+
+def test_commands_of_make_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for page in PAGES:
+        assert set(re.findall(r"(?:`|^)make ([a-z][\w-]*)", page.read_text(encoding="utf-8"), re.MULTILINE)) <= targets
+
+
+def test_the_tree_of_the_readme_is_the_tree() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^[├└]── ([\w.]+)", text, re.MULTILINE))
+    source = ROOT / "src" / "nelbo"
+    there = {path.name for path in source.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert listed == there - {"__init__.py", "__main__.py"}
+
+
+def test_pictures_are_small() -> None:
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs" / "images").iterdir()}
+    assert max(sizes.values()) < MAX_PICTURE, sizes
