@@ -220,6 +220,18 @@ def test_noise_is_standard_normal_and_uncorrelated_between_samples_dimensions_an
     assert float(across.abs().median()) < 0.1
 
 
+def test_seeds_and_blocks_share_no_noise() -> None:
+    """No two neighbouring numbers of one stream occur in another, wherever rows begin."""
+    keys, like = evaluate._row_keys(normal(2000, 5)), torch.zeros((), dtype=torch.float64)
+    streams = []
+    for seed, number in ((0, 0), (0, 1), (1, 0)):
+        noise = evaluate._noise(keys, 1, seed, number, like)[..., 0].T  # rows by samples
+        pairs = torch.stack([noise[:, :-1], noise[:, 1:]], -1).reshape(-1, 2)
+        streams.append({tuple(pair) for pair in pairs.tolist()})
+    assert all(len(stream) > 20_000 for stream in streams)
+    assert [len(a & b) for a, b in itertools.combinations(streams, 2)] == [0, 0, 0]
+
+
 @pytest.mark.usefixtures("untouched_random_state")
 def test_evaluation_spares_the_global_random_state() -> None:
     vae, x = judged("mlp")
@@ -278,6 +290,16 @@ def test_numbers_are_those_of_the_rows_precision_whatever_the_model_was_trained_
     assert float((found - double).abs().max()) > 1e-4
 
 
+def test_autocast_does_not_reach_into_evaluation() -> None:
+    vae, x = judged("mlp")
+    single, rows = vae.float(), x.float()
+    plain = [evaluate.log_likelihood(single, rows, "importance", 40).value, evaluate.elbo(single, rows)]
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = [evaluate.log_likelihood(single, rows, "importance", 40).value, evaluate.elbo(single, rows)]
+    for left, right in zip(plain, cast, strict=True):
+        assert torch.equal(left, right)
+
+
 def test_streamed_sums_are_those_of_all_weights_at_once() -> None:
     weight = 8 * normal(301, 7) - torch.linspace(0, 2000, 7, dtype=torch.float64)
     stream = evaluate._Stream(7, 301, weight.device)
@@ -319,6 +341,26 @@ def test_pareto_shape_recovers_that_of_known_draws(shape: float) -> None:
     error = (1 + abs(shape)) / math.sqrt(m)  # asymptotic standard error of the estimate
     assert float(found.mean()) == pytest.approx(expected, abs=5 * error / math.sqrt(40) + 0.01)
     assert float(found.std()) == pytest.approx(error, rel=0.5)
+
+
+def published_shape(excess: np.ndarray) -> float:
+    """Zhang & Stephens' estimate for increasing excesses, as the appendix of Vehtari et al. (2024) has it."""
+    n = len(excess)
+    m = 30 + int(np.sqrt(n))
+    theta = 1 / excess[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * excess[int(n / 4 + 0.5) - 1])
+    profile = np.array([np.log1p(-b * excess).mean() for b in theta])
+    profile = n * (np.log(-theta / profile) - profile - 1)
+    weight = np.array([1 / np.exp(profile - p).sum() for p in profile])
+    shape = np.log1p(-(theta * weight).sum() / weight.sum() * excess).mean()
+    return float((n * shape + 5) / (n + 10))
+
+
+@pytest.mark.parametrize("shape", [-0.3, 0.5, 1.2])
+@pytest.mark.parametrize("size", [5, 20, 101])
+def test_pareto_shape_is_the_published_estimate(shape: float, size: int) -> None:
+    draws = np.sort(1 + scipy.stats.genpareto.rvs(shape, size=size + 1, random_state=np.random.default_rng(2)))
+    found = pareto_shape(torch.from_numpy(np.log(draws[::-1].copy()))[:, None], 1000)
+    assert float(found) == pytest.approx(published_shape(draws[1:] - draws[0]), abs=1e-9)
 
 
 def test_pareto_shape_is_close_to_maximum_likelihood_and_free_of_scale() -> None:

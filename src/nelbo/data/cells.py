@@ -1,0 +1,85 @@
+"""Single cells: what counts as a number, where it stands, and how to say that it is none."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["model_dtype", "place", "real_numbers", "refuse_text"]
+
+Array = npt.NDArray[Any]
+Columns = tuple[str, ...] | None
+
+
+def model_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type a column of `dtype` is kept in: uint8, float32 or float64."""
+    if dtype.kind == "b" or (dtype.kind == "f" and dtype.itemsize <= 4):
+        return np.dtype(np.float32)
+    return np.dtype(np.uint8 if dtype == np.uint8 else np.float64)
+
+
+def place(index: Sequence[int], columns: Columns = None) -> str:
+    """Name a cell for people: "row 3, column 'age'", or "row 3, pixel (4, 7)"; all count from 0."""
+    row, *rest = (int(i) for i in index)
+    if not rest:
+        return f"row {row}"
+    if len(rest) > 1:
+        return f"row {row}, pixel ({', '.join(map(str, rest))})"
+    return f"row {row}, column {columns[rest[0]]!r}" if columns else f"row {row}, column {rest[0]}"
+
+
+def real_numbers(array: Array, name: str, columns: Columns) -> Array:
+    """Turn Python objects into float64, where every cell is a real number or missing (then NaN)."""
+    flat = array.ravel().tolist()
+    odd = {kind for kind in set(map(type, flat)) if not _is_real(kind)}
+    if not odd:
+        return _floats(flat, name).reshape(array.shape)
+    for i, cell in enumerate(flat):
+        if type(cell) in odd and not _is_missing(cell):
+            _refuse_cell(cell, place(np.unravel_index(i, array.shape), columns), name)  # type: ignore[arg-type]
+    return _floats([math.nan if _is_missing(cell) else cell for cell in flat], name).reshape(array.shape)
+
+
+def _is_real(kind: type) -> bool:
+    return issubclass(kind, numbers.Real | Decimal | np.bool_)
+
+
+def _is_missing(cell: object) -> bool:
+    return cell is None or type(cell).__name__ in ("NAType", "NaTType", "MaskedConstant")
+
+
+def _floats(cells: list[Any], name: str) -> npt.NDArray[np.float64]:
+    try:
+        return np.array([float(cell) for cell in cells], dtype=np.float64)
+    except OverflowError:
+        raise ValueError(
+            f"{name} holds an integer beyond float64, as if inf. Divide that column by a constant first."
+        ) from None
+
+
+def _refuse_cell(cell: object, where: str, name: str) -> None:
+    if isinstance(cell, str | bytes):
+        refuse_text(cell, where, name)
+    if isinstance(cell, numbers.Complex):
+        raise ValueError(
+            f"Complex data not supported: {name} at {where} is {cell!r}. "
+            "Pass real and imaginary parts as columns of their own."
+        )
+    kind = type(cell).__name__
+    raise TypeError(f"{name} at {where}: argument must be a string or a real number, not {kind!r}. Pass numbers only.")
+
+
+def refuse_text(cell: object, where: str, name: str) -> None:
+    """Raise ValueError for a cell that holds text, with the cure."""
+    try:
+        float(cell)  # type: ignore[arg-type]
+        cure = "Convert such columns to numbers first, as by astype(float)."
+    except ValueError:
+        cure = "Drop such columns, or encode them as numbers, as by sklearn.preprocessing.OneHotEncoder."
+    raise ValueError(f"{name} holds text where numbers are required: {where} is {cell!r}. {cure}")
