@@ -384,6 +384,15 @@ def test_pareto_shape_of_equal_weights_is_bounded_and_of_few_unknown() -> None:
     assert bool(pareto_shape(equal[:5], 400).isnan().all())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_khat_does_not_mistake_rounding_for_a_tail(dtype: torch.dtype) -> None:
+    """With the exact posterior all weights are equal, to rounding, and nothing is to be distrusted."""
+    model = linear_gaussian()
+    x = draw(model, 100).to(dtype)
+    found = evaluate.log_likelihood(started(model).to(dtype), x, "importance", samples=200)
+    assert bool((found.khat == -math.inf).all())
+
+
 def test_khat_tells_a_good_posterior_from_a_bad_one() -> None:
     model = linear_gaussian(orthogonal=False, variance=0.5)
     x = draw(model, 40)

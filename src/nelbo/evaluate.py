@@ -29,6 +29,8 @@ from .vae import VAE, Terms
 
 BLOCK = 32
 """Samples of one row that are decoded together. Part of the definition of the noise, so never tuned at run time."""
+AGREED = 0.01
+"""Where a row's largest weights agree to this share they have no tail: what differs may be rounding alone."""
 MEMORY = 256 * 2**20
 """Default bytes for intermediate results."""
 
@@ -240,7 +242,7 @@ def pareto_shape(top: Tensor, samples: int) -> Tensor:
     mean = (theta * weight).sum(0)
     k = torch.log1p(-mean * excess).mean(0)
     k = (k * m + 5) / (m + 10)
-    return torch.where(excess[-1] > 0, k, -math.inf)
+    return torch.where(excess[-1] > AGREED, k, -math.inf)
 
 
 def _blocks(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> Iterator[tuple[Tensor, Iterator[Terms]]]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..objective import Objective
 from ..vae import VAE
+from .adamw import AdamW
 from .history import History, Record, Units
 from .precision import bfloat16_pays, resolve_device, resolve_precision
 from .schedule import WARMUP, Budget, epoch_order, stream_seed
@@ -56,12 +57,7 @@ class Run:
         self.variance = VarianceStep(objective)
         special = {id(p) for p in self.variance.parameters}
         self.weights = [p for p in objective.parameters() if id(p) not in special and p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self.weights or [nn.Parameter(torch.zeros(1, device=self.device))],
-            lr=learning_rate,
-            weight_decay=weight_decay,
-            fused=True,
-        )
+        self.optimiser = AdamW(self.weights, weight_decay)
         self.generator = torch.Generator(self.device)
         self.step = 0
         self.seconds = 0.0
@@ -98,10 +94,8 @@ class Run:
         with self.autocast():
             bound = self.objective(x, self.generator)
         (-bound.mean()).backward()
-        finite = self.scale_gradients()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate * factor
-        self.optimiser.step()
+        divisor, finite = self.scale_gradients()
+        self.optimiser.step(self.learning_rate * factor, divisor, finite)
         self.optimiser.zero_grad()
         self.variance.step(self.step, factor, finite)
         self.total += torch.where(finite, bound.detach().sum(dtype=torch.float64), 0.0)
@@ -109,12 +103,12 @@ class Run:
         self.count += len(x)
         self.step += 1
 
-    def scale_gradients(self) -> Tensor:
-        """Tell the fused optimiser, without a host sync, to shorten a long gradient or skip one that is not finite."""
-        norms = torch._foreach_norm([p.grad for p in self.weights if p.grad is not None])
-        if not norms:
-            return torch.ones((), dtype=torch.bool, device=self.device)
-        norm = torch.linalg.vector_norm(torch.stack(norms)).float()
+    def scale_gradients(self) -> tuple[Tensor, Tensor]:
+        """Return, without a host sync, what to divide a long gradient by, and whether the gradient is finite at all."""
+        gradients = [p.grad for p in self.weights if p.grad is not None]
+        if not gradients:
+            return torch.ones((), device=self.device), torch.ones((), dtype=torch.bool, device=self.device)
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).float()
         finite: Tensor = norm.isfinite()
         limit = self.mean_norm * self.clip if self.clip is not None and self.step >= WARMUP else norm
         norm = torch.where(finite, norm, limit)
@@ -122,9 +116,7 @@ class Run:
         weight = max(1 / (self.step + 1), 0.02)
         self.mean_norm = self.mean_norm.lerp(torch.where(finite, norm / scale, self.mean_norm), weight)
         self.skipped += ~finite
-        self.optimiser.grad_scale = scale.float()  # type: ignore[attr-defined]
-        self.optimiser.found_inf = (~finite).float()  # type: ignore[attr-defined]
-        return finite
+        return scale.float(), finite
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which networks run."""
@@ -234,9 +226,7 @@ class Run:
         tensors = {f"model.{name}": value for name, value in _weights(self.objective).items()}
         if self.best is not None:
             tensors |= {f"best.{name}": value for name, value in self.best[2].items()}
-        for index, parameter in enumerate(self.weights):
-            moments = self.optimiser.state.get(parameter, {})
-            tensors |= {f"optimiser.{index}.{key}": value.clone() for key, value in moments.items()}
+        tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
         tensors |= {name: getattr(self, name).clone() for name in RUNNING}
         return config, tensors
 
@@ -252,9 +242,7 @@ class Run:
         self.objective.load_state_dict(part("model."))
         if config["best"] is not None:
             self.best = (config["best"][0], config["best"][1], part("best."))
-        for index, parameter in enumerate(self.weights):
-            if moments := part(f"optimiser.{index}."):
-                self.optimiser.state[parameter] = {k: v.to(self.device) for k, v in moments.items()}
+        self.optimiser.load_state(part("optimiser."))
         for name in RUNNING:
             setattr(self, name, tensors[name].to(self.device))
         self.origin = self.mark = time.monotonic()

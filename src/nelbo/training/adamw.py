@@ -1,0 +1,84 @@
+r"""AdamW in one fused kernel (Loshchilov & Hutter, 2019), without ``torch.optim``.
+
+The kernel is torch's own; what is left out is the optimiser class around it, whose first use imports the compiler
+(over a second, more than a short fit takes) and whose bookkeeping costs a small network a good part of each step.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AdamW"]
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+
+class AdamW:
+    """Decoupled weight decay and bias-corrected moments for a list of parameters of any dtypes on one device.
+
+    Arguments:
+        parameters: What to optimise.
+        weight_decay: Shrinks every weight by this times the learning rate at each step.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float = 0.0) -> None:
+        self.parameters = list(parameters)
+        self.weight_decay = weight_decay
+        device = self.parameters[0].device if self.parameters else None
+        self.count = torch.zeros((), dtype=torch.float32, device=device)
+        self.first = [torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters]
+        self.second = [torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters]
+
+    @torch.no_grad()
+    def step(self, learning_rate: float, divisor: Tensor, finite: Tensor) -> None:
+        """Move the parameters along their gradients over ``divisor``, or leave all as it is where not ``finite``."""
+        self.count += finite
+        skip = (~finite).float()
+        for dtype in {p.dtype for p in self.parameters}:
+            rows = [
+                (p, p.grad, m, v)
+                for p, m, v in zip(self.parameters, self.first, self.second, strict=True)
+                if p.dtype == dtype and p.grad is not None
+            ]
+            if not rows:
+                continue
+            parameters, gradients, first, second = (list(column) for column in zip(*rows, strict=True))
+            torch._fused_adamw_(
+                parameters,
+                gradients,
+                first,
+                second,
+                [],
+                [self.count] * len(parameters),
+                lr=learning_rate,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                weight_decay=self.weight_decay,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
+                grad_scale=divisor,
+                found_inf=skip,
+            )
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return copies of all that the next steps depend on."""
+        moments = {"first": self.first, "second": self.second}
+        named = {f"{name}.{i}": value.clone() for name, values in moments.items() for i, value in enumerate(values)}
+        return {"count": self.count.clone(), **named}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Undo `state`."""
+        self.count.copy_(state["count"])
+        for name, values in (("first", self.first), ("second", self.second)):
+            for i, value in enumerate(values):
+                value.copy_(state[f"{name}.{i}"])
