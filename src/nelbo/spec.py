@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from . import likelihood, networks, objective, posterior, prior
+from .likelihood import VARIANCE_FLOOR
 from .vae import VAE
 
 NetworkFactory = Callable[[tuple[int, ...], tuple[int, ...]], nn.Module]
@@ -47,6 +48,7 @@ class Spec:
         activation: Name of the activation.
         likelihood, prior, posterior: Names of heads.
         variance: "learned", "per_feature", "heteroscedastic", a fixed beta^2, or one for each feature; in model units.
+        floor: The smallest variance that may be learned, in model units.
     """
 
     shape: tuple[int, ...]
@@ -60,6 +62,7 @@ class Spec:
     variance: str | float | tuple[float, ...] = "learned"
     prior: str = "standard_normal"
     posterior: str = "diagonal_normal"
+    floor: float = VARIANCE_FLOOR
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values.
@@ -127,11 +130,11 @@ def _likelihood(spec: Spec) -> likelihood.Likelihood:
     cls = resolve("likelihood", spec.likelihood)
     if cls is likelihood.Gaussian:
         if spec.variance == "heteroscedastic":
-            return likelihood.HeteroscedasticGaussian(spec.shape)
+            return likelihood.HeteroscedasticGaussian(spec.shape, spec.floor)
         variance = (
             torch.tensor(spec.variance).reshape(spec.shape) if isinstance(spec.variance, tuple) else spec.variance
         )
-        return likelihood.Gaussian(spec.shape, variance)  # type: ignore[arg-type]
+        return likelihood.Gaussian(spec.shape, variance, spec.floor)  # type: ignore[arg-type]
     head: likelihood.Likelihood = cls(spec.shape)
     return head
 

@@ -61,7 +61,7 @@ class FitOptions:
     """Stop after so many seconds."""
     batch_size: Annotated[int | None, TRAINING] = None
     """Rows in a step; by default 32 to 512, growing with the data."""
-    learning_rate: Annotated[float, TRAINING] = 2e-3
+    learning_rate: Annotated[float | None, TRAINING] = None
     """Peak learning rate of AdamW."""
     weight_decay: Annotated[float, TRAINING] = 0.0
     """Weight decay of AdamW."""

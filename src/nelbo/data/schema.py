@@ -230,7 +230,7 @@ class Schema:
             X: Data in the layout of the training data, or one example per flat row in that layout's order.
             noise: U of 8-bit data in x = (u8 + U) / 256: a generator (training), "hash" (evaluation: a pure
                 function of each row's content), or "centre" (0.5). Floats are taken to be x already.
-            dtype: Floating type of the result; the arithmetic is float64.
+            dtype: Floating type of the result; the arithmetic is float64, but for 8-bit data asked for in float32.
             columns: Names of X's columns, checked against the training data's; a data frame brings its own.
 
         Raises:
@@ -244,14 +244,17 @@ class Schema:
         self.check_columns(names)
         shift, scale = (torch.from_numpy(self.to_user_flat(a).copy()) for a in (self.shift, self.scale))
         out = torch.empty((len(flat), *self.shape), dtype=dtype)
+        # 8-bit data carry noise of 1e-3: float32 arithmetic, twice as fast, is exact enough where float32 is asked for
+        work = torch.float32 if self.dequantize and flat.dtype == np.uint8 and dtype == torch.float32 else torch.float64
+        shift, scale = shift.to(work), scale.to(work)
         for rows in chunks(*flat.shape):
-            x = self._units(flat[rows], noise).sub_(shift).div_(scale)
+            x = self._units(flat[rows], noise, work).sub_(shift).div_(scale)
             out[rows] = to_event(x, self.shape, self.layout)
         return out
 
-    def _units(self, rows: Array, noise: Noise) -> Tensor:
-        """x of some flat rows, as float64 of its own memory."""
-        x = torch.from_numpy(rows.astype(np.float64))
+    def _units(self, rows: Array, noise: Noise, work: torch.dtype) -> Tensor:
+        """x of some flat rows, in memory of its own."""
+        x = torch.tensor(rows, dtype=work)
         if not self.dequantize:
             return x
         if rows.dtype == np.uint8:

@@ -77,8 +77,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Limit on the whole of ``fit``.
     batch_size : int or None, default=None
         None grows from 32 to 512 with the data.
-    learning_rate : float, default=0.002
-        Peak rate of AdamW.
+    learning_rate : float or None, default=None
+        Peak rate of AdamW; None is 0.002, and up to three times that in runs of fewer than 2,000 steps.
     weight_decay : float, default=0.0
         Of AdamW.
     validation_fraction : float, default=0.1
@@ -151,7 +151,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         max_steps: int | None = None,
         max_seconds: float | None = None,
         batch_size: int | None = None,
-        learning_rate: float = 2e-3,
+        learning_rate: float | None = None,
         weight_decay: float = 0.0,
         validation_fraction: float = 0.1,
         early_stopping: bool = True,

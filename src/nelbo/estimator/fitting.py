@@ -23,7 +23,7 @@ from torch import Tensor
 from .. import checkpoint, evaluate, initialize, spec, training
 from ..data import Schema
 from ..data.validate import with_columns
-from ..likelihood import Gaussian
+from ..likelihood import VARIANCE_FLOOR, Gaussian
 from ..linear_gaussian import LinearGaussian
 from ..training.variance import learned_gaussians
 from ..vae import VAE
@@ -159,7 +159,7 @@ def warn_of_floor(model: VAE, schema: Schema) -> None:
         low = likelihood.at_floor().cpu()
         if not bool(low.any()):
             continue
-        floor = math.sqrt(likelihood.floor)
+        floor = math.sqrt(VARIANCE_FLOOR)
         if low.ndim == 0:
             where = "of all columns together"
         else:
@@ -192,7 +192,7 @@ def run(estimator: Any, X: Any) -> None:
         schema, model_spec, seed, model = take_up(estimator, X, array)
     else:
         schema = infer_schema(estimator, array, columns)
-        model_spec = make_spec(estimator, schema)
+        model_spec = make_spec(estimator, schema, noise_floor(estimator, schema, array))
         seed = options.seed_from(seed_for(estimator, model_spec, array))
         model = spec.build(model_spec, torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")))
     history, interruption, kept = training.History(), None, False
@@ -249,7 +249,7 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
     """
     options.check_names(estimator, X)
     options.check_width(estimator, array)
-    old, new = estimator.spec_, make_spec(estimator, estimator.schema_)
+    old, new = estimator.spec_, make_spec(estimator, estimator.schema_, estimator.spec_.floor)
     for option in dataclasses.fields(spec.Spec):
         was, now = getattr(old, option.name), getattr(new, option.name)
         if was != now:
@@ -277,7 +277,15 @@ def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | Non
     return Schema.infer(array, scale=None, dequantize=False, columns=columns)
 
 
-def make_spec(estimator: Any, schema: Schema) -> spec.Spec:
+def noise_floor(estimator: Any, schema: Schema, array: np.ndarray) -> float:
+    """Return the smallest variance that may be learned: relative to the data, also where these are not scaled."""
+    if estimator.scale is not None or estimator.likelihood == "bernoulli":
+        return VARIANCE_FLOOR
+    spread = Schema.infer(array, scale="global", dequantize=schema.dequantize).scale
+    return float(VARIANCE_FLOOR * spread**2)
+
+
+def make_spec(estimator: Any, schema: Schema, floor: float) -> spec.Spec:
     """Turn constructor arguments into a model's configuration, in model units."""
     variance: Any = estimator.variance
     if not isinstance(variance, str):
@@ -302,6 +310,7 @@ def make_spec(estimator: Any, schema: Schema) -> spec.Spec:
         variance=variance,
         prior=estimator.prior,
         posterior=estimator.posterior,
+        floor=floor,
     )
 
 

@@ -15,7 +15,7 @@ from ..objective import Objective
 from .history import Callback, History, Units
 from .interrupt import uninterrupted
 from .run import Run
-from .schedule import WARMUP, Budget, learning_rate_factor
+from .schedule import WARMUP, Budget, default_learning_rate, learning_rate_factor
 
 PATIENCE = 0.2
 """Share of the budget that may pass without a better validation bound before training stops."""
@@ -42,7 +42,7 @@ def fit(
     max_steps: int | None = None,
     max_seconds: float | None = None,
     batch_size: int | None = None,
-    learning_rate: float = 2e-3,
+    learning_rate: float | None = None,
     weight_decay: float = 0.0,
     clip: float | None = 10.0,
     early_stopping: bool = True,
@@ -68,7 +68,7 @@ def fit(
         max_epochs, max_steps, max_seconds: Limits; the first reached ends training. Without any, the number of steps
             grows with the number of rows (`schedule.default_steps`).
         batch_size: Rows in a step; None grows from 32 to 512 with the data.
-        learning_rate: Its peak.
+        learning_rate: Its peak; None is 0.002, and up to three times that in runs of fewer than 2,000 steps.
         weight_decay: AdamW's, per unit of learning rate.
         clip: Gradients longer than this multiple of their running mean length are shortened to it; None never does.
         early_stopping: Stop when a fifth of the budget has passed without a better validation bound.
@@ -121,9 +121,13 @@ def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Stor
     """Alternate steps and validations, and return why training ended."""
     run.objective.train()
     saved = time.monotonic()
+    if run.step == 0 and run.variance.parameters:
+        run.settle()
     while True:
         progress = run.budget.progress(run.step, run.elapsed())
+        planned = run.budget.planned_steps(run.step, run.elapsed())
         factor = learning_rate_factor(run.step, progress, WARMUP)
+        run.peak = default_learning_rate(planned) if run.learning_rate is None else run.learning_rate
         due = run.step % run.budget.validate_every == 0 and not run.already_recorded()
         if due or (progress >= 1 and not run.already_recorded()):
             with uninterrupted():

@@ -23,6 +23,8 @@ from .variance import VarianceStep, learned_gaussians, refine
 
 VALIDATION_CHUNK = 1024
 """Examples times samples validated at once."""
+ENDING = 3.0
+"""What follows the last step (a validation, the closed form of beta^2, a comparison) lasts so many validations."""
 MINIMUM_REFINE = 8192
 """Rows that the closed form of beta^2 looks at after a short run; a longer one looks at all of them."""
 RUNNING = ("mean_norm", "skipped", "total", "taken")
@@ -33,13 +35,14 @@ class Run:
     """The state of one call of `fit`."""
 
     budget: Budget
+    peak: float
 
     def __init__(
         self,
         objective: Objective,
         x: Tensor,
         validation: Tensor | None,
-        learning_rate: float,
+        learning_rate: float | None,
         weight_decay: float,
         clip: float | None,
         seed: int,
@@ -47,7 +50,7 @@ class Run:
         units: Units,
     ) -> None:
         _check_rows(objective, x, validation)
-        if not learning_rate > 0:
+        if learning_rate is not None and not learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}.")
         self.device = resolve_device(device)
         self.objective = objective.to(self.device)
@@ -95,13 +98,26 @@ class Run:
             bound = self.objective(x, self.generator)
         (-bound.mean()).backward()
         divisor, finite = self.scale_gradients()
-        self.optimiser.step(self.learning_rate * factor, divisor, finite)
+        self.optimiser.step(self.peak * factor, divisor, finite)
         self.optimiser.zero_grad()
         self.variance.step(self.step, factor, finite)
         self.total += torch.where(finite, bound.detach().sum(dtype=torch.float64), 0.0)
         self.taken += finite * len(x)
         self.count += len(x)
         self.step += 1
+
+    def settle(self) -> None:
+        """Before the first step, move learned variances to the optimum of its batch.
+
+        A start far off would otherwise send one huge gradient through all weights, which their second moments
+        remember for a thousand steps.
+        """
+        self.generator.manual_seed(stream_seed(self.seed, "noise", 0))
+        with self.autocast():
+            loss = -self.objective(self.batch(), self.generator).mean()
+        loss.backward()
+        self.optimiser.zero_grad()
+        self.variance.step(0, 1.0, loss.isfinite())
 
     def scale_gradients(self) -> tuple[Tensor, Tensor]:
         """Return, without a host sync, what to divide a long gradient by, and whether the gradient is finite at all."""
@@ -136,6 +152,7 @@ class Run:
 
     def validate(self, factor: float) -> Record:
         """Measure the bound on held-out rows, keep the best weights, and return a record in the user's units."""
+        begun = time.monotonic()
         if self.adaptive and not bfloat16_pays(self.objective):
             self.precision, self.adaptive = "float32", False
         self.generator.manual_seed(stream_seed(self.seed, "validation"))
@@ -153,6 +170,8 @@ class Run:
             )
         if value is not None and math.isfinite(value) and (self.best is None or value > self.best[0]):
             self.best = (value, self.step, _weights(self.objective))
+        if self.step == 0:
+            self.budget = self.budget.reserving(ENDING * (time.monotonic() - begun))
         return self.record(value, kl, factor)
 
     def mean_kl(self) -> float | None:
@@ -184,7 +203,7 @@ class Run:
             validation=None if value is None else value + self.units.log_density,
             kl=kl,
             beta=beta,
-            learning_rate=self.learning_rate * factor,
+            learning_rate=self.peak * factor,
             rate=self.count / max(time.monotonic() - self.mark, 1e-9),
             progress=self.budget.progress(self.step, seconds),
             skipped=int(self.skipped),
@@ -263,7 +282,7 @@ def _check_rows(objective: nn.Module, x: Tensor, validation: Tensor | None) -> N
             raise ValueError(f"{name} has shape {tuple(rows.shape)}, but the model needs {('n', *shape)}.")
         if len(rows) == 0:
             raise ValueError(f"{name} has no rows.")
-        if not bool(torch.isfinite(rows).all()):
+        if not math.isfinite(float(rows.sum(dtype=torch.float64))) and not bool(torch.isfinite(rows).all()):
             raise ValueError(f"{name} contains NaN or infinite values; remove or impute them first.")
 
 

@@ -2,8 +2,9 @@ r"""What happens at which step: pure functions of (seed, step), so that a run ca
 
 from __future__ import annotations
 
-__all__ = ["Budget", "default_batch_size", "epoch_order", "learning_rate_factor", "stream_seed"]
+__all__ = ["Budget", "default_batch_size", "default_learning_rate", "epoch_order", "learning_rate_factor", "stream_seed"]
 
+import dataclasses
 import hashlib
 import math
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-WARMUP = 50
+WARMUP = 10
 """Steps over which the learning rate rises."""
+LEARNING_RATE = 2e-3
+"""Default peak of runs of at least `LONG_RUN` steps; shorter ones take larger steps, up to three times that."""
+LONG_RUN = 2_000
 FINAL_FACTOR = 0.01
 """Share of the peak learning rate that is left at the end of the cosine."""
 
@@ -65,6 +69,19 @@ class Budget:
         by_time = seconds / self.max_seconds if self.max_seconds else 0.0
         return min(1.0, max(by_step, by_time))
 
+    def planned_steps(self, step: int, seconds: float) -> float:
+        """Return how many steps the run will have: exact without a time limit, else projected from those so far."""
+        if self.max_seconds is None and self.max_steps is not None:
+            return self.max_steps
+        progress = self.progress(step, seconds)
+        return step / progress if step and progress else math.inf
+
+    def reserving(self, seconds: float) -> Budget:
+        """Return a budget that leaves some of a time limit, at most a quarter, for what follows the last step."""
+        if self.max_seconds is None:
+            return self
+        return dataclasses.replace(self, max_seconds=self.max_seconds - min(seconds, self.max_seconds / 4))
+
     @property
     def validate_every(self) -> int:
         """How many steps lie between two validations: an epoch, or a hundredth of the run if that is longer."""
@@ -79,6 +96,12 @@ def default_batch_size(rows: int) -> int:
 def default_steps(rows: int) -> int:
     """Return the length of a run without limits: 2,000 steps and 0.3 for each row, at most 60,000."""
     return min(60_000, 2_000 + round(0.3 * rows))
+
+
+def default_learning_rate(planned_steps: float) -> float:
+    """Return the peak rate: fewer steps have to be larger, by the fourth root of how many fewer."""
+    larger: float = max(1.0, LONG_RUN / planned_steps) ** 0.25
+    return LEARNING_RATE * min(3.0, larger)
 
 
 def learning_rate_factor(step: int, progress: float, warmup: int) -> float:
