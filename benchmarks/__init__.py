@@ -1,1 +1,1 @@
-"""Benchmarks: each is a module of its own, ``python -m benchmarks.NAME``, and writes ``benchmarks/results/NAME.json``."""
+"""Benchmarks, each a module of its own: ``python -m benchmarks.NAME`` writes ``benchmarks/results/NAME.json``."""

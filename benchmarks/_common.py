@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -72,9 +73,10 @@ def report(
     """Print a table, and keep it with the machine's description as JSON."""
     print(table(head, rows))
     RESULTS.mkdir(exist_ok=True)
+    rows = [[None if isinstance(v, float) and not math.isfinite(v) else v for v in row] for row in rows]
     record = {"benchmark": name, "machine": before, "columns": list(head), "rows": [list(r) for r in rows], **more}
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(record, indent=1, default=float) + "\n")
+    path.write_text(json.dumps(record, indent=1, default=float, allow_nan=False) + "\n")
     print(f"written: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 

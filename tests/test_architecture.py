@@ -134,8 +134,7 @@ def cycle(sources: Iterable[Source]) -> list[str] | None:
     """Files that import each other in a circle, or None. The package's own __init__ is left out."""
     files = {source.name: source for source in sources if source.part}
     graph: dict[str, set[str]] = {
-        name: {file_of(target, files) for _, target in imports(source)} - {"", name}
-        for name, source in files.items()
+        name: {file_of(target, files) for _, target in imports(source)} - {"", name} for name, source in files.items()
     }
     try:
         TopologicalSorter(graph).prepare()

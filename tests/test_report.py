@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from nelbo import VariationalAutoencoder
-from nelbo.report import Density, density, draw, log_likelihood, summarise, write_picture
+from nelbo.report import Density, density, draw, summarise, write_picture
 from nelbo.report.picture import _mosaic, _telling_columns
 
 pytest.importorskip("matplotlib")
@@ -57,7 +57,7 @@ def test_the_baseline_is_exact_ppca_in_the_units_of_the_data(scale: str | None) 
     assert found.density.mean == pytest.approx(expected.mean(), rel=1e-6)
     assert found.density.standard_error == pytest.approx(expected.std(ddof=1) / math.sqrt(20), rel=1e-6)
     assert (found.noise.smallest, found.noise.largest) == pytest.approx(((sigma * unit).min(), (sigma * unit).max()))
-    gains = log_likelihood(model, HELD_OUT, samples=20).value.numpy() - expected
+    gains = model.log_likelihood(HELD_OUT, samples=20).value.numpy() - expected
     assert found.gain == pytest.approx(gains.mean(), rel=1e-5)
     assert found.gain_error == pytest.approx(gains.std(ddof=1) / math.sqrt(20), rel=1e-5)
 
@@ -108,7 +108,7 @@ def test_the_json_twin_holds_every_number(table: VariationalAutoencoder) -> None
 
 def test_few_samples_for_a_sharp_posterior_are_told(table: VariationalAutoencoder) -> None:
     sharp = fitted(TRAIN, network="mlp", max_steps=1)  # an encoder that knows nothing yet
-    found = density(log_likelihood(sharp, HELD_OUT, samples=50), sharp.schema_)
+    found = density(sharp.log_likelihood(HELD_OUT, samples=50), sharp.schema_)
     assert found.unreliable is not None
     assert bool(found.warnings()) == (found.unreliable > 0.05)
 

@@ -65,9 +65,9 @@ def small(dtype: torch.dtype = torch.float32, **options: Any) -> VAE:
 
 
 def numbered(n: int) -> Tensor:
-    """Rows that can be told apart: the first value is the row's number."""
+    """Rows that can be told apart: the first value is a tenth of the row's number."""
     x = normal(n, 3, dtype=torch.float32)
-    x[:, 0] = torch.arange(n)
+    x[:, 0] = torch.arange(n) / 10
     return x
 
 
@@ -83,7 +83,7 @@ def test_every_epoch_visits_each_row_once_in_an_order_of_its_own() -> None:
     probe = Probe(small())
     fit(probe, numbered(10), max_epochs=3, batch_size=4, seed=5)
     assert [len(rows) for rows in probe.rows] == [4, 4, 2] * 3
-    order = torch.cat(probe.rows)[:, 0].long().reshape(3, 10)
+    order = (10 * torch.cat(probe.rows)[:, 0]).round().long().reshape(3, 10)
     assert torch.equal(order.sort(1).values, torch.arange(10).expand(3, 10))
     for epoch in range(3):
         assert torch.equal(order[epoch], schedule.epoch_order(10, 5, epoch))
@@ -289,9 +289,9 @@ def test_training_ends_at_the_first_limit_in_epochs_or_steps(limits: dict[str, A
 def test_training_ends_at_the_limit_in_seconds() -> None:
     history = fit(objective.ELBO(small()), normal(20, 3).float(), max_seconds=0.3)
     assert history.stopped == "seconds"
-    assert 0.3 <= history.records[-1].seconds < 0.6
+    assert 0.3 * 3 / 4 <= history.records[-1].seconds < 0.6  # a quarter may be kept for what follows the last step
     assert history.records[-1].step > 50
-    assert history.records[-1].learning_rate < 0.02 * 2e-3
+    assert history.records[-1].learning_rate < 0.02 * 6e-3
 
 
 def test_without_limits_the_number_of_steps_grows_with_the_rows() -> None:
@@ -607,10 +607,10 @@ def test_beta_settles_at_its_closed_form_while_nothing_else_moves(variance: str)
 
 
 def test_learned_beta_of_a_linear_model_is_the_maximum_likelihood_one() -> None:
-    """From random weights and from a beta that is the data's or far above it."""
+    """From random weights and from a beta that is the data's, far above it, or so far below that gradients are huge."""
     x = draw(linear_gaussian(8, 2, variance=0.05), 1500)
     best = ppca(*moments(x), 2)
-    for start in (30.0, 1.0):
+    for start in (30.0, 1.0, 1 / 30):
         vae = build((8,), 2, "linear", seed=4)
         with torch.no_grad():
             vae.likelihood.log_variance.fill_(2 * math.log(start))

@@ -59,11 +59,11 @@ def evaluate(
     """
     import numpy as np
 
-    from ..report import density, log_likelihood
+    from ..report import density
 
     files.check_output(out, overwrite)
     model, source = _open(run, data, device)
-    found = log_likelihood(model, source.array, method, samples, seed)
+    found = model.log_likelihood(source.array, method, samples, seed)
     judged = density(found, model.schema_)
     if out is not None:
         columns = (found.value, found.standard_error, found.ess, found.khat)
@@ -102,11 +102,9 @@ def score(
     device
         auto, cpu or cuda.
     """
-    from ..report import log_likelihood
-
     files.check_output(out, overwrite)
     model, source = _open(run, data, device)
-    values = log_likelihood(model, source.array, samples=samples).value.numpy()
+    values = model.log_likelihood(source.array, samples=samples).value.numpy()
     files.write_rows(out, values, ("log_p",), header=False)
 
 

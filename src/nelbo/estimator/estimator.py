@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = ["VariationalAutoencoder"]
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
@@ -225,20 +226,20 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Return the posterior means E_q[z|x], of shape (n, latent_dim)."""
         x = self._rows(X, "centre")
         with torch.no_grad():
-            model = self._model(x.dtype)
+            model = evaluate.in_precision(self.model_, x.dtype)
             parts = [model.encode(part.to(_device(model))).mean.cpu() for part in self._chunks(x)]
         return np.asarray(torch.cat(parts).numpy())
 
     def inverse_transform(self, Z: Any) -> Array:
         """Return the decoder's means ``x_hat = f(z)`` for Z of shape (n, latent_dim), in data units and layout."""
-        return self._decode(self._latents(Z), None)
+        return self._decode(options.latents(self, Z), None)
 
     def reconstruct(
         self, X: Any, noise: bool = False, random_state: int | np.random.RandomState | None = None
     ) -> Array:
         """Return ``inverse_transform(transform(X))``, in data units and layout; ``noise`` adds N(0, beta^2)."""
         generator = self._generator(random_state) if noise else None
-        return self._decode(self._latents(self.transform(X)), generator)
+        return self._decode(torch.from_numpy(self.transform(X)), generator)
 
     def sample(
         self, n_samples: int = 1, noise: bool = True, random_state: int | np.random.RandomState | None = None
@@ -271,8 +272,20 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         deterministic here: a row's number depends on the row alone.
         """
         x = self._rows(X, "hash")
-        found = evaluate.log_likelihood(self._model(x.dtype), x, "auto", samples=self.score_samples_k)
-        return self._nats(found.value, x)
+        return np.asarray(self._judge(x).value.to(x.dtype).numpy())
+
+    def log_likelihood(
+        self, X: Any, method: str = "auto", samples: int | None = None, seed: int = 0
+    ) -> evaluate.LogLikelihood:
+        """Return log p(x) of each row with its standard error and how far to trust it, in nats in the data's units.
+
+        Arguments:
+            X: Rows.
+            method: "auto", "exact" or "importance", as in `evaluate.log_likelihood`.
+            samples: Importance samples per row; None is `score_samples_k`.
+            seed: Of those samples.
+        """
+        return self._judge(self._rows(X, "hash"), method, samples, seed)
 
     def score(self, X: Any, y: object = None) -> float:
         """Return the mean of `score_samples`: held-out log p(x) in nats per example; larger is better."""
@@ -281,7 +294,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def elbo(self, X: Any) -> Array:
         """Return the evidence lower bound of each row, in nats in the units of the data, of shape (n,)."""
         x = self._rows(X, "hash")
-        return self._nats(evaluate.elbo(self._model(x.dtype), x), x)
+        nats = evaluate.elbo(evaluate.in_precision(self.model_, x.dtype), x) - self.schema_.log_scale_sum
+        return np.asarray(nats.to(x.dtype).numpy())
 
     @property
     def noise_variance_(self) -> float | Array:
@@ -291,7 +305,11 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             raise AttributeError(
                 f"noise_variance_ does not exist: {type(self.model_.likelihood).__name__} has no single beta^2."
             )
-        return self.schema_.variance_from_model(self.model_.likelihood.variance)
+        fixed = self.spec_.variance
+        if isinstance(fixed, str):
+            return self.schema_.variance_from_model(self.model_.likelihood.variance)
+        given = np.mean(self.schema_.variance_from_model(np.asarray(fixed)))
+        return float(f"{given:.14g}")  # one number, as it was given: the model holds it scaled and in float32
 
     # -- keep ----------------------------------------------------------------------------------------
 
@@ -337,9 +355,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    @property
-    def _n_features_out(self) -> int:
-        return self.model_.latent_dim
+    _n_features_out = property(lambda self: self.model_.latent_dim)
 
     # -- helpers -------------------------------------------------------------------------------------
 
@@ -353,29 +369,15 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         dtype = torch.float64 if array.dtype == np.float64 else torch.float32
         return self.schema_.to_model(array, noise=noise, dtype=dtype)
 
-    def _latents(self, Z: Any) -> torch.Tensor:
-        check_is_fitted(self)
-        array = validate_array(Z, name="Z")
-        if array.ndim != 2 or array.shape[1] != self.model_.latent_dim:
-            raise ValueError(
-                f"Z has shape {array.shape}, but this model has {self.model_.latent_dim} latent dimensions. "
-                f"Pass shape (n, {self.model_.latent_dim}), as transform returns."
-            )
-        return torch.from_numpy(np.array(array, dtype=np.float64 if array.dtype == np.float64 else np.float32))
-
     def _decode(self, z: torch.Tensor, generator: torch.Generator | None) -> Array:
         """Return means, or samples where there is a generator, in data units."""
         parts = []
         with torch.no_grad():
-            model = self._model(z.dtype)
+            model = evaluate.in_precision(self.model_, z.dtype)
             for part in self._chunks(z):
                 p = model.decode(part.to(_device(model)))
                 parts.append((p.mean if generator is None else p.sample(generator=generator)).cpu())  # type: ignore[call-arg]
         return self.schema_.from_model(torch.cat(parts))
-
-    def _model(self, dtype: torch.dtype) -> VAE:
-        """Return the model in a precision."""
-        return evaluate.in_precision(self.model_, dtype)
 
     def _chunks(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         step = max(1, CHUNK_VALUES // math.prod(self.schema_.shape))
@@ -385,9 +387,12 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         seed = options.seed_from(self.random_state if random_state is None else random_state)
         return torch.Generator(_device(self.model_)).manual_seed(seed)
 
-    def _nats(self, value: torch.Tensor, x: torch.Tensor) -> Array:
-        nats = value.numpy() - self.schema_.log_scale_sum
-        return nats if x.dtype == torch.float64 else nats.astype(np.float32)
+    def _judge(
+        self, x: torch.Tensor, method: str = "auto", samples: int | None = None, seed: int = 0
+    ) -> evaluate.LogLikelihood:
+        count = self.score_samples_k if samples is None else samples
+        found = evaluate.log_likelihood(evaluate.in_precision(self.model_, x.dtype), x, method, count, seed)
+        return dataclasses.replace(found, value=found.value - self.schema_.log_scale_sum)
 
 
 def _device(model: VAE) -> torch.device:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check", "check_binary", "check_names", "check_width", "integer", "names_of", "seed_from"]
+__all__ = ["check", "check_binary", "check_names", "check_width", "integer", "latents", "names_of", "seed_from"]
 
 import math
 import numbers
@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ..data import validate_array
 
 
 def check(estimator: Any) -> None:
@@ -133,6 +136,22 @@ def check_binary(likelihood: str, X: npt.NDArray[Any]) -> None:
             f"likelihood='bernoulli' is for zeros and ones, but X holds {X[bad].ravel()[0]}. "
             "Binarise it, as in (X > threshold).astype('float32'), or use likelihood='gaussian'."
         )
+
+
+def latents(estimator: Any, Z: Any) -> torch.Tensor:
+    """Return latent points as a tensor, float64 if they are, else float32.
+
+    Raises:
+        ValueError: Z is not of shape (n, latent_dim), or not finite.
+    """
+    check_is_fitted(estimator)
+    array, width = validate_array(Z, name="Z"), estimator.model_.latent_dim
+    if array.ndim != 2 or array.shape[1] != width:
+        raise ValueError(
+            f"Z has shape {array.shape}, but this model has {width} latent dimensions. "
+            f"Pass shape (n, {width}), as transform returns."
+        )
+    return torch.from_numpy(np.array(array, dtype=np.float64 if array.dtype == np.float64 else np.float32))
 
 
 def seed_from(random_state: Any) -> int:

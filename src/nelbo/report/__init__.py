@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .picture import draw, write_picture
-from .summary import Baseline, Density, Noise, Summary, density, log_likelihood, summarise
+from .summary import Baseline, Density, Noise, Summary, density, summarise
 
 __all__ = [
     "Baseline",
@@ -12,7 +12,6 @@ __all__ = [
     "Summary",
     "density",
     "draw",
-    "log_likelihood",
     "summarise",
     "write_picture",
 ]

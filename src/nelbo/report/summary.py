@@ -6,7 +6,7 @@ r"""A fitted model in numbers, all in the units of the data: held-out log p(x) b
 
 from __future__ import annotations
 
-__all__ = ["Baseline", "Density", "Noise", "Summary", "density", "log_likelihood", "summarise"]
+__all__ = ["Baseline", "Density", "Noise", "Summary", "density", "summarise"]
 
 import dataclasses
 import math
@@ -134,14 +134,6 @@ class Summary:
         return dataclasses.asdict(self)
 
 
-def log_likelihood(
-    model: VariationalAutoencoder, X: npt.NDArray[Any], method: str = "auto", samples: int = 200, seed: int = 0
-) -> evaluate.LogLikelihood:
-    """Return `evaluate.log_likelihood` of rows in data units, in nats in data units."""
-    found = evaluate.log_likelihood(_in_precision(model, X), _rows(model.schema_, X), method, samples, seed)
-    return dataclasses.replace(found, value=found.value - model.schema_.log_scale_sum)
-
-
 def density(found: evaluate.LogLikelihood, schema: Schema) -> Density:
     """Reduce an estimate in data units to its mean and to how far it can be trusted."""
     exact = found.method == "exact"
@@ -176,7 +168,7 @@ def summarise(
     """
     x = _rows(model.schema_, train)
     vae, device = _in_precision(model, train), next(model.model_.parameters()).device
-    found = None if held_out is None else log_likelihood(model, held_out, samples=samples)
+    found = None if held_out is None else model.log_likelihood(held_out, samples=samples)
     judged = None if found is None else density(found, model.schema_)
     last = model.history_.records[-1]
     return Summary(

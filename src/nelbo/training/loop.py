@@ -121,8 +121,6 @@ def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Stor
     """Alternate steps and validations, and return why training ended."""
     run.objective.train()
     saved = time.monotonic()
-    if run.step == 0 and run.variance.parameters:
-        run.settle()
     while True:
         progress = run.budget.progress(run.step, run.elapsed())
         planned = run.budget.planned_steps(run.step, run.elapsed())

@@ -93,10 +93,12 @@ class Run:
     def train_step(self, factor: float) -> None:
         """Take one optimiser step; a gradient that is not finite changes nothing."""
         x = self.batch()
-        self.generator.manual_seed(stream_seed(self.seed, "noise", self.step))
-        with self.autocast():
-            bound = self.objective(x, self.generator)
-        (-bound.mean()).backward()
+        bound = self.backward(x)
+        if self.step == 0 and self.variance.is_far_off():
+            # One huge gradient would stay in the weights' second moments for a thousand steps: mend beta^2 first.
+            self.variance.step(0, factor, bound.isfinite().all())
+            self.optimiser.zero_grad()
+            bound = self.backward(x)
         divisor, finite = self.scale_gradients()
         self.optimiser.step(self.peak * factor, divisor, finite)
         self.optimiser.zero_grad()
@@ -106,18 +108,13 @@ class Run:
         self.count += len(x)
         self.step += 1
 
-    def settle(self) -> None:
-        """Before the first step, move learned variances to the optimum of its batch.
-
-        A start far off would otherwise send one huge gradient through all weights, which their second moments
-        remember for a thousand steps.
-        """
-        self.generator.manual_seed(stream_seed(self.seed, "noise", 0))
+    def backward(self, x: Tensor) -> Tensor:
+        """Return the bound of each row of x with this step's noise, and leave the gradients of their mean behind."""
+        self.generator.manual_seed(stream_seed(self.seed, "noise", self.step))
         with self.autocast():
-            loss = -self.objective(self.batch(), self.generator).mean()
-        loss.backward()
-        self.optimiser.zero_grad()
-        self.variance.step(0, 1.0, loss.isfinite())
+            bound: Tensor = self.objective(x, self.generator)
+        (-bound.mean()).backward()
+        return bound
 
     def scale_gradients(self) -> tuple[Tensor, Tensor]:
         """Return, without a host sync, what to divide a long gradient by, and whether the gradient is finite at all."""

@@ -2,7 +2,14 @@ r"""What happens at which step: pure functions of (seed, step), so that a run ca
 
 from __future__ import annotations
 
-__all__ = ["Budget", "default_batch_size", "default_learning_rate", "epoch_order", "learning_rate_factor", "stream_seed"]
+__all__ = [
+    "Budget",
+    "default_batch_size",
+    "default_learning_rate",
+    "epoch_order",
+    "learning_rate_factor",
+    "stream_seed",
+]
 
 import dataclasses
 import hashlib

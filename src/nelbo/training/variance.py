@@ -24,6 +24,8 @@ from ..vae import VAE
 RATE = 0.05
 """Weight of the newest batch in the running mean once it has run in."""
 
+FAR = 10.0
+"""Factor beyond which a variance is mended before the first step."""
 ENOUGH = 2**20
 """Values over which one z per row averages well enough."""
 
@@ -41,6 +43,13 @@ class VarianceStep:
         self.parameters = [likelihood.log_variance for likelihood in self.likelihoods]
 
     @torch.no_grad()
+    def is_far_off(self) -> bool:
+        """Return whether a variance is ten times too large or too small for the batch of the last backward pass."""
+        gradients = [(part, part.log_variance.grad) for part in self.likelihoods]
+        ratios = [_ratio(part, gradient) for part, gradient in gradients if gradient is not None]
+        return any(bool(((ratio > FAR) | (ratio < 1 / FAR)).any()) for ratio in ratios)
+
+    @torch.no_grad()
     def step(self, step: int, factor: float, finite: Tensor) -> None:
         """Take the step numbered ``step``, with a rate that shrinks as ``factor`` does; none where not ``finite``."""
         rate = max(1 / (step + 1), RATE * math.sqrt(factor))
@@ -48,12 +57,17 @@ class VarianceStep:
             parameter = likelihood.log_variance
             if parameter.grad is None:
                 continue
-            count = math.prod(likelihood.shape) / parameter.numel()
-            ratio = (1 - 2 * parameter.grad / count).clamp_min_(0)  # r / beta^2
+            ratio = _ratio(likelihood, parameter.grad)
             moved = parameter + torch.log1p(rate * (ratio - 1))
             moved = moved.clamp_min_(math.log(likelihood.floor))
             parameter.copy_(torch.where(finite & moved.isfinite(), moved, parameter))
             parameter.grad = None
+
+
+def _ratio(likelihood: Gaussian, gradient: Tensor) -> Tensor:
+    """Return r / beta^2, the batch's mean squared residual in units of the variance."""
+    count = math.prod(likelihood.shape) / gradient.numel()
+    return (1 - 2 * gradient / count).clamp_min(0)
 
 
 @torch.no_grad()
