@@ -63,7 +63,7 @@ def evaluate(
 
     files.check_output(out, overwrite)
     model, source = _open(run, data, device)
-    found = model.log_likelihood(source.array, method, samples, seed)
+    found = model.log_likelihood(files.fits(model, source), method, samples, seed)
     judged = density(found, model.schema_)
     if out is not None:
         columns = (found.value, found.standard_error, found.ess, found.khat)
@@ -104,7 +104,7 @@ def score(
     """
     files.check_output(out, overwrite)
     model, source = _open(run, data, device)
-    values = model.log_likelihood(source.array, samples=samples).value.numpy()
+    values = model.log_likelihood(files.fits(model, source), samples=samples).value.numpy()
     files.write_rows(out, values, ("log_p",), header=False)
 
 

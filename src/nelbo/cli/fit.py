@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,13 +93,14 @@ def _fit(
     _note_saved(run)
     if not quiet and held_out is not None:
         print(f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ...", file=sys.stderr, flush=True)
-    _report(model, train, held_out, run, data, options, tuple(notes), quiet, as_json)
+    _report(model, train, held_out, source.columns, run, data, options, tuple(notes), quiet, as_json)
 
 
 def _report(
     model: VariationalAutoencoder,
     train: npt.NDArray[Any],
     held_out: npt.NDArray[Any] | None,
+    columns: Sequence[str] | None,
     run: Path,
     data: str,
     options: FitOptions,
@@ -112,7 +113,8 @@ def _report(
 
     for stale in (RESULTS, PICTURE):  # of a run that was here before
         (run / stale).unlink(missing_ok=True)
-    summary = summarise(model, train, held_out, options.samples, notes)
+    named = held_out if held_out is None else files.table(held_out, columns)
+    summary = summarise(model, train, named, options.samples, notes)
     missing = None
     try:
         write_picture(run / PICTURE, model, train, held_out, summary, title=os.path.basename(data.rstrip("/")) or data)

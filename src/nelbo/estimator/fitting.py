@@ -25,6 +25,7 @@ from ..data import Schema
 from ..data.validate import with_columns
 from ..likelihood import VARIANCE_FLOOR, Gaussian
 from ..linear_gaussian import LinearGaussian
+from ..networks import Linear
 from ..training.variance import learned_gaussians
 from ..vae import VAE
 from . import options
@@ -33,6 +34,8 @@ PASSED_ON = ("max_epochs", "max_steps", "batch_size", "learning_rate", "weight_d
 """Constructor arguments that go to `nelbo.fit` as they are."""
 TIED = ("max_seconds", "validation_fraction", "early_stopping", "init", "objective", "objective_samples", "scale")
 """Further arguments that a resumed run must share with the run it resumes."""
+RANDOM_LINEAR_RATE = 1e-2
+"""Peak learning rate of linear networks from a random start, which have far to go and no bad basins on the way."""
 SURE = 0.9772
 """Confidence that training has beaten its start that is needed to keep it: two standard errors of many rows."""
 SMALLEST_VARIANCE = 1e-30
@@ -79,6 +82,9 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     x = schema.to_model(X if held is None else X[rows], noise=noise)
     validation = None if held is None else schema.to_model(X[held], noise=noise)
     start = None if warm else closed_form_start(model, x, plan.init)
+    limits = dict(plan.limits)
+    if start is None and not warm and isinstance(model.encoder, Linear) and isinstance(model.decoder, Linear):
+        limits["learning_rate"] = limits["learning_rate"] or RANDOM_LINEAR_RATE
     objective = spec.resolve("objective", plan.objective)(model, plan.objective_samples)
     left = None if plan.max_seconds is None else max(plan.max_seconds - (time.monotonic() - begun), 1e-3)
     training.fit(
@@ -92,7 +98,7 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         units=training.Units(-schema.log_scale_sum, torch.tensor(schema.scale)),
         store=plan.store,
         history=history,
-        **plan.limits,
+        **limits,
     )
     judged = plan.early_stopping and plan.validation_fraction > 0 and plan.objective != "autoencoder"
     kept = start is not None and judged and (validation is None or not beats(model, start, validation))

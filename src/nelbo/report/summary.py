@@ -153,7 +153,7 @@ def density(found: evaluate.LogLikelihood, schema: Schema) -> Density:
 def summarise(
     model: VariationalAutoencoder,
     train: npt.NDArray[Any],
-    held_out: npt.NDArray[Any] | None,
+    held_out: Any,
     samples: int = 200,
     notes: tuple[str, ...] = (),
 ) -> Summary:
@@ -162,12 +162,13 @@ def summarise(
     Arguments:
         model: The model.
         train: The rows it was fitted to, in data units.
-        held_out: Rows it has never seen, or None.
+        held_out: Rows it has never seen, an array or a data frame with the columns it was fitted on, or None.
         samples: Importance samples for each held-out row.
         notes: Warnings of the fit, put before our own.
     """
-    x = _rows(model.schema_, train)
-    vae, device = _in_precision(model, train), next(model.model_.parameters()).device
+    dtype = torch.float64 if train.dtype == np.float64 else torch.float32
+    x = model.schema_.to_model(train, noise="hash", dtype=dtype)
+    vae, device = evaluate.in_precision(model.model_, dtype), next(model.model_.parameters()).device
     found = None if held_out is None else model.log_likelihood(held_out, samples=samples)
     judged = None if found is None else density(found, model.schema_)
     last = model.history_.records[-1]
@@ -189,13 +190,13 @@ def summarise(
 
 
 def _baseline(
-    model: VariationalAutoencoder, x: Tensor, held_out: npt.NDArray[Any], found: evaluate.LogLikelihood
+    model: VariationalAutoencoder, x: Tensor, held_out: Any, found: evaluate.LogLikelihood
 ) -> Baseline | None:
     schema = model.schema_
     if isinstance(model.model_.likelihood, Bernoulli):
         return None  # probabilities and densities do not compare
     linear = ppca(*moments(x.flatten(1)), model.model_.latent_dim)
-    value = linear.log_prob(_rows(schema, held_out).flatten(1)) - schema.log_scale_sum
+    value = linear.log_prob(schema.to_model(held_out, noise="hash", dtype=x.dtype).flatten(1)) - schema.log_scale_sum
     zero = torch.zeros_like(value)
     exact = evaluate.LogLikelihood(value, zero, zero + math.inf, zero - math.inf, "exact", 0)
     gain = dataclasses.replace(exact, value=found.value - value)
@@ -234,15 +235,6 @@ def _warnings(model: VariationalAutoencoder, judged: Density | None) -> list[str
             "kept: this model is linear. More rows, or longer training, may change that.",
         )
     return said
-
-
-def _rows(schema: Schema, X: npt.NDArray[Any]) -> Tensor:
-    """Return rows in model units: float64 stays so, and 8-bit data get their reproducible noise."""
-    return schema.to_model(X, noise="hash", dtype=torch.float64 if X.dtype == np.float64 else torch.float32)
-
-
-def _in_precision(model: VariationalAutoencoder, X: npt.NDArray[Any]) -> Any:
-    return evaluate.in_precision(model.model_, torch.float64 if X.dtype == np.float64 else torch.float32)
 
 
 def _finite(value: float) -> float | None:

@@ -125,7 +125,7 @@ def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Stor
         progress = run.budget.progress(run.step, run.elapsed())
         planned = run.budget.planned_steps(run.step, run.elapsed())
         factor = learning_rate_factor(run.step, progress, WARMUP)
-        run.peak = default_learning_rate(planned) if run.learning_rate is None else run.learning_rate
+        run.peak = run.learning_rate or default_learning_rate(planned)
         due = run.step % run.budget.validate_every == 0 and not run.already_recorded()
         if due or (progress >= 1 and not run.already_recorded()):
             with uninterrupted():
