@@ -21,6 +21,7 @@ def main() -> None:
     """Fit each of the eight rows from both starts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--latent-dims", type=int, nargs="+", default=[2, 10, 20, 50])
+    parser.add_argument("--steps", type=int, default=6000)
     options = parser.parse_args()
     before, rows = machine(), []
     for name in ("mnist", "fashion_mnist"):
@@ -31,7 +32,13 @@ def main() -> None:
             nats, sigma = float(exact.log_prob(torch.from_numpy(test)).mean()), float(exact.variance.sqrt())
             for start in ("ppca", "random"):
                 model = VariationalAutoencoder(
-                    d, network="linear", init=start, scale="global", validation_fraction=0, random_state=0
+                    d,
+                    network="linear",
+                    init=start,
+                    scale="global",
+                    validation_fraction=0,
+                    max_steps=options.steps,
+                    random_state=0,
                 )
                 _, seconds = timed(lambda: model.fit(train))  # noqa: B023
                 found, score = model.noise_variance_**0.5, model.score(test)
@@ -39,7 +46,7 @@ def main() -> None:
                     (name, d, start, found, sigma, 100 * (found / sigma - 1), score, nats, score - nats, seconds)
                 )
                 print(*rows[-1], flush=True)
-    report("ppca", HEAD, rows, before)
+    report("ppca", HEAD, rows, before, steps=options.steps)
 
 
 if __name__ == "__main__":

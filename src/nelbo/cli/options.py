@@ -84,7 +84,7 @@ class FitOptions:
     samples: Annotated[int, JUDGING] = 200
     """Importance samples for each held-out row."""
 
-    def estimator(self, **session: Any) -> VariationalAutoencoder:
+    def estimator(self, **process: Any) -> VariationalAutoencoder:
         """Return the unfitted estimator of these options.
 
         Raises:
@@ -121,7 +121,7 @@ class FitOptions:
             precision=self.precision,
             random_state=self.seed,
             score_samples_k=self.samples,
-            **session,
+            **process,
         )
 
     def check(self) -> None:

@@ -19,7 +19,7 @@ from ..vae import VAE
 from . import card
 
 NOT_SAVED = ("callbacks", "progress", "checkpoint_dir", "warm_start", "device")
-"""Constructor arguments that belong to a session, not to a model."""
+"""Constructor arguments that belong to one process, not to a model."""
 
 
 def save(
