@@ -40,7 +40,8 @@ def test_a_model_started_at_ppca_is_ppca(network: str) -> None:
 def test_a_model_with_noise_per_feature_starts_at_factor_analysis(network: str) -> None:
     shape = shape_of(network)
     vae, x = build(shape, 4, network, variance="per_feature"), rows(*shape)
-    expected = factor_analysis(*moments(x.flatten(1)), 4)
+    mean, covariance = moments(x.flatten(1))
+    expected = factor_analysis(mean, covariance, 4, floor=vae.likelihood.floor / float(covariance.diagonal().mean()))
     initialize.start_at(vae, initialize.closed_form(vae, x))
     weight = vae.terms(x, 5, rng()).log_weight.detach()
     torch.testing.assert_close(weight, expected.log_prob(x.flatten(1)).expand(5, -1), rtol=0, atol=1e-8)

@@ -42,6 +42,7 @@ def active_units(vae: VAE, x: Tensor, chunk: int = 4096) -> ActiveUnits:
         x: Rows of shape (n, *vae.shape), in model units.
         chunk: Rows encoded at once.
     """
-    means = torch.cat([vae.encode(part).mean for part in x.split(chunk)])
+    weight = next(vae.parameters())
+    means = torch.cat([vae.encode(part.to(weight)).mean for part in x.split(chunk)])
     variance = means.double().var(0, correction=0)
     return ActiveUnits(variance, variance > ACTIVE)

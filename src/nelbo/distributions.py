@@ -9,10 +9,12 @@ No constant is ever dropped: every log-density is in nats.
 
 from __future__ import annotations
 
-__all__ = ["Bernoulli", "DiagonalNormal", "Normal01"]
+__all__ = ["Bernoulli", "DiagonalNormal", "Normal01", "closed_form_kl", "draw"]
 
+import inspect
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -120,6 +122,25 @@ def _kl_normal_normal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     dims = tuple(range(-q.event_dim, 0))
     square = q.stddev.square() + (q.loc - p.loc).square()
     return (p.scale.log() - q.scale.log() + square / (2 * p.scale.square()) - 0.5).sum(dims)
+
+
+def draw(
+    distribution: Distribution, shape: Sequence[int], generator: torch.Generator | None, gradients: bool = True
+) -> Tensor:
+    """Draw from any distribution, seeded by ``generator``; gradients flow back where it can reparameterise.
+
+    Distributions of other people take no generator. For them torch's global state is seeded and put back.
+    """
+    method = distribution.rsample if gradients and distribution.has_rsample else distribution.sample
+    if generator is None:
+        return method(torch.Size(shape))
+    if "generator" in inspect.signature(method).parameters:
+        options: dict[str, Any] = {"generator": generator}
+        return method(torch.Size(shape), **options)
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    with torch.random.fork_rng(devices=[generator.device] if generator.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        return method(torch.Size(shape))
 
 
 def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .likelihood import Bernoulli, Gaussian, HeteroscedasticGaussian
 from .linear_gaussian import LinearGaussian, factor_analysis, moments, ppca
+from .networks import Conv, Linear, Residual
 from .vae import VAE
 
 
@@ -25,9 +26,8 @@ def has_linear_paths(vae: VAE) -> bool:
 
 
 def _path(network: nn.Module) -> nn.Linear | None:
-    """Return a network's linear path, if it has one."""
-    layer = getattr(network, "linear", None)
-    return layer if isinstance(layer, nn.Linear) else None
+    """Return a network's linear path, if it has one; a layer that somebody else calls linear is none."""
+    return network.linear if isinstance(network, Linear | Residual | Conv) else None
 
 
 def closed_form(vae: VAE, x: Tensor) -> LinearGaussian | None:
@@ -44,7 +44,8 @@ def closed_form(vae: VAE, x: Tensor) -> LinearGaussian | None:
     if not isinstance(likelihood, Gaussian | HeteroscedasticGaussian):
         return None
     mean, covariance = moments(x.flatten(1).cpu())
-    floor = likelihood.floor
+    spread = float(covariance.diagonal().mean())
+    floor = likelihood.floor / spread if spread > 0 else likelihood.floor  # theirs is relative to the mean variance
     if isinstance(likelihood, Gaussian) and not likelihood.learned:
         return _fixed_noise(mean, covariance, vae.latent_dim, likelihood.variance.flatten().squeeze().double().cpu())
     if isinstance(likelihood, Gaussian) and likelihood.log_variance.ndim:

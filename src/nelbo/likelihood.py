@@ -8,7 +8,8 @@ from __future__ import annotations
 __all__ = ["Bernoulli", "Gaussian", "HeteroscedasticGaussian", "Likelihood"]
 
 import abc
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +81,15 @@ class Gaussian(Likelihood):
                 raise ValueError(f"variance is beta^2 and must be positive and finite, got {variance}.")
             if fixed.ndim and tuple(fixed.shape) != self.shape:
                 raise ValueError(f"variance has shape {tuple(fixed.shape)}, but one example has shape {self.shape}.")
-            self.register_buffer("log_variance", fixed.log().to(torch.get_default_dtype()))
+            self.register_buffer("log_variance", fixed.log())
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Gaussian:
+        """Move with the module, but keep a fixed variance in float64: a rounded one would be another model."""
+        fixed = None if self.learned else self.log_variance
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if fixed is not None and self.log_variance.device.type != "mps":  # which has no float64
+            self.log_variance = fixed.to(self.log_variance.device)
+        return self
 
     @property
     def variance(self) -> Tensor:
@@ -89,11 +98,12 @@ class Gaussian(Likelihood):
 
     def at_floor(self) -> Tensor:
         """Return which learned variances stand at the floor, a boolean tensor of the variance's shape."""
-        return self.log_variance.detach() <= torch.tensor(self.floor).log().item() + 1e-6
+        floor = math.log(self.floor)
+        return self.log_variance.detach().double() <= floor + 1e-6 * max(1.0, abs(floor))
 
     def forward(self, h: Tensor) -> distributions.DiagonalNormal:
         """Map means h, of shape (*batch, *shape), to p(x|z)."""
-        return distributions.DiagonalNormal(h, (0.5 * self.log_variance).exp(), len(self.shape))
+        return distributions.DiagonalNormal(h, (0.5 * self.log_variance).exp().to(h.dtype), len(self.shape))
 
 
 class HeteroscedasticGaussian(Likelihood):

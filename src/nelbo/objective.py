@@ -30,6 +30,9 @@ class Objective(nn.Module, abc.ABC):
         ValueError: ``samples`` is less than 1.
     """
 
+    is_bound = True
+    """Whether its values are bounds on log p(x), in nats."""
+
     def __init__(self, vae: VAE, samples: int = 1) -> None:
         super().__init__()
         if samples < 1:
@@ -70,6 +73,8 @@ class Autoencoder(Objective):
 
     For comparison only: it is not a bound on log p(x), and q(z|x) keeps the width it started with.
     """
+
+    is_bound = False
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return minus the squared distance of each example to its reconstruction, of shape (*batch,)."""

@@ -13,13 +13,12 @@ __all__ = ["VAE", "Terms"]
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .distributions import closed_form_kl
+from .distributions import closed_form_kl, draw
 from .likelihood import Likelihood
 from .posterior import Posterior
 from .prior import Prior
@@ -120,7 +119,7 @@ class VAE(nn.Module):
         Draws come from ``generator``, or from torch's global one where it is None.
         """
         q = self.encode(x)
-        return self.terms_at(x, _rsample(q, samples, generator), q)
+        return self.terms_at(x, draw(q, (samples,), generator), q)
 
     def terms_at(self, x: Tensor, z: Tensor, q: Distribution) -> Terms:
         """Return the log-densities at given z, of shape (samples, *batch, latent_dim), for a given q(z|x)."""
@@ -129,16 +128,8 @@ class VAE(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, noise: bool = True, generator: torch.Generator | None = None) -> Tensor:
         """Draw n examples: z ~ p(z), then ``x_tilde ~ p(x|z)``, or its mean ``x_hat`` without ``noise``."""
-        p = self.decode(_rsample(self.prior(), n, generator))
-        return p.sample(generator=generator) if noise else p.mean  # type: ignore[call-arg]
-
-
-def _rsample(distribution: Distribution, n: int, generator: torch.Generator | None) -> Tensor:
-    """Draw n samples; distributions of other people, which take no generator, use the global one."""
-    if generator is None:
-        return distribution.rsample((n,))
-    options: dict[str, Any] = {"generator": generator}
-    return distribution.rsample((n,), **options)
+        p = self.decode(draw(self.prior(), (n,), generator))
+        return draw(p, (), generator, gradients=False) if noise else p.mean
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -6,6 +6,7 @@ __all__ = ["sources", "to_toml"]
 
 import dataclasses
 import difflib
+import itertools
 import json
 import tomllib
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ def sources(tokens: Sequence[str]) -> list[cyclopts.config.Dict]:
 
 
 def _path(tokens: Sequence[str]) -> str | None:
-    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+    for token, following in itertools.zip_longest(tokens, tokens[1:]):
         if token == "--config":
             return following
         if token.startswith("--config="):

@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import evaluate, spec
 from ..data import Schema, validate_array
+from ..distributions import draw
 from ..likelihood import Gaussian
 from ..training import History, Record
 from ..vae import VAE
@@ -376,11 +377,11 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             model = evaluate.in_precision(self.model_, z.dtype)
             for part in self._chunks(z):
                 p = model.decode(part.to(_device(model)))
-                parts.append((p.mean if generator is None else p.sample(generator=generator)).cpu())  # type: ignore[call-arg]
+                parts.append((p.mean if generator is None else draw(p, (), generator)).cpu())
         return self.schema_.from_model(torch.cat(parts))
 
     def _chunks(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        step = max(1, CHUNK_VALUES // math.prod(self.schema_.shape))
+        step = max(1, CHUNK_VALUES // (math.prod(self.schema_.shape) + 2048))  # hidden layers take memory, too
         return tuple(rows[i : i + step] for i in range(0, len(rows), step))
 
     def _generator(self, random_state: int | np.random.RandomState | None) -> torch.Generator:

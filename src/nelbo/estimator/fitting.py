@@ -32,7 +32,16 @@ from . import options
 
 PASSED_ON = ("max_epochs", "max_steps", "batch_size", "learning_rate", "weight_decay", "device", "precision")
 """Constructor arguments that go to `nelbo.fit` as they are."""
-TIED = ("max_seconds", "validation_fraction", "early_stopping", "init", "objective", "objective_samples", "scale")
+TIED = (
+    "dequantize",
+    "max_seconds",
+    "validation_fraction",
+    "early_stopping",
+    "init",
+    "objective",
+    "objective_samples",
+    "scale",
+)
 """Further arguments that a resumed run must share with the run it resumes."""
 RANDOM_LINEAR_RATE = 1e-2
 """Peak learning rate of linear networks from a random start, which have far to go and no bad basins on the way."""
@@ -142,7 +151,7 @@ def closed_form_start(model: VAE, x: Tensor, init: str) -> LinearGaussian | None
 
 def beats(model: VAE, start: LinearGaussian, x: Tensor) -> bool:
     """Return whether training has beaten its start on held-out rows by more than chance explains."""
-    x = x[:JUDGING_ROWS]
+    x = x[:: max(1, len(x) // JUDGING_ROWS)][:JUDGING_ROWS]
     baseline = start.log_prob(x.flatten(1).double())
     if _sure(evaluate.elbo(model, x, samples=1) - baseline):  # cheap, and it can only understate the model
         return True
@@ -167,7 +176,8 @@ def warn_of_floor(model: VAE, schema: Schema) -> None:
             continue
         floor = math.sqrt(VARIANCE_FLOOR)
         if low.ndim == 0:
-            where = "of all columns together"
+            constant = schema.constant_features()
+            where = "of all columns together" + (f" (constant: {', '.join(constant[:5])})" if constant else "")
         else:
             flat = schema.to_user_flat(low.double().numpy()) > 0
             names = [schema.feature_name(int(i)) for i in np.flatnonzero(flat)]
@@ -175,7 +185,7 @@ def warn_of_floor(model: VAE, schema: Schema) -> None:
         warnings.warn(
             f"The noise {where} reached its floor, {floor:g} of the data's scale: these values are predicted "
             "(almost) exactly, so log p(x) is as large as the floor allows. Drop constant or duplicated columns, "
-            "or pass a fixed variance.",
+            "lower latent_dim where it reaches the number of rows or columns, or pass a fixed variance.",
             UserWarning,
             stacklevel=4,
         )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
 
 from ..data import validate_array
 
@@ -42,6 +43,8 @@ def check(estimator: Any) -> None:
             f"validation_fraction must be in [0, 1), got {fraction!r}. 0 trains on every row, without early stopping."
         )
     _variance(estimator.variance)
+    for name in ("network", "encoder", "decoder"):
+        _network(name, getattr(estimator, name))
     callbacks = estimator.callbacks
     if callbacks is not None and (not isinstance(callbacks, Sequence) or not all(map(callable, callbacks))):
         raise TypeError(f"callbacks must be a sequence of callables such as [print], got {callbacks!r}.")
@@ -51,6 +54,16 @@ def check(estimator: Any) -> None:
             not isinstance(w, numbers.Integral) or w < 1 for w in widths
         ):
             raise ValueError(f"{name} must be a sequence of positive integers such as (512, 512), got {widths!r}.")
+
+
+def _network(name: str, network: object) -> None:
+    if network is None and name != "network":
+        return
+    if isinstance(network, nn.Module) or not (isinstance(network, str) or callable(network)):
+        raise TypeError(
+            f"{name} must be a name such as 'residual' or a factory (in_shape, out_shape) -> module, "
+            f"got {type(network).__name__}."
+        )
 
 
 def _variance(variance: object) -> None:

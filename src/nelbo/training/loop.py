@@ -58,7 +58,8 @@ def fit(
     r"""Maximise ``objective(x).mean()`` in place.
 
     Tensor-resident batches, fused AdamW, a linear warm-up and a cosine; a learned :math:`\beta^2` follows its closed
-    form. With ``validation`` rows the weights of the best validation bound are kept; without, the last.
+    form. With ``validation`` rows and ``early_stopping`` the weights of the best validation bound are kept, else the
+    last.
     Everything is a function of ``seed``, and torch's global random state is left alone.
 
     Arguments:

@@ -12,7 +12,7 @@ __all__ = ["bfloat16_pays", "resolve_device", "resolve_precision"]
 import torch
 from torch import nn
 
-from .variance import learned_gaussians
+from ..likelihood import Gaussian, HeteroscedasticGaussian
 
 SMALLEST_STD = 0.05
 """Below this noise standard deviation, in scaled units, bfloat16 would cost more than 1e-3 nats per feature."""
@@ -55,8 +55,11 @@ def resolve_precision(precision: str, device: torch.device, module: nn.Module, b
 
 
 def bfloat16_pays(module: nn.Module) -> bool:
-    """Return whether every learned noise is large against bfloat16's rounding."""
-    return all(bool((part.variance > SMALLEST_STD**2).all()) for part in learned_gaussians(module))
+    """Return whether every noise, learned or fixed, is large against bfloat16's rounding; one read off z may not be."""
+    parts = list(module.modules())
+    if any(isinstance(part, HeteroscedasticGaussian) for part in parts):
+        return False
+    return all(bool((part.variance > SMALLEST_STD**2).all()) for part in parts if isinstance(part, Gaussian))
 
 
 def has_bfloat16(device: torch.device) -> bool:

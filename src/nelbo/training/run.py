@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Run"]
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..objective import Objective
+from ..objective import ELBO, Objective
 from ..vae import VAE
 from .adamw import AdamW
 from .history import History, Record, Units
@@ -54,8 +55,9 @@ class Run:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}.")
         self.device = resolve_device(device)
         self.objective = objective.to(self.device)
-        self.x = x.to(self.device)
-        self.validation = None if validation is None else validation.to(self.device)
+        dtype = next((p.dtype for p in objective.parameters()), x.dtype)
+        self.x = x.to(self.device, dtype)
+        self.validation = None if validation is None else validation.to(self.device, dtype)
         self.seed, self.units, self.clip, self.learning_rate = seed, units, clip, learning_rate
         self.variance = VarianceStep(objective)
         special = {id(p) for p in self.variance.parameters}
@@ -188,7 +190,8 @@ class Run:
         """Add a record to the history and start counting anew."""
         seconds = self.elapsed()
         taken = float(self.taken)
-        train = float(self.total) / taken + self.units.log_density if taken else None
+        jacobian = self.units.log_density if _inner(self.objective).is_bound else 0.0
+        train = float(self.total) / taken + jacobian if taken else None
         variances = [part.variance.detach().cpu() for part in learned_gaussians(self.objective)]
         scale = torch.as_tensor(self.units.scale, dtype=torch.float64)
         beta = float((variances[0] * scale**2).mean().sqrt()) if variances else None
@@ -197,7 +200,7 @@ class Run:
             epoch=self.step / self.budget.steps_per_epoch,
             seconds=seconds,
             train=train,
-            validation=None if value is None else value + self.units.log_density,
+            validation=None if value is None else value + jacobian,
             kl=kl,
             beta=beta,
             learning_rate=self.peak * factor,
@@ -220,7 +223,13 @@ class Run:
         return self.seconds + time.monotonic() - self.origin
 
     def refine(self) -> None:
-        """Set a learned variance to its closed form, for a few per cent of what training cost."""
+        """Set a learned variance to its closed form, for a few per cent of what training cost.
+
+        That form is the optimum of an average over q(z|x). Objectives that weigh their samples keep their own.
+        """
+        objective = _inner(self.objective)
+        if not isinstance(objective, ELBO) and objective.samples > 1:
+            return
         self.generator.manual_seed(stream_seed(self.seed, "refine"))
         rows = max(MINIMUM_REFINE, self.step * self.budget.batch_size // 10)
         with self.autocast():
@@ -232,6 +241,7 @@ class Run:
         """Return all that the rest of the run depends on, as JSON and tensors."""
         config = {
             "step": self.step,
+            "max_seconds": self.budget.max_seconds,
             "seconds": self.elapsed(),
             "count": self.count,
             "precision": self.precision,
@@ -254,6 +264,7 @@ class Run:
 
         self.step, self.seconds, self.count = config["step"], config["seconds"], config["count"]
         self.precision, self.adaptive = config["precision"], config["adaptive"]
+        self.budget = dataclasses.replace(self.budget, max_seconds=config["max_seconds"])
         self.history.records[:] = History.from_dict(config["history"]).records
         self.objective.load_state_dict(part("model."))
         if config["best"] is not None:
@@ -275,12 +286,20 @@ def _check_rows(objective: nn.Module, x: Tensor, validation: Tensor | None) -> N
     for name, rows in (("x", x), ("validation", validation)):
         if rows is None:
             continue
+        _check_floats(name, rows)
         if tuple(rows.shape[1:]) != shape:
             raise ValueError(f"{name} has shape {tuple(rows.shape)}, but the model needs {('n', *shape)}.")
         if len(rows) == 0:
             raise ValueError(f"{name} has no rows.")
         if not math.isfinite(float(rows.sum(dtype=torch.float64))) and not bool(torch.isfinite(rows).all()):
             raise ValueError(f"{name} contains NaN or infinite values; remove or impute them first.")
+
+
+def _check_floats(name: str, rows: object) -> None:
+    """Refuse what is not a tensor of floats."""
+    if not isinstance(rows, Tensor) or not rows.dtype.is_floating_point:
+        kind = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
+        raise TypeError(f"{name} must be a tensor of floats, got {kind}. Pass torch.as_tensor({name}).float().")
 
 
 def _inner(objective: nn.Module) -> Objective:

@@ -18,6 +18,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..distributions import draw
 from ..likelihood import Gaussian
 from ..vae import VAE
 
@@ -89,7 +90,7 @@ def refine(model: VAE, x: Tensor, generator: torch.Generator, most: int | None =
     for part in rows.split(1024):
         q = model.encode(part)
         for _ in range(samples):
-            x_hat = model.decode(q.sample(generator=generator)).mean  # type: ignore[call-arg]
+            x_hat = model.decode(draw(q, (), generator)).mean
             total += (part - x_hat).square().sum(0, dtype=torch.float64)
     mean = total / (len(rows) * samples)
     if likelihood.log_variance.ndim == 0:
