@@ -11,10 +11,10 @@ from __future__ import annotations
 
 __all__ = ["Bernoulli", "DiagonalNormal", "Normal01", "closed_form_kl", "draw"]
 
+import functools
 import inspect
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -124,6 +124,12 @@ def _kl_normal_normal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     return (p.scale.log() - q.scale.log() + square / (2 * p.scale.square()) - 0.5).sum(dims)
 
 
+@functools.cache
+def _takes_generator(function: Callable[..., Tensor]) -> bool:
+    """Look once per class: a signature costs more to read than a small network's draw, at every step."""
+    return "generator" in inspect.signature(function).parameters
+
+
 def draw(
     distribution: Distribution, shape: Sequence[int], generator: torch.Generator | None, gradients: bool = True
 ) -> Tensor:
@@ -131,12 +137,12 @@ def draw(
 
     Distributions of other people take no generator. For them torch's global state is seeded and put back.
     """
-    method = distribution.rsample if gradients and distribution.has_rsample else distribution.sample
+    name = "rsample" if gradients and distribution.has_rsample else "sample"
+    method: Callable[..., Tensor] = getattr(distribution, name)
     if generator is None:
         return method(torch.Size(shape))
-    if "generator" in inspect.signature(method).parameters:
-        options: dict[str, Any] = {"generator": generator}
-        return method(torch.Size(shape), **options)
+    if _takes_generator(getattr(type(distribution), name)):
+        return method(torch.Size(shape), generator=generator)
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     with torch.random.fork_rng(devices=[generator.device] if generator.device.type == "cuda" else []):
         torch.manual_seed(seed)

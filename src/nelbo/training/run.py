@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ..distributions import closed_form_kl
 from ..objective import ELBO, Objective
 from ..vae import VAE
 from .adamw import AdamW
@@ -176,11 +177,8 @@ class Run:
     def mean_kl(self) -> float | None:
         """Return the mean KL on up to one chunk of rows, or None where it has no closed form."""
         rows = (self.x if self.validation is None else self.validation)[:VALIDATION_CHUNK]
-        kl = self.model().terms(rows[:1], 1, self.generator).kl
-        if kl is None:
-            return None
-        q = self.model().encode(rows)
-        return float(torch.distributions.kl_divergence(q, self.model().prior()).mean())
+        kl = closed_form_kl(self.model().encode(rows), self.model().prior())
+        return None if kl is None else float(kl.mean())
 
     def model(self) -> VAE:
         """Return the VAE inside the objective."""
