@@ -51,9 +51,14 @@ class Terms:
         return self.q.log_prob(self.z)
 
     @cached_property
+    def log_joint(self) -> Tensor:
+        r""":math:`\log p(x, z)`."""
+        return self.log_lik + self.log_prior
+
+    @cached_property
     def log_weight(self) -> Tensor:
         r""":math:`\log p(x, z) - \log q(z \mid x)`."""
-        return self.log_lik + self.log_prior - self.log_post
+        return self.log_joint - self.log_post
 
     @cached_property
     def kl(self) -> Tensor | None:

@@ -267,26 +267,26 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     # -- judge ---------------------------------------------------------------------------------------
 
     def score_samples(self, X: Any) -> Array:
-        """Return log p(x) of each row, in nats in the units of the data, of shape (n,).
+        """Return log p(x) of each row, in nats in the units of the data, of shape (n,); it depends on the row alone.
 
-        Exact for a linear model; else by `score_samples_k` importance samples, a stochastic lower bound that is
-        deterministic here: a row's number depends on the row alone.
+        Exact for a linear model; else by `score_samples_k` importance samples, a stochastic lower bound.
         """
         x = self._rows(X, "hash")
-        return np.asarray(self._judge(x).value.to(x.dtype).numpy())
+        return np.asarray(self._judge(x, evaluate.plain_method(self.model_)).value.to(x.dtype).numpy())
 
     def log_likelihood(
-        self, X: Any, method: str = "auto", samples: int | None = None, seed: int = 0
+        self, X: Any, method: str = "auto", samples: int | None = None, seed: int = 0, **settings: Any
     ) -> evaluate.LogLikelihood:
         """Return log p(x) of each row with its standard error and how far to trust it, in nats in the data's units.
 
         Arguments:
             X: Rows.
-            method: "auto", "exact" or "importance", as in `evaluate.log_likelihood`.
-            samples: Importance samples per row; None is `score_samples_k`.
+            method: "auto", "exact", "quadrature", "importance" or "ais", as in `evaluate.log_likelihood`.
+            samples: Importance samples per row (None is `score_samples_k`), or AIS chains (None is 16).
             seed: Of those samples.
+            settings: Further arguments of `evaluate.log_likelihood`, such as ``memory`` and ``temperatures``.
         """
-        return self._judge(self._rows(X, "hash"), method, samples, seed)
+        return self._judge(self._rows(X, "hash"), method, samples, seed, **settings)
 
     def score(self, X: Any, y: object = None) -> float:
         """Return the mean of `score_samples`: held-out log p(x) in nats per example; larger is better."""
@@ -295,7 +295,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def elbo(self, X: Any) -> Array:
         """Return the evidence lower bound of each row, in nats in the units of the data, of shape (n,)."""
         x = self._rows(X, "hash")
-        nats = evaluate.elbo(evaluate.in_precision(self.model_, x.dtype), x) - self.schema_.log_scale_sum
+        nats = evaluate.elbo(self.model_, x) - self.schema_.log_scale_sum
         return np.asarray(nats.to(x.dtype).numpy())
 
     @property
@@ -389,10 +389,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return torch.Generator(_device(self.model_)).manual_seed(seed)
 
     def _judge(
-        self, x: torch.Tensor, method: str = "auto", samples: int | None = None, seed: int = 0
+        self, x: torch.Tensor, method: str, samples: int | None = None, seed: int = 0, **settings: Any
     ) -> evaluate.LogLikelihood:
-        count = self.score_samples_k if samples is None else samples
-        found = evaluate.log_likelihood(evaluate.in_precision(self.model_, x.dtype), x, method, count, seed)
+        count = self.score_samples_k if samples is None and method != "ais" else samples
+        found = evaluate.log_likelihood(self.model_, x, method, count, seed, **settings)
         return dataclasses.replace(found, value=found.value - self.schema_.log_scale_sum)
 
 

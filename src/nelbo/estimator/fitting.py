@@ -155,7 +155,7 @@ def beats(model: VAE, start: LinearGaussian, x: Tensor) -> bool:
     baseline = start.log_prob(x.flatten(1).double())
     if _sure(evaluate.elbo(model, x, samples=1) - baseline):  # cheap, and it can only understate the model
         return True
-    return _sure(evaluate.log_likelihood(model, x, "auto", samples=JUDGING_SAMPLES).value - baseline)
+    return _sure(evaluate.log_likelihood(model, x, evaluate.plain_method(model), JUDGING_SAMPLES).value - baseline)
 
 
 def _sure(gain: Tensor) -> bool:

@@ -1,0 +1,184 @@
+"""Which method, and the public ways in."""
+
+from __future__ import annotations
+
+__all__ = ["bidirectional", "elbo", "log_likelihood", "methods", "plain_method"]
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..vae import VAE
+from . import importance as sampling
+from .annealing import Settings, annealed
+from .bidirectional import Bracket, bracket
+from .exact import affine_decoder, exact
+from .importance import importance
+from .proposal import PROPOSALS
+from .quadrature import MOST_DIMENSIONS, quadrature
+from .ready import MEMORY, Ready
+from .result import LogLikelihood
+
+CHAINS = 16
+"""Chains of each row for annealed importance sampling, unless told."""
+SAMPLES = 100
+"""Importance samples of each row, unless told."""
+METHODS = ("importance", "ais", "quadrature", "exact")
+
+
+def methods() -> tuple[str, ...]:
+    """Return the names that `log_likelihood` accepts as method."""
+    return ("auto", *METHODS)
+
+
+def plain_method(vae: VAE) -> str:
+    """Return "exact" where that is possible, else "importance": what scores many rows at little cost."""
+    return "importance" if affine_decoder(vae) is None else "exact"
+
+
+def log_likelihood(
+    vae: VAE,
+    x: Tensor,
+    method: str = "importance",
+    samples: int | None = None,
+    seed: int = 0,
+    memory: int = MEMORY,
+    **options: Any,
+) -> LogLikelihood:
+    r"""Estimate log p(x) for each row of x (n, *vae.shape), in nats in the units of x.
+
+    Arguments:
+        vae: The model. It is evaluated in the precision of x, float32 or float64, however it was trained.
+        x: Rows.
+        method: "importance" (a stochastic lower bound; Burda et al., 2016), "ais" (annealed importance sampling with
+            Hamiltonian moves, a far tighter one; Neal, 2001, Wu et al., 2017), "quadrature" (one or two latent
+            dimensions), "exact" (an affine decoder with Gaussian noise and a standard normal prior), or "auto": exact
+            where possible, else quadrature where possible, else importance sampling; rows whose weights say that this
+            is not to be believed are sampled again from a normal fitted to their posterior, and what still is not, by
+            AIS. ``reason`` of the result says what was done.
+        samples: Importance samples of each row (None is 100), or chains for "ais" (None is 16).
+        seed: Of the noise.
+        memory: Bytes for intermediate results; it changes speed, not results.
+        options: For "importance" ``proposal``: "encoder" or "refined" (a normal fitted to each row's posterior). For
+            "ais" the fields of `Settings`: ``temperatures``, ``leapfrogs``, ``acceptance``, ``schedule``, ``start``.
+
+    Raises:
+        ValueError: Unknown method or option, ``samples`` below 1, rows that do not fit, or a method that this model has
+            no use for.
+    """
+    if method not in methods():
+        raise ValueError(f"method must be one of {', '.join(methods())}, got {method!r}.")
+    count = samples if samples is not None else CHAINS if method == "ais" else SAMPLES
+    if count < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}.")
+    proposal, settings = _options(method, options)
+    with Ready(vae, x) as (model, rows):
+        if method == "auto":
+            return _auto(model, rows, count, seed, memory)
+        if method == "exact":
+            return exact(model, rows)
+        if method == "quadrature":
+            return quadrature(model, rows, memory)
+        if method == "ais":
+            return annealed(model, rows, count, seed, memory, settings)
+        return importance(model, rows, count, seed, memory, PROPOSALS[proposal])
+
+
+def bidirectional(
+    vae: VAE,
+    n: int = 100,
+    chains: int = CHAINS,
+    seed: int = 0,
+    memory: int = MEMORY,
+    dtype: torch.dtype = torch.float32,
+    **options: Any,
+) -> Bracket:
+    """Bound log p(x) from both sides on n rows simulated from the model: bidirectional Monte Carlo.
+
+    Arguments:
+        vae: The model.
+        n: Rows to simulate.
+        chains: Of each row, in each direction.
+        seed: Of rows and chains.
+        memory: Bytes for intermediate results.
+        dtype: Precision, float32 or float64.
+        options: The fields of `Settings`, as for method "ais".
+
+    Raises:
+        ValueError: A number is out of range, or an option unknown.
+    """
+    for name, value in (("n", n), ("chains", chains)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
+    _, settings = _options("ais", options)
+    with Ready(vae, torch.zeros(1, *vae.shape, dtype=dtype)) as (model, like):
+        return bracket(model, n, like, chains, seed, memory, settings)
+
+
+def elbo(vae: VAE, x: Tensor, samples: int = 16, seed: int = 0, memory: int = MEMORY) -> Tensor:
+    """Return the ELBO of each row of x (n, *vae.shape), of shape (n,), in nats and float64.
+
+    An average of log p(x, z) - log q(z|x) over ``samples`` draws of z. With the exact posterior every draw is log p(x)
+    itself, which a closed-form KL beside sampled reconstructions would only match on average.
+
+    Raises:
+        ValueError: ``samples`` below 1, or rows that do not fit.
+    """
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}.")
+    with Ready(vae, x) as (model, rows):
+        return sampling.elbo(model, rows, samples, seed, memory)
+
+
+def _options(method: str, options: dict[str, Any]) -> tuple[str, Settings]:
+    """Return the proposal and the settings of AIS, refusing what the method does not know."""
+    known = {"importance": ["proposal"], "ais": [field.name for field in dataclasses.fields(Settings)]}.get(method, [])
+    if unknown := sorted(set(options) - set(known)):
+        takes = f"knows {', '.join(known)}" if known else "has no options"
+        raise ValueError(f"method={method!r} {takes}, got {', '.join(unknown)}.")
+    proposal = options.get("proposal", "encoder")
+    if proposal not in PROPOSALS:
+        raise ValueError(f"proposal must be one of {', '.join(PROPOSALS)}, got {proposal!r}.")
+    return proposal, Settings(**options) if method == "ais" else Settings()
+
+
+# -- auto --------------------------------------------------------------------------------------------
+
+
+def _auto(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikelihood:
+    """Pick the cheapest method whose answer can be believed, and say why."""
+    if affine_decoder(vae) is not None:
+        return dataclasses.replace(exact(vae, x), reason="The decoder is linear, so log p(x) has a closed form.")
+    if vae.latent_dim <= MOST_DIMENSIONS:
+        found = quadrature(vae, x, memory)
+        if bool(found.standard_error.isfinite().all()):
+            dimensions = "one latent dimension" if vae.latent_dim == 1 else "two latent dimensions"
+            return dataclasses.replace(found, reason=f"With {dimensions} the integral over z can be done on a grid.")
+    found = importance(vae, x, samples, seed, memory, PROPOSALS["encoder"])
+    doubtful = found.unreliable
+    reason = "Importance sampling from the encoder; its weights have no heavy tail."
+    if bool(doubtful.any()):
+        n, first = len(x), int(doubtful.sum())
+        found = _replace(found, doubtful, importance(vae, x[doubtful], samples, seed, memory, PROPOSALS["refined"]))
+        doubtful = found.unreliable
+        reason = (
+            f"Importance sampling; for {first} of {n} rows the encoder's q(z|x) is too far from the posterior "
+            "(Pareto k above 0.7), so their samples come from a normal fitted to it."
+        )
+        if bool(doubtful.any()):
+            second = int(doubtful.sum())
+            found = _replace(found, doubtful, annealed(vae, x[doubtful], CHAINS, seed, memory, Settings()))
+            reason += f" For {second} rows that was not enough either: they were annealed (AIS)."
+    return dataclasses.replace(found, reason=reason)
+
+
+def _replace(found: LogLikelihood, rows: Tensor, better: LogLikelihood) -> LogLikelihood:
+    """Put better estimates of some rows in place."""
+    columns = {}
+    for name in ("value", "standard_error", "ess", "khat"):
+        columns[name] = getattr(found, name).clone()
+        columns[name][rows] = getattr(better, name)
+    method = found.method if found.method == better.method else f"{found.method} + {better.method}"
+    return dataclasses.replace(found, **columns, method=method, cost=found.cost + better.cost)

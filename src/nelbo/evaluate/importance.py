@@ -1,0 +1,126 @@
+r"""Importance sampling, streamed: nothing of size (n, K) is ever held but the largest few weights of each row.
+
+.. math::
+    \log p(x) \approx \log \frac1K \sum_{k=1}^K w_k, \qquad
+    w_k = \frac{p(x \mid z_k) \, p(z_k)}{r(z_k \mid x)}, \quad z_k \sim r(z \mid x)
+
+In expectation the right-hand side never exceeds log p(x) and rises with K (Burda et al., 2016). The proposal r is the
+encoder's q(z|x), or a normal fitted to the posterior of each row (`proposal.Refined`).
+"""
+
+from __future__ import annotations
+
+__all__ = ["elbo", "importance", "pareto_shape"]
+
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..vae import VAE, Terms
+from . import noise
+from .proposal import Normal, Proposal, from_encoder
+from .ready import rows_at_once
+from .result import Cost, LogLikelihood
+
+AGREED = 0.01
+"""Where a row's largest weights agree to this share they have no tail: what differs may be rounding alone."""
+
+
+def importance(vae: VAE, x: Tensor, samples: int, seed: int, memory: int, proposal: Proposal) -> LogLikelihood:
+    """Estimate log p(x) of each row by ``samples`` draws from its proposal."""
+    begun, columns, spent = time.perf_counter(), [], Cost()
+    for part in x.split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory)):
+        normal, cost = proposal(vae, part)
+        stream = Stream(len(part), samples, part.device)
+        for terms in blocks(vae, part, normal, samples, seed):
+            stream.add(terms.log_weight.double())
+        columns.append(stream.result())
+        spent += cost
+    value, error, ess, khat = (torch.cat(column).cpu() for column in zip(*columns, strict=True))
+    spent += Cost(decodes=len(x) * samples)
+    cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)
+    return LogLikelihood(value, error, ess, khat, "importance", samples, cost=cost)
+
+
+def elbo(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> Tensor:
+    """Average log p(x, z) - log q(z|x) over ``samples`` draws of z for each row, of shape (n,)."""
+    parts = []
+    for part in x.split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory)):
+        total = torch.zeros(len(part), dtype=torch.float64, device=part.device)
+        for terms in blocks(vae, part, from_encoder(vae, part)[0], samples, seed):
+            total += terms.log_weight.double().sum(0)
+        parts.append(total / samples)
+    return torch.cat(parts).cpu()
+
+
+def blocks(vae: VAE, x: Tensor, normal: Normal, samples: int, seed: int) -> Iterator[Terms]:
+    """Yield the terms of one chunk of rows, block by block."""
+    keys = noise.row_keys(x)
+    for number, start in enumerate(range(0, samples, noise.BLOCK)):
+        drawn = noise.block(keys, vae.latent_dim, seed, number, x)[: samples - start]
+        yield vae.terms_at(x, normal.from_noise(drawn), normal)
+
+
+class Stream:
+    """Running sums of weights per row, relative to the largest weight so far, and the largest few weights."""
+
+    def __init__(self, rows: int, samples: int, device: torch.device) -> None:
+        self.samples = samples
+        self.tail = min(math.ceil(0.2 * samples), math.ceil(3 * math.sqrt(samples))) + 1
+        self.top = torch.full((0, rows), -math.inf, dtype=torch.float64, device=device)
+        self.peak = torch.full((rows,), -math.inf, dtype=torch.float64, device=device)
+        self.sum = torch.zeros(rows, dtype=torch.float64, device=device)
+        self.square = torch.zeros(rows, dtype=torch.float64, device=device)
+
+    def add(self, log_weight: Tensor) -> None:
+        """Take log-weights of shape (samples, rows)."""
+        peak = torch.maximum(self.peak, log_weight.amax(0))
+        safe = torch.where(peak.isfinite(), peak, 0.0)
+        shrink = (self.peak - safe).exp()
+        weight = (log_weight - safe).exp()
+        self.sum = self.sum * shrink + weight.sum(0)
+        self.square = self.square * shrink.square() + weight.square().sum(0)
+        self.peak = peak
+        joined = torch.cat([self.top, log_weight])
+        self.top = joined.topk(min(self.tail, len(joined)), dim=0).values
+
+    def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the value, its standard error, the effective sample size and the Pareto shape of each row."""
+        k = self.samples
+        value = self.peak + (self.sum / k).log()
+        ess = (self.sum.square() / self.square).nan_to_num(0.0)
+        variance = (1 / ess - 1 / k).clamp_min(0) * k / max(k - 1, 1)
+        error = variance.sqrt() if k > 1 else torch.full_like(value, math.inf)
+        return value, error, ess, pareto_shape(self.top, k)
+
+
+def pareto_shape(top: Tensor, samples: int) -> Tensor:
+    """Fit a generalised Pareto distribution to the largest weights of each row (Zhang & Stephens, 2009).
+
+    Arguments:
+        top: The largest log-weights in decreasing order, (m + 1, n); the last is the threshold.
+        samples: How many weights there were in all.
+
+    Returns:
+        The shape k of each row, with the weak prior towards 0.5 of Vehtari et al. (2024), of shape (n,).
+    """
+    m = len(top) - 1
+    if samples < 25 or m < 5:
+        return torch.full_like(top[0], math.nan)
+    excess = (top[:-1] - top[0]).exp() - (top[-1:] - top[0]).exp()
+    excess = excess.flip(0)  # increasing
+    count = 30 + int(math.sqrt(m))
+    quartile = excess[int(m / 4 + 0.5) - 1].clamp_min(1e-300)
+    steps = torch.arange(1, count + 1, dtype=top.dtype, device=top.device)[:, None]
+    theta = 1 / excess[-1].clamp_min(1e-300) + (1 - (count / (steps - 0.5)).sqrt()) / (3 * quartile)
+    shape = torch.stack([torch.log1p(-t * excess).mean(0) for t in theta])
+    profile = m * ((-theta / shape).log() - shape - 1)
+    weight = profile.nan_to_num(-math.inf).softmax(0)
+    mean = (theta * weight).sum(0)
+    k = torch.log1p(-mean * excess).mean(0)
+    k = (k * m + 5) / (m + 10)
+    found = torch.where(excess[-1] > AGREED, k, -math.inf)
+    return torch.where(top[0].isfinite(), found, math.inf)

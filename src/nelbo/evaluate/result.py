@@ -1,0 +1,103 @@
+"""What an evaluation returns: plain dataclasses, one number per example, in nats and float64."""
+
+from __future__ import annotations
+
+__all__ = ["Cost", "LogLikelihood", "from_numbers"]
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+UNRELIABLE = 0.7
+"""Pareto shape above which an importance estimate is not to be trusted (Vehtari et al., 2024)."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an estimate took.
+
+    Attributes:
+        decodes: Evaluations of p(x|z), over all rows and samples.
+        gradients: How many of them came with a gradient for z.
+        seconds: Of wall-clock time.
+    """
+
+    decodes: int = 0
+    gradients: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.decodes + other.decodes, self.gradients + other.gradients, round(self.seconds + other.seconds, 6)
+        )
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    r"""Estimates of log p(x), one per example, in nats and float64.
+
+    Attributes:
+        value: The estimates, of shape (n,).
+        standard_error: Of each estimate, by the delta method; 0 where exact; by quadrature, what the last refinement
+            of the grid changed.
+        ess: Effective number of samples (of chains, for AIS) behind each estimate; infinite where nothing is sampled.
+        khat: Shape of the Pareto tail of each row's weights: above 0.7 the estimate is not to be trusted
+            (Vehtari et al., 2024). Minus infinity where the weights are all equal, NaN with fewer than 25 samples.
+        method: "exact", "quadrature", "importance", "ais", or, where rows needed different ones, "importance + ais".
+        samples: Samples, or chains, for each row; 0 where nothing is sampled.
+        reason: Why this method, in plain words, where it was picked by "auto"; else empty.
+        acceptance: Share of accepted moves of each row's chains; NaN where there are none.
+        cost: What it took.
+    """
+
+    value: Tensor
+    standard_error: Tensor
+    ess: Tensor
+    khat: Tensor
+    method: str
+    samples: int
+    reason: str = ""
+    acceptance: Tensor | None = None
+    cost: Cost = field(default_factory=Cost)
+
+    @property
+    def mean(self) -> float:
+        """Mean over examples, nats per example."""
+        return float(self.value.mean())
+
+    @property
+    def mean_standard_error(self) -> float:
+        """Standard error of the mean over examples, as an estimate for new data; infinite for one example."""
+        n = len(self.value)
+        return float(self.value.std()) / math.sqrt(n) if n > 1 else math.inf
+
+    @property
+    def unreliable(self) -> Tensor:
+        """Rows whose own weights say not to believe the estimate: Pareto k above 0.7, or no error known; shape (n,)."""
+        return (self.khat > UNRELIABLE) | ~self.standard_error.isfinite()
+
+    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        r"""Return the two ends of an interval for each example's log p(x), of shape (n,).
+
+        :math:`\log \hat p \pm t \, s`: the estimate of p(x) itself is unbiased and nearly normal for many samples, so
+        log p(x) lies inside with probability ``level`` as long as the standard error s is small, well below 1 nat, and
+        the weights have no heavy tail (``unreliable``). Student's t has one degree of freedom less than samples. Where
+        s is large the estimate is a stochastic lower bound, and the interval a guess that lies too low.
+
+        Raises:
+            ValueError: ``level`` is not between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1, got {level}.")
+        degrees = self.samples - 1 if self.samples > 1 else math.inf
+        half = float(stdtrit(degrees, (1 + level) / 2)) * self.standard_error
+        return self.value - half, self.value + half
+
+
+def from_numbers(value: Tensor, error: Tensor, method: str, cost: Cost) -> LogLikelihood:
+    """Return a result that nothing was sampled for."""
+    infinite = torch.full_like(value, math.inf)
+    return LogLikelihood(value, error, infinite, -infinite, method, 0, cost=cost)
