@@ -19,7 +19,7 @@ from nelbo import VAE, diagnose, evaluate, fit, likelihood, networks, objective,
 
 from ._common import RESULTS, images, machine, report
 
-HEAD = ("objective", "K", "passes", "theirs", "NLL", "s.e.", "ELBO", "active", "wall s", "CPU s", "threads", "k-hat>0.7")
+HEAD = ("objective", "K", "passes", "theirs", "NLL", "s.e.", "ELBO", "active", "wall s", "CPU s", "threads", "k>0.7")
 ROWS = {"vae": (1, 86.76), "iwae5": (5, 85.54), "iwae50": (50, 84.78)}
 PASSES = {"vae": 300, "iwae5": 150, "iwae50": 60}
 

@@ -27,7 +27,10 @@ def evaluate(
     data: str,
     *,
     method: str = "auto",
-    samples: int = 200,
+    samples: int | None = None,
+    temperatures: int | None = None,
+    simulated: int = 0,
+    memory: int = 256,
     seed: int = 0,
     out: str | None = None,
     overwrite: Annotated[bool, FLAG] = False,
@@ -43,11 +46,18 @@ def evaluate(
     data
         What to evaluate.
     method
-        exact (linear decoders), importance, or auto: exact where possible.
+        exact (linear decoders), quadrature (1 or 2 latents), importance, ais (annealed importance sampling), or auto:
+        the first of these that gives numbers to be believed, row by row.
     samples
-        Importance samples for each row.
+        Importance samples for each row (200), or chains for ais (16).
+    temperatures
+        Of ais (200).
+    simulated
+        Also trap log p(x) of so many rows simulated from the model between two bounds (bidirectional Monte Carlo).
+    memory
+        MiB for intermediate results.
     seed
-        Seed of those samples.
+        Seed of all samples.
     out
         Also write log p(x), its standard error, effective samples and Pareto k of every row: .npy, .csv or .parquet.
     overwrite
@@ -59,21 +69,37 @@ def evaluate(
     """
     import numpy as np
 
-    from ..report import density
+    from .. import evaluate as judge
+    from ..report import bracket, density
 
     files.check_output(out, overwrite)
+    for name, value in (("--samples", samples), ("--temperatures", temperatures), ("--memory", memory)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
+    if simulated < 0:
+        raise ValueError(f"--simulated must be 0 or more, got {simulated}.")
+    if temperatures is not None and method != "ais" and not simulated:
+        raise ValueError(f"--temperatures belongs to --method ais, got --method {method}.")
     model, source = _open(run, data, device)
-    found = model.log_likelihood(files.fits(model, source), method, samples, seed)
+    count = 200 if samples is None and method != "ais" else samples
+    annealing: dict[str, Any] = {} if temperatures is None else {"temperatures": temperatures}
+    settings = annealing if method == "ais" else {}
+    found = model.log_likelihood(files.fits(model, source), method, count, seed, memory=memory * 2**20, **settings)
     judged = density(found, model.schema_)
+    trapped = None
+    if simulated:
+        bounds = judge.bidirectional(model.model_, simulated, seed=seed, memory=memory * 2**20, **annealing)
+        trapped = bracket(bounds, model.schema_)
     if out is not None:
         columns = (found.value, found.standard_error, found.ess, found.khat)
         per_row = np.stack([column.numpy() for column in columns], axis=1)
         files.write_rows(out, per_row, ("log_p", "standard_error", "effective_samples", "khat"))
     if as_json:
         whole = {"run": run, "data": data, **dataclasses.asdict(judged), "warnings": judged.warnings(), "out": out}
+        whole["simulated"] = None if trapped is None else dataclasses.asdict(trapped)
         print(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print(show.density(judged), end="")
+        print(show.density(judged) + ("" if trapped is None else show.bracket(trapped)), end="")
 
 
 def score(
@@ -102,9 +128,12 @@ def score(
     device
         auto, cpu or cuda.
     """
+    from ..evaluate import plain_method
+
     files.check_output(out, overwrite)
     model, source = _open(run, data, device)
-    values = model.log_likelihood(files.fits(model, source), samples=samples).value.numpy()
+    method = plain_method(model.model_)
+    values = model.log_likelihood(files.fits(model, source), method, samples).value.numpy()
     files.write_rows(out, values, ("log_p",), header=False)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["density", "fit"]
+__all__ = ["bracket", "density", "fit"]
 
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..report import Density, Noise, Summary
+    from ..report import Bracket, Density, Noise, Summary
     from .options import FitOptions
 
 STOPPED = {
@@ -58,11 +58,25 @@ def density(found: Density) -> str:
     lines = [f"log p(x)           {value} nats per row, over {found.rows:,} rows; {_how(found)}"]
     if bits:
         lines.append(f"bits per dimension {bits}")
+    if found.row_error:
+        lines.append(f"error of one row   {found.row_error:.2g} nats (median over rows)")
     if found.effective_samples is not None:
         lines.append(f"effective samples  {found.effective_samples:.1f} of {found.samples:,} (median over rows)")
     if found.unreliable is not None:
         lines.append(f"Pareto k > 0.7     {found.unreliable:.1%} of rows")
+    if found.evaluations:
+        lines.append(f"cost               {found.evaluations:,.0f} decodes per row, {found.seconds:.1f} s")
+    if found.reason:
+        lines.append(f"why so             {found.reason}")
     return "\n".join([*lines, *(f"Note: {text}" for text in found.warnings())]) + "\n"
+
+
+def bracket(found: Bracket) -> str:
+    """Say how far log p(x) is trapped on simulated rows."""
+    return (
+        f"simulated rows     {found.rows:,}: log p(x) between {found.lower:.2f} and {found.upper:.2f}, "
+        f"gap {found.gap:.3f} ± {found.gap_error:.3f} nats, {found.seconds:.1f} s\n"
+    )
 
 
 def _cells(found: Density) -> tuple[str, str]:
@@ -85,7 +99,12 @@ def _count(number: int, what: str) -> str:
 
 
 def _how(found: Density) -> str:
-    return "exact" if found.method == "exact" else f"{found.samples:,} importance samples per row, a lower bound"
+    if found.method in ("exact", "quadrature"):
+        return {"exact": "exact", "quadrature": "by quadrature"}[found.method]
+    if found.method == "ais":
+        return f"{found.samples:,} annealed chains per row, a lower bound"
+    also = ", some rows annealed" if "ais" in found.method else ""
+    return f"{found.samples:,} importance samples per row{also}, a lower bound"
 
 
 def _verdict(gain: float, error: float | None) -> str:

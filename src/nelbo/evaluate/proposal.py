@@ -59,7 +59,8 @@ class Normal(Distribution):
         """Return u with z = m + L u, for z of shape (samples, n, latent_dim)."""
         centred = z - self.loc
         if self.full:
-            return torch.linalg.solve_triangular(self.scale, centred.movedim(0, -1), upper=False).movedim(-1, 0)
+            solved: Tensor = torch.linalg.solve_triangular(self.scale, centred.movedim(0, -1), upper=False)
+            return solved.movedim(-1, 0)
         return centred / self.scale
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -154,7 +155,7 @@ def _marginal(lower: Tensor) -> Tensor:
 
 
 def _curvature(vae: VAE, x: Tensor, centre: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient of log p(x, z) at z = centre and minus its Hessian, by differences ``width`` to both sides."""
+    """Return the gradient of log p(x, z) at z = centre and minus its Hessian, by differences of ``width``."""
     d = centre.shape[-1]
     offsets = torch.diag_embed(width).movedim(1, 0)  # (d, n, d)
     z = torch.cat([centre[None], centre + offsets, centre - offsets])

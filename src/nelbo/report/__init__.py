@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from .picture import draw, write_picture
-from .summary import Baseline, Density, Noise, Summary, density, summarise
+from .summary import Baseline, Bracket, Density, Noise, Summary, bracket, density, summarise
 
 __all__ = [
     "Baseline",
+    "Bracket",
     "Density",
     "Noise",
     "Summary",
+    "bracket",
     "density",
     "draw",
     "summarise",

@@ -6,7 +6,7 @@ r"""A fitted model in numbers, all in the units of the data: held-out log p(x) b
 
 from __future__ import annotations
 
-__all__ = ["Baseline", "Density", "Noise", "Summary", "density", "summarise"]
+__all__ = ["Baseline", "Bracket", "Density", "Noise", "Summary", "bracket", "density", "summarise"]
 
 import dataclasses
 import math
@@ -24,8 +24,6 @@ from ..estimator import VariationalAutoencoder
 from ..likelihood import Bernoulli, Gaussian
 from ..linear_gaussian import moments, ppca
 
-KHAT_LIMIT = 0.7
-"""Above this Pareto shape an importance estimate is not to be trusted (Vehtari et al., 2024)."""
 MANY_ROWS = 0.05
 """Share of rows above that limit from which on it is worth a warning."""
 NOISE_ROWS = 2048
@@ -41,10 +39,14 @@ class Density:
         standard_error: Of the mean over rows; None for a single row.
         bits_per_dimension: Of 8-bit data; None for others.
         rows: How many.
-        method: "exact" or "importance".
-        samples: Importance samples per row; 0 where exact.
-        effective_samples: Median over rows of the effective number of samples; None where exact.
-        unreliable: Share of rows with a Pareto shape above 0.7; None where exact or not measured.
+        method: "exact", "quadrature", "importance", "ais", or two of them where rows needed different ones.
+        samples: Importance samples per row, or chains; 0 where nothing was sampled.
+        effective_samples: Median over rows of the effective number of samples; None where nothing was sampled.
+        unreliable: Share of rows with a Pareto shape above 0.7; None where nothing was sampled or it was not measured.
+        row_error: Median over rows of the standard error of a row's own estimate, in nats; None where unknown.
+        reason: Why this method, where it was picked automatically.
+        evaluations: Of p(x|z) for each row, those for gradients counted twice.
+        seconds: Of computing.
     """
 
     mean: float
@@ -55,6 +57,10 @@ class Density:
     samples: int
     effective_samples: float | None
     unreliable: float | None
+    row_error: float | None = None
+    reason: str = ""
+    evaluations: float = 0.0
+    seconds: float = 0.0
 
     def warnings(self) -> list[str]:
         """Say in plain words where the number is less than it seems."""
@@ -62,8 +68,29 @@ class Density:
             return []
         return [
             f"For {self.unreliable:.0%} of the rows a few importance samples dominate (Pareto k above 0.7): their "
-            f"log p(x) may be higher than {self.samples:,} samples show. Take more samples to see by how much."
+            f"log p(x) may be higher than {self.samples:,} samples show. The truth: nelbo evaluate RUN DATA, whose "
+            "automatic method takes better samples where they are needed, or --method ais."
         ]
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Bidirectional Monte Carlo on rows simulated from the model.
+
+    Attributes:
+        lower, upper: Means of both bounds on log p(x), nats per row in the units of the data.
+        gap, gap_error: Their difference and its standard error over rows.
+        rows, chains: How many.
+        seconds: Of computing.
+    """
+
+    lower: float
+    upper: float
+    gap: float
+    gap_error: float
+    rows: int
+    chains: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -136,8 +163,9 @@ class Summary:
 
 def density(found: evaluate.LogLikelihood, schema: Schema) -> Density:
     """Reduce an estimate in data units to its mean and to how far it can be trusted."""
-    exact = found.method == "exact"
-    measured = not exact and not bool(found.khat.isnan().any())
+    sampled = found.samples > 0
+    measured = sampled and not bool(found.khat.isnan().any())
+    evaluations = (found.cost.decodes + found.cost.gradients) / len(found.value)
     return Density(
         mean=found.mean,
         standard_error=_finite(found.mean_standard_error),
@@ -145,9 +173,20 @@ def density(found: evaluate.LogLikelihood, schema: Schema) -> Density:
         rows=len(found.value),
         method=found.method,
         samples=found.samples,
-        effective_samples=None if exact else float(found.ess.median()),
-        unreliable=float((found.khat > KHAT_LIMIT).double().mean()) if measured else None,
+        effective_samples=float(found.ess.median()) if sampled else None,
+        unreliable=float((found.khat > evaluate.UNRELIABLE).double().mean()) if measured else None,
+        row_error=_finite(float(found.standard_error.median())),
+        reason=found.reason,
+        evaluations=evaluations,
+        seconds=found.cost.seconds,
     )
+
+
+def bracket(found: evaluate.Bracket, schema: Schema) -> Bracket:
+    """Reduce both bounds on simulated rows to their means, in data units."""
+    shift, error = schema.log_scale_sum, _finite(found.gap_standard_error)
+    lower, upper = float(found.lower.mean()) - shift, float(found.upper.mean()) - shift
+    return Bracket(lower, upper, found.gap, error or 0.0, len(found.lower), found.chains, found.cost.seconds)
 
 
 def summarise(
@@ -169,7 +208,8 @@ def summarise(
     dtype = torch.float64 if train.dtype == np.float64 else torch.float32
     x = model.schema_.to_model(train, noise="hash", dtype=dtype)
     vae, device = evaluate.in_precision(model.model_, dtype), next(model.model_.parameters()).device
-    found = None if held_out is None else model.log_likelihood(held_out, samples=samples)
+    method = evaluate.plain_method(model.model_)  # quick; `nelbo evaluate` takes its time
+    found = None if held_out is None else model.log_likelihood(held_out, method, samples)
     judged = None if found is None else density(found, model.schema_)
     last = model.history_.records[-1]
     return Summary(
