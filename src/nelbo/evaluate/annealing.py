@@ -14,11 +14,12 @@ adapted, to each row and temperature, on pilot chains that are thrown away, and 
 
 from __future__ import annotations
 
-__all__ = ["SCHEDULES", "Schedule", "Settings", "anneal", "annealed", "pilot", "temperatures"]
+__all__ = ["SCHEDULES", "Schedule", "Settings", "anneal", "annealed", "groups", "pilot", "temperatures"]
 
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,8 @@ LONGEST = 1.8
 """Step sizes end here: a leapfrog on a unit normal is unstable from 2 on."""
 PILOTS = 4
 """Pilot chains of each row."""
+PASSES = 2
+"""How often they run."""
 FORWARD, PILOT, BACKWARD, SIMULATED = range(4)
 """Streams of noise that share one seed."""
 
@@ -97,37 +100,48 @@ def temperatures(count: int, schedule: str) -> Tensor:
 def annealed(vae: VAE, x: Tensor, chains: int, seed: int, memory: int, settings: Settings) -> LogLikelihood:
     """Estimate log p(x) of each row by annealed importance sampling: a stochastic lower bound."""
     begun, columns, rates, spent = time.perf_counter(), [], [], Cost()
-    for part in x.split(rows_at_once(vae, x, max(chains, PILOTS), memory, gradients=True)):
+    for part in x.split(rows_at_once(vae, x, min(max(chains, PILOTS), noise.BLOCK), memory, gradients=True)):
         start, schedule, cost = pilot(vae, part, seed, memory, settings)
-        u = start_noise(part, chains, vae.latent_dim, stream(seed, FORWARD))
-        run = anneal(vae, part, start, u, schedule, stream(seed, FORWARD), settings.leapfrogs)
-        sums = Stream(len(part), chains, part.device)
-        sums.add(run.log_weight)
+        sums, rate, spent = Stream(len(part), chains, part.device), torch.zeros(len(part)).to(x), spent + cost
+        for group, count in groups(chains):
+            key = stream(seed, FORWARD, group)
+            u = start_noise(part, count, vae.latent_dim, key)
+            run = anneal(vae, part, start, u, schedule, key, settings.leapfrogs)
+            sums.add(run.log_weight)
+            rate, spent = rate + run.acceptance * (count / chains), spent + run.cost
         columns.append(sums.result())
-        rates.append(run.acceptance)
-        spent += cost + run.cost
+        rates.append(rate)
     value, error, ess, khat = (torch.cat(column).cpu() for column in zip(*columns, strict=True))
     cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)
     return LogLikelihood(value, error, ess, khat, "ais", chains, acceptance=torch.cat(rates).cpu(), cost=cost)
 
 
+def groups(chains: int) -> Iterator[tuple[int, int]]:
+    """Yield the number and the size of groups of chains that run together, so that memory does not grow with chains."""
+    for group, begin in enumerate(range(0, chains, noise.BLOCK)):
+        yield group, min(noise.BLOCK, chains - begin)
+
+
 def pilot(vae: VAE, x: Tensor, seed: int, memory: int, settings: Settings) -> tuple[Normal, Schedule, Cost]:
     """Make the start of each row, and adapt step sizes to it on a few chains with a quarter of the temperatures."""
-    start, cost = PROPOSALS[settings.start](vae, x)
+    start, cost = PROPOSALS[settings.start](vae, x, memory)
     t = temperatures(settings.temperatures, settings.schedule)
-    coarse = temperatures(max(math.ceil(settings.temperatures / 4), 20), settings.schedule)
+    coarse = temperatures(max(math.ceil(settings.temperatures / 4), min(settings.temperatures, 20)), settings.schedule)
     guess = torch.full((len(x),), min(1.0, 1.2 * vae.latent_dim**-0.25), dtype=torch.float64, device=x.device)
     plan = Schedule(coarse, guess.expand(len(coarse) - 1, -1))
-    u = start_noise(x, PILOTS, vae.latent_dim, stream(seed, PILOT))
-    run = anneal(vae, x, start, u, plan, stream(seed, PILOT), settings.leapfrogs, target=settings.acceptance)
+    for attempt in range(PASSES):  # each begins with the step sizes that the one before ended up with
+        key = stream(seed, PILOT, attempt)
+        u = start_noise(x, PILOTS, vae.latent_dim, key)
+        run = anneal(vae, x, start, u, plan, key, settings.leapfrogs, target=settings.acceptance)
+        plan, cost = Schedule(coarse, run.step_size), cost + run.cost
     # A pilot's step is known at its own temperatures, from the second half on of a run-in; in between, the nearest.
     nearest = torch.searchsorted(coarse[1:-1].contiguous(), t[1:].contiguous())
-    return start, Schedule(t, run.step_size[nearest.to(x.device)]), cost + run.cost
+    return start, Schedule(t, plan.step_size[nearest.to(x.device)]), cost
 
 
-def stream(seed: int, name: int) -> int:
+def stream(seed: int, name: int, group: int = 0) -> int:
     """Return a seed of its own for each stream of noise."""
-    return 8 * seed + name
+    return 8 * (seed + (group << 40)) + name
 
 
 def start_noise(x: Tensor, chains: int, latent_dim: int, seed: int) -> Tensor:

@@ -19,9 +19,14 @@ from torch import Tensor
 
 from ..distributions import draw
 from ..vae import VAE
-from .annealing import BACKWARD, FORWARD, PILOTS, SIMULATED, Settings, anneal, pilot, start_noise, stream
+from .annealing import BACKWARD, FORWARD, PILOTS, SIMULATED, Settings, anneal, groups, pilot, start_noise, stream
+from .importance import Stream
+from .noise import BLOCK
 from .ready import rows_at_once
 from .result import Cost
+
+TOGETHER = 64
+"""Rows simulated together. Part of what a seed means, so never tuned at run time."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +64,24 @@ def bracket(vae: VAE, n: int, like: Tensor, chains: int, seed: int, memory: int,
     begun, spent = time.perf_counter(), Cost()
     generator = torch.Generator(like.device).manual_seed(stream(seed, SIMULATED))
     z = draw(vae.prior(), (n,), generator, gradients=False).to(like)
-    step = rows_at_once(vae, like, max(chains, PILOTS), memory, gradients=True)
-    rows, lower, upper = [], [], []
-    for piece in z.split(step):
-        x = draw(vae.decode(piece), (), generator, gradients=False)
-        start, schedule, cost = pilot(vae, x, seed, memory, settings)
-        u = start_noise(x, chains, vae.latent_dim, stream(seed, FORWARD))
-        forward = anneal(vae, x, start, u, schedule, stream(seed, FORWARD), settings.leapfrogs)
-        exact = start.to_noise(piece[None]).expand(chains, -1, -1)
-        backward = anneal(vae, x, start, exact, schedule, stream(seed, BACKWARD), settings.leapfrogs, backward=True)
-        rows.append(x.cpu())
-        lower.append((forward.log_weight.logsumexp(0) - math.log(chains)).cpu())
-        upper.append((math.log(chains) - (-backward.log_weight).logsumexp(0)).cpu())
-        spent += cost + forward.cost + backward.cost
+    simulated = [draw(vae.decode(piece), (), generator, gradients=False) for piece in z.split(TOGETHER)]
+    x = torch.cat(simulated)
+    step = rows_at_once(vae, like, min(max(chains, PILOTS), BLOCK), memory, gradients=True)
+    lower, upper = [], []
+    for part, piece in zip(x.split(step), z.split(step), strict=True):
+        start, schedule, cost = pilot(vae, part, seed, memory, settings)
+        forward, backward = (Stream(len(part), chains, part.device) for _ in range(2))
+        spent += cost
+        for group, count in groups(chains):
+            key = stream(seed, FORWARD, group)
+            u = start_noise(part, count, vae.latent_dim, key)
+            there = anneal(vae, part, start, u, schedule, key, settings.leapfrogs)
+            key, u = stream(seed, BACKWARD, group), start.to_noise(piece[None]).expand(count, -1, -1)
+            back = anneal(vae, part, start, u, schedule, key, settings.leapfrogs, backward=True)
+            forward.add(there.log_weight)
+            backward.add(-back.log_weight)
+            spent += there.cost + back.cost
+        lower.append(forward.result()[0].cpu())
+        upper.append(-backward.result()[0].cpu())
     cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)
-    return Bracket(torch.cat(rows), torch.cat(lower), torch.cat(upper), chains, cost)
+    return Bracket(x.cpu(), torch.cat(lower), torch.cat(upper), chains, cost)

@@ -33,7 +33,7 @@ def importance(vae: VAE, x: Tensor, samples: int, seed: int, memory: int, propos
     """Estimate log p(x) of each row by ``samples`` draws from its proposal."""
     begun, columns, spent = time.perf_counter(), [], Cost()
     for part in x.split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory)):
-        normal, cost = proposal(vae, part)
+        normal, cost = proposal(vae, part, memory)
         stream = Stream(len(part), samples, part.device)
         for terms in blocks(vae, part, normal, samples, seed):
             stream.add(terms.log_weight.double())

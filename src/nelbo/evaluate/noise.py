@@ -1,6 +1,7 @@
 """Standard normal noise that belongs to a row: a function of (seed, the row's content, number).
 
 Whatever stands beside it, a row gets the same noise, and so the same estimate, in any order and in chunks of any size.
+Each number is a hash of its place (Steele et al., 2014), so drawing costs what is drawn and nothing is stored.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import Tensor
 
 BLOCK = 32
 """Samples of one row that are drawn together. Part of the definition of the noise, so never tuned at run time."""
+GOLDEN = -7046029254386353131
+"""2^64 / golden ratio, odd: steps of this size visit all 64-bit integers as evenly as can be."""
 
 
 def row_keys(x: Tensor) -> Tensor:
@@ -22,29 +25,27 @@ def row_keys(x: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(7)
     odd = torch.randint(-(2**62), 2**62, (flat.shape[1],), generator=generator) | 1
     mixed = flat ^ (flat >> 29)  # integer sums wrap around, so their order does not matter
-    return _scramble((mixed * odd).sum(1))
+    return _scramble((mixed * odd).sum(1)) & (2**62 - 1)
 
 
 def _scramble(key: Tensor) -> Tensor:
-    """Mix the bits of 64-bit integers and return non-negative ones."""
-    for shift, factor in ((31, -4658895280553007687), (27, -7723592293110705685)):
+    """Mix the bits of 64-bit integers, one to one."""
+    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
         key = (key ^ ((key >> shift) & (2 ** (64 - shift) - 1))) * factor
-    return (key ^ (key >> 33)) & (2**62 - 1)
+    return key ^ ((key >> 31) & (2**33 - 1))
 
 
 def block(keys: Tensor, size: int, seed: int, number: int, like: Tensor) -> Tensor:
-    """Draw block ``number`` of standard normal noise, (BLOCK, n, size).
-
-    Each block draws one fresh pool of normals; a row's key says where in the pool its own slice begins. That is
-    as cheap as a copy, and two rows hardly ever share a slice.
-    """
-    width = BLOCK * size
-    length = max(2**18, 2 ** math.ceil(math.log2(64 * width)))
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
-    pool = torch.randn(length, generator=generator, dtype=torch.float32)
-    offsets = _scramble(keys + number * 1_000_033 + seed) % (length - width)
-    slices = pool.as_strided((length - width + 1, width), (1, 1)).index_select(0, offsets)
-    return slices.to(like).reshape(len(keys), BLOCK, size).transpose(0, 1)
+    """Draw block ``number`` of standard normal noise, (BLOCK, n, size)."""
+    stream = _scramble(torch.tensor([(seed * 1_000_003 + number) % 2**63]))
+    pairs = math.ceil(size / 2)
+    place = torch.arange(1, BLOCK * pairs + 1).reshape(BLOCK, 1, pairs) * GOLDEN
+    bits = _scramble(place + _scramble(keys ^ stream)[:, None])
+    # Box & Muller (1958): two normals of one hash; half a unit keeps the logarithm finite.
+    radius = ((bits & 0xFFFFFFFF).float() + 0.5).mul_(2.0**-32).clamp_max_(1.0).log_().mul_(-2).sqrt_()
+    angle = ((bits >> 32).float()).mul_(math.pi * 2.0**-31)
+    noise = torch.cat([radius * angle.cos(), radius * angle.sin()], -1)[..., :size]
+    return noise.to(like)
 
 
 def normals(keys: Tensor, count: int, size: int, seed: int, number: int, like: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.distributions import Distribution
 
 from ..distributions import LOG_2PI, DiagonalNormal, Normal01
 from ..vae import VAE
-from .ready import rows_at_once
+from .ready import MEMORY, rows_at_once
 from .result import Cost
 
 ITERATIONS = 12
@@ -72,11 +72,11 @@ class Normal(Distribution):
         return -0.5 * (u.square().sum(-1) + LOG_2PI * u.shape[-1]) - self.log_scale
 
 
-Proposal = Callable[[VAE, Tensor], tuple[Normal, Cost]]
-"""From a model and rows (n, *shape) to one normal per row, and what that took."""
+Proposal = Callable[[VAE, Tensor, int], tuple[Normal, Cost]]
+"""From a model, rows (n, *shape) and bytes of memory to one normal per row, and what that took."""
 
 
-def from_encoder(vae: VAE, x: Tensor) -> tuple[Normal, Cost]:
+def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
     """q(z|x).
 
     Raises:
@@ -88,7 +88,7 @@ def from_encoder(vae: VAE, x: Tensor) -> tuple[Normal, Cost]:
     return Normal(q.loc, q.stddev), Cost()
 
 
-def from_prior(vae: VAE, x: Tensor) -> tuple[Normal, Cost]:
+def from_prior(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
     """p(z), the same for every row.
 
     Raises:
@@ -101,7 +101,7 @@ def from_prior(vae: VAE, x: Tensor) -> tuple[Normal, Cost]:
     return Normal(p.loc.to(x).expand(shape), p.stddev.to(x).expand(shape)), Cost()
 
 
-def refined(vae: VAE, x: Tensor, memory: int = 2**26) -> tuple[Normal, Cost]:
+def refined(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
     """Fit a normal to p(z|x) of each row, beginning at the encoder's.
 
     Arguments:

@@ -15,7 +15,7 @@ from ..vae import VAE
 
 MEMORY = 256 * 2**20
 """Default bytes for intermediate results."""
-CACHE = 2**23
+CACHE = 2**25
 """Bytes of intermediate results beyond which larger pieces only leave the processor's cache."""
 
 

@@ -1,0 +1,389 @@
+"""log p(x) by annealing, by fitted proposals and on a grid: against exact answers, each other, and from both sides."""
+
+from __future__ import annotations
+
+import math
+import resource
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from helpers import draw, linear_gaussian, loosen, normal, started
+from nelbo import VAE, evaluate, likelihood, posterior, prior
+from nelbo.evaluate import noise
+from nelbo.evaluate.annealing import Settings, anneal, groups, pilot, start_noise, temperatures
+from nelbo.evaluate.proposal import PROPOSALS
+
+FEATURES, LATENTS = 30, 20
+
+
+def deep(
+    factor: float = 1.3, shift: float = 0.1, rows: int = 12, orthogonal: bool = True
+) -> tuple[VAE, Tensor, Tensor]:
+    """A linear model of 20 latents with a poor q, rows of it, and their exact log p(x)."""
+    model = linear_gaussian(FEATURES, LATENTS, orthogonal=orthogonal, variance=0.5)
+    x = draw(model, rows)
+    return loosen(started(model), factor, shift), x, model.log_prob(x)
+
+
+class Banana(nn.Module):
+    """A decoder that bends: posteriors are curved, and some have two modes."""
+
+    def __init__(self, features: int, latent_dim: int) -> None:
+        super().__init__()
+        self.first = nn.Parameter(normal(latent_dim, 9, seed=3) * 0.6)
+        self.second = nn.Parameter(normal(9, features, seed=4) * 0.7)
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = z @ self.first
+        return (torch.sin(h) + 0.1 * h.square()) @ self.second
+
+
+def bent(latent_dim: int = 2, variance: float = 0.2, rows: int = 12) -> tuple[VAE, Tensor]:
+    """A model without a closed form, and rows of it; its q(z|x) knows nothing of them."""
+    q = posterior.DiagonalNormal(latent_dim)
+    encoder = nn.Linear(5, q.in_shape[0])
+    nn.init.zeros_(encoder.weight)
+    nn.init.zeros_(encoder.bias)
+    head = likelihood.Gaussian((5,), variance)
+    vae = VAE(prior.StandardNormal(latent_dim), Banana(5, latent_dim), head, encoder, q).double()
+    return vae, vae.sample(rows, generator=torch.Generator().manual_seed(5))
+
+
+# -- against exact answers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["encoder", "prior", "refined"])
+def test_annealing_agrees_with_the_exact_value_within_its_error(start: str) -> None:
+    vae, x, exact = deep()
+    count = {"encoder": 20, "prior": 150, "refined": 5}[start]
+    found = evaluate.log_likelihood(vae, x, "ais", 64, temperatures=count, start=start)
+    assert (found.method, found.samples) == ("ais", 64)
+    assert found.standard_error.max() < 0.6
+    error = (found.value - exact).abs()
+    assert bool((error < 4.5 * found.standard_error + 1e-9).all())
+    chi = (error / found.standard_error.clamp_min(1e-9)).square().mean()
+    assert chi < 3
+
+
+def test_importance_sampling_agrees_with_the_exact_value_within_its_error() -> None:
+    vae, x, exact = deep(1.15, 0.02)
+    found = evaluate.log_likelihood(vae, x, "importance", 2000)
+    assert 0.001 < found.standard_error.median() < 0.1
+    assert bool(((found.value - exact).abs() < 4.5 * found.standard_error).all())
+
+
+def test_a_fitted_proposal_is_the_posterior_where_that_is_normal() -> None:
+    vae, x, exact = deep(3.0, 1.0, orthogonal=False)
+    found = evaluate.log_likelihood(vae, x, "importance", 4, proposal="refined")
+    torch.testing.assert_close(found.value, exact, rtol=0, atol=1e-7)
+    assert found.ess.min() > 3.999
+
+
+@pytest.mark.parametrize("method", ["ais", "importance"])
+def test_intervals_cover_as_often_as_they_say(method: str) -> None:
+    """The promise of `LogLikelihood.interval`: small errors and many weights, then 95 % means 95 %."""
+    vae, x, exact = deep(1.15, 0.02, rows=10)
+    options: dict[str, Any] = {"temperatures": 5, "leapfrogs": 2, "start": "encoder"} if method == "ais" else {}
+    samples = {"ais": 64, "importance": 500}[method]
+    inside, errors = [], []
+    for seed in range(200):
+        found = evaluate.log_likelihood(vae, x, method, samples, seed, **options)
+        low, high = found.interval(0.95)
+        inside.append((low <= exact) & (exact <= high))
+        errors.append(found.standard_error)
+    assert torch.stack(errors).median() < 0.2
+    assert 0.93 <= float(torch.stack(inside).double().mean()) <= 0.97
+
+
+def test_the_mean_of_weights_is_unbiased_however_few_temperatures_there_are() -> None:
+    vae, x, exact = deep(1.15, 0.05, rows=8)
+    ratios = []
+    for seed in range(40):
+        found = evaluate.log_likelihood(vae, x, "ais", 16, seed, temperatures=4, leapfrogs=2, start="encoder")
+        ratios.append((found.value - exact).exp())
+    ratio = torch.stack(ratios).mean(0)
+    error = torch.stack(ratios).std(0) / math.sqrt(40)
+    assert bool(((ratio - 1).abs() < 4 * error).all())
+    assert error.max() < 0.15
+
+
+def test_more_temperatures_raise_the_bound_towards_the_truth() -> None:
+    vae, x, exact = deep(2.0, 0.2, rows=20)
+    means = [
+        evaluate.log_likelihood(vae, x, "ais", 2, temperatures=count, start="encoder").mean for count in (5, 30, 200)
+    ]
+    assert means[0] < means[1] < means[2] < float(exact.mean()) + 0.1
+    assert means[2] > float(exact.mean()) - 0.5
+
+
+# -- without a closed form ---------------------------------------------------------------------------
+
+
+def test_quadrature_is_the_linear_models_exact_value() -> None:
+    for latent_dim in (1, 2):
+        model = linear_gaussian(6, latent_dim, orthogonal=False, variance=0.05)
+        x = draw(model, 5)
+        found = evaluate.log_likelihood(started(model), x, "quadrature")
+        torch.testing.assert_close(found.value, model.log_prob(x), rtol=0, atol=1e-7)
+        assert (found.method, found.samples) == ("quadrature", 0)
+        assert found.standard_error.max() < 1e-6
+
+
+def test_quadrature_and_annealing_agree_on_a_nonlinear_model_to_a_hundredth_of_a_nat() -> None:
+    vae, x = bent()
+    grid = evaluate.log_likelihood(vae, x, "quadrature")
+    chains = evaluate.log_likelihood(vae, x, "ais", 128, temperatures=60)
+    assert abs(grid.mean - chains.mean) < 0.01
+    assert bool(((grid.value - chains.value).abs() < 4.5 * chains.standard_error).all())
+
+
+def test_quadrature_agrees_with_brute_force_and_resolves_narrow_peaks() -> None:
+    vae, x = bent(1, variance=1e-4, rows=4)
+    z = torch.linspace(-6, 6, 400_001, dtype=torch.float64)[:, None]
+    with torch.no_grad():
+        heights = [vae.terms_at(row, z, vae.prior()).log_joint.logsumexp(0) + math.log(3e-5) for row in x]
+    found = evaluate.log_likelihood(vae, x, "quadrature")
+    torch.testing.assert_close(found.value, torch.stack(heights), rtol=0, atol=1e-6)
+
+
+def test_both_bounds_trap_the_exact_value_and_close() -> None:
+    vae, _, _ = deep(2.0, 0.3)
+    model = linear_gaussian(FEATURES, LATENTS, variance=0.5)
+    gaps = []
+    for count in (5, 100):
+        found = evaluate.bidirectional(vae, 60, chains=8, temperatures=count, start="encoder", dtype=torch.float64)
+        truth = float(model.log_prob(found.x).mean())
+        slack = 3 * found.gap_standard_error
+        assert float(found.lower.mean()) - slack < truth < float(found.upper.mean()) + slack
+        gaps.append(found.gap)
+    assert gaps[0] > 5 * gaps[1] > 0
+    assert gaps[1] < 0.3
+
+
+def test_both_bounds_trap_what_quadrature_says_of_a_nonlinear_model() -> None:
+    vae, _ = bent()
+    found = evaluate.bidirectional(vae, 40, 16, temperatures=50, start="prior", dtype=torch.float64)
+    truth = evaluate.log_likelihood(vae, found.x, "quadrature").mean
+    slack = 3 * found.gap_standard_error
+    assert float(found.lower.mean()) - slack < truth < float(found.upper.mean()) + slack
+    assert 0 < found.gap < 0.5
+
+
+# -- how it is done ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ["linear", "sigmoid", "power"])
+def test_temperatures_rise_from_zero_to_one(schedule: str) -> None:
+    t = temperatures(37, schedule)
+    assert len(t) == 38
+    assert (float(t[0]), float(t[-1])) == (0.0, 1.0)
+    assert bool((t.diff() > 0).all())
+
+
+@pytest.mark.parametrize("target", [0.65, 0.9])
+def test_step_sizes_reach_the_acceptance_that_is_asked_for(target: float) -> None:
+    vae, x = bent(6, 0.02)
+    found = evaluate.log_likelihood(vae, x, "ais", 64, temperatures=100, acceptance=target)
+    assert found.acceptance is not None
+    assert float(found.acceptance.mean()) == pytest.approx(target, abs=0.05)
+
+
+def test_moves_leave_the_posterior_as_it_is() -> None:
+    """From exact posterior samples, chains held at t = 1 stay there: first and second moments do not move."""
+    model = linear_gaussian(8, 3, orthogonal=False, variance=0.3)
+    x = draw(model, 1)
+    vae = loosen(started(model), 1.2, 0.1)
+    with torch.no_grad():
+        start, schedule, _ = pilot(vae, x, 0, 2**26, Settings(temperatures=20, start="encoder"))
+        mean, covariance = model.posterior(x)
+        z = mean + normal(4000, 1, 3, seed=9) @ torch.linalg.cholesky(covariance).T
+        flat = type(schedule)(torch.ones(21, dtype=torch.float64), schedule.step_size[-1:].expand(20, -1))
+        run = anneal(vae, x, start, start.to_noise(z), flat, 11, 3)
+        after = start.from_noise(run.u)[:, 0]
+    assert not torch.equal(after, z[:, 0])
+    assert float(run.acceptance) > 0.5
+    torch.testing.assert_close(after.mean(0), mean[0], rtol=0, atol=0.05)
+    torch.testing.assert_close(after.T.cov(), covariance, rtol=0.1, atol=0.02)
+
+
+def test_groups_hold_all_chains() -> None:
+    assert list(groups(5)) == [(0, 5)]
+    assert list(groups(70)) == [(0, 32), (1, 32), (2, 6)]
+
+
+@pytest.mark.parametrize("options", [{"method": "ais", "temperatures": 5}, {"method": "importance"}])
+def test_a_rows_number_is_the_same_alone_and_in_any_memory(options: dict[str, Any]) -> None:
+    vae, x = bent(3, 0.3, rows=7)
+    if options.get("method") == "importance":
+        options = options | {"proposal": "refined"}
+    options = {"samples": 40} | options
+    whole = evaluate.log_likelihood(vae, x, **options).value
+    tight = evaluate.log_likelihood(vae, x, memory=1, **options).value
+    alone = evaluate.log_likelihood(vae, x.flip(0)[:1], **options).value
+    torch.testing.assert_close(tight, whole, rtol=0, atol=1e-8)
+    torch.testing.assert_close(alone, whole[-1:], rtol=0, atol=1e-8)
+
+
+def test_chains_of_different_groups_share_no_noise() -> None:
+    vae, x = bent(3, 0.3, rows=2)
+    few = evaluate.log_likelihood(vae, x, "ais", 32, temperatures=5)
+    many = evaluate.log_likelihood(vae, x, "ais", 64, temperatures=5)
+    assert not bool(torch.isclose(few.value, many.value, rtol=0, atol=1e-12).any())
+
+
+MEMORY = """
+import resource, sys, torch
+from nelbo import evaluate, spec
+vae = spec.build(spec.Spec((784,), 4, "mlp", "mlp", hidden=(512, 512)), torch.Generator().manual_seed(0))
+x = torch.rand(20, 784, generator=torch.Generator().manual_seed(1))
+method, samples = sys.argv[1], int(sys.argv[2])
+options = {"temperatures": 2, "leapfrogs": 1, "start": "encoder"} if method == "ais" else {}
+evaluate.log_likelihood(vae, x, method, 4, memory=2**24, **options)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+evaluate.log_likelihood(vae, x, method, samples, memory=2**24, **options)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize(("method", "samples"), [("importance", 2000), ("ais", 600)])
+def test_memory_is_bounded_by_the_budget_whatever_the_samples(method: str, samples: int) -> None:
+    """16 MiB are allowed; all samples of all rows at once would take 600 MB and more."""
+    command = [sys.executable, "-c", MEMORY, method, str(samples)]
+    grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert grown * unit < 1.5 * 2**24
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
+
+
+def test_cost_counts_every_evaluation() -> None:
+    calls = {"decodes": 0}
+    vae, x = bent(3, 0.3, rows=6)
+    decode = vae.decode
+
+    def counted(z: Tensor) -> Any:
+        calls["decodes"] += z.shape[:-1].numel() if z.ndim > 2 else 0
+        return decode(z)
+
+    vae.decode = counted  # type: ignore[method-assign]
+    found = evaluate.log_likelihood(vae, x, "ais", 8, temperatures=7)
+    assert found.cost.decodes == calls["decodes"]
+    assert 0 < found.cost.gradients <= found.cost.decodes
+    assert found.cost.seconds > 0
+
+
+# -- auto --------------------------------------------------------------------------------------------
+
+
+def test_auto_says_what_it_did_and_why() -> None:
+    linear, x, exact = deep()
+    found = evaluate.log_likelihood(linear, x, "auto")
+    torch.testing.assert_close(found.value, exact)
+    assert (found.method, "closed form" in found.reason) == ("exact", True)
+    vae, x = bent(2)
+    found = evaluate.log_likelihood(vae, x, "auto")
+    assert (found.method, "grid" in found.reason) == ("quadrature", True)
+    vae, x = bent(5, 0.05)
+    plain = evaluate.log_likelihood(vae, x, "importance", 200)
+    found = evaluate.log_likelihood(vae, x, "auto", 200)
+    assert bool(plain.unreliable.any())
+    assert "encoder's q(z|x) is too far" in found.reason
+    assert found.unreliable.sum() < plain.unreliable.sum()
+    assert found.mean > plain.mean + 1
+    kept = ~plain.unreliable
+    torch.testing.assert_close(found.value[kept], plain.value[kept])
+
+
+def test_auto_on_a_good_encoder_needs_nothing_else() -> None:
+    model = linear_gaussian(6, 3, variance=0.5)
+    vae = loosen(started(model), 1.1, 0.0)
+    vae.decoder = nn.Sequential(vae.decoder, nn.Softshrink(1e-9))  # linear, but it does not look so
+    x = draw(model, 20)
+    found = evaluate.log_likelihood(vae, x, "auto", 400)
+    assert (found.method, "no heavy tail" in found.reason) == ("importance", True)
+    assert not bool(found.unreliable.any())
+    assert bool(((found.value - model.log_prob(x)).abs() < 4.5 * found.standard_error).all())
+
+
+def test_a_posterior_of_separate_modes_is_found_from_the_prior() -> None:
+    """|z| is known, its sign is not: q and a normal fitted to one mode both miss half of it."""
+
+    class Absolute(nn.Module):
+        def forward(self, z: Tensor) -> Tensor:
+            return torch.sqrt(z.square() + 0.01)
+
+    q = posterior.DiagonalNormal(3)
+    encoder = nn.Linear(3, 6).double()
+    nn.init.zeros_(encoder.weight)
+    vae = VAE(prior.StandardNormal(3), Absolute(), likelihood.Gaussian((3,), 0.01), encoder, q).double()
+    x = torch.full((2, 3), 0.8, dtype=torch.float64) + normal(2, 3) * 0.05
+
+    one = VAE(
+        prior.StandardNormal(1),
+        Absolute(),
+        likelihood.Gaussian((1,), 0.01),
+        nn.Linear(1, 2),
+        posterior.DiagonalNormal(1),
+    )
+    parts = [evaluate.log_likelihood(one.double(), x[:, i : i + 1], "quadrature").value for i in range(3)]
+    truth = torch.stack(parts).sum(0)
+    found = evaluate.log_likelihood(vae, x, "ais", 128, temperatures=100, start="prior")
+    assert bool(((found.value - truth).abs() < 4.5 * found.standard_error).all())
+    assert found.standard_error.max() < 0.25
+
+
+# -- refusals ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"method": "quadrature"}, "at most 2 latent dimensions"),
+        ({"method": "ais", "temperatures": 0}, "temperatures must be at least 1"),
+        ({"method": "ais", "leapfrogs": 0}, "leapfrogs must be at least 1"),
+        ({"method": "ais", "acceptance": 1.0}, "acceptance must be between 0 and 1"),
+        ({"method": "ais", "schedule": "cubic"}, "schedule must be one of linear, sigmoid, power"),
+        ({"method": "ais", "start": "nowhere"}, "start must be one of encoder, prior, refined"),
+        ({"method": "ais", "proposal": "refined"}, "knows temperatures, leapfrogs"),
+        ({"method": "importance", "temperatures": 3}, "knows proposal, got temperatures"),
+        ({"method": "importance", "proposal": "best"}, "proposal must be one of encoder"),
+        ({"method": "exact", "temperatures": 3}, "has no options"),
+        ({"method": "exact"}, "needs an affine decoder"),
+        ({"method": "ais", "samples": 0}, "samples must be at least 1"),
+        ({"method": "guess"}, "method must be one of auto, importance, ais, quadrature, exact"),
+        ({"memory": 0}, "memory must be a positive number"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_by_name(options: dict[str, Any], words: str) -> None:
+    vae, x = bent(3, rows=2)
+    with pytest.raises(ValueError, match=words):
+        evaluate.log_likelihood(vae, x, **options)
+
+
+@pytest.mark.parametrize("change", [{"n": 0}, {"chains": 0}])
+def test_bounds_of_nothing_are_refused(change: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+        evaluate.bidirectional(bent()[0], **change)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
+def test_a_level_is_a_probability(level: float) -> None:
+    vae, x = bent(rows=2)
+    with pytest.raises(ValueError, match="level must be between 0 and 1"):
+        evaluate.log_likelihood(vae, x, "quadrature").interval(level)
+
+
+def test_proposals_know_where_normals_are_needed() -> None:
+    assert set(PROPOSALS) == {"encoder", "prior", "refined"}
+    vae, x = bent(2, rows=3)
+    torch.testing.assert_close(
+        PROPOSALS["prior"](vae, x, 2**20)[0].loc, torch.zeros(3, 2, dtype=torch.float64), rtol=0, atol=0
+    )
+    u = start_noise(x, 4, 2, 0)
+    fitted = PROPOSALS["refined"](vae, x, 2**20)[0]
+    torch.testing.assert_close(fitted.to_noise(fitted.from_noise(u)), u)
+    assert noise.BLOCK == 32
