@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from helpers import draw, linear_gaussian, loosen, normal, started
 from nelbo import VAE, evaluate, likelihood, posterior, prior
 from nelbo.evaluate import noise
-from nelbo.evaluate.annealing import Settings, anneal, groups, pilot, start_noise, temperatures
-from nelbo.evaluate.proposal import PROPOSALS
+from nelbo.evaluate.annealing import Settings, groups, pilot
+from nelbo.evaluate.chains import anneal, start_noise, temperatures
+from nelbo.evaluate.mode import PROPOSALS
 
 FEATURES, LATENTS = 30, 20
 

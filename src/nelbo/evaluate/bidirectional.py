@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..distributions import draw
 from ..vae import VAE
-from .annealing import BACKWARD, FORWARD, PILOTS, SIMULATED, Settings, anneal, groups, pilot, start_noise, stream
+from .annealing import BACKWARD, FORWARD, PILOTS, SIMULATED, Settings, groups, pilot
+from .chains import anneal, start_noise, stream
 from .importance import Stream
 from .noise import BLOCK
 from .ready import rows_at_once

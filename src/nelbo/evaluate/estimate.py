@@ -16,7 +16,7 @@ from .annealing import Settings, annealed
 from .bidirectional import Bracket, bracket
 from .exact import affine_decoder, exact
 from .importance import importance
-from .proposal import PROPOSALS
+from .mode import PROPOSALS
 from .quadrature import MOST_DIMENSIONS, quadrature
 from .ready import MEMORY, Ready
 from .result import LogLikelihood

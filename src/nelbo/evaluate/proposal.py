@@ -1,13 +1,8 @@
-r"""Where samples of z start: a normal for each row, from the encoder, from the prior, or fitted to p(z|x) itself.
-
-The fitted one is :math:`\mathcal{N}(m, H^{-1})` at a maximum m of :math:`\log p(x, z)`, found by damped Newton steps; H
-is the curvature there, by differences of gradients a posterior standard deviation apart, which averages it over the
-width that matters (Laplace's method; Tierney & Kadane, 1986). It needs nothing of a decoder but its gradient.
-"""
+"""Where samples of z start: a normal for each row, from the encoder or from the prior (from p(z|x) itself: `mode`)."""
 
 from __future__ import annotations
 
-__all__ = ["PROPOSALS", "Normal", "Proposal", "from_encoder", "from_prior", "refined"]
+__all__ = ["Normal", "Proposal", "from_encoder", "from_prior", "log_joint", "log_joint_and_gradient"]
 
 import math
 from collections.abc import Callable
@@ -16,19 +11,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..distributions import LOG_2PI, DiagonalNormal, Normal01
+from ..distributions import LOG_2PI, DiagonalNormal, Normal01, draw
 from ..vae import VAE
-from .ready import MEMORY, rows_at_once
+from .ready import MEMORY
 from .result import Cost
 
-ITERATIONS = 12
-"""Newton steps at most."""
-SETTLED = 0.02
-"""Expected gain of a Newton step, in nats, below which a row has arrived."""
-STEPS = (1.0, 0.5, 0.2, 0.05, 0.01)
-"""Lengths tried along a Newton step."""
-WIDEST = 2.0
-"""Largest standard deviation of a fitted normal, in units of the prior's: flat directions are no wider than that."""
+DRAWS = 4096
+"""Draws of a prior that is no normal, for its mean and variance."""
 
 
 class Normal(Distribution):
@@ -89,92 +78,19 @@ def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cos
 
 
 def from_prior(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
-    """p(z), the same for every row.
-
-    Raises:
-        ValueError: It is not a normal.
-    """
+    """p(z), the same for every row; for a prior that is no diagonal normal, one of the same means and variances."""
     p = vae.prior()
-    if not isinstance(p, DiagonalNormal):
-        raise ValueError(f"A start at the prior needs a normal prior, got {type(p).__name__}. Use another start.")
+    if isinstance(p, DiagonalNormal):
+        loc, scale = p.loc, p.stddev
+    else:
+        drawn = draw(p, (DRAWS,), torch.Generator(x.device).manual_seed(0), gradients=False)
+        loc, scale = drawn.mean(0), drawn.std(0)
     shape = (len(x), vae.latent_dim)
-    return Normal(p.loc.to(x).expand(shape), p.stddev.to(x).expand(shape)), Cost()
+    return Normal(loc.to(x).expand(shape), scale.to(x).expand(shape)), Cost()
 
 
-def refined(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
-    """Fit a normal to p(z|x) of each row, beginning at the encoder's.
-
-    Arguments:
-        vae: The model.
-        x: Rows (n, *shape).
-        memory: Bytes for intermediate results.
-    """
-    start, _ = from_encoder(vae, x)
-    step = rows_at_once(vae, x, 2 * vae.latent_dim + 1, memory, gradients=True)
-    parts = [_fit(vae, *piece) for piece in zip(*(t.split(step) for t in (x, start.loc, start.scale)), strict=True)]
-    loc, scale = (torch.cat([part[i] for part in parts]) for i in (0, 1))  # type: ignore[misc]
-    return Normal(loc, scale), sum((part[2] for part in parts), Cost())
-
-
-PROPOSALS: dict[str, Proposal] = {"encoder": from_encoder, "prior": from_prior, "refined": refined}
-
-
-def _fit(vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Cost]:
-    """Climb to a maximum of log p(x, z) and return it with a triangle L, L L^T = H^-1."""
-    loc, cost = loc.clone(), Cost()
-    std = std.clamp_max(1.0)
-    n, d = loc.shape
-    lower = torch.diag_embed(std)
-    active = torch.arange(n, device=x.device)
-    for iteration in range(ITERATIONS + 1):
-        rows, centre, width = x[active], loc[active], _marginal(lower[active])
-        gradient, curvature = _curvature(vae, rows, centre, width)
-        cost += Cost((2 * d + 1) * len(active), (2 * d + 1) * len(active))
-        inverse = _inverse_root(curvature)
-        lower[active] = inverse
-        if iteration == ITERATIONS:
-            break
-        whitened = torch.matmul(gradient[:, None], inverse)[:, 0]
-        move = torch.matmul(inverse, whitened[..., None])[..., 0]
-        tried = torch.stack([centre + length * move for length in (0.0, *STEPS)])
-        height = _log_joint(vae, rows, tried)
-        cost += Cost(decodes=len(tried) * len(active))
-        best = height.argmax(0)
-        loc[active] = tried[best, torch.arange(len(active), device=x.device)]
-        arrived = (0.5 * whitened.square().sum(-1) < SETTLED) | (best == 0)
-        active = active[~arrived] if iteration else active  # the first curvature is measured in the encoder's width
-        if len(active) == 0:
-            break
-    return loc, lower, cost
-
-
-def _marginal(lower: Tensor) -> Tensor:
-    """Return the conditional standard deviations of a normal with covariance L L^T: how far each axis may be probed."""
-    precision = torch.cholesky_inverse(lower)
-    return precision.diagonal(dim1=-2, dim2=-1).rsqrt()
-
-
-def _curvature(vae: VAE, x: Tensor, centre: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient of log p(x, z) at z = centre and minus its Hessian, by differences of ``width``."""
-    d = centre.shape[-1]
-    offsets = torch.diag_embed(width).movedim(1, 0)  # (d, n, d)
-    z = torch.cat([centre[None], centre + offsets, centre - offsets])
-    _, gradient = log_joint_and_gradient(vae, x, z)
-    difference = (gradient[1 + d :] - gradient[1 : 1 + d]) / (2 * width.T[..., None])
-    hessian = difference.movedim(0, 1)
-    return gradient[0], 0.5 * (hessian + hessian.mT)
-
-
-def _inverse_root(curvature: Tensor) -> Tensor:
-    """Return the lower triangle L with L L^T = H^-1, where directions that curve too little count as wide ones."""
-    values, vectors = torch.linalg.eigh(curvature.double().nan_to_num(0.0, 0.0, 0.0))
-    variance = values.abs().clamp_min(1 / WIDEST**2).reciprocal()
-    covariance = (vectors * variance[:, None]) @ vectors.mT
-    lower: Tensor = torch.linalg.cholesky(covariance)
-    return lower.to(curvature.dtype)
-
-
-def _log_joint(vae: VAE, x: Tensor, z: Tensor) -> Tensor:
+def log_joint(vae: VAE, x: Tensor, z: Tensor) -> Tensor:
+    """Return log p(x, z) for z of shape (samples, n, latent_dim), minus infinity where it overflows."""
     terms = vae.terms_at(x, z, Normal01(z[0]))
     return terms.log_joint.nan_to_num(-math.inf)
 
@@ -183,6 +99,6 @@ def log_joint_and_gradient(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tens
     """Return log p(x, z) and its gradient for z, for z of shape (samples, n, latent_dim)."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        height = _log_joint(vae, x, z)
+        height = log_joint(vae, x, z)
         (gradient,) = torch.autograd.grad(height.sum(), z)
     return height.detach(), gradient

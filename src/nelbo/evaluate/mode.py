@@ -1,0 +1,146 @@
+r"""A normal fitted to p(z|x) itself: a mode, and the curvature there.
+
+:math:`\mathcal{N}(m, H^{-1})` at a maximum m of :math:`\log p(x, z)`, found by damped Newton steps; H is the curvature
+there, by differences of gradients a posterior standard deviation apart, which averages it over the width that matters
+(Laplace's method; Tierney & Kadane, 1986). It needs nothing of a decoder but its gradient.
+
+An encoder can lead to a mode that is not the one with the mass, and nothing seen from there would tell. So a few short
+chains are annealed from the prior as well; where one arrives higher, its mode is taken.
+"""
+
+from __future__ import annotations
+
+__all__ = ["PROPOSALS", "refined"]
+
+import torch
+from torch import Tensor
+
+from ..vae import VAE
+from .chains import Schedule, anneal, start_noise, stream, temperatures
+from .proposal import Normal, Proposal, from_encoder, from_prior, log_joint, log_joint_and_gradient
+from .ready import MEMORY, rows_at_once
+from .result import Cost
+
+ITERATIONS = 12
+"""Newton steps at most."""
+SETTLED = 0.02
+"""Expected gain of a Newton step, in nats, below which a row has arrived."""
+STEPS = (1.0, 0.5, 0.2, 0.05, 0.01)
+"""Lengths tried along a Newton step."""
+WIDEST = 2.0
+"""Largest standard deviation of a fitted normal, in units of the prior's: flat directions are no wider than that."""
+SEARCHERS, TEMPERATURES, LEAPFROGS = 3, 50, 4
+"""Chains of each row that look for modes, and how they move."""
+SEARCH = 4
+"""Stream of their noise."""
+FIRST_STEP, NARROW = 0.4, 0.1
+"""Step size they begin with, and a width around where they end that is safe to probe, in units of the prior's."""
+
+
+def refined(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
+    """Fit a normal to p(z|x) of each row, at the highest mode found from the encoder's mean and from the prior.
+
+    Arguments:
+        vae: The model.
+        x: Rows (n, *shape).
+        memory: Bytes for intermediate results.
+    """
+    samples = max(2 * vae.latent_dim + 1, SEARCHERS)
+    parts = [_best(vae, piece) for piece in x.split(rows_at_once(vae, x, samples, memory, gradients=True))]
+    loc, scale = (torch.cat([part[i] for part in parts]) for i in (0, 1))  # type: ignore[misc]
+    return Normal(loc, scale), sum((part[2] for part in parts), Cost())
+
+
+PROPOSALS: dict[str, Proposal] = {"encoder": from_encoder, "prior": from_prior, "refined": refined}
+
+
+def _best(vae: VAE, x: Tensor) -> tuple[Tensor, Tensor, Cost]:
+    """Return the mode and the triangle L with the greatest mass, as far as a normal can tell."""
+    start, _ = from_encoder(vae, x)
+    loc, lower, cost = _fit(vae, x, start.loc, start.scale)
+    found, spent = _search(vae, x)
+    height, ends = log_joint(vae, x, loc[None])[0], log_joint(vae, x, found[None])[0]
+    cost += spent + Cost(decodes=2 * len(x))
+    # A posterior sample lies d/2 nats below its mode on average: far below that, another mode cannot have the mass.
+    worth = (ends > height - vae.latent_dim).nonzero()[:, 0]
+    if len(worth) == 0:
+        return loc, lower, cost
+    others, triangles, spent = _fit(vae, x[worth], found[worth], torch.full_like(found[worth], NARROW))
+    gain = log_joint(vae, x[worth], others[None])[0] - height[worth]
+    gain += _log_volume(triangles) - _log_volume(lower[worth])
+    better = worth[gain > 0]
+    loc[better], lower[better] = others[gain > 0], triangles[gain > 0]
+    return loc, lower, cost + spent + Cost(decodes=len(worth))
+
+
+def _search(vae: VAE, x: Tensor) -> tuple[Tensor, Cost]:
+    """Anneal a few chains from the prior and return, for each row, the highest place where one ends."""
+    prior, cost = from_prior(vae, x)
+    t = temperatures(TEMPERATURES, "power")
+    sizes = torch.full((TEMPERATURES, len(x)), FIRST_STEP, dtype=torch.float64, device=x.device)
+    key = stream(0, SEARCH)
+    u = start_noise(x, SEARCHERS, vae.latent_dim, key)
+    run = anneal(vae, x, prior, u, Schedule(t, sizes), key, LEAPFROGS, target=0.8)
+    z = prior.from_noise(run.u)
+    highest = log_joint(vae, x, z).argmax(0)
+    return z[highest, torch.arange(len(x), device=x.device)], cost + run.cost + Cost(decodes=len(x) * SEARCHERS)
+
+
+def _log_volume(lower: Tensor) -> Tensor:
+    """Return log det L."""
+    return lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def _fit(vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Cost]:
+    """Climb to a maximum of log p(x, z) and return it with a triangle L, L L^T = H^-1."""
+    loc, cost = loc.clone(), Cost()
+    std = std.clamp_max(1.0)
+    n, d = loc.shape
+    lower = torch.diag_embed(std)
+    active = torch.arange(n, device=x.device)
+    for iteration in range(ITERATIONS + 1):
+        rows, centre, width = x[active], loc[active], _marginal(lower[active])
+        gradient, curvature = _curvature(vae, rows, centre, width)
+        cost += Cost((2 * d + 1) * len(active), (2 * d + 1) * len(active))
+        inverse = _inverse_root(curvature)
+        lower[active] = inverse
+        if iteration == ITERATIONS:
+            break
+        whitened = torch.matmul(gradient[:, None], inverse)[:, 0]
+        move = torch.matmul(inverse, whitened[..., None])[..., 0]
+        tried = torch.stack([centre + length * move for length in (0.0, *STEPS)])
+        height = log_joint(vae, rows, tried)
+        cost += Cost(decodes=len(tried) * len(active))
+        best = height.argmax(0)
+        loc[active] = tried[best, torch.arange(len(active), device=x.device)]
+        arrived = (0.5 * whitened.square().sum(-1) < SETTLED) | (best == 0)
+        active = active[~arrived] if iteration else active  # the first curvature is measured in the encoder's width
+        if len(active) == 0:
+            break
+    return loc, lower, cost
+
+
+def _marginal(lower: Tensor) -> Tensor:
+    """Return the conditional standard deviations of a normal with covariance L L^T: how far each axis may be probed."""
+    precision = torch.cholesky_inverse(lower)
+    return precision.diagonal(dim1=-2, dim2=-1).rsqrt()
+
+
+def _curvature(vae: VAE, x: Tensor, centre: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradient of log p(x, z) at z = centre and minus its Hessian, by differences of ``width``."""
+    d = centre.shape[-1]
+    offsets = torch.diag_embed(width).movedim(1, 0)  # (d, n, d)
+    z = torch.cat([centre[None], centre + offsets, centre - offsets])
+    _, gradient = log_joint_and_gradient(vae, x, z)
+    difference = (gradient[1 + d :] - gradient[1 : 1 + d]) / (2 * width.T[..., None])
+    hessian = difference.movedim(0, 1)
+    return gradient[0], 0.5 * (hessian + hessian.mT)
+
+
+def _inverse_root(curvature: Tensor) -> Tensor:
+    """Return the lower triangle L with L L^T = H^-1, where directions that curve too little count as wide ones."""
+    values, vectors = torch.linalg.eigh(curvature.double().nan_to_num(0.0, 0.0, 0.0))
+    variance = values.abs().clamp_min(1 / WIDEST**2).reciprocal()
+    covariance = (vectors * variance[:, None]) @ vectors.mT
+    lower: Tensor = torch.linalg.cholesky(covariance)
+    return lower.to(curvature.dtype)
