@@ -407,6 +407,12 @@ def test_wrong_use_ends_a_process_with_2_and_one_line(place: Path) -> None:
         ("evaluate run table.csv --method exakt", "exact"),
         ("evaluate run table.csv --method exact", "importance"),
         ("evaluate run table.csv --samples 0", "at least 1"),
+        ("diagnose run table.csv --rows 0", "--rows must be at least 1"),
+        ("diagnose run table.csv --rows 10", "at least 20 rows"),
+        ("diagnose run table.csv --out d.csv", ".json"),
+        ("diagnose run table.csv --out none/d.json", "cannot be written"),
+        ("diagnose run table.csv --train wide.npy", "7"),
+        ("diagnose run wide.npy", "7"),
         ("encode run table.csv --out z.txt", ".parquet"),
         ("encode run table.csv --out table.csv", "--overwrite"),
         ("encode run table.csv --out table.csv/z.npy", "cannot be written"),
@@ -514,6 +520,24 @@ def test_evaluate_says_how_far_to_trust_it(
     assert found["unreliable"] == pytest.approx((table.array[:, 3] > 0.7).mean())
     text = here("evaluate", "run", "table.csv", "--samples", "50").stdout
     assert f"{found['mean']:.2f} ± {found['standard_error']:.2f} nats per row, over 150 rows" in text
+
+
+def test_diagnose_prints_a_table_a_cure_and_the_same_as_json(
+    here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
+) -> None:
+    arguments = ("diagnose", "run", "table.csv", "--train", "table.csv", "--rows", "60", "--seed", "2")
+    text = here(*arguments, "--out", "diagnosis.json")
+    assert (text.returncode, text.stderr) == (0, "")
+    found = json.loads(here(*arguments, "--json").stdout)
+    assert json.loads((place / "diagnosis.json").read_text(encoding="utf-8")) == found
+    assert (found["rows"], found["of"], found["train_rows"], found["seed"]) == (60, 150, 150, 2)
+    assert text.stdout.startswith(f"Diagnosis: {found['leading']} (" if found["leading"] else "Healthy")
+    (memory,) = [f for f in found["findings"] if f["name"] == "train against unseen"]
+    (unseen,) = [v for v in memory["values"] if v["label"] == "log p(x) unseen"]
+    model.score_samples_k = 100
+    looked_at = model.score_samples(rows)  # in the units of the data, as the table's mean must be
+    assert unseen["value"] == pytest.approx(looked_at.mean(), abs=4 * looked_at.std() / 60**0.5)
+    assert here(*arguments, "--out", "diagnosis.json", "--overwrite").returncode == 0
 
 
 @pytest.mark.parametrize("suffix", ["npy", "csv", "parquet"])

@@ -10,7 +10,7 @@ import torch
 
 from helpers import normal, rng
 from nelbo import likelihood
-from nelbo.likelihood import VARIANCE_FLOOR, Bernoulli, Gaussian, HeteroscedasticGaussian
+from nelbo.likelihood import VARIANCE_FLOOR, Bernoulli, DiscretizedGaussian, Gaussian, HeteroscedasticGaussian
 
 HEADS = {
     "fixed": lambda shape: Gaussian(shape, 0.4),
@@ -19,8 +19,10 @@ HEADS = {
     "per_feature": lambda shape: Gaussian(shape, "per_feature"),
     "heteroscedastic": HeteroscedasticGaussian,
     "bernoulli": Bernoulli,
+    "discretized": DiscretizedGaussian,
+    "discretized per feature": lambda shape: DiscretizedGaussian(shape, "per_feature", 8, normal(*shape), 0.25),
 }
-GAUSSIAN = [name for name in HEADS if name != "bernoulli"]
+GAUSSIAN = [name for name in HEADS if name not in ("bernoulli", "discretized", "discretized per feature")]
 
 
 def head(name: str, shape: tuple[int, ...]) -> likelihood.Likelihood:

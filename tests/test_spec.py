@@ -35,7 +35,7 @@ def test_choices_are_the_concrete_classes_in_all(kind: str, module: object, name
     [
         ("network", "residul", "network 'residul' is unknown. Did you mean 'residual'.*conv, linear, mlp, residual"),
         ("objective", "Elbo", "'elbo'"),
-        ("likelihood", "xyz", "Known: bernoulli, gaussian"),
+        ("likelihood", "xyz", "Known: bernoulli, discretized_gaussian, gaussian"),
     ],
 )
 def test_unknown_names_are_refused_with_those_known(kind: str, name: str, words: str) -> None:

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .likelihood import Bernoulli, Gaussian, HeteroscedasticGaussian
+from .likelihood import Bernoulli, HeteroscedasticGaussian, SharedVariance
 from .linear_gaussian import LinearGaussian, factor_analysis, moments, ppca
 from .networks import Conv, Linear, Residual
 from .vae import VAE
@@ -38,17 +38,18 @@ def closed_form(vae: VAE, x: Tensor) -> LinearGaussian | None:
         x: Training rows, of shape (n, *vae.shape), in model units.
 
     Returns:
-        The linear model in model units, or None where the likelihood is not Gaussian.
+        The linear model in model units, or None where the likelihood is not Gaussian. A discretised Gaussian gets that
+        of the values as they are, a good start though not its optimum.
     """
     likelihood = vae.likelihood
-    if not isinstance(likelihood, Gaussian | HeteroscedasticGaussian):
+    if not isinstance(likelihood, SharedVariance | HeteroscedasticGaussian):
         return None
     mean, covariance = moments(x.flatten(1).cpu())
     spread = float(covariance.diagonal().mean())
     floor = likelihood.floor / spread if spread > 0 else likelihood.floor  # theirs is relative to the mean variance
-    if isinstance(likelihood, Gaussian) and not likelihood.learned:
+    if isinstance(likelihood, SharedVariance) and not likelihood.learned:
         return _fixed_noise(mean, covariance, vae.latent_dim, likelihood.variance.flatten().squeeze().double().cpu())
-    if isinstance(likelihood, Gaussian) and likelihood.log_variance.ndim:
+    if isinstance(likelihood, SharedVariance) and likelihood.log_variance.ndim:
         return factor_analysis(mean, covariance, vae.latent_dim, floor=floor)
     return ppca(mean, covariance, vae.latent_dim, floor=floor)
 
@@ -92,7 +93,7 @@ def start_at(vae: VAE, model: LinearGaussian) -> None:
     encoder.weight[: vae.latent_dim] = gain.to(encoder.weight)
     encoder.bias[: vae.latent_dim] = offset.to(encoder.bias)
     encoder.bias[vae.latent_dim :] = _softplus_inverse(precision.rsqrt()).to(encoder.bias)
-    if isinstance(vae.likelihood, Gaussian) and vae.likelihood.learned:
+    if isinstance(vae.likelihood, SharedVariance) and vae.likelihood.learned:
         vae.likelihood.log_variance.copy_(model.variance.log().reshape(vae.likelihood.log_variance.shape))
     elif isinstance(vae.likelihood, HeteroscedasticGaussian):
         std = (model.variance.sqrt() - vae.likelihood.floor**0.5).clamp_min(1e-6)

@@ -5,11 +5,11 @@ The decoder's output is unbounded: no sigmoid or tanh stands between it and a Ga
 
 from __future__ import annotations
 
-__all__ = ["Bernoulli", "Gaussian", "HeteroscedasticGaussian", "Likelihood"]
+__all__ = ["Bernoulli", "DiscretizedGaussian", "Gaussian", "HeteroscedasticGaussian", "Likelihood"]
 
 import abc
 import math
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,25 +38,26 @@ class Likelihood(nn.Module, abc.ABC):
         """Map features h, of shape (*batch, *in_shape), to p(x|z), with event shape ``shape``."""
 
 
-class Gaussian(Likelihood):
-    r""":math:`p(x \mid z) = \mathcal{N}(x \mid h, \beta^2 I)`, with :math:`\beta^2` fixed or learned.
+class SharedVariance(Likelihood):
+    r"""Abstract likelihood whose noise has one :math:`\beta^2` for every z, fixed or learned.
 
     A learned :math:`\beta^2` (Dai & Wipf, 2019; Rybkin et al., 2021) is the parameter
-    ``log_variance``. `nelbo.fit` moves it by its closed-form optimum, the mean squared residual of
-    the training data, so it needs no tuning.
+    ``log_variance``. `nelbo.fit` moves it by its closed-form step, which needs no tuning.
 
     Arguments:
         shape: The shape of one example.
         variance: ``"learned"`` is one number for all features, ``"per_feature"`` one for each
             feature, and a float (or a tensor that broadcasts to ``shape``) is a fixed
             :math:`\beta^2`, in the square of the data's units.
-        floor: The smallest value a learned :math:`\beta^2` may take. Reaching it warns.
+        floor: The smallest value a learned :math:`\beta^2` may take.
 
     Raises:
         ValueError: A fixed variance or the floor is not positive, or the word is unknown.
     """
 
     log_variance: Tensor
+    exact: tuple[str, ...] = ()
+    """Buffers kept in float64 whatever the module is cast to: rounded ones would be another model."""
 
     def __init__(
         self,
@@ -82,13 +83,15 @@ class Gaussian(Likelihood):
             if fixed.ndim and tuple(fixed.shape) != self.shape:
                 raise ValueError(f"variance has shape {tuple(fixed.shape)}, but one example has shape {self.shape}.")
             self.register_buffer("log_variance", fixed.log())
+            self.exact = ("log_variance",)
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Gaussian:
-        """Move with the module, but keep a fixed variance in float64: a rounded one would be another model."""
-        fixed = None if self.learned else self.log_variance
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Move with the module, but keep exact buffers in float64."""
+        kept = {name: getattr(self, name) for name in self.exact}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if fixed is not None and self.log_variance.device.type != "mps":  # which has no float64
-            self.log_variance = fixed.to(self.log_variance.device)
+        for name, value in kept.items():
+            if getattr(self, name).device.type != "mps":  # which has no float64
+                setattr(self, name, value.to(getattr(self, name).device))
         return self
 
     @property
@@ -101,9 +104,106 @@ class Gaussian(Likelihood):
         floor = math.log(self.floor)
         return self.log_variance.detach().double() <= floor + 1e-6 * max(1.0, abs(floor))
 
+    def scale(self, h: Tensor) -> Tensor:
+        r""":math:`\beta` in the precision of h."""
+        return (0.5 * self.log_variance).exp().to(h.dtype)
+
+    @abc.abstractmethod
+    def squared_residual(self, p: Distribution, x: Tensor) -> Tensor:
+        r"""Return what :math:`\beta^2` must be the mean of, one number per value: the E step of EM.
+
+        Arguments:
+            p: p(x|z), as `forward` returned it.
+            x: Data, of shape (*batch, *shape).
+        """
+
+
+class Gaussian(SharedVariance):
+    r""":math:`p(x \mid z) = \mathcal{N}(x \mid h, \beta^2 I)`, with :math:`\beta^2` fixed or learned.
+
+    Its closed form is the mean squared residual of the training data.
+
+    Arguments:
+        shape: The shape of one example.
+        variance: ``"learned"`` is one number for all features, ``"per_feature"`` one for each
+            feature, and a float (or a tensor that broadcasts to ``shape``) is a fixed
+            :math:`\beta^2`, in the square of the data's units.
+        floor: The smallest value a learned :math:`\beta^2` may take. Reaching it warns.
+
+    Raises:
+        ValueError: A fixed variance or the floor is not positive, or the word is unknown.
+    """
+
     def forward(self, h: Tensor) -> distributions.DiagonalNormal:
         """Map means h, of shape (*batch, *shape), to p(x|z)."""
-        return distributions.DiagonalNormal(h, (0.5 * self.log_variance).exp().to(h.dtype), len(self.shape))
+        return distributions.DiagonalNormal(h, self.scale(h), len(self.shape))
+
+    def squared_residual(self, p: Distribution, x: Tensor) -> Tensor:
+        """Return (x - h)^2."""
+        return (x - p.mean).square()
+
+
+class DiscretizedGaussian(SharedVariance):
+    r"""Grey values: a Gaussian's probability of the bin that holds x (after Salimans et al., 2017).
+
+    .. math:: p(x_i \mid z) = \Phi\Bigl(\frac{u_i - h_i}{\beta}\Bigr) - \Phi\Bigl(\frac{l_i - h_i}{\beta}\Bigr),
+        \qquad [l_i, u_i) \ni x_i, \qquad u_i = l_i + \text{width}
+
+    The lowest bin reaches down to minus infinity and the highest one up to infinity, so that the probabilities of all
+    values sum to 1: log p(x) is that of 8-bit data themselves, at most 0, and no noise is added to them. With the
+    default grid, the k-th of 256 values is x = (k + 1/2) / 256. In a picture's black background h may be far
+    below them all; the mean of p(x|z) is not h but E[x], within the grid.
+
+    Arguments:
+        shape: The shape of one example.
+        variance: :math:`\beta^2` of the Gaussian before rounding: as for `Gaussian`.
+        bins: How many values there are.
+        low: The lower edge of the lowest bin, a number or one for each feature.
+        width: The width of every bin, likewise; None is ``1 / bins``.
+        floor: The smallest value a learned :math:`\beta^2` may take.
+
+    Raises:
+        ValueError: A fixed variance, the floor or the width is not positive, or there are less than two bins.
+    """
+
+    low: Tensor
+    width: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        variance: Literal["learned", "per_feature"] | float | Tensor = "learned",
+        bins: int = 256,
+        low: float | Tensor = 0.0,
+        width: float | Tensor | None = None,
+        floor: float = VARIANCE_FLOOR,
+    ) -> None:
+        super().__init__(shape, variance, floor)
+        if bins < 2:
+            raise ValueError(f"bins must be at least 2, got {bins}.")
+        self.bins = bins
+        for name, value in (("low", low), ("width", 1 / bins if width is None else width)):
+            edge = torch.as_tensor(value, dtype=torch.float64)
+            if not bool(edge.isfinite().all()) or (name == "width" and not bool((edge > 0).all())):
+                raise ValueError(f"{name} must be finite, and the width of bins positive, got {value}.")
+            if edge.ndim and tuple(edge.shape) != self.shape:
+                raise ValueError(f"{name} has shape {tuple(edge.shape)}, but one example has shape {self.shape}.")
+            self.register_buffer(name, edge, persistent=False)  # units of the data, not something learned
+        self.exact = (*self.exact, "low", "width")
+
+    def forward(self, h: Tensor) -> distributions.DiscretizedNormal:
+        """Map means h, of shape (*batch, *shape), to p(x|z)."""
+        return distributions.DiscretizedNormal(h, self.scale(h), self.low, self.width, self.bins, len(self.shape))
+
+    def squared_residual(self, p: Distribution, x: Tensor) -> Tensor:
+        r"""Return E[(y - h)^2 | y in the bin of x] for :math:`y \sim \mathcal{N}(h, \beta^2)`.
+
+        Raises:
+            TypeError: p is not what `forward` returns.
+        """
+        if not isinstance(p, distributions.DiscretizedNormal):
+            raise TypeError(f"p must be a DiscretizedNormal, got {type(p).__name__}. Pass what the head returns.")
+        return p.expected_square(x)
 
 
 class HeteroscedasticGaussian(Likelihood):

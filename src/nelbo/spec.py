@@ -5,13 +5,13 @@ The names are the classes in each module's ``__all__``, in snake case: adding a 
 
 from __future__ import annotations
 
-__all__ = ["NetworkFactory", "Spec", "build", "choices", "resolve"]
+__all__ = ["NetworkFactory", "Spec", "build", "build_objective", "check_objective", "choices", "resolve"]
 
 import dataclasses
 import difflib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -33,6 +33,8 @@ KINDS: dict[str, ModuleType] = {
     "network": networks,
     "objective": objective,
 }
+SPELT = {"DReG": "dreg"}
+"""Names that snake case would tear apart."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Spec:
         likelihood, prior, posterior: Names of heads.
         variance: "learned", "per_feature", "heteroscedastic", a fixed beta^2, or one for each feature; in model units.
         floor: The smallest variance that may be learned, in model units.
+        low, width: Of a discretised likelihood: the lower edge of the first bin and the width of all, in model units.
     """
 
     shape: tuple[int, ...]
@@ -63,6 +66,8 @@ class Spec:
     prior: str = "standard_normal"
     posterior: str = "diagonal_normal"
     floor: float = VARIANCE_FLOOR
+    low: float | tuple[float, ...] = 0.0
+    width: float | tuple[float, ...] = 1 / 256
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values.
@@ -126,16 +131,44 @@ def build(spec: Spec, generator: torch.Generator | None = None) -> VAE:
     return VAE(resolve("prior", spec.prior)(spec.latent_dim), decoder, head, encoder, posterior_head)
 
 
+def build_objective(
+    name: str, vae: VAE, samples: int = 1, options: Mapping[str, Any] | None = None
+) -> objective.Objective:
+    """Return the objective of this name for a model, with further options such as ``{"beta": 4}``.
+
+    Raises:
+        ValueError: The name or an option is unknown, or a number is out of range.
+    """
+    check_objective(name, options)
+    built: objective.Objective = resolve("objective", name)(vae, samples, **(options or {}))
+    return built
+
+
+def check_objective(name: str, options: Mapping[str, Any] | None = None) -> None:
+    """Refuse an objective or options that do not exist.
+
+    Raises:
+        ValueError: The name or an option is unknown; the message lists those known.
+    """
+    known = list(inspect.signature(resolve("objective", name)).parameters)[2:]  # after vae and samples
+    for option in options or {}:
+        if option not in known:
+            cure = f"Known: {', '.join(known)}." if known else "It has none."
+            raise ValueError(f"objective {name!r} has no option {option!r}. {cure}")
+
+
 def _likelihood(spec: Spec) -> likelihood.Likelihood:
+    """Build a likelihood, giving it those of the spec's options that it knows."""
     cls = resolve("likelihood", spec.likelihood)
-    if cls is likelihood.Gaussian:
-        if spec.variance == "heteroscedastic":
-            return likelihood.HeteroscedasticGaussian(spec.shape, spec.floor)
-        variance = (
-            torch.tensor(spec.variance).reshape(spec.shape) if isinstance(spec.variance, tuple) else spec.variance
-        )
-        return likelihood.Gaussian(spec.shape, variance, spec.floor)  # type: ignore[arg-type]
-    head: likelihood.Likelihood = cls(spec.shape)
+    if cls is likelihood.Gaussian and spec.variance == "heteroscedastic":
+        cls = likelihood.HeteroscedasticGaussian
+    known = inspect.signature(cls).parameters
+    options = {name: getattr(spec, name) for name in ("variance", "floor", "low", "width") if name in known}
+    shaped = {
+        name: torch.tensor(value, dtype=torch.float64).reshape(spec.shape) if isinstance(value, tuple) else value
+        for name, value in options.items()
+    }
+    head: likelihood.Likelihood = cls(spec.shape, **shaped)
     return head
 
 
@@ -159,9 +192,13 @@ def _network(
 def _classes(kind: str) -> dict[str, type[Any]]:
     """Return the concrete classes in a module's ``__all__`` by name."""
     members = (getattr(KINDS[kind], name) for name in KINDS[kind].__all__)
-    return {_snake(c.__name__): c for c in members if inspect.isclass(c) and not inspect.isabstract(c)}
+    return {
+        SPELT.get(c.__name__) or _snake(c.__name__): c
+        for c in members
+        if inspect.isclass(c) and not inspect.isabstract(c)
+    }
 
 
 def _snake(name: str) -> str:
-    """Turn DiagonalNormal into diagonal_normal and MLP into mlp."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    """Turn DiagonalNormal into diagonal_normal, MLP into mlp and KLWarmUp into kl_warm_up."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z]{2})(?=[A-Z][a-z])", "_", name).lower()

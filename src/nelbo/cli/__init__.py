@@ -1,4 +1,4 @@
-"""nelbo fit | evaluate | score | encode | reconstruct | sample: arguments, printing and exit codes, nothing else.
+"""nelbo fit | evaluate | diagnose | score | ...: arguments, printing and exit codes, nothing else.
 
 Exit codes: 0; 1 for a defect of nelbo; 2 for wrong use, with one line that says what and how to mend it; 130 and
 143 when Ctrl-C or SIGTERM ended a fit. Commands are imported when they are used, so that ``--help`` is quick.
@@ -28,6 +28,7 @@ WRONG_USE = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingP
 COMMANDS = {
     "fit": ("fit:fit", "Fit a model to data, save it, and compare it with exact pPCA on held-out rows."),
     "evaluate": ("apply:evaluate", "Estimate log p(x) of data, with its standard error."),
+    "diagnose": ("diagnose:diagnose", "Say what is wrong with a model: a table of verdicts, a diagnosis and its cure."),
     "score": ("apply:score", "Write log p(x) of every row, in nats."),
     "encode": ("apply:encode", "Write the latent means of every row."),
     "reconstruct": ("apply:reconstruct", "Encode and decode every row, and write the result in data units."),

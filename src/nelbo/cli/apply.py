@@ -260,6 +260,8 @@ def _limits(model: VariationalAutoencoder, out: str | None, limits: str | None) 
             f"--out {out} would be a folder of PNGs, but this model's rows are not. Write .npy, .csv or .parquet."
         )
     if limits is None:
+        if schema.discrete:
+            return -0.5, 255.5
         if not schema.dequantize:
             raise ValueError(
                 "This model was fitted to numbers, not to 8-bit images, so PNGs need --range LOW,HIGH: "

@@ -42,7 +42,8 @@ class FitOptions:
     posterior: Annotated[str, MODEL] = "diagonal_normal"
     """q(z|x)."""
     likelihood: Annotated[str, NOISE] = "gaussian"
-    """p(x|z): gaussian, heteroscedastic_gaussian (beta^2 from z), or bernoulli (zeros and ones)."""
+    """p(x|z): gaussian, heteroscedastic_gaussian (beta^2 from z), discretized_gaussian (whole numbers 0 to 255: the
+    probability of 8-bit data themselves), or bernoulli (zeros and ones)."""
     variance: Annotated[str, NOISE] = "learned"
     """beta^2: learned, per_feature, heteroscedastic (from z), or a number: fixed, in squared data units."""
     scale: Annotated[str, NOISE] = "auto"
@@ -50,9 +51,12 @@ class FitOptions:
     dequantize: Annotated[bool | None, NOISE] = None
     """Take 8-bit data u8 as x = (u8 + U) / 256; by default if and only if they are uint8."""
     objective: Annotated[str, TRAINING] = "elbo"
-    """elbo, iwae, or autoencoder."""
+    """elbo, stl, kl_warm_up, free_bits, beta_vae or capacity; with several samples iwae, dreg, miwae, piwae or ciwae;
+    or autoencoder."""
     objective_samples: Annotated[int, TRAINING] = 1
     """Samples of z per row in the objective."""
+    objective_options: Annotated[str | None, TRAINING] = None
+    """Its further numbers, such as beta=4 or capacity=10,gamma=100."""
     max_epochs: Annotated[int | None, TRAINING] = None
     """Stop after so many passes over the data."""
     max_steps: Annotated[int | None, TRAINING] = None
@@ -106,6 +110,7 @@ class FitOptions:
             posterior=self.posterior,
             objective=self.objective,
             objective_samples=self.objective_samples,
+            objective_options=None if self.objective_options is None else _numbers(self.objective_options),
             scale=None if self.scale == "none" else self.scale,
             dequantize="auto" if self.dequantize is None else self.dequantize,
             max_epochs=self.max_epochs,
@@ -150,3 +155,16 @@ def _number_or_word(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def _numbers(text: str) -> dict[str, int | float]:
+    found: dict[str, int | float] = {}
+    for part in text.split(","):
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        try:
+            found[name] = int(number) if number.isdigit() else float(number)
+        except ValueError:
+            raise ValueError(
+                f"--objective-options must be name=number, parted by commas, such as beta=4,share=0.5, got {text!r}."
+            ) from None
+    return found

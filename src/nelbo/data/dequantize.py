@@ -1,7 +1,8 @@
 """x = (u8 + U) / 256 with U uniform on [0, 1): 8-bit data as a density.
 
 A density fitted to bare integers grows without bound at the 256 values. With uniform noise added, log p(x)
-bounds that of the 8-bit image from below: log P(u8) >= E_U[log p(x)] - D log 256 (Theis et al. 2016).
+bounds that of the 8-bit image from below: log P(u8) >= E_U[log p(x)] - D log 256 (Theis et al. 2016). A likelihood
+that is a probability of the 256 values takes them as they are instead.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["LEVELS", "NOISE_VARIANCE", "Noise", "check_noise", "hash_uniform", "to_uint8", "uniform"]
+__all__ = ["LEVELS", "NOISE_VARIANCE", "Noise", "check_grey", "check_noise", "hash_uniform", "to_uint8", "uniform"]
 
 LEVELS = 256
 NOISE_VARIANCE = 1.0 / (12.0 * LEVELS**2)  # Var[U / 256]
@@ -58,6 +59,18 @@ def check_noise(noise: object) -> None:
     """Raise ValueError unless `noise` is "hash", "centre" or a torch.Generator."""
     if not (isinstance(noise, torch.Generator) or noise in ("hash", "centre")):
         raise ValueError(f"noise must be 'hash', 'centre' or a torch.Generator, got {noise!r}. Use 'hash' to evaluate.")
+
+
+def check_grey(rows: npt.NDArray[Any]) -> None:
+    """Raise ValueError unless all values are whole numbers from 0 to 255, of whatever dtype."""
+    if rows.dtype == np.uint8:
+        return
+    bad = ~((rows >= 0) & (rows < LEVELS) & (rows == np.floor(rows)))
+    if bad.any():
+        raise ValueError(
+            f"X holds {rows[bad].ravel()[0]:g}, but a discretised likelihood is for whole numbers from 0 to 255. Pass "
+            "8-bit values as they are, uint8 or not (pictures in [0, 1]: times 255), or use likelihood='gaussian'."
+        )
 
 
 def uniform(rows: npt.NDArray[np.uint8], noise: Noise) -> Tensor | float:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nelbo.data.dequantize import LEVELS, NOISE_VARIANCE, Noise, check_noise, uniform
+from nelbo.data.dequantize import LEVELS, NOISE_VARIANCE, Noise, check_grey, check_noise, uniform
 from nelbo.data.layout import (
     LAYOUTS,
     Layout,
@@ -53,6 +53,8 @@ class Schema:
         dequantize: Whether 8-bit data u8 stand for x = (u8 + U) / 256.
         shift, scale: x = shift + scale * t, float64 in data units; shift is `shape`, scale () or `shape`.
         constant: Features (in the user's flat order) that do not vary. Dequantised 8-bit features always do.
+        discrete: Whether x is one of the whole numbers 0 to 255 itself, and p(x) a probability: then nothing is added
+            to the data, and no Jacobian to log p(x).
     """
 
     kind: Literal["table", "images"]
@@ -63,6 +65,7 @@ class Schema:
     shift: Vector
     scale: Vector
     constant: tuple[int, ...] = ()
+    discrete: bool = False
 
     def __post_init__(self) -> None:
         for name in ("shift", "scale"):
@@ -87,6 +90,7 @@ class Schema:
         scale: Scale = "auto",
         dequantize: bool | Literal["auto"] = "auto",
         columns: Iterable[str] | None = None,
+        discrete: bool = False,
     ) -> Schema:
         """Find the schema of training data.
 
@@ -98,9 +102,11 @@ class Schema:
                 data, else "standard".
             dequantize: Whether x = (u8 + U) / 256; "auto" for uint8 only.
             columns: Names of the columns, where X is not a data frame.
+            discrete: Whether X holds whole numbers from 0 to 255, uint8 or not, to be taken as they are. Then "auto"
+                scales globally and does not dequantise.
 
         Raises:
-            ValueError: An unknown option, or data that `validate_array` refuses.
+            ValueError: An unknown option, data that `validate_array` refuses, or discrete data that are not so.
         """
         array, names = with_columns(X, columns=columns)
         if isinstance(scale, np.ndarray) or scale not in ("auto", "global", "standard", None):
@@ -112,9 +118,11 @@ class Schema:
                 f"dequantize must be 'auto', True or False, got {dequantize!r}. Leave it at 'auto' if in doubt."
             )
         eight_bit, images = array.dtype == np.uint8, array.ndim > 2
-        noisy = eight_bit if dequantize == "auto" else bool(dequantize)
+        noisy = (eight_bit and not discrete) if dequantize == "auto" else bool(dequantize)
+        if discrete:
+            check_grey(array)
         if scale == "auto":
-            scale = "global" if eight_bit or images else "standard"
+            scale = "global" if eight_bit or images or discrete else "standard"
         layout = infer_layout(array.shape)
         shape = event_shape(array.shape[1:], layout)
         shift, factor, constant = _fit_scaling(array.reshape(len(array), -1), scale, noisy)
@@ -127,6 +135,7 @@ class Schema:
             shift=_event(shift, shape, layout),
             scale=_event(factor, shape, layout),
             constant=constant,
+            discrete=discrete,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,6 +149,7 @@ class Schema:
             "shift": self.shift.ravel().tolist(),
             "scale": self.scale.tolist() if self.scale.ndim == 0 else self.scale.ravel().tolist(),
             "constant": list(self.constant),
+            "discrete": self.discrete,
         }
 
     @classmethod
@@ -149,6 +159,7 @@ class Schema:
         Raises:
             ValueError: A field is missing, unknown, or does not fit the others (named).
         """
+        fields = {"discrete": False, **fields}  # models saved before there was such a field
         wanted = set(cls.__dataclass_fields__)
         if set(fields) != wanted:
             odd = sorted(set(fields) ^ wanted)
@@ -168,6 +179,7 @@ class Schema:
                 shift=np.asarray(fields["shift"], dtype=np.float64).reshape(shape),
                 scale=scale if scale.ndim == 0 else scale.reshape(shape),
                 constant=tuple(int(i) for i in fields["constant"]),
+                discrete=fields["discrete"],
             )
         except (TypeError, ValueError) as error:
             raise ValueError(f"schema fields do not fit together ({error}). Save the model again.") from error
@@ -186,9 +198,16 @@ class Schema:
 
     @property
     def log_scale_sum(self) -> float:
-        """sum_j log scale_j over all D features: log p(x) = log p(t) - log_scale_sum."""
+        """sum_j log scale_j over all D features: log p(x) = log p(t) - log_scale_sum; 0 for a probability."""
+        if self.discrete:
+            return 0.0
         total = np.log(self.scale).sum()
         return float(total * self.n_features if self.scale.ndim == 0 else total)
+
+    @property
+    def grid(self) -> tuple[Vector, Vector]:
+        """The lower edge of the bin of x = 0, of shape `shape`, and the width of all bins, () or `shape`, for t."""
+        return (-0.5 - self.shift) / self.scale, 1 / self.scale
 
     def feature_name(self, index: int) -> str:
         """Name a feature by its place in the user's flat order: 'age', "column 3" or "pixel (4, 7)"."""
@@ -255,6 +274,8 @@ class Schema:
     def _units(self, rows: Array, noise: Noise, work: torch.dtype) -> Tensor:
         """x of some flat rows, in memory of its own."""
         x = torch.tensor(rows, dtype=work)
+        if self.discrete:
+            check_grey(rows)
         if not self.dequantize:
             return x
         if rows.dtype == np.uint8:
@@ -262,8 +283,12 @@ class Schema:
         _check_units(rows)
         return x
 
-    def from_model(self, t: Tensor | Array) -> Array:
+    def from_model(self, t: Tensor | Array, drawn: bool = False) -> Array:
         """x = shift + scale * t in data units, (n, *data_shape); float64 if t is, else float32.
+
+        Arguments:
+            t: Values of the model, of shape (n, *shape).
+            drawn: Whether they were drawn from p(x|z), rather than means: discrete ones are then whole numbers.
 
         Raises:
             ValueError: t is not of shape (n, *shape).
@@ -279,7 +304,8 @@ class Schema:
         )
         shift, scale = torch.tensor(self.shift), torch.tensor(self.scale)
         for rows in chunks(len(values), self.n_features):
-            out[rows] = to_user(values[rows].double().mul(scale).add_(shift), self.layout).numpy()
+            x = values[rows].double().mul(scale).add_(shift)
+            out[rows] = to_user(x.round_().abs_() if drawn and self.discrete else x, self.layout).numpy()
         return out
 
     # -- noise and nats in data units
@@ -303,15 +329,17 @@ class Schema:
         return np.asarray(v / self.scale**2, dtype=np.float64)
 
     def bits_per_dimension(self, nats: Any) -> Any:
-        """Bits per dimension of the 8-bit data, -(log p(x) - D log 256) / (D log 2); None if not dequantised.
+        """Bits per dimension of the 8-bit data, -(log p(x) - D log 256) / (D log 2), where p(x) is a density.
+
+        It is -log p(x) / (D log 2) where p(x) is a probability, and None for other data.
 
         Arguments:
             nats: log p(x) per example: a number or an array.
         """
-        if not self.dequantize:
+        if not (self.dequantize or self.discrete):
             return None
         d = self.n_features
-        return -(nats - d * math.log(LEVELS)) / (d * math.log(2))
+        return -(nats if self.discrete else nats - d * math.log(LEVELS)) / (d * math.log(2))
 
     def to_user_flat(self, values: Vector) -> Vector:
         """Values of shape `shape` in the user's flat order (D,); a scalar stays one."""
@@ -363,6 +391,8 @@ def _check_fields(schema: Schema) -> None:
         raise ValueError("shift must be finite and scale positive")
     if not isinstance(schema.dequantize, bool):
         raise ValueError(f"dequantize must be true or false, got {schema.dequantize!r}")
+    if not isinstance(schema.discrete, bool) or (schema.discrete and schema.dequantize):
+        raise ValueError(f"discrete must be true or false, and false for dequantised data, got {schema.discrete!r}")
     if schema.columns is not None and (len(schema.columns),) != schema.shape:
         raise ValueError(f"{len(schema.columns)} columns do not fit shape {schema.shape}")
     if not all(0 <= index < schema.n_features for index in schema.constant):

@@ -6,7 +6,7 @@ __all__ = ["model_card"]
 
 from typing import Any
 
-from ..likelihood import Gaussian
+from ..likelihood import DiscretizedGaussian, SharedVariance
 
 TEMPLATE = """# A variational autoencoder, saved by nelbo
 
@@ -49,10 +49,11 @@ def _name(network: object) -> str:
 
 def _noise(estimator: Any) -> str:
     head = estimator.model_.likelihood
-    if not isinstance(head, Gaussian):
+    if not isinstance(head, SharedVariance):
         return type(head).__name__
     kind = "learned" if head.learned else "fixed"
+    name = "discretised Gaussian" if isinstance(head, DiscretizedGaussian) else "Gaussian"
     variance = estimator.noise_variance_
     if isinstance(variance, float):
-        return f"Gaussian, {kind} beta = {variance**0.5:.6g} (data units)"
-    return f"Gaussian, {kind} beta per feature, {variance.min() ** 0.5:.4g} to {variance.max() ** 0.5:.4g} (data units)"
+        return f"{name}, {kind} beta = {variance**0.5:.6g} (data units)"
+    return f"{name}, {kind} beta per feature, {variance.min() ** 0.5:.4g} to {variance.max() ** 0.5:.4g} (data units)"

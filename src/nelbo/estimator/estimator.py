@@ -20,9 +20,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from .. import evaluate, spec
-from ..data import Schema, validate_array
+from ..data import Schema
 from ..distributions import draw
-from ..likelihood import Gaussian
+from ..likelihood import SharedVariance
 from ..training import History, Record
 from ..vae import VAE
 from . import fitting, options, state
@@ -56,18 +56,22 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Widths of convolutional stages, each halving the image; the length is the depth.
     activation : str, default="silu"
         Such as "relu", "tanh", "gelu".
-    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
-        p(x|z). Bernoulli is for data of zeros and ones.
+    likelihood : {"gaussian", "discretized_gaussian", "bernoulli"}, default="gaussian"
+        p(x|z). Discretised, it is the probability of 8-bit data as they are, in units of 0 to 255. Bernoulli is for
+        data of zeros and ones.
     variance : {"learned", "per_feature", "heteroscedastic"} or float, default="learned"
         :math:`\beta^2`: one number learned, one per feature, a function of z, or fixed, in squared data units.
     prior : str, default="standard_normal"
         p(z).
     posterior : str, default="diagonal_normal"
         q(z|x).
-    objective : {"elbo", "iwae", "autoencoder"}, default="elbo"
-        What training maximises.
+    objective : str, default="elbo"
+        What training maximises: "elbo", "iwae", "dreg", "stl", "miwae", "piwae", "ciwae", "kl_warm_up", "free_bits",
+        "beta_vae", "capacity" or "autoencoder" (`nelbo.objective`).
     objective_samples : int, default=1
         Samples of z per example in the objective.
+    objective_options : dict or None, default=None
+        Its further arguments, such as ``{"beta": 4}``.
     scale : {"auto", "global", "standard"} or None, default="auto"
         How data are scaled inside. "global": one number for all features, so that :math:`\beta^2 I` is isotropic in
         data units; "standard": one per feature; "auto": global for images and 8-bit data, standard for tables.
@@ -147,6 +151,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         posterior: str = "diagonal_normal",
         objective: str = "elbo",
         objective_samples: int = 1,
+        objective_options: Mapping[str, Any] | None = None,
         scale: str | None = "auto",
         dequantize: bool | Literal["auto"] = "auto",
         max_epochs: int | None = None,
@@ -180,6 +185,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.posterior = posterior
         self.objective = objective
         self.objective_samples = objective_samples
+        self.objective_options = objective_options
         self.scale = scale
         self.dequantize = dequantize
         self.max_epochs = max_epochs
@@ -225,7 +231,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def transform(self, X: Any) -> Array:
         """Return the posterior means E_q[z|x], of shape (n, latent_dim)."""
-        x = self._rows(X, "centre")
+        x = options.rows(self, X, "centre")
         with torch.no_grad():
             model = evaluate.in_precision(self.model_, x.dtype)
             parts = [model.encode(part.to(_device(model))).mean.cpu() for part in self._chunks(x)]
@@ -271,7 +277,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
         Exact for a linear model; else by `score_samples_k` importance samples, a stochastic lower bound.
         """
-        x = self._rows(X, "hash")
+        x = options.rows(self, X, "hash")
         return np.asarray(self._judge(x, evaluate.plain_method(self.model_)).value.to(x.dtype).numpy())
 
     def log_likelihood(
@@ -286,7 +292,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             seed: Of those samples.
             settings: Further arguments of `evaluate.log_likelihood`, such as ``memory`` and ``temperatures``.
         """
-        return self._judge(self._rows(X, "hash"), method, samples, seed, **settings)
+        return self._judge(options.rows(self, X, "hash"), method, samples, seed, **settings)
 
     def score(self, X: Any, y: object = None) -> float:
         """Return the mean of `score_samples`: held-out log p(x) in nats per example; larger is better."""
@@ -294,7 +300,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def elbo(self, X: Any) -> Array:
         """Return the evidence lower bound of each row, in nats in the units of the data, of shape (n,)."""
-        x = self._rows(X, "hash")
+        x = options.rows(self, X, "hash")
         nats = evaluate.elbo(self.model_, x) - self.schema_.log_scale_sum
         return np.asarray(nats.to(x.dtype).numpy())
 
@@ -302,7 +308,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def noise_variance_(self) -> float | Array:
         r""":math:`\beta^2` in squared data units: a number, or one per feature, of shape (n_features_in_,)."""
         check_is_fitted(self)
-        if not isinstance(self.model_.likelihood, Gaussian):
+        if not isinstance(self.model_.likelihood, SharedVariance):
             raise AttributeError(
                 f"noise_variance_ does not exist: {type(self.model_.likelihood).__name__} has no single beta^2."
             )
@@ -360,16 +366,6 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     # -- helpers -------------------------------------------------------------------------------------
 
-    def _rows(self, X: Any, noise: Literal["hash", "centre"]) -> torch.Tensor:
-        """Return X in model units, float64 if X is, else float32."""
-        check_is_fitted(self)
-        options.check_names(self, X)
-        array = validate_array(X)
-        options.check_width(self, array)
-        options.check_binary(self.likelihood, array)
-        dtype = torch.float64 if array.dtype == np.float64 else torch.float32
-        return self.schema_.to_model(array, noise=noise, dtype=dtype)
-
     def _decode(self, z: torch.Tensor, generator: torch.Generator | None) -> Array:
         """Return means, or samples where there is a generator, in data units."""
         parts = []
@@ -378,7 +374,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             for part in self._chunks(z):
                 p = model.decode(part.to(_device(model)))
                 parts.append((p.mean if generator is None else draw(p, (), generator)).cpu())
-        return self.schema_.from_model(torch.cat(parts))
+        return self.schema_.from_model(torch.cat(parts), drawn=generator is not None)
 
     def _chunks(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         step = max(1, CHUNK_VALUES // (math.prod(self.schema_.shape) + 2048))  # hidden layers take memory, too

@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from .. import checkpoint, evaluate, initialize, spec, training
 from ..data import Schema
 from ..data.validate import with_columns
-from ..likelihood import VARIANCE_FLOOR, Gaussian
+from ..likelihood import VARIANCE_FLOOR, DiscretizedGaussian, Gaussian
 from ..linear_gaussian import LinearGaussian
 from ..networks import Linear
 from ..training.variance import learned_gaussians
@@ -40,6 +40,7 @@ TIED = (
     "init",
     "objective",
     "objective_samples",
+    "objective_options",
     "scale",
 )
 """Further arguments that a resumed run must share with the run it resumes."""
@@ -61,6 +62,7 @@ class Plan:
 
     objective: str
     objective_samples: int
+    objective_options: dict[str, Any]
     init: str
     validation_fraction: float
     early_stopping: bool
@@ -90,11 +92,11 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     noise = torch.Generator().manual_seed(training.schedule.stream_seed(plan.seed, "dequantise"))
     x = schema.to_model(X if held is None else X[rows], noise=noise)
     validation = None if held is None else schema.to_model(X[held], noise=noise)
+    objective = spec.build_objective(plan.objective, model, plan.objective_samples, plan.objective_options)
     start = None if warm else closed_form_start(model, x, plan.init)
     limits = dict(plan.limits)
     if start is None and not warm and isinstance(model.encoder, Linear) and isinstance(model.decoder, Linear):
         limits["learning_rate"] = limits["learning_rate"] or RANDOM_LINEAR_RATE
-    objective = spec.resolve("objective", plan.objective)(model, plan.objective_samples)
     left = None if plan.max_seconds is None else max(plan.max_seconds - (time.monotonic() - begun), 1e-3)
     training.fit(
         objective,
@@ -151,11 +153,27 @@ def closed_form_start(model: VAE, x: Tensor, init: str) -> LinearGaussian | None
 
 def beats(model: VAE, start: LinearGaussian, x: Tensor) -> bool:
     """Return whether training has beaten its start on held-out rows by more than chance explains."""
-    x = x[:: max(1, len(x) // JUDGING_ROWS)][:JUDGING_ROWS]
-    baseline = start.log_prob(x.flatten(1).double())
+    rows, samples = _effort(model)
+    x = x[:: max(1, len(x) // rows)][:rows]
+    baseline = _value_of_start(model, start, x, samples)
     if _sure(evaluate.elbo(model, x, samples=1) - baseline):  # cheap, and it can only understate the model
         return True
-    return _sure(evaluate.log_likelihood(model, x, evaluate.plain_method(model), JUDGING_SAMPLES).value - baseline)
+    return _sure(evaluate.log_likelihood(model, x, evaluate.plain_method(model), samples).value - baseline)
+
+
+def _value_of_start(model: VAE, start: LinearGaussian, x: Tensor, samples: int) -> Tensor:
+    """Return log p(x) of each row by the closed-form start: exact for a density, by sampling for a probability."""
+    if not isinstance(model.likelihood, DiscretizedGaussian):
+        return start.log_prob(x.flatten(1).double())
+    linear = copy.deepcopy(model)
+    initialize.start_at(linear, start)
+    return evaluate.log_likelihood(linear, x, evaluate.plain_method(linear), samples).value
+
+
+def _effort(model: VAE) -> tuple[int, int]:
+    """Return how many rows and samples to compare on: fewer where both sides are sampled, at many times the cost."""
+    share = 4 if isinstance(model.likelihood, DiscretizedGaussian) else 1
+    return JUDGING_ROWS // share, JUDGING_SAMPLES // share
 
 
 def _sure(gain: Tensor) -> bool:
@@ -220,6 +238,7 @@ def run(estimator: Any, X: Any) -> None:
         plan = Plan(
             objective=estimator.objective,
             objective_samples=estimator.objective_samples,
+            objective_options=plain(estimator.objective_options) or {},
             init=estimator.init,
             validation_fraction=estimator.validation_fraction,
             early_stopping=estimator.early_stopping,
@@ -253,7 +272,9 @@ def run(estimator: Any, X: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A numpy number as Python's, which JSON can hold."""
+    """A numpy number as Python's, which JSON can hold; options in the order of their names."""
+    if isinstance(value, Mapping):
+        return {name: plain(value[name]) for name in sorted(value)}
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -283,8 +304,11 @@ def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | Non
     Raises:
         ValueError: Zeros and ones would not stay as they are, or an option is unknown.
     """
+    discrete = options.is_discretised(estimator)
     if estimator.likelihood != "bernoulli":
-        return Schema.infer(array, scale=estimator.scale, dequantize=estimator.dequantize, columns=columns)
+        return Schema.infer(
+            array, scale=estimator.scale, dequantize=estimator.dequantize, columns=columns, discrete=discrete
+        )
     if estimator.scale not in ("auto", None) or estimator.dequantize not in ("auto", False):
         raise ValueError(
             f"likelihood='bernoulli' needs zeros and ones as they are, got scale={estimator.scale!r} and "
@@ -312,7 +336,8 @@ def make_spec(estimator: Any, schema: Schema, floor: float) -> spec.Spec:
                 f"{schema.scale.min():g} to {schema.scale.max():g}. It is in squared units of the data: pass one near "
                 "the variance of what the model should leave unexplained, or variance='learned'."
             )
-        variance = float(scaled) if scaled.ndim == 0 else tuple(scaled.ravel().tolist())
+        variance = _numbers(scaled)
+    grid = dict(zip(("low", "width"), map(_numbers, schema.grid), strict=True)) if schema.discrete else {}
     network = "residual" if estimator.network == "auto" else estimator.network
     return spec.Spec(
         shape=schema.shape,
@@ -327,7 +352,13 @@ def make_spec(estimator: Any, schema: Schema, floor: float) -> spec.Spec:
         prior=estimator.prior,
         posterior=estimator.posterior,
         floor=floor,
+        **grid,
     )
+
+
+def _numbers(values: np.ndarray) -> Any:
+    """One number, or a tuple with one for each feature: what JSON holds."""
+    return float(values) if values.ndim == 0 else tuple(values.ravel().tolist())
 
 
 def open_store(estimator: Any, model_spec: spec.Spec, array: np.ndarray, seed: int) -> checkpoint.Folder | None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["check", "check_binary", "check_names", "check_width", "integer", "latents", "names_of", "seed_from"]
+__all__ = [
+    "check",
+    "check_binary",
+    "check_names",
+    "check_width",
+    "integer",
+    "is_discretised",
+    "latents",
+    "names_of",
+    "rows",
+    "seed_from",
+]
 
 import math
 import numbers
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +27,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from .. import spec
 from ..data import validate_array
+from ..likelihood import DiscretizedGaussian
 
 
 def check(estimator: Any) -> None:
@@ -45,6 +58,10 @@ def check(estimator: Any) -> None:
     _variance(estimator.variance)
     for name in ("network", "encoder", "decoder"):
         _network(name, getattr(estimator, name))
+    given = estimator.objective_options
+    if given is not None and not (isinstance(given, Mapping) and all(isinstance(name, str) for name in given)):
+        raise TypeError(f'objective_options must be a dict such as {{"beta": 4}}, got {given!r}.')
+    spec.check_objective(estimator.objective, given)
     callbacks = estimator.callbacks
     if callbacks is not None and (not isinstance(callbacks, Sequence) or not all(map(callable, callbacks))):
         raise TypeError(f"callbacks must be a sequence of callables such as [print], got {callbacks!r}.")
@@ -149,6 +166,38 @@ def check_binary(likelihood: str, X: npt.NDArray[Any]) -> None:
             f"likelihood='bernoulli' is for zeros and ones, but X holds {X[bad].ravel()[0]}. "
             "Binarise it, as in (X > threshold).astype('float32'), or use likelihood='gaussian'."
         )
+
+
+def rows(estimator: Any, X: Any, noise: Literal["hash", "centre"]) -> torch.Tensor:
+    """Return rows like those fitted in model units, float64 if they are, else float32.
+
+    Raises:
+        ValueError: They are not like those fitted, or not finite.
+    """
+    check_is_fitted(estimator)
+    check_names(estimator, X)
+    array = validate_array(X)
+    check_width(estimator, array)
+    check_binary(estimator.likelihood, array)
+    dtype = torch.float64 if array.dtype == np.float64 else torch.float32
+    found: torch.Tensor = estimator.schema_.to_model(array, noise=noise, dtype=dtype)
+    return found
+
+
+def is_discretised(estimator: Any) -> bool:
+    """Return whether p(x|z) is to be a probability of 8-bit data as they are.
+
+    Raises:
+        ValueError: The likelihood is unknown, or noise is to be added to data that are taken as they are.
+    """
+    if not issubclass(spec.resolve("likelihood", estimator.likelihood), DiscretizedGaussian):
+        return False
+    if estimator.dequantize not in ("auto", False):
+        raise ValueError(
+            f"likelihood={estimator.likelihood!r} is the probability of 8-bit data as they are, got "
+            f"dequantize={estimator.dequantize!r}. Leave it at 'auto', or use likelihood='gaussian'."
+        )
+    return True
 
 
 def latents(estimator: Any, Z: Any) -> torch.Tensor:

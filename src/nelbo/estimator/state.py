@@ -109,6 +109,8 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, numbers.Number | str | bool) or value is None or callable(value):
         return value
     return [_plain(v) for v in value]

@@ -21,7 +21,7 @@ from torch import Tensor
 from .. import diagnose, evaluate
 from ..data import Schema
 from ..estimator import VariationalAutoencoder
-from ..likelihood import Bernoulli, Gaussian
+from ..likelihood import Bernoulli, SharedVariance
 from ..linear_gaussian import moments, ppca
 
 MANY_ROWS = 0.05
@@ -233,7 +233,7 @@ def _baseline(
     model: VariationalAutoencoder, x: Tensor, held_out: Any, found: evaluate.LogLikelihood
 ) -> Baseline | None:
     schema = model.schema_
-    if isinstance(model.model_.likelihood, Bernoulli):
+    if schema.discrete or isinstance(model.model_.likelihood, Bernoulli):
         return None  # probabilities and densities do not compare
     linear = ppca(*moments(x.flatten(1)), model.model_.latent_dim)
     value = linear.log_prob(schema.to_model(held_out, noise="hash", dtype=x.dtype).flatten(1)) - schema.log_scale_sum
@@ -251,7 +251,7 @@ def _baseline(
 def _noise(model: VariationalAutoencoder, x: Tensor) -> Noise:
     vae, schema = model.model_, model.schema_
     head = vae.likelihood
-    if isinstance(head, Gaussian):
+    if isinstance(head, SharedVariance):
         one = head.log_variance.ndim == 0
         return _range("fixed" if not head.learned else "learned" if one else "per feature", schema, head.variance)
     if isinstance(head, Bernoulli):

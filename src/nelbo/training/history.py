@@ -35,6 +35,7 @@ class Record:
         epoch: Passes over the training rows, a fraction.
         seconds: Since the start of training.
         train: Mean objective over the training rows seen since the last record, nats per example; None at the start.
+            Where training gives the KL another weight, the plain bound of up to 1,024 training rows at this step.
         validation: Mean objective over the validation rows, nats per example; None without validation rows.
         kl: Mean KL(q(z|x) || p(z)), nats per example; None where it has no closed form.
         beta: Root mean noise variance, in data units; None where the likelihood has no single one.

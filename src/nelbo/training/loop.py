@@ -114,6 +114,7 @@ def _go(run: Run, early_stopping: bool, callbacks: list[Callback], store: Store 
             run.objective.load_state_dict(run.best[2])
         run.history.best_step = run.best[1] if run.best is not None and early_stopping else run.step
         run.objective.eval()
+        run.tell(1.0)
         if finished:
             run.refine()
 
@@ -146,8 +147,8 @@ def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Stor
 
 
 def _out_of_patience(run: Run, progress: float) -> bool:
-    """Return whether too much of the budget has passed since the best validation bound."""
+    """Return whether too much of the budget has passed since the best validation bound, and since the ramp's end."""
     if run.best is None:
         return False
     since = [record for record in run.history.records if record.step > run.best[1]]
-    return len(since) > MINIMUM_PATIENCE and progress - since[0].progress > PATIENCE
+    return len(since) > MINIMUM_PATIENCE and progress - max(since[0].progress, run.ramp) > PATIENCE

@@ -12,7 +12,7 @@ __all__ = ["bfloat16_pays", "resolve_device", "resolve_precision"]
 import torch
 from torch import nn
 
-from ..likelihood import Gaussian, HeteroscedasticGaussian
+from ..likelihood import HeteroscedasticGaussian, SharedVariance
 
 SMALLEST_STD = 0.05
 """Below this noise standard deviation, in scaled units, bfloat16 would cost more than 1e-3 nats per feature."""
@@ -59,7 +59,7 @@ def bfloat16_pays(module: nn.Module) -> bool:
     parts = list(module.modules())
     if any(isinstance(part, HeteroscedasticGaussian) for part in parts):
         return False
-    return all(bool((part.variance > SMALLEST_STD**2).all()) for part in parts if isinstance(part, Gaussian))
+    return all(bool((part.variance > SMALLEST_STD**2).all()) for part in parts if isinstance(part, SharedVariance))
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..distributions import closed_form_kl
-from ..objective import ELBO, Objective
+from ..objective import Objective
 from ..vae import VAE
 from .adamw import AdamW
 from .history import History, Record, Units
@@ -60,6 +60,7 @@ class Run:
         self.x = x.to(self.device, dtype)
         self.validation = None if validation is None else validation.to(self.device, dtype)
         self.seed, self.units, self.clip, self.learning_rate = seed, units, clip, learning_rate
+        self.parts = [part for part in objective.modules() if isinstance(part, Objective)]
         self.variance = VarianceStep(objective)
         special = {id(p) for p in self.variance.parameters}
         self.weights = [p for p in objective.parameters() if id(p) not in special and p.requires_grad]
@@ -96,6 +97,7 @@ class Run:
     def train_step(self, factor: float) -> None:
         """Take one optimiser step; a gradient that is not finite changes nothing."""
         x = self.batch()
+        self.tell(self.budget.progress(self.step + 1, self.elapsed()))  # a run of one step ends with it
         bound = self.backward(x)
         if self.step == 0 and self.variance.is_far_off():
             # One huge gradient would stay in the weights' second moments for a thousand steps: mend beta^2 first.
@@ -110,6 +112,16 @@ class Run:
         self.taken += finite * len(x)
         self.count += len(x)
         self.step += 1
+
+    def tell(self, progress: float) -> None:
+        """Let objectives that change during a run know how much of it is spent, 0 to 1."""
+        for part in self.parts:
+            part.progress.fill_(progress)
+
+    @property
+    def ramp(self) -> float:
+        """The share of the run over which the objective still changes."""
+        return max(part.ramp for part in self.parts)
 
     def backward(self, x: Tensor) -> Tensor:
         """Return the bound of each row of x with this step's noise, and leave the gradients of their mean behind."""
@@ -159,10 +171,10 @@ class Run:
         value = None
         with self.judging():
             if self.validation is not None:
-                chunks = self.validation.split(max(1, VALIDATION_CHUNK // _inner(self.objective).samples))
+                chunks = self.validation.split(max(1, VALIDATION_CHUNK // _inner(self.objective).draws))
                 value = math.fsum(float(self.objective(c, self.generator).sum(dtype=torch.float64)) for c in chunks)
                 value /= len(self.validation)
-            kl = self.mean_kl()
+            kl, train = self.mean_kl(), self.judged_train()
         if self.step == 0 and value is not None and not math.isfinite(value):
             raise FloatingPointError(
                 f"The bound of the initial model is {value} on the validation rows. "
@@ -172,7 +184,18 @@ class Run:
             self.best = (value, self.step, _weights(self.objective))
         if self.step == 0:
             self.budget = self.budget.reserving(ENDING * (time.monotonic() - begun))
-        return self.record(value, kl, factor)
+        return self.record(train, value, kl, factor)
+
+    def judged_train(self) -> float | None:
+        """Return the mean objective over the training rows since the last record, None at the start.
+
+        Where training maximises something else than validation measures, it is the latter, on some training rows.
+        """
+        taken = float(self.taken)
+        if not taken or not any(part.weighted for part in self.parts):
+            return float(self.total) / taken if taken else None
+        rows = self.x[: max(1, VALIDATION_CHUNK // _inner(self.objective).draws)]
+        return float(self.objective(rows, self.generator).mean(dtype=torch.float64))
 
     def mean_kl(self) -> float | None:
         """Return the mean KL on up to one chunk of rows, or None where it has no closed form."""
@@ -184,12 +207,10 @@ class Run:
         """Return the VAE inside the objective."""
         return _inner(self.objective).vae
 
-    def record(self, value: float | None, kl: float | None, factor: float) -> Record:
+    def record(self, train: float | None, value: float | None, kl: float | None, factor: float) -> Record:
         """Add a record to the history and start counting anew."""
         seconds = self.elapsed()
-        taken = float(self.taken)
-        jacobian = self.units.log_density if _inner(self.objective).is_bound else 0.0
-        train = float(self.total) / taken + jacobian if taken else None
+        jacobian = self.units.log_density if _inner(self.objective).in_nats else 0.0
         variances = [part.variance.detach().cpu() for part in learned_gaussians(self.objective)]
         scale = torch.as_tensor(self.units.scale, dtype=torch.float64)
         beta = float((variances[0] * scale**2).mean().sqrt()) if variances else None
@@ -197,7 +218,7 @@ class Run:
             step=self.step,
             epoch=self.step / self.budget.steps_per_epoch,
             seconds=seconds,
-            train=train,
+            train=None if train is None else train + jacobian,
             validation=None if value is None else value + jacobian,
             kl=kl,
             beta=beta,
@@ -225,8 +246,7 @@ class Run:
 
         That form is the optimum of an average over q(z|x). Objectives that weigh their samples keep their own.
         """
-        objective = _inner(self.objective)
-        if not isinstance(objective, ELBO) and objective.samples > 1:
+        if not _inner(self.objective).averages:
             return
         self.generator.manual_seed(stream_seed(self.seed, "refine"))
         rows = max(MINIMUM_REFINE, self.step * self.budget.batch_size // 10)

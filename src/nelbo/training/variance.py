@@ -7,6 +7,9 @@ The variance that maximises the expected log-likelihood is the mean squared resi
 
 so the batch's optimum r comes free with every backward pass, whatever the objective weighs its samples by.
 :math:`\beta^2` follows a running mean of r. ``docs/variance.md`` compares this with gradient descent.
+
+For a discretised Gaussian the same r is the mean of E[(y - f(z))^2 | x] over the values y that round to x (Fisher's
+identity), so that each step is one of the EM algorithm (Dempster et al., 1977): it climbs, and rests where g = 0.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..distributions import draw
-from ..likelihood import Gaussian
+from ..likelihood import Gaussian, SharedVariance
 from ..vae import VAE
 
 RATE = 0.05
@@ -29,11 +32,15 @@ FAR = 10.0
 """Factor beyond which a variance is mended before the first step."""
 ENOUGH = 2**20
 """Values over which one z per row averages well enough."""
+EM_STEPS = 2
+"""Steps at the end of training where one is not the optimum itself; the running mean has come close by then."""
+SETTLED = 1e-3
+"""Change of log beta^2 by such a step below which it was the last."""
 
 
-def learned_gaussians(module: nn.Module) -> list[Gaussian]:
-    """Return every Gaussian likelihood inside ``module`` whose variance is learned."""
-    return [part for part in module.modules() if isinstance(part, Gaussian) and part.learned]
+def learned_gaussians(module: nn.Module) -> list[SharedVariance]:
+    """Return every likelihood inside ``module`` that learns a variance, a Gaussian or a discretised one."""
+    return [part for part in module.modules() if isinstance(part, SharedVariance) and part.learned]
 
 
 class VarianceStep:
@@ -65,7 +72,7 @@ class VarianceStep:
             parameter.grad = None
 
 
-def _ratio(likelihood: Gaussian, gradient: Tensor) -> Tensor:
+def _ratio(likelihood: SharedVariance, gradient: Tensor) -> Tensor:
     """Return r / beta^2, the batch's mean squared residual in units of the variance."""
     count = math.prod(likelihood.shape) / gradient.numel()
     return (1 - 2 * gradient / count).clamp_min(0)
@@ -82,17 +89,25 @@ def refine(model: VAE, x: Tensor, generator: torch.Generator, most: int | None =
         most: How many rows to look at, evenly spaced; None is all. Few rows get several z each.
     """
     likelihood = model.likelihood
-    if not isinstance(likelihood, Gaussian) or not likelihood.learned:
+    if not isinstance(likelihood, SharedVariance) or not likelihood.learned:
         return
     rows = x[:: max(1, len(x) // most)] if most else x
-    samples = max(1, min(16, ENOUGH // rows.numel()))
+    for _ in range(1 if isinstance(likelihood, Gaussian) else EM_STEPS):
+        mean = _mean_square(model, likelihood, rows, generator)
+        change = mean.log() - likelihood.log_variance.double()
+        likelihood.log_variance.copy_(mean.log())
+        if float(change.abs().max()) < SETTLED:
+            return
+
+
+def _mean_square(model: VAE, likelihood: SharedVariance, x: Tensor, generator: torch.Generator) -> Tensor:
+    r"""Return the :math:`\beta^2` of one EM step over the rows x, at least the floor, of log_variance's shape."""
+    samples = max(1, min(16, ENOUGH // x.numel()))
     total = torch.zeros(model.shape, dtype=torch.float64, device=x.device)
-    for part in rows.split(1024):
+    for part in x.split(1024):
         q = model.encode(part)
         for _ in range(samples):
-            x_hat = model.decode(draw(q, (), generator)).mean
-            total += (part - x_hat).square().sum(0, dtype=torch.float64)
-    mean = total / (len(rows) * samples)
-    if likelihood.log_variance.ndim == 0:
-        mean = mean.mean()
-    likelihood.log_variance.copy_(mean.clamp_min(likelihood.floor).log())
+            p = model.decode(draw(q, (), generator))
+            total += likelihood.squared_residual(p, part).sum(0, dtype=torch.float64)
+    mean = total / (len(x) * samples)
+    return (mean.mean() if likelihood.log_variance.ndim == 0 else mean).clamp_min(likelihood.floor)

@@ -1,26 +1,20 @@
-r"""What ``torch.distributions`` lacks: closed forms in few kernels, seeded by an explicit generator.
+r"""Normals with independent coordinates.
 
 .. math::
     \log \mathcal{N}(x \mid m, \operatorname{diag} s^2)
         = -\tfrac12 \sum_i \frac{(x_i - m_i)^2}{s_i^2} - \sum_i \log s_i - \tfrac{D}{2} \log 2\pi
-
-No constant is ever dropped: every log-density is in nats.
 """
 
 from __future__ import annotations
 
-__all__ = ["Bernoulli", "DiagonalNormal", "Normal01", "closed_form_kl", "draw"]
+__all__ = ["LOG_2PI", "DiagonalNormal", "Normal01"]
 
-import functools
-import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, register_kl
-from torch.distributions.kl import kl_divergence
-from torch.nn import functional as F
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -122,75 +116,3 @@ def _kl_normal_normal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     dims = tuple(range(-q.event_dim, 0))
     square = q.stddev.square() + (q.loc - p.loc).square()
     return (p.scale.log() - q.scale.log() + square / (2 * p.scale.square()) - 0.5).sum(dims)
-
-
-@functools.cache
-def _takes_generator(function: Callable[..., Tensor]) -> bool:
-    """Look once per class: a signature costs more to read than a small network's draw, at every step."""
-    return "generator" in inspect.signature(function).parameters
-
-
-def draw(
-    distribution: Distribution, shape: Sequence[int], generator: torch.Generator | None, gradients: bool = True
-) -> Tensor:
-    """Draw from any distribution, seeded by ``generator``; gradients flow back where it can reparameterise.
-
-    Distributions of other people take no generator. For them torch's global state is seeded and put back.
-    """
-    name = "rsample" if gradients and distribution.has_rsample else "sample"
-    method: Callable[..., Tensor] = getattr(distribution, name)
-    if generator is None:
-        return method(torch.Size(shape))
-    if _takes_generator(getattr(type(distribution), name)):
-        return method(torch.Size(shape), generator=generator)
-    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    with torch.random.fork_rng(devices=[generator.device] if generator.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        return method(torch.Size(shape))
-
-
-def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """Return KL(q || p) in nats where it has a closed form, else None."""
-    try:
-        return kl_divergence(q, p)
-    except NotImplementedError:
-        return None
-
-
-class Bernoulli(Distribution):
-    r"""Independent coin flips, :math:`\log p(x) = \sum_i x_i \log p_i + (1 - x_i) \log(1 - p_i)`.
-
-    Arguments:
-        logits: log(p / (1 - p)), of shape (*batch, *event).
-        event_dim: How many trailing dimensions make up one event.
-    """
-
-    arg_constraints = {}  # noqa: RUF012
-
-    def __init__(self, logits: Tensor, event_dim: int = 1) -> None:
-        self.logits, self.event_dim = logits, event_dim
-        split = logits.ndim - event_dim
-        super().__init__(logits.shape[:split], logits.shape[split:], validate_args=False)
-
-    @property
-    def mean(self) -> Tensor:
-        """The probabilities, of shape (*batch, *event)."""
-        return self.logits.sigmoid()
-
-    @property
-    def variance(self) -> Tensor:
-        """p (1 - p), of shape (*batch, *event)."""
-        return self.mean * (1 - self.mean)
-
-    @torch.no_grad()
-    def sample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
-        """Draw zeros and ones, of shape (*sample_shape, *batch, *event)."""
-        shape = torch.Size(sample_shape) + self.logits.shape
-        uniform = torch.rand(shape, generator=generator, dtype=self.logits.dtype, device=self.logits.device)
-        return (uniform < self.mean).to(self.logits.dtype)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-probability of ``value`` (*sample, *batch, *event), in nats."""
-        dims = tuple(range(-self.event_dim, 0))
-        # Half the time of torch's cross-entropy, which cannot broadcast; the threshold keeps float64 exact.
-        return (self.logits * value - F.softplus(self.logits, threshold=40.0)).sum(dims)

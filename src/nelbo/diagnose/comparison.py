@@ -1,0 +1,174 @@
+r"""Samples beside data, and data seen beside data unseen.
+
+`baseline` asks whether the model beats a linear one. `memorisation` asks whether it knows its training rows too well:
+their log p(x) beside that of unseen rows, and whether samples lie closer to training rows than unseen rows do
+(Meehan et al., 2020). `prior_match` asks whether z ~ p(z) look like z ~ q(z), which is what the decoder was trained on.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Baseline", "Memorisation", "PriorMatch", "baseline", "memorisation", "prior_match"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..distributions import draw
+from ..evaluate import MEMORY, log_likelihood, plain_method
+from ..evaluate.noise import normals, row_keys
+from ..evaluate.proposal import from_encoder
+from ..evaluate.ready import Ready
+from ..initialize import closed_form
+from ..training.history import Units
+from ..vae import VAE
+from .estimate import Estimate, jackknife, mean, subsample
+
+SEARCHED = 10_000
+"""Training rows that nearest neighbours are looked for in."""
+WIDEST = 4096
+"""Values of a row up to which the covariance matrix of the linear model is made."""
+IMPORTANCE = 100
+"""Importance samples behind each log p(x)."""
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """Training rows beside unseen ones.
+
+    Attributes:
+        train, test: Mean log p(x), in nats and the units of the data.
+        difference: train - test.
+        closer: Share of pairs (sample, unseen row) in which the sample lies closer to its nearest training row; 1/2
+            where samples are like unseen rows, 1 for copies of training rows. Its error is that of equal distributions.
+        searched: Training rows that neighbours were looked for in.
+    """
+
+    train: Estimate
+    test: Estimate
+    difference: Estimate
+    closer: Estimate
+    searched: int
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The model beside a linear one of the same latent size and kind of noise, in nats per row.
+
+    Attributes:
+        model, linear: Mean log p(x) of unseen rows, in the units of the data.
+        gain: Model minus linear, row by row.
+    """
+
+    model: Estimate
+    linear: Estimate
+    gain: Estimate
+
+
+@dataclass(frozen=True)
+class PriorMatch:
+    r"""How far q(z) is from p(z) (Makhzani et al., 2016; Hoffman & Johnson, 2016).
+
+    Attributes:
+        energy: Energy distance over twice the mean distance of a draw of q(z) to one of p(z): 0 where they agree, at
+            most 1 (Rizzo & Székely, 2016).
+    """
+
+    energy: Estimate
+
+
+def memorisation(
+    vae: VAE, x: Tensor, train: Tensor, units: Units | None = None, seed: int = 0, memory: int = MEMORY
+) -> Memorisation:
+    """Hold training rows against unseen ones.
+
+    Arguments:
+        vae: The model.
+        x: Unseen rows of shape (n, *vae.shape), in model units.
+        train: Rows the model was fitted to, (m, *vae.shape).
+        units: Of the data; None are the model's own.
+        seed: Of importance samples and of the model's samples, of which there are as many as rows in x.
+        memory: Bytes for intermediate results.
+
+    Raises:
+        ValueError: Rows that do not fit.
+    """
+    shift, method = 0.0 if units is None else units.log_density, plain_method(vae)
+    seen = subsample(train, len(x), seed)
+    log_p = [log_likelihood(vae, rows, method, IMPORTANCE, seed, memory).value for rows in (seen, x)]
+    first, second = mean(log_p[0], shift), mean(log_p[1], shift)
+    error = math.hypot(first.standard_error, second.standard_error)
+    with Ready(vae, x) as (model, rows):
+        generator = torch.Generator(rows.device).manual_seed(seed)
+        known = subsample(train, SEARCHED, seed).to(rows)
+        made = nearest(model.sample(len(rows), generator=generator), known)
+        held = nearest(rows, known)
+    return Memorisation(
+        first, second, Estimate(first.value - second.value, error, len(x)), _closer(made, held), len(known)
+    )
+
+
+def baseline(vae: VAE, x: Tensor, train: Tensor, log_p: Tensor, units: Units | None = None) -> Baseline | None:
+    """Hold a model against the best linear one: exact pPCA of the training rows (factor analysis for one beta^2 each).
+
+    Arguments:
+        vae: The model.
+        x: Unseen rows of shape (n, *vae.shape), in model units.
+        train: Rows the model was fitted to, (m, *vae.shape).
+        log_p: The model's log p(x) of each row of x, in model units, of shape (n,).
+        units: Of the data; None are the model's own.
+
+    Returns:
+        The comparison, or None where p(x|z) is not Gaussian or a row has more than 4,096 values.
+    """
+    linear = closed_form(vae, train) if math.prod(vae.shape) <= WIDEST else None
+    if linear is None:
+        return None
+    theirs = linear.log_prob(x.flatten(1).cpu())
+    shift = 0.0 if units is None else units.log_density
+    return Baseline(mean(log_p, shift), mean(theirs, shift), mean(log_p - theirs))
+
+
+def nearest(x: Tensor, known: Tensor) -> Tensor:
+    """Return the Euclidean distance of each row of x to its nearest row of ``known``, of shape (n,)."""
+    flat = known.flatten(1)
+    return torch.cat([torch.cdist(part, flat).amin(1) for part in x.flatten(1).split(256)]).double().cpu()
+
+
+def _closer(made: Tensor, held: Tensor) -> Estimate:
+    """Return the share of pairs with made < held, ties counted as half (Mann & Whitney, 1947)."""
+    ordered = held.sort().values
+    below, until = (torch.searchsorted(ordered, made, right=right) for right in (False, True))
+    m, n = len(made), len(held)
+    share = 1 - float((below + until).double().mean()) / (2 * n)
+    return Estimate(share, math.sqrt((m + n + 1) / (12 * m * n)), n)
+
+
+def prior_match(vae: VAE, x: Tensor, seed: int = 0) -> PriorMatch:
+    """Measure the energy distance between draws of q(z) and of p(z).
+
+    Arguments:
+        vae: The model.
+        x: Rows of shape (n, *vae.shape), at least 4; one draw of q(z|x) from each, and as many of p(z).
+        seed: Of the draws.
+
+    Raises:
+        ValueError: Rows that do not fit, or fewer than 4.
+    """
+    if len(x) < 4:
+        raise ValueError(f"x needs at least 4 rows for an energy distance, got {len(x)}.")
+    with Ready(vae, x) as (model, rows):
+        noise = normals(row_keys(rows), 1, model.latent_dim, seed, 0, rows)
+        a = from_encoder(model, rows)[0].from_noise(noise)[0].double().cpu()
+        generator = torch.Generator(rows.device).manual_seed(seed)
+        b = draw(model.prior(), (len(rows),), generator, gradients=False).double().cpu()
+    across, within, prior = torch.cdist(a, b), torch.cdist(a, a), torch.cdist(b, b)
+
+    def statistic(index: Tensor) -> float:
+        pairs = index[:, None], index
+        own = len(index) * (len(index) - 1)
+        between = float(across[pairs].mean())
+        return 1 - (float(within[pairs].sum()) + float(prior[pairs].sum())) / own / (2 * between)
+
+    return PriorMatch(jackknife(statistic, len(x)))

@@ -1,0 +1,124 @@
+"""All checks on one model, and the one sickness that explains most of what they find."""
+
+from __future__ import annotations
+
+__all__ = ["diagnose"]
+
+import torch
+from torch import Tensor
+
+from ..distributions import DiagonalNormal
+from ..evaluate import MEMORY
+from ..evaluate.ready import Ready
+from ..likelihood import Gaussian
+from ..training.history import Units
+from ..vae import VAE
+from .calibration import calibration
+from .comparison import SEARCHED, baseline, memorisation, prior_match
+from .estimate import subsample
+from .finding import Diagnosis, Finding
+from .gap import inference_gap
+from .information import mutual_information, rate_distortion
+from .latent import collapse
+from .verdicts import (
+    judge_baseline,
+    judge_calibration,
+    judge_collapse,
+    judge_gap,
+    judge_information,
+    judge_memory,
+    judge_noise,
+    judge_prior,
+    skipped,
+)
+
+ROWS = 1000
+"""Rows looked at, unless told."""
+GAP_ROWS = 128
+"""Rows whose own q* is looked for: the standard error of a gap of a few nats is then a few tenths."""
+LEAST_ROWS = 20
+"""Fewer rows have no standard errors to speak of."""
+
+
+def diagnose(
+    vae: VAE,
+    x: Tensor,
+    train: Tensor | None = None,
+    *,
+    rows: int = ROWS,
+    units: Units | None = None,
+    seed: int = 0,
+    memory: int = MEMORY,
+) -> Diagnosis:
+    """Find out what is wrong with a model.
+
+    Causes come before their consequences: of several problems the leading one is the first in the order of the
+    findings. A beta^2 that is far too small, for instance, makes every encoder look bad, and so is judged where z is at
+    its best for each row.
+
+    Arguments:
+        vae: The model; it is left as it was.
+        x: Rows of shape (n, *vae.shape), in model units, at least 20, best such that the model has not seen.
+        train: Rows it was fitted to. Without them memorisation and pPCA are not looked at.
+        rows: How many rows of x to look at; where there are more, they are drawn with the seed.
+        units: Of the data; None are the model's own.
+        seed: Of everything drawn. Equal calls give equal answers.
+        memory: Bytes for intermediate results.
+
+    Raises:
+        ValueError: Rows that do not fit or are too few, ``rows`` below 20, or a q(z|x) that is no diagonal normal.
+    """
+    for name, count in (("x", len(x)), ("rows", rows)):
+        if count < LEAST_ROWS:
+            raise ValueError(f"{name} must be at least {LEAST_ROWS} rows for standard errors, got {count}. Pass more.")
+    total, x = len(x), subsample(x, rows, seed)
+    if train is not None:
+        with Ready(vae, train):  # refuses what does not fit
+            pass
+        train = subsample(train, SEARCHED, seed)
+    findings = tuple(_findings(vae, x, train, units, seed, memory))
+    leading = next((f.sickness for f in findings if f.verdict == "problem"), "")
+    return Diagnosis(leading, findings, len(x), total, None if train is None else len(train), seed)
+
+
+def _findings(vae: VAE, x: Tensor, train: Tensor | None, units: Units | None, seed: int, memory: int) -> list[Finding]:
+    """All findings, causes before consequences."""
+    fixed = isinstance(vae.likelihood, Gaussian) and not vae.likelihood.learned
+    few = subsample(x, GAP_ROWS, seed)
+    gap = inference_gap(vae, few, units, seed, memory)
+    noise = best = None
+    if _is_gaussian(vae, x):
+        noise = calibration(vae, x, None, units, seed, memory)
+        best = calibration(vae, few, gap.q, units, seed, memory)
+    rate = rate_distortion(vae, x, units=units, seed=seed, memory=memory)
+    information = mutual_information(vae, x, seed=seed, memory=memory)
+    amortisation, approximation = judge_gap(gap)
+    found = [judge_collapse(collapse(vae, x), noise, fixed)]
+    if noise is None or best is None:
+        found.append(skipped("noise level", "p(x|z) is not Gaussian: there is no beta^2 to compare residuals with."))
+    else:
+        found.append(judge_noise(noise, best, fixed))
+    if train is None:
+        missing = "No training rows were passed."
+        found += [skipped("train against unseen", missing), skipped("against pPCA", missing), amortisation]
+    else:
+        linear = baseline(vae, few, train, gap.found.value, units)
+        ahead, copies = judge_memory(memorisation(vae, x, train, units, seed, memory), x[0].numel())
+        found += [
+            ahead,
+            skipped("against pPCA", "pPCA is for Gaussian p(x|z) and rows of at most 4,096 values.")
+            if linear is None
+            else judge_baseline(linear),
+            amortisation,
+            copies,
+        ]
+    found += [judge_prior(rate, information, prior_match(vae, x, seed)), approximation]
+    if noise is not None:
+        found += judge_calibration(noise)
+    return [*found, judge_information(rate, information)]
+
+
+@torch.no_grad()
+def _is_gaussian(vae: VAE, x: Tensor) -> bool:
+    with Ready(vae, x[:1]) as (model, rows):
+        return isinstance(model.decode(model.encode(rows).mean), DiagonalNormal)

@@ -1,0 +1,80 @@
+"""A number with its standard error, and the rows it comes from."""
+
+from __future__ import annotations
+
+__all__ = ["Estimate", "jackknife", "mean", "subsample"]
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCKS = 10
+"""Blocks of rows that the jackknife leaves out in turn."""
+MOST_DIGITS = 4
+"""Decimals that are printed at most."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number measured on rows.
+
+    Attributes:
+        value: The number.
+        standard_error: Over rows, as an estimate for new rows; infinite where the rows are too few to tell.
+        rows: How many rows stand behind it.
+    """
+
+    value: float
+    standard_error: float
+    rows: int
+
+    def __str__(self) -> str:
+        """Both to two digits of the error."""
+        if not math.isfinite(self.standard_error):
+            return f"{self.value:,.4g} ± ?"
+        size = math.floor(math.log10(self.standard_error)) if self.standard_error > 0 else -MOST_DIGITS
+        digits = min(max(1 - size, 0), MOST_DIGITS)
+        return f"{round(self.value, digits) + 0.0:,.{digits}f} ± {self.standard_error:,.{digits}f}"
+
+    def above(self, limit: float) -> bool:
+        """Whether the value exceeds a limit by two standard errors."""
+        return self.value - 2 * self.standard_error > limit
+
+    def below(self, limit: float) -> bool:
+        """Whether the value falls short of a limit by two standard errors."""
+        return self.value + 2 * self.standard_error < limit
+
+
+def mean(values: Tensor, shift: float = 0.0) -> Estimate:
+    """Return the mean of one value per row, of shape (n,), plus a constant, with its standard error."""
+    n, values = len(values), values.double()
+    error = float(values.std()) / math.sqrt(n) if n > 1 else math.inf
+    return Estimate(float(values.mean()) + shift, error, n)
+
+
+def jackknife(statistic: Callable[[Tensor], float], rows: int) -> Estimate:
+    """Estimate a statistic of many rows, and its standard error by leaving out blocks of them (Tukey, 1958).
+
+    Arguments:
+        statistic: From the indices of the rows to use, of shape (m,), to a number.
+        rows: How many rows there are.
+    """
+    every = torch.arange(rows)
+    value = statistic(every)
+    blocks = min(BLOCKS, rows)
+    if rows < 2 * BLOCKS:
+        return Estimate(value, math.inf, rows)
+    left = torch.tensor([statistic(every[every % blocks != block]) for block in range(blocks)], dtype=torch.float64)
+    error = math.sqrt((blocks - 1) * float((left - left.mean()).square().mean()))
+    return Estimate(value, error, rows)
+
+
+def subsample(x: Tensor, rows: int, seed: int) -> Tensor:
+    """Return at most ``rows`` rows of x, drawn without replacement, in their order."""
+    if len(x) <= rows:
+        return x
+    chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:rows]
+    return x[chosen.sort().values.to(x.device)]

@@ -1,0 +1,193 @@
+r"""Where the nats go: rate, distortion, and what of the rate is information.
+
+.. math::
+    -ELBO = R + D, \qquad R = E_x \, KL(q(z \mid x) \| p(z)) = I_q(x; z) + KL(q(z) \| p(z)), \qquad
+    D = -E_x E_q \log p(x \mid z)
+
+(Alemi et al., 2018; Hoffman & Johnson, 2016), with the aggregate posterior :math:`q(z) = E_x q(z \mid x)`.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MutualInformation", "RateDistortion", "mutual_information", "rate_distortion"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..distributions import DiagonalNormal, closed_form_kl
+from ..evaluate import MEMORY
+from ..evaluate.importance import blocks
+from ..evaluate.noise import BLOCK, normals, row_keys
+from ..evaluate.proposal import from_encoder
+from ..evaluate.ready import Ready, rows_at_once
+from ..training.history import Units
+from ..vae import VAE
+from .estimate import Estimate, jackknife, mean
+
+SAMPLES = 16
+"""Draws of z for each row."""
+MIXTURE_SAMPLES = 4
+"""Draws of z for each row that are held against all n components of q(z)."""
+MIXTURE_NUMBERS = 2**23
+"""Numbers of an (z, components, latent_dim) table that are held at once."""
+
+
+@dataclass(frozen=True)
+class RateDistortion:
+    """The two parts of the ELBO (Alemi et al., 2018), in nats per row.
+
+    Attributes:
+        rate: R, the mean KL(q(z|x) || p(z)); exact for each row where it has a closed form.
+        distortion: D, the mean -log p(x|z), in the units of the data.
+        elbo: -(R + D).
+        per_dimension: Mean KL of each latent dimension, of shape (latent_dim,); None unless q and p are diagonal
+            normals.
+    """
+
+    rate: Estimate
+    distortion: Estimate
+    elbo: Estimate
+    per_dimension: Tensor | None
+
+
+@dataclass(frozen=True)
+class MutualInformation:
+    r"""The rate's two parts (Hoffman & Johnson, 2016), each between two estimates, in nats.
+
+    q(z) is taken to be the mixture of the n rows' own q(z|x). Where a row's own component is part of the mixture,
+    I(x;z) comes out too low and never above log n; where it is left out, too high (Poole et al., 2019). Up to sampling
+    noise the truth of the population is in between, and KL(q(z) || p(z)) is what I leaves of the rate.
+
+    Attributes:
+        lower, upper: Of I(x;z) under q. ``upper`` is at most the rate.
+        ceiling: log n. Where ``lower`` is within a nat of it, n rows cannot tell how large I is, only that it is large.
+        kl_lower, kl_upper: Of KL(q(z) || p(z)). Where p is a diagonal normal ``kl_lower`` is at least the KL of a
+            normal with the mean and covariance of q(z), which no q(z) with these falls below.
+        mean, variance: Of q(z) in each dimension, of shape (latent_dim,); the standard normal prior's are 0 and 1.
+    """
+
+    lower: Estimate
+    upper: Estimate
+    ceiling: float
+    kl_lower: Estimate
+    kl_upper: Estimate
+    mean: Tensor
+    variance: Tensor
+
+    @property
+    def saturated(self) -> bool:
+        """Whether log n rather than the model limits ``lower``."""
+        return self.lower.value > self.ceiling - 1
+
+
+def rate_distortion(
+    vae: VAE, x: Tensor, samples: int = SAMPLES, units: Units | None = None, seed: int = 0, memory: int = MEMORY
+) -> RateDistortion:
+    """Measure rate and distortion.
+
+    Arguments:
+        vae: The model.
+        x: Rows of shape (n, *vae.shape), in model units.
+        samples: Draws of z for each row.
+        units: Of the data; None are the model's own.
+        seed: Of the draws.
+        memory: Bytes for intermediate results.
+
+    Raises:
+        ValueError: Rows that do not fit, or a q(z|x) that is no diagonal normal.
+    """
+    shift = 0.0 if units is None else units.log_density
+    with Ready(vae, x) as (model, rows):
+        rate, distortion = _row_rates(model, rows, samples, seed, memory)
+        each = _per_dimension(model, rows)
+        return RateDistortion(mean(rate), mean(distortion, -shift), mean(-(rate + distortion), shift), each)
+
+
+def _row_rates(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> tuple[Tensor, Tensor]:
+    """Return KL(q(z|x) || p(z)), exact where it has a closed form, and the mean -log p(x|z), both (n,) and float64."""
+    rate, distortion = [], []
+    for part in x.split(rows_at_once(vae, x, min(samples, BLOCK), memory)):
+        kl, sampled, found = closed_form_kl(vae.encode(part), vae.prior()), [], []
+        for terms in blocks(vae, part, from_encoder(vae, part)[0], samples, seed):
+            sampled.append((terms.log_post - terms.log_prior).double())
+            found.append(-terms.log_lik.double())
+        rate.append(torch.cat(sampled).mean(0) if kl is None else kl.double())
+        distortion.append(torch.cat(found).mean(0))
+    return torch.cat(rate).cpu(), torch.cat(distortion).cpu()
+
+
+def _per_dimension(vae: VAE, x: Tensor) -> Tensor | None:
+    """Return the mean KL of each dimension, of shape (latent_dim,), between diagonal normals."""
+    q, p = vae.encode(x), vae.prior()
+    if not (isinstance(q, DiagonalNormal) and isinstance(p, DiagonalNormal)):
+        return None
+    spread, centre = (q.stddev / p.stddev).double(), ((q.loc - p.loc) / p.stddev).double()
+    return (0.5 * (centre.square() + spread.square() - 1) - spread.log()).mean(0).cpu()
+
+
+def mutual_information(
+    vae: VAE, x: Tensor, samples: int = MIXTURE_SAMPLES, seed: int = 0, memory: int = MEMORY
+) -> MutualInformation:
+    """Split the rate into I(x;z) and KL(q(z) || p(z)).
+
+    Arguments:
+        vae: The model.
+        x: Rows of shape (n, *vae.shape), at least 2.
+        samples: Draws of z for each row.
+        seed: Of the draws.
+        memory: Bytes for intermediate results.
+
+    Raises:
+        ValueError: Rows that do not fit or fewer than 2, or a q(z|x) that is no diagonal normal.
+    """
+    if len(x) < 2:
+        raise ValueError(f"x needs at least 2 rows for q(z) to be a mixture, got {len(x)}.")
+    with Ready(vae, x) as (model, rows):
+        normal = from_encoder(model, rows)[0]
+        loc, scale = normal.loc.double(), normal.scale.double()
+        u = normals(row_keys(rows), samples, model.latent_dim, seed, 0, rows).double()
+        own, other = _mixture(loc, scale, loc + scale * u)
+        n = len(rows)
+        rate = _row_rates(model, rows, samples, seed, memory)[0]
+        own, other = own.cpu(), other.cpu() if float(other.mean()) < float(rate.mean()) else rate
+        centre, variance = loc.mean(0), loc.var(0, correction=0) + scale.square().mean(0)
+        p = model.prior()
+        kl_upper, kl_lower = mean(rate - own), mean(rate - other)
+        if isinstance(p, DiagonalNormal):
+            std = p.stddev.double()
+            moments = _moment_bound(((loc - p.loc.double()) / std).cpu(), (scale / std).cpu())
+            kl_lower = max(kl_lower, moments, key=lambda bound: bound.value)
+        kl_lower = Estimate(max(kl_lower.value, 0.0), kl_lower.standard_error, n)
+        return MutualInformation(mean(own), mean(other), math.log(n), kl_lower, kl_upper, centre.cpu(), variance.cpu())
+
+
+def _mixture(loc: Tensor, scale: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log q(z|x) - log q(z) of each row, (n,), with and without the row's own component in q(z)."""
+    samples, n, d = z.shape
+    components = DiagonalNormal(loc, scale)
+    own, other = [], []
+    for index in torch.arange(n, device=z.device).split(max(1, MIXTURE_NUMBERS // (n * d * samples))):
+        table = components.log_prob(z[:, index, None])  # (samples, rows, components)
+        mine = index[None, :, None].expand(samples, -1, 1)
+        itself = table.gather(2, mine)[..., 0]
+        own.append((itself - table.logsumexp(2) + math.log(n)).mean(0))
+        rest = table.scatter(2, mine, -math.inf).logsumexp(2)
+        other.append((itself - rest + math.log(n - 1)).mean(0))
+    return torch.cat(own), torch.cat(other)
+
+
+def _moment_bound(loc: Tensor, scale: Tensor) -> Estimate:
+    """Return KL(N(m, S) || N(0, I)) with the mean and covariance of q(z), less what n rows alone would show, about."""
+
+    def statistic(rows: Tensor) -> float:
+        n, d = len(rows), loc.shape[1]
+        middle = loc[rows].mean(0)
+        centred = loc[rows] - middle
+        covariance = centred.T @ centred / n + torch.diag(scale[rows].square().mean(0))
+        kl = 0.5 * (covariance.trace() + middle.square().sum() - d - torch.linalg.slogdet(covariance).logabsdet)
+        return float(kl) - d * (d + 3) / (4 * n)
+
+    return jackknife(statistic, len(loc))

@@ -1,0 +1,132 @@
+"""Which latent dimensions carry information, and how many could."""
+
+from __future__ import annotations
+
+__all__ = ["ACTIVE", "ActiveUnits", "Collapse", "active_units", "collapse"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ..distributions import DiagonalNormal
+from ..evaluate.ready import Ready
+from ..vae import VAE
+
+ACTIVE = 0.01
+"""A latent dimension is active if its posterior mean varies by more than this over the data (Burda et al., 2016)."""
+
+TRACY_WIDOM = 2.02
+"""99 % quantile of the Tracy-Widom law for real data, which largest eigenvalues of noise follow (Johnstone, 2001)."""
+
+
+@dataclass(frozen=True)
+class ActiveUnits:
+    """Which latent dimensions carry information.
+
+    Attributes:
+        variance: Variance of each posterior mean over the data, of shape (latent_dim,); the prior's is 1.
+        active: Whether each exceeds 0.01.
+    """
+
+    variance: Tensor
+    active: Tensor
+
+    @property
+    def count(self) -> int:
+        """How many dimensions are active."""
+        return int(self.active.sum())
+
+
+@torch.no_grad()
+def active_units(vae: VAE, x: Tensor, chunk: int = 4096) -> ActiveUnits:
+    """Count the active units, those with Var_x(E_q[z_u]) > 0.01 (Burda et al., 2016).
+
+    Arguments:
+        vae: The model.
+        x: Rows of shape (n, *vae.shape), in model units.
+        chunk: Rows encoded at once.
+    """
+    weight = next(vae.parameters())
+    means = torch.cat([vae.encode(part.to(weight)).mean for part in x.split(chunk)])
+    variance = means.double().var(0, correction=0)
+    return ActiveUnits(variance, variance > ACTIVE)
+
+
+@dataclass(frozen=True)
+class Collapse:
+    r"""How many latent dimensions are in use, beside how many a linear model would use.
+
+    In probabilistic PCA a direction of the data is worth a latent dimension exactly if its variance exceeds
+    :math:`\beta^2` (Lucas et al., 2019): more noise than that, and the best q(z|x) is the prior.
+
+    Attributes:
+        active: Active units.
+        latent_dim: Of how many.
+        useful: Directions, at most latent_dim, that stand out of the data's own noise; None if x is not Gaussian.
+        supported: Directions, at most latent_dim, that vary more than the model's :math:`\beta^2`; None likewise.
+        rows: Rows behind all of these.
+    """
+
+    active: int
+    latent_dim: int
+    useful: int | None
+    supported: int | None
+    rows: int
+
+
+def collapse(vae: VAE, x: Tensor) -> Collapse:
+    r"""Count active units, and the directions of x that deserve one, with and without the model's :math:`\beta^2`.
+
+    Directions are useful, the largest first, as long as an eigenvalue exceeds what n rows of noise alone would show, of
+    the mean variance of this and all smaller ones, once in a hundred times (Johnstone, 2001).
+
+    Arguments:
+        vae: The model.
+        x: Rows of shape (n, *vae.shape), in model units.
+
+    Raises:
+        ValueError: Rows that do not fit.
+    """
+    with Ready(vae, x) as (model, rows):
+        active = active_units(model, rows).count
+        std = noise_level(model, model.encode(rows).mean)
+        useful, supported = (None, None) if std is None else _directions(rows, std, model.latent_dim)
+        return Collapse(active, model.latent_dim, useful, supported, len(rows))
+
+
+def noise_level(vae: VAE, z: Tensor) -> Tensor | None:
+    r"""Return :math:`\beta` of each feature, its root mean square over z where it depends on it; None if not Gaussian.
+
+    Of shape (D,), float64, in model units.
+    """
+    total = torch.zeros(math.prod(vae.shape), dtype=torch.float64, device=z.device)
+    for part in z.split(512):
+        p: Distribution = vae.decode(part)
+        if not isinstance(p, DiagonalNormal):
+            return None
+        total += p.variance.flatten(1).double().sum(0)
+    return (total / len(z)).sqrt()
+
+
+def _directions(x: Tensor, std: Tensor, latent_dim: int) -> tuple[int, int]:
+    """Count eigenvalues of the data, where the model's noise is 1, above the data's own noise and above 1."""
+    n, features = len(x), len(std)
+    whitened = x.flatten(1).double() / std
+    # Singular values of n rows need no covariance matrix, which many pixels would make large.
+    values = torch.linalg.svdvals(whitened - whitened.mean(0)).square() / n
+    useful, most = 0, min(latent_dim, len(values), features - 1)
+    while useful < most:
+        left = features - useful
+        if not values[useful] > values[useful:].sum() / left * _largest(n, left):
+            break
+        useful += 1
+    return useful, int((values[:latent_dim] > 1).sum())
+
+
+def _largest(n: int, features: int) -> float:
+    """Return the largest eigenvalue that the covariance of n rows of unit noise has once in a hundred times."""
+    a, b = math.sqrt(max(n - 1, 1)), math.sqrt(features)
+    return float((a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / n

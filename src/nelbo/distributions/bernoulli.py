@@ -1,0 +1,51 @@
+"""Coin flips."""
+
+from __future__ import annotations
+
+__all__ = ["Bernoulli"]
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.nn import functional as F
+
+
+class Bernoulli(Distribution):
+    r"""Independent coin flips, :math:`\log p(x) = \sum_i x_i \log p_i + (1 - x_i) \log(1 - p_i)`.
+
+    Arguments:
+        logits: log(p / (1 - p)), of shape (*batch, *event).
+        event_dim: How many trailing dimensions make up one event.
+    """
+
+    arg_constraints = {}  # noqa: RUF012
+
+    def __init__(self, logits: Tensor, event_dim: int = 1) -> None:
+        self.logits, self.event_dim = logits, event_dim
+        split = logits.ndim - event_dim
+        super().__init__(logits.shape[:split], logits.shape[split:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The probabilities, of shape (*batch, *event)."""
+        return self.logits.sigmoid()
+
+    @property
+    def variance(self) -> Tensor:
+        """p (1 - p), of shape (*batch, *event)."""
+        return self.mean * (1 - self.mean)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+        """Draw zeros and ones, of shape (*sample_shape, *batch, *event)."""
+        shape = torch.Size(sample_shape) + self.logits.shape
+        uniform = torch.rand(shape, generator=generator, dtype=self.logits.dtype, device=self.logits.device)
+        return (uniform < self.mean).to(self.logits.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability of ``value`` (*sample, *batch, *event), in nats."""
+        dims = tuple(range(-self.event_dim, 0))
+        # Half the time of torch's cross-entropy, which cannot broadcast; the threshold keeps float64 exact.
+        return (self.logits * value - F.softplus(self.logits, threshold=40.0)).sum(dims)
