@@ -62,7 +62,7 @@ def bent(latent_dim: int = 2, variance: float = 0.2, rows: int = 12) -> tuple[VA
 def test_annealing_agrees_with_the_exact_value_within_its_error(start: str) -> None:
     vae, x, exact = deep()
     count = {"encoder": 20, "prior": 150, "refined": 5}[start]
-    found = evaluate.log_likelihood(vae, x, "ais", 64, temperatures=count, start=start)
+    found = evaluate.log_likelihood(vae, x, "ais", 64, temperatures=count, start=start, schedule="linear", widen=1.0)
     assert (found.method, found.samples) == ("ais", 64)
     assert found.standard_error.max() < 0.6
     error = (found.value - exact).abs()
@@ -116,7 +116,8 @@ def test_the_mean_of_weights_is_unbiased_however_few_temperatures_there_are() ->
 def test_more_temperatures_raise_the_bound_towards_the_truth() -> None:
     vae, x, exact = deep(2.0, 0.2, rows=20)
     means = [
-        evaluate.log_likelihood(vae, x, "ais", 2, temperatures=count, start="encoder").mean for count in (5, 30, 200)
+        evaluate.log_likelihood(vae, x, "ais", 2, temperatures=count, start="encoder", schedule="linear").mean
+        for count in (5, 30, 200)
     ]
     assert means[0] < means[1] < means[2] < float(exact.mean()) + 0.1
     assert means[2] > float(exact.mean()) - 0.5
@@ -157,7 +158,9 @@ def test_both_bounds_trap_the_exact_value_and_close() -> None:
     model = linear_gaussian(FEATURES, LATENTS, variance=0.5)
     gaps = []
     for count in (5, 100):
-        found = evaluate.bidirectional(vae, 60, chains=8, temperatures=count, start="encoder", dtype=torch.float64)
+        found = evaluate.bidirectional(
+            vae, 60, chains=8, temperatures=count, start="encoder", schedule="linear", dtype=torch.float64
+        )
         truth = float(model.log_prob(found.x).mean())
         slack = 3 * found.gap_standard_error
         assert float(found.lower.mean()) - slack < truth < float(found.upper.mean()) + slack
@@ -332,7 +335,7 @@ def test_a_posterior_of_separate_modes_is_found_from_the_prior() -> None:
     )
     parts = [evaluate.log_likelihood(one.double(), x[:, i : i + 1], "quadrature").value for i in range(3)]
     truth = torch.stack(parts).sum(0)
-    found = evaluate.log_likelihood(vae, x, "ais", 128, temperatures=100, start="prior")
+    found = evaluate.log_likelihood(vae, x, "ais", 128, temperatures=100, start="prior", schedule="linear")
     assert bool(((found.value - truth).abs() < 4.5 * found.standard_error).all())
     assert found.standard_error.max() < 0.25
 
@@ -347,8 +350,9 @@ def test_a_posterior_of_separate_modes_is_found_from_the_prior() -> None:
         ({"method": "ais", "temperatures": 0}, "temperatures must be at least 1"),
         ({"method": "ais", "leapfrogs": 0}, "leapfrogs must be at least 1"),
         ({"method": "ais", "acceptance": 1.0}, "acceptance must be between 0 and 1"),
+        ({"method": "ais", "widen": 0.5}, "widen must be at least 1"),
         ({"method": "ais", "schedule": "cubic"}, "schedule must be one of linear, sigmoid, power"),
-        ({"method": "ais", "start": "nowhere"}, "start must be one of encoder, prior, refined"),
+        ({"method": "ais", "start": "nowhere"}, "start must be one of encoder, prior, refined, searched"),
         ({"method": "ais", "proposal": "refined"}, "knows temperatures, leapfrogs"),
         ({"method": "importance", "temperatures": 3}, "knows proposal, got temperatures"),
         ({"method": "importance", "proposal": "best"}, "proposal must be one of encoder"),
@@ -379,7 +383,7 @@ def test_a_level_is_a_probability(level: float) -> None:
 
 
 def test_proposals_know_where_normals_are_needed() -> None:
-    assert set(PROPOSALS) == {"encoder", "prior", "refined"}
+    assert set(PROPOSALS) == {"encoder", "prior", "refined", "searched"}
     vae, x = bent(2, rows=3)
     torch.testing.assert_close(
         PROPOSALS["prior"](vae, x, 2**20)[0].loc, torch.zeros(3, 2, dtype=torch.float64), rtol=0, atol=0

@@ -108,7 +108,7 @@ def test_the_json_twin_holds_every_number(table: VariationalAutoencoder) -> None
 
 def test_few_samples_for_a_sharp_posterior_are_told(table: VariationalAutoencoder) -> None:
     sharp = fitted(TRAIN, network="mlp", max_steps=1)  # an encoder that knows nothing yet
-    found = density(sharp.log_likelihood(HELD_OUT, samples=50), sharp.schema_)
+    found = density(sharp.log_likelihood(HELD_OUT, "importance", 50), sharp.schema_)
     assert found.unreliable is not None
     assert bool(found.warnings()) == (found.unreliable > 0.05)
 

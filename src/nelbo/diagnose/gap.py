@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ..evaluate import MEMORY, LogLikelihood, affine_decoder, log_likelihood
 from ..evaluate.importance import blocks
-from ..evaluate.noise import normals, row_keys
 from ..evaluate.mode import refined
+from ..evaluate.noise import normals, row_keys
 from ..evaluate.proposal import Normal, from_encoder
 from ..evaluate.quadrature import MOST_DIMENSIONS
 from ..evaluate.ready import Ready, rows_at_once

@@ -50,8 +50,11 @@ class Settings:
         leapfrogs: Gradient steps of each Hamiltonian move.
         acceptance: Share of moves that step sizes aim at.
         schedule: "linear", "sigmoid" (slow at both ends; Grosse et al., 2015), or "power" (slow at the start, for
-            starts far wider than the posterior, such as the prior).
-        start: "refined" (a normal fitted to each posterior), "encoder" (q(z|x)) or "prior".
+            starts wider than the posterior).
+        start: "searched" (a normal fitted to each posterior at the best mode that can be found), "refined" (at the one
+            that the encoder leads to), "encoder" (q(z|x)) or "prior".
+        widen: How many times wider a fitted start is made: wide enough for chains to leave a mode that has not all of
+            the mass. 1 is best for posteriors that are normal, and blind to other modes.
 
     Raises:
         ValueError: A number is out of range, or a name is unknown.
@@ -60,8 +63,9 @@ class Settings:
     temperatures: int = 200
     leapfrogs: int = 4
     acceptance: float = 0.8
-    schedule: str = "linear"
-    start: str = "refined"
+    schedule: str = "power"
+    start: str = "searched"
+    widen: float = 3.0
 
     def __post_init__(self) -> None:
         for name in ("temperatures", "leapfrogs"):
@@ -69,6 +73,8 @@ class Settings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 < self.acceptance < 1:
             raise ValueError(f"acceptance must be between 0 and 1, got {self.acceptance}.")
+        if not self.widen >= 1:
+            raise ValueError(f"widen must be at least 1, got {self.widen}.")
         for name, known in (("schedule", SCHEDULES), ("start", tuple(PROPOSALS))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
@@ -102,6 +108,8 @@ def groups(chains: int) -> Iterator[tuple[int, int]]:
 def pilot(vae: VAE, x: Tensor, seed: int, memory: int, settings: Settings) -> tuple[Normal, Schedule, Cost]:
     """Make the start of each row, and adapt step sizes to it on a few chains with a quarter of the temperatures."""
     start, cost = PROPOSALS[settings.start](vae, x, memory)
+    if settings.start in ("refined", "searched"):
+        start = Normal(start.loc, start.scale * settings.widen)
     t = temperatures(settings.temperatures, settings.schedule)
     coarse = temperatures(max(math.ceil(settings.temperatures / 4), min(settings.temperatures, 20)), settings.schedule)
     guess = torch.full((len(x),), min(1.0, 1.2 * vae.latent_dim**-0.25), dtype=torch.float64, device=x.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["bidirectional", "elbo", "log_likelihood", "methods", "plain_method"]
 
 import dataclasses
+import time
 from typing import Any
 
 import torch
@@ -16,15 +17,19 @@ from .annealing import Settings, annealed
 from .bidirectional import Bracket, bracket
 from .exact import affine_decoder, exact
 from .importance import importance
-from .mode import PROPOSALS
+from .mode import PROPOSALS, mass
 from .quadrature import MOST_DIMENSIONS, quadrature
 from .ready import MEMORY, Ready
-from .result import LogLikelihood
+from .result import Cost, LogLikelihood
 
 CHAINS = 16
 """Chains of each row for annealed importance sampling, unless told."""
 SAMPLES = 100
 """Importance samples of each row, unless told."""
+FEW, QUICK = 8, Settings(temperatures=100)
+"""Chains of the rows that "auto" anneals, and how."""
+TRIED, MISSED = 32, 0.5
+"""Rows on which "auto" searches for better modes, and the nats of mass at which one counts."""
 METHODS = ("importance", "ais", "quadrature", "exact")
 
 
@@ -61,8 +66,9 @@ def log_likelihood(
         samples: Importance samples of each row (None is 100), or chains for "ais" (None is 16).
         seed: Of the noise.
         memory: Bytes for intermediate results; it changes speed, not results.
-        options: For "importance" ``proposal``: "encoder" or "refined" (a normal fitted to each row's posterior). For
-            "ais" the fields of `Settings`: ``temperatures``, ``leapfrogs``, ``acceptance``, ``schedule``, ``start``.
+        options: For "importance" ``proposal``: "encoder", "refined" (a normal fitted to each row's posterior at the
+            mode that the encoder leads to) or "searched" (at the best mode that can be found). For "ais" the fields of
+            `Settings`: ``temperatures``, ``leapfrogs``, ``acceptance``, ``schedule``, ``start``, ``widen``.
 
     Raises:
         ValueError: Unknown method or option, ``samples`` below 1, rows that do not fit, or a method that this model has
@@ -161,17 +167,38 @@ def _auto(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikel
     reason = "Importance sampling from the encoder; its weights have no heavy tail."
     if bool(doubtful.any()):
         n, first = len(x), int(doubtful.sum())
-        found = _replace(found, doubtful, importance(vae, x[doubtful], samples, seed, memory, PROPOSALS["refined"]))
+        proposal, cost, searched = _proposal(vae, x[doubtful], memory)
+        better = importance(vae, x[doubtful], samples, seed, memory, PROPOSALS[proposal])
+        found = _replace(found, doubtful, dataclasses.replace(better, cost=better.cost + cost))
         doubtful = found.unreliable
         reason = (
             f"Importance sampling; for {first} of {n} rows the encoder's q(z|x) is too far from the posterior "
-            "(Pareto k above 0.7), so their samples come from a normal fitted to it."
+            f"(Pareto k above 0.7), so their samples come from a normal fitted to it. {searched}"
         )
         if bool(doubtful.any()):
             second = int(doubtful.sum())
-            found = _replace(found, doubtful, annealed(vae, x[doubtful], CHAINS, seed, memory, Settings()))
+            found = _replace(found, doubtful, annealed(vae, x[doubtful], FEW, seed, memory, QUICK))
             reason += f" For {second} rows that was not enough either: they were annealed (AIS)."
     return dataclasses.replace(found, reason=reason)
+
+
+def _proposal(vae: VAE, x: Tensor, memory: int) -> tuple[str, Cost, str]:
+    """Look on a few rows whether the encoder leads to the right modes; if not, all rows deserve a search."""
+    begun = time.perf_counter()
+    rows = x[:: max(1, len(x) // TRIED)][:TRIED]
+    near, spent = PROPOSALS["refined"](vae, rows, memory)
+    far, more = PROPOSALS["searched"](vae, rows, memory)
+    missed = int((mass(vae, rows, far) - mass(vae, rows, near) > MISSED).sum())
+    spent += more
+    cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)
+    if missed:
+        text = f"For {missed} of {len(rows)} rows tried, the encoder leads to a wrong mode, so modes were searched for."
+        return "searched", cost, text
+    return (
+        "refined",
+        cost,
+        f"A search from the prior on {len(rows)} rows found no better modes than the encoder leads to.",
+    )
 
 
 def _replace(found: LogLikelihood, rows: Tensor, better: LogLikelihood) -> LogLikelihood:

@@ -4,13 +4,15 @@ r"""A normal fitted to p(z|x) itself: a mode, and the curvature there.
 there, by differences of gradients a posterior standard deviation apart, which averages it over the width that matters
 (Laplace's method; Tierney & Kadane, 1986). It needs nothing of a decoder but its gradient.
 
-An encoder can lead to a mode that is not the one with the mass, and nothing seen from there would tell. So a few short
-chains are annealed from the prior as well; where one arrives higher, its mode is taken.
+An encoder can lead to a mode that is not the one with the mass, and nothing seen from there would tell. So `searched`
+anneals a few short chains from the prior as well; where one finds more mass, its mode is taken.
 """
 
 from __future__ import annotations
 
-__all__ = ["PROPOSALS", "refined"]
+__all__ = ["PROPOSALS", "mass", "refined", "searched"]
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -38,26 +40,51 @@ FIRST_STEP, NARROW = 0.4, 0.1
 
 
 def refined(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
-    """Fit a normal to p(z|x) of each row, at the highest mode found from the encoder's mean and from the prior.
+    """Fit a normal to p(z|x) of each row, at the mode that the encoder leads to.
 
     Arguments:
         vae: The model.
         x: Rows (n, *shape).
         memory: Bytes for intermediate results.
     """
+    return _in_pieces(vae, x, memory, _climb)
+
+
+def searched(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
+    """Like `refined`, at the best mode found from the encoder and from chains annealed from the prior."""
+    return _in_pieces(vae, x, memory, _best)
+
+
+PROPOSALS: dict[str, Proposal] = {
+    "encoder": from_encoder,
+    "prior": from_prior,
+    "refined": refined,
+    "searched": searched,
+}
+Fit = tuple[Tensor, Tensor, Cost]
+
+
+def mass(vae: VAE, x: Tensor, normal: Normal) -> Tensor:
+    """Return what log p(x) would be if p(z|x) were this normal, of shape (n,), up to a constant."""
+    return log_joint(vae, x, normal.loc[None])[0] + normal.log_scale
+
+
+def _in_pieces(vae: VAE, x: Tensor, memory: int, fit: Callable[[VAE, Tensor], Fit]) -> tuple[Normal, Cost]:
     samples = max(2 * vae.latent_dim + 1, SEARCHERS)
-    parts = [_best(vae, piece) for piece in x.split(rows_at_once(vae, x, samples, memory, gradients=True))]
+    parts = [fit(vae, piece) for piece in x.split(rows_at_once(vae, x, samples, memory, gradients=True))]
     loc, scale = (torch.cat([part[i] for part in parts]) for i in (0, 1))  # type: ignore[misc]
     return Normal(loc, scale), sum((part[2] for part in parts), Cost())
 
 
-PROPOSALS: dict[str, Proposal] = {"encoder": from_encoder, "prior": from_prior, "refined": refined}
-
-
-def _best(vae: VAE, x: Tensor) -> tuple[Tensor, Tensor, Cost]:
-    """Return the mode and the triangle L with the greatest mass, as far as a normal can tell."""
+def _climb(vae: VAE, x: Tensor) -> Fit:
+    """Climb from the encoder's mean."""
     start, _ = from_encoder(vae, x)
-    loc, lower, cost = _fit(vae, x, start.loc, start.scale)
+    return _fit(vae, x, start.loc, start.scale)
+
+
+def _best(vae: VAE, x: Tensor) -> Fit:
+    """Return the mode and the triangle L with the greatest mass, as far as a normal can tell."""
+    loc, lower, cost = _climb(vae, x)
     found, spent = _search(vae, x)
     height, ends = log_joint(vae, x, loc[None])[0], log_joint(vae, x, found[None])[0]
     cost += spent + Cost(decodes=2 * len(x))
@@ -66,11 +93,10 @@ def _best(vae: VAE, x: Tensor) -> tuple[Tensor, Tensor, Cost]:
     if len(worth) == 0:
         return loc, lower, cost
     others, triangles, spent = _fit(vae, x[worth], found[worth], torch.full_like(found[worth], NARROW))
-    gain = log_joint(vae, x[worth], others[None])[0] - height[worth]
-    gain += _log_volume(triangles) - _log_volume(lower[worth])
+    gain = mass(vae, x[worth], Normal(others, triangles)) - mass(vae, x[worth], Normal(loc[worth], lower[worth]))
     better = worth[gain > 0]
     loc[better], lower[better] = others[gain > 0], triangles[gain > 0]
-    return loc, lower, cost + spent + Cost(decodes=len(worth))
+    return loc, lower, cost + spent + Cost(decodes=2 * len(worth))
 
 
 def _search(vae: VAE, x: Tensor) -> tuple[Tensor, Cost]:
@@ -86,12 +112,7 @@ def _search(vae: VAE, x: Tensor) -> tuple[Tensor, Cost]:
     return z[highest, torch.arange(len(x), device=x.device)], cost + run.cost + Cost(decodes=len(x) * SEARCHERS)
 
 
-def _log_volume(lower: Tensor) -> Tensor:
-    """Return log det L."""
-    return lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-
-
-def _fit(vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Cost]:
+def _fit(vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> Fit:
     """Climb to a maximum of log p(x, z) and return it with a triangle L, L L^T = H^-1."""
     loc, cost = loc.clone(), Cost()
     std = std.clamp_max(1.0)
