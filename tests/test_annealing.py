@@ -340,6 +340,29 @@ def test_a_posterior_of_separate_modes_is_found_from_the_prior() -> None:
     assert found.standard_error.max() < 0.25
 
 
+def test_auto_searches_where_the_encoder_leads_to_the_wrong_mode() -> None:
+    """Two modes of unlike mass; q is narrow and stands at the lesser one, from where the other cannot be seen."""
+
+    class Bent(nn.Module):
+        def forward(self, z: Tensor) -> Tensor:
+            return torch.sqrt((z - 0.6).square() + 0.01)
+
+    q = posterior.DiagonalNormal(3)
+    encoder = nn.Linear(3, 6).double()
+    with torch.no_grad():
+        encoder.weight.zero_()
+        encoder.bias.copy_(torch.tensor([1.4] * 3 + [-6.0] * 3))
+    vae = VAE(prior.StandardNormal(3), Bent(), likelihood.Gaussian((3,), 0.002), encoder, q).double()
+    x = torch.full((4, 3), 0.8, dtype=torch.float64) + normal(4, 3) * 0.02
+    near = evaluate.log_likelihood(vae, x, "importance", 400, proposal="refined")
+    far = evaluate.log_likelihood(vae, x, "importance", 400, proposal="searched")
+    assert not bool(near.unreliable.any())  # its weights look well
+    assert bool((far.value > near.value + 1).all())
+    found = evaluate.log_likelihood(vae, x, "auto", 400)
+    assert "wrong mode" in found.reason
+    torch.testing.assert_close(found.value, far.value, rtol=0, atol=0.1)
+
+
 # -- refusals ----------------------------------------------------------------------------------------
 
 

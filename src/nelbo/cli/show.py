@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["bracket", "density", "fit"]
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from ..report import Bracket, Density, Noise, Summary
     from .options import FitOptions
 
+WIDTH = 100
+"""Characters of a line of prose."""
 STOPPED = {
     "steps": "all steps done",
     "seconds": "the time was up",
@@ -67,7 +70,7 @@ def density(found: Density) -> str:
     if found.evaluations:
         lines.append(f"cost               {found.evaluations:,.0f} decodes per row, {found.seconds:.1f} s")
     if found.reason:
-        lines.append(f"why so             {found.reason}")
+        lines += textwrap.wrap(found.reason, WIDTH, initial_indent="why so" + 13 * " ", subsequent_indent=19 * " ")
     return "\n".join([*lines, *(f"Note: {text}" for text in found.warnings())]) + "\n"
 
 

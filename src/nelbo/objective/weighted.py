@@ -19,6 +19,9 @@ from ..distributions import DiagonalNormal
 from ..vae import VAE, Terms
 from .base import Objective, average, checked, mean_kl
 
+LATEST = 0.9
+"""Largest share of a run over which a weight may change: a last step always starts before its time is up."""
+
 
 class BetaVAE(Objective):
     r""":math:`E_q[\log p(x \mid z)] - \beta \, KL(q(z \mid x) \| p(z))` (Higgins et al., 2017).
@@ -58,7 +61,7 @@ class KLWarmUp(Objective):
     Arguments:
         vae: The model.
         samples: How many z are drawn for each example.
-        share: Part of the run over which c rises, above 0 and at most 1.
+        share: Part of the run over which c rises, above 0 and at most 0.9.
 
     Raises:
         ValueError: ``samples`` is less than 1, or ``share`` is out of range.
@@ -70,7 +73,7 @@ class KLWarmUp(Objective):
 
     def __init__(self, vae: VAE, samples: int = 1, share: float = 0.3) -> None:
         super().__init__(vae, samples)
-        self.ramp = checked("share", share, 0, 1, above=True)
+        self.ramp = checked("share", share, 0, LATEST, above=True)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in eval() the ELBO."""
@@ -127,7 +130,7 @@ class Capacity(Objective):
         samples: How many z are drawn for each example.
         capacity: The last C, in nats per example, at least 0.
         gamma: How hard the pull is, at least 0.
-        share: Part of the run over which C rises, above 0 and at most 1.
+        share: Part of the run over which C rises, above 0 and at most 0.9.
 
     Raises:
         ValueError: ``samples`` is less than 1, or an option is out of range.
@@ -143,7 +146,7 @@ class Capacity(Objective):
         super().__init__(vae, samples)
         self.capacity = checked("capacity", capacity, 0)
         self.gamma = checked("gamma", gamma, 0)
-        self.ramp = checked("share", share, 0, 1, above=True)
+        self.ramp = checked("share", share, 0, LATEST, above=True)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval() the ELBO."""

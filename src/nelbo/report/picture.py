@@ -313,7 +313,10 @@ def _draw_bound(figure: SubFigure, model: VariationalAutoencoder, summary: Summa
 
 
 def _objective(model: VariationalAutoencoder) -> str:
-    return {"elbo": "ELBO", "iwae": "IWAE bound"}.get(model.objective, model.objective)
+    """What the axis shows: validation bounds, which for objectives that weigh the KL are the ELBO."""
+    weighs_samples = ("iwae", "dreg", "miwae", "piwae", "ciwae")
+    names = {name: f"{name.upper().replace('DREG', 'DReG')} bound" for name in weighs_samples}
+    return names.get(model.objective, "ELBO" if model.objective != "autoencoder" else "autoencoder")
 
 
 def _facts(summary: Summary) -> str:
