@@ -4,7 +4,7 @@ x = (u8 + U) / 256. Their decoders: 50-1024-1024-1024-784 and 10-64-256-256-1024
 beta^2 for all pixels. The encoder is ours to choose: 1024-1024. 50,000 images train, with new U at each visit; 10,000
 were for choosing, and the test images are looked at once, here.
 
-AIS starts at a normal fitted to each posterior and five times as wide, so that it can leave a mode that is not the one.
+AIS starts at a normal fitted to each posterior and eight times as wide, so that it can leave a mode that is not the one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ HEAD = (
     "judged s",
 )
 MODELS = {"vae50": (50, (1024, 1024, 1024), 991.4), "vae10": (10, (64, 256, 256, 1024), 705.4)}
-ANNEALING: dict[str, Any] = {"temperatures": 1000, "leapfrogs": 4, "widen": 5.0}
+ANNEALING: dict[str, Any] = {"temperatures": 1600, "leapfrogs": 4, "widen": 8.0}
 
 
 class Unit(nn.Module):
