@@ -90,7 +90,7 @@ def test_intervals_cover_as_often_as_they_say(method: str) -> None:
     """The promise of `LogLikelihood.interval`: small errors and many weights, then 95 % means 95 %."""
     vae, x, exact = deep(1.15, 0.02, rows=10)
     options: dict[str, Any] = {"temperatures": 5, "leapfrogs": 2, "start": "encoder"} if method == "ais" else {}
-    samples = {"ais": 64, "importance": 500}[method]
+    samples = {"ais": 64, "importance": 1000}[method]
     inside, errors = [], []
     for seed in range(200):
         found = evaluate.log_likelihood(vae, x, method, samples, seed, **options)
