@@ -398,6 +398,17 @@ def test_bounds_of_nothing_are_refused(change: dict[str, int]) -> None:
         evaluate.bidirectional(bent()[0], **change)
 
 
+@pytest.mark.parametrize("method", ["importance", "ais", "auto"])
+@pytest.mark.parametrize("value", [1e25, math.nan])
+def test_rows_beyond_all_numbers_are_not_believed(value: float, method: str) -> None:
+    vae, x = bent(3, rows=3)
+    x[1] = value
+    found = evaluate.log_likelihood(vae.float(), x.float(), method, 30)
+    assert not bool(found.value[1] > -1e30)
+    assert found.unreliable.tolist()[1]
+    assert bool(found.value[[0, 2]].isfinite().all())
+
+
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
 def test_a_level_is_a_probability(level: float) -> None:
     vae, x = bent(rows=2)

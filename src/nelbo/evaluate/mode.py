@@ -128,7 +128,7 @@ def _fit(vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> Fit:
         if iteration == ITERATIONS:
             break
         whitened = torch.matmul(gradient[:, None], inverse)[:, 0]
-        move = torch.matmul(inverse, whitened[..., None])[..., 0]
+        move = torch.matmul(inverse, whitened[..., None])[..., 0].nan_to_num(0.0)
         tried = torch.stack([centre + length * move for length in (0.0, *STEPS)])
         height = log_joint(vae, rows, tried)
         cost += Cost(decodes=len(tried) * len(active))

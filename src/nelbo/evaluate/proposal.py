@@ -92,7 +92,7 @@ def from_prior(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]
 def log_joint(vae: VAE, x: Tensor, z: Tensor) -> Tensor:
     """Return log p(x, z) for z of shape (samples, n, latent_dim), minus infinity where it overflows."""
     terms = vae.terms_at(x, z, Normal01(z[0]))
-    return terms.log_joint.nan_to_num(-math.inf)
+    return terms.log_joint.nan_to_num(-math.inf, math.inf, -math.inf)
 
 
 def log_joint_and_gradient(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:

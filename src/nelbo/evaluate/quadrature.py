@@ -101,7 +101,7 @@ class _Grid:
         self.decodes += len(cells)
         x, p = self.x[row], Normal01(cells)
         parts = [self.vae.terms_at(x, z.to(x.dtype), p).log_joint.double() for z in cells.split(self.piece)]
-        return torch.cat(parts).nan_to_num(-math.inf)
+        return torch.cat(parts).nan_to_num(-math.inf, math.inf, -math.inf)
 
 
 def _reach(vae: VAE, x: Tensor) -> float:
