@@ -322,12 +322,12 @@ def _recover(target: Path) -> Path | None:
 
 
 def _locate(target: Path) -> tuple[Path, int]:
-    """The folder that holds the state of `target` now, and its inode (0 if there is none)."""
+    """The folder that holds the state of `target` now, and which it is (0 if there is none)."""
     # Put back by _recover; or else, if its writer lives or we may not rename here, read where it is.
     aside = None if os.path.exists(target) else _recover(target)
     for folder in (target, aside or target):
-        with contextlib.suppress(OSError):
-            return folder, folder.stat().st_ino
+        with contextlib.suppress(OSError):  # an inode alone is soon used again; a rename sets the ctime
+            return folder, (found := folder.stat()).st_ino << 64 | found.st_ctime_ns
     return target, 0
 
 
