@@ -38,7 +38,8 @@ HEAD = (
     "k>0.7",
 )
 ROWS = {"vae": (1, 86.76), "iwae5": (5, 85.54), "iwae50": (50, 84.78)}
-PASSES = {"vae": 300, "iwae5": 150, "iwae50": 60}
+PASSES = {"vae": 250, "iwae5": 90, "iwae50": 60}
+RATES = {"vae": 3e-3, "iwae5": 4e-3, "iwae50": 1e-3}
 
 
 class Binarised(objective.Objective):
@@ -60,10 +61,10 @@ def main() -> None:
     parser.add_argument("--only", choices=ROWS, help="one row")
     parser.add_argument("--passes", type=int, help="instead of each row's own")
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--rate", type=float, help="peak learning rate, instead of each row's own")
     parser.add_argument("--test", type=int, default=2000, help="test images")
     parser.add_argument("--samples", type=int, default=5000, help="importance samples for each")
-    parser.add_argument("--gradient", default="iwae", help="iwae or dreg, where K is above 1")
+    parser.add_argument("--gradient", default="dreg", help="iwae or dreg, where K is above 1")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--weights", type=Path, help="a folder to keep trained weights in")
     parser.add_argument("--start", choices=ROWS, help="begin with the weights of that row, kept in --weights")
@@ -115,7 +116,7 @@ def run(name: str, options: argparse.Namespace) -> tuple[Any, ...]:
         train,
         max_epochs=passes,
         batch_size=options.batch,
-        learning_rate=options.rate,
+        learning_rate=options.rate or RATES[name],
         precision=options.precision,
         callbacks=[tell],
     )
