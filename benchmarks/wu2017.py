@@ -4,7 +4,7 @@ x = (u8 + U) / 256. Their decoders: 50-1024-1024-1024-784 and 10-64-256-256-1024
 beta^2 for all pixels. The encoder is ours to choose: 1024-1024. 50,000 images train, with new U at each visit; 10,000
 were for choosing, and the test images are looked at once, here.
 
-AIS starts at a normal fitted to each posterior and eight times as wide, so that it can leave a mode that is not the one.
+AIS starts at a normal fitted to each posterior, eight times as wide, so that it can leave a mode that is not the one.
 """
 
 from __future__ import annotations
