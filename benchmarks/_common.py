@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
+
+from nelbo import VAE, likelihood, networks, posterior, prior
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -57,6 +60,46 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
     start = time.perf_counter()
     result = function()
     return result, time.perf_counter() - start
+
+
+def kept(name: str) -> dict[str, list[Any]]:
+    """Return the rows of a result that is there already, by their first cell."""
+    path = RESULTS / f"{name}.json"
+    return {row[0]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
+
+
+def guess(decoder: torch.nn.Module, mean: torch.Tensor, least: float) -> None:
+    """Let the first guess of a decoder's sigmoid be the mean of every pixel, at least ``least`` away from 0 and 1."""
+    last = [part for part in decoder.modules() if isinstance(part, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.bias.copy_(torch.logit(mean.clamp(least, 1 - least)))
+
+
+def burda_net(latent_dim: int, mean: torch.Tensor) -> VAE:
+    """784-200-200-latents-200-200-784, tanh, Bernoulli (Burda et al., 2016); the same weights each time."""
+    head, q = likelihood.Bernoulli((784,)), posterior.DiagonalNormal(latent_dim)
+    shape: dict[str, Any] = {
+        "hidden": (200, 200),
+        "activation": "tanh",
+        "generator": torch.Generator().manual_seed(0),
+    }
+    decoder = networks.MLP((latent_dim,), head.in_shape, **shape)
+    encoder = networks.MLP((784,), q.in_shape, **shape)
+    guess(decoder, mean, 1e-3)
+    return VAE(prior.StandardNormal(latent_dim), decoder, head, encoder, q)
+
+
+def save_weights(path: Path, vae: VAE, **facts: float) -> None:
+    """Keep weights with a few numbers about them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    safetensors.torch.save_file(vae.state_dict(), path, {key: str(value) for key, value in facts.items()})
+
+
+def load_weights(path: Path, vae: VAE) -> dict[str, float]:
+    """Take weights that were kept, and return the numbers."""
+    vae.load_state_dict(safetensors.torch.load_file(path))
+    with safetensors.safe_open(path, "pt") as file:
+        return {key: float(value) for key, value in file.metadata().items()}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

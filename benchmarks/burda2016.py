@@ -9,18 +9,16 @@ then count (they, too, cost less at a smaller K). Test images are binarised once
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from nelbo import VAE, diagnose, evaluate, fit, likelihood, networks, objective, posterior, prior
+from nelbo import diagnose, evaluate, fit, objective
 
-from ._common import RESULTS, images, machine, report
+from ._common import burda_net, images, kept, load_weights, machine, report, save_weights
 
 HEAD = (
     "objective",
@@ -70,26 +68,13 @@ def main() -> None:
     parser.add_argument("--start", choices=ROWS, help="begin with the weights of that row, kept in --weights")
     parser.add_argument("--trial", action="store_true", help="print, but write no result")
     options = parser.parse_args()
-    before, path = machine(), RESULTS / "burda2016.json"
-    kept = {row[0]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
+    before, found = machine(), kept("burda2016")
     for name in [options.only] if options.only else ROWS:
         row = run(name, options)
         print(*row, flush=True)
-        kept[name] = list(row)
+        found[name] = list(row)
         if not options.trial:
-            report("burda2016", HEAD, [kept[key] for key in ROWS if key in kept], before)
-
-
-def model(generator: torch.Generator, mean: Tensor) -> VAE:
-    """Their net, whose first guess of every pixel is its mean."""
-    head, q = likelihood.Bernoulli((784,)), posterior.DiagonalNormal(50)
-    shape: dict[str, Any] = {"hidden": (200, 200), "activation": "tanh", "generator": generator}
-    decoder = networks.MLP((50,), head.in_shape, **shape)
-    encoder = networks.MLP((784,), q.in_shape, **shape)
-    with torch.no_grad():
-        last = [part for part in decoder.modules() if isinstance(part, torch.nn.Linear)][-1]
-        last.bias.copy_(torch.logit(mean.clamp(1e-3, 1 - 1e-3)))
-    return VAE(prior.StandardNormal(50), decoder, head, encoder, q)
+            report("burda2016", HEAD, [found[key] for key in ROWS if key in found], before)
 
 
 def run(name: str, options: argparse.Namespace) -> tuple[Any, ...]:
@@ -97,13 +82,10 @@ def run(name: str, options: argparse.Namespace) -> tuple[Any, ...]:
     samples, theirs = ROWS[name]
     passes = options.passes or PASSES[name]
     train, test = (torch.from_numpy(part).float().flatten(1) / 255 for part in images("mnist"))
-    vae = model(torch.Generator().manual_seed(0), train.mean(0))
+    vae = burda_net(50, train.mean(0))
     before = 0
     if options.start:
-        kept = options.weights / f"{options.start}.safetensors"
-        vae.load_state_dict(safetensors.torch.load_file(kept))
-        with safetensors.safe_open(kept, "pt") as file:
-            before = int(file.metadata()["passes"])
+        before = int(load_weights(options.weights / f"{options.start}.safetensors", vae)["passes"])
     kind = objective.ELBO if samples == 1 else objective.DReG if options.gradient == "dreg" else objective.IWAE
     wall, cpu = time.perf_counter(), time.process_time()
 
@@ -122,9 +104,7 @@ def run(name: str, options: argparse.Namespace) -> tuple[Any, ...]:
     )
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     if options.weights:
-        options.weights.mkdir(parents=True, exist_ok=True)
-        kept = options.weights / f"{name}.safetensors"
-        safetensors.torch.save_file(vae.state_dict(), kept, {"passes": str(before + passes)})
+        save_weights(options.weights / f"{name}.safetensors", vae, passes=before + passes)
     x = torch.bernoulli(test[: options.test], generator=torch.Generator().manual_seed(1))
     found = evaluate.log_likelihood(vae, x, "importance", options.samples)
     bound = float(evaluate.elbo(vae, x).mean())

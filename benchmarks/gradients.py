@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nelbo import VAE, evaluate, fit, likelihood, networks, objective, posterior, prior
+from nelbo import VAE, evaluate, fit, objective
 
-from ._common import images, machine, report, table
+from ._common import burda_net, images, machine, report, table
 
 HEAD = ("objective", "samples", "groups", "encoder", "decoder", "CPU ms")
 HELD_OUT = ("objective", "samples", "steps", "CPU s", "log p(x)", "s.e.", "ELBO")
@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     before = machine()
     train, test = (binary(part, seed) for seed, part in enumerate(images("mnist")))
-    vae = model(train.mean(0))
+    vae = burda_net(LATENT, train.mean(0))
     train_for(objective.ELBO(vae), train, options.steps)
     rows = [
         signal(make(name, vae, total, groups), train[:20], options.draws)
@@ -51,9 +51,9 @@ def main() -> None:
     judged = []
     for name, samples in TRAINED:
         kind = getattr(objective, name)
-        cost = train_for(kind(model(train.mean(0)), samples), train, PROBE) / PROBE
+        cost = train_for(kind(burda_net(LATENT, train.mean(0)), samples), train, PROBE) / PROBE
         for steps in (round(options.seconds / cost), options.steps):
-            judged.append(held_out(kind(model(train.mean(0)), samples), train, test[:400], steps))
+            judged.append(held_out(kind(burda_net(LATENT, train.mean(0)), samples), train, test[:400], steps))
     judged.sort(key=lambda row: row[2] == options.steps)
     print(table(HELD_OUT, judged))
     if not options.trial:
@@ -64,19 +64,6 @@ def binary(part: Any, seed: int) -> Tensor:
     """Draw zeros and ones with the intensities as probabilities, once."""
     generator = torch.Generator().manual_seed(seed)
     return torch.bernoulli(torch.from_numpy(part).float().flatten(1) / 255, generator=generator)
-
-
-def model(mean: Tensor) -> VAE:
-    """A fresh model, the same each time, whose first guess of every pixel is its mean."""
-    generator = torch.Generator().manual_seed(0)
-    head, q = likelihood.Bernoulli((784,)), posterior.DiagonalNormal(LATENT)
-    shape: dict[str, Any] = {"hidden": (200, 200), "activation": "tanh", "generator": generator}
-    decoder = networks.MLP((LATENT,), head.in_shape, **shape)
-    encoder = networks.MLP((784,), q.in_shape, **shape)
-    with torch.no_grad():
-        last = [part for part in decoder.modules() if isinstance(part, torch.nn.Linear)][-1]
-        last.bias.copy_(torch.logit(mean.clamp(1e-3, 1 - 1e-3)))
-    return VAE(prior.StandardNormal(LATENT), decoder, head, encoder, q)
 
 
 def make(name: str, vae: VAE, draws: int, groups: int) -> objective.Objective:
@@ -103,8 +90,7 @@ def signal(loss: objective.Objective, x: Tensor, draws: int) -> tuple[Any, ...]:
         std = (square - mean.square()).clamp_min(0).sqrt()
         alive = std > 1e-12  # weights of pixels that are never on have no gradient at all
         found.append(float((mean.abs()[alive] / std[alive]).median()))
-    groups = getattr(loss, "groups", 1)
-    return type(loss).__name__, loss.samples, groups, *found, spent
+    return type(loss).__name__, loss.samples, loss.groups, *found, spent
 
 
 def train_for(loss: objective.Objective, train: Tensor, steps: int) -> float:

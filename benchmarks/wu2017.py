@@ -10,18 +10,16 @@ AIS starts at a normal fitted to each posterior, eight times as wide, so that it
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from nelbo import VAE, evaluate, fit, likelihood, networks, objective, posterior, prior
 
-from ._common import RESULTS, dequantised, images, machine, report
+from ._common import dequantised, guess, images, kept, load_weights, machine, report, save_weights
 
 HEAD = (
     "model",
@@ -78,15 +76,14 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a folder to keep trained weights in, and to take them from")
     parser.add_argument("--no-judging", action="store_true", help="train only")
     options = parser.parse_args()
-    before, path = machine(), RESULTS / "wu2017.json"
-    kept = {row[0]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
+    before, found = machine(), kept("wu2017")
     for name in [options.only] if options.only else MODELS:
         vae, trained = trained_model(name, options)
         if options.no_judging:
             continue
-        kept[name] = [name, MODELS[name][2], *judge(vae, options, trained)]
+        found[name] = [name, MODELS[name][2], *judge(vae, options, trained)]
         settings = {"chains": options.chains, **ANNEALING, "temperatures": options.temperatures}
-        report("wu2017", HEAD, [kept[key] for key in MODELS if key in kept], before, annealing=settings)
+        report("wu2017", HEAD, [found[key] for key in MODELS if key in found], before, annealing=settings)
 
 
 def build(name: str, mean: Tensor) -> VAE:
@@ -95,9 +92,7 @@ def build(name: str, mean: Tensor) -> VAE:
     generator = torch.Generator().manual_seed(0)
     head, q = likelihood.Gaussian((784,)), posterior.DiagonalNormal(latent_dim)
     network = networks.MLP((latent_dim,), (784,), hidden=hidden, activation="tanh", generator=generator)
-    last = [part for part in network.modules() if isinstance(part, nn.Linear)][-1]
-    with torch.no_grad():
-        last.bias.copy_(torch.logit(mean.clamp(0.01, 0.99)))
+    guess(network, mean, 0.01)
     encoder = networks.MLP((784,), q.in_shape, hidden=(1024, 1024), activation="silu", generator=generator)
     return VAE(prior.StandardNormal(latent_dim), Unit(network), head, encoder, q)
 
@@ -106,11 +101,9 @@ def trained_model(name: str, options: argparse.Namespace) -> tuple[VAE, dict[str
     """Train, or take what was trained."""
     train = torch.from_numpy(dequantised("mnist")[0][:50_000]).flatten(1)
     vae = build(name, train.mean(0))
-    kept = options.weights and options.weights / f"{name}.safetensors"
-    if kept and kept.exists():
-        vae.load_state_dict(safetensors.torch.load_file(kept))
-        with safetensors.safe_open(kept, "pt") as file:
-            return vae, {key: float(value) for key, value in file.metadata().items()}
+    path = options.weights and options.weights / f"{name}.safetensors"
+    if path and path.exists():
+        return vae, load_weights(path, vae)
     begun = time.perf_counter()
 
     def tell(record: Any) -> None:
@@ -121,9 +114,8 @@ def trained_model(name: str, options: argparse.Namespace) -> tuple[VAE, dict[str
         Redrawn(vae), train, max_seconds=options.seconds, batch_size=256, precision="float32", callbacks=[tell]
     )
     trained = {"seconds": time.perf_counter() - begun, "epochs": history.records[-1].epoch}
-    if kept:
-        options.weights.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(vae.state_dict(), kept, {key: str(value) for key, value in trained.items()})
+    if path:
+        save_weights(path, vae, **trained)
     return vae, trained
 
 

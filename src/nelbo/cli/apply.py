@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from . import files, show
+from .flags import Flag, Json
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..estimator import VariationalAutoencoder
 
-FLAG = Parameter(negative=())
 DEVICE = "auto"
 
 
@@ -33,8 +33,8 @@ def evaluate(
     memory: int = 256,
     seed: int = 0,
     out: str | None = None,
-    overwrite: Annotated[bool, FLAG] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    overwrite: Flag = False,
+    as_json: Json = False,
     device: str = DEVICE,
 ) -> None:
     """Estimate log p(x) of DATA under the model in RUN: the mean with its standard error, and how far to trust it.
@@ -108,7 +108,7 @@ def score(
     *,
     samples: int = 200,
     out: str | None = None,
-    overwrite: Annotated[bool, FLAG] = False,
+    overwrite: Flag = False,
     device: str = DEVICE,
 ) -> None:
     """Write log p(x) of every row of DATA, in nats: one number per line, or into --out.
@@ -142,7 +142,7 @@ def encode(
     data: str,
     *,
     out: str | None = None,
-    overwrite: Annotated[bool, FLAG] = False,
+    overwrite: Flag = False,
     device: str = DEVICE,
 ) -> None:
     """Write the latent means E[z|x] of every row of DATA.
@@ -174,7 +174,7 @@ def reconstruct(
     noise: bool = False,
     seed: int = 0,
     limits: Annotated[str | None, Parameter(name="--range")] = None,
-    overwrite: Annotated[bool, FLAG] = False,
+    overwrite: Flag = False,
     device: str = DEVICE,
 ) -> None:
     """Encode and decode every row of DATA, and write the result in data units.
@@ -212,7 +212,7 @@ def sample(
     seed: int = 0,
     out: str | None = None,
     limits: Annotated[str | None, Parameter(name="--range")] = None,
-    overwrite: Annotated[bool, FLAG] = False,
+    overwrite: Flag = False,
     device: str = DEVICE,
 ) -> None:
     """Draw new rows from the model in RUN, in data units.

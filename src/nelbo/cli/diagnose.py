@@ -6,13 +6,9 @@ __all__ = ["diagnose"]
 
 import json
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from . import files
-
-FLAG = Parameter(negative=())
+from .flags import Flag, Json
 
 
 def diagnose(
@@ -23,8 +19,8 @@ def diagnose(
     rows: int = 1000,
     seed: int = 0,
     out: str | None = None,
-    overwrite: Annotated[bool, FLAG] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    overwrite: Flag = False,
+    as_json: Json = False,
     device: str = "auto",
 ) -> None:
     """Find out what is wrong with the model in RUN: a table of verdicts, and one diagnosis with its cure.
@@ -54,7 +50,9 @@ def diagnose(
 
     if rows < 1:
         raise ValueError(f"--rows must be at least 1, got {rows}.")
-    _check(out, overwrite)
+    files.check_output(out, overwrite, suffixes=(".json",))
+    if out is not None and not Path(out).parent.is_dir():
+        raise ValueError(f"--out {out} cannot be written: it is in no folder. Choose another name.")
     model, source = files.open_model(run, device), files.read(data)
     held_out = files.fits(model, source)
     known = None if train is None else files.fits(model, files.read(train))
@@ -62,18 +60,5 @@ def diagnose(
     whole = {"run": run, "data": data, "train": train, **found.to_dict()}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if out is not None:
-        Path(out).write_text(text, encoding="utf-8")
+        files.write_whole(Path(out), lambda file: file.write(text.encode()))
     print(text if as_json else f"{found}\n", end="")
-
-
-def _check(out: str | None, overwrite: bool) -> None:
-    """Refuse an output before anything is computed for it."""
-    if out is None:
-        return
-    path = Path(out)
-    if path.suffix.lower() != ".json":
-        raise ValueError(f"--out {out} must end in .json.")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ValueError(f"--out {out} cannot be written: it is a folder, or is in none. Choose another name.")
-    if path.exists() and not overwrite:
-        raise ValueError(f"--out {out} exists. Choose another name, or pass --overwrite.")

@@ -64,13 +64,14 @@ def fits(model: VariationalAutoencoder, source: Source) -> Any:
     return table(source.array, source.columns)
 
 
-def check_output(out: str | None, overwrite: bool, pictures: bool = False) -> None:
+def check_output(out: str | None, overwrite: bool, pictures: bool = False, suffixes: Sequence[str] = SUFFIXES) -> None:
     """Refuse an output before anything is computed for it.
 
     Arguments:
-        out: A file .npy, .csv or .parquet; or, for ``pictures``, a folder. None is standard output.
+        out: A file with one of the suffixes; or, for ``pictures``, a folder. None is standard output.
         overwrite: Whether it may exist.
         pictures: Whether a name without suffix means a folder of PNGs.
+        suffixes: Of files that can be written.
 
     Raises:
         ValueError: It exists, has an unknown suffix, or no file can be made there.
@@ -80,9 +81,9 @@ def check_output(out: str | None, overwrite: bool, pictures: bool = False) -> No
         return
     path = Path(out)
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES and not (pictures and not suffix):
+    if suffix not in suffixes and not (pictures and not suffix):
         folder = ", or a name without suffix: a folder of PNGs" if pictures else ""
-        raise ValueError(f"--out {out} must end in {', '.join(SUFFIXES)}{folder}.")
+        raise ValueError(f"--out {out} must end in {', '.join(suffixes)}{folder}.")
     if path.is_dir() == bool(suffix) and path.exists():
         raise ValueError(f"--out {out} is a {'folder' if suffix else 'file'}. Choose another name.")
     if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
@@ -124,17 +125,21 @@ def write_rows(out: str | None, array: npt.NDArray[Any], names: Sequence[str], h
         for line in _csv(array, names, header):
             sys.stdout.write(line)
         return
-    writers: dict[str, Callable[[BinaryIO], None]] = {
+    writers: dict[str, Callable[[BinaryIO], object]] = {
         ".npy": lambda file: _write_npy(file, array),
         ".csv": lambda file: file.writelines(line.encode() for line in _csv(array, names, header=True)),
         ".parquet": lambda file: _write_parquet(file, array, names),
     }
-    path = Path(out)
+    write_whole(Path(out), writers[Path(out).suffix.lower()])
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file, all or nothing: what was there stays until all is on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _beside(path)
     try:
         with part.open("wb") as file:
-            writers[path.suffix.lower()](file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)

@@ -19,6 +19,7 @@ from cyclopts import Parameter
 
 from . import config as toml
 from . import files, show
+from .flags import Flag, Json
 from .interrupt import Terminated, terminable
 from .options import FitOptions
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ..report import Summary
 
 CONFIG, RESULTS, PICTURE = "run.toml", "results.json", "picture.png"
-FLAG = Parameter(negative=())
 
 
 def fit(
@@ -39,10 +39,10 @@ def fit(
     out: Annotated[str, Parameter(alias="-o")],
     options: FitOptions = FitOptions(),  # noqa: B008 (frozen)
     config: str | None = None,
-    overwrite: Annotated[bool, FLAG] = False,
-    resume: Annotated[bool, FLAG] = False,
-    quiet: Annotated[bool, FLAG] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    overwrite: Flag = False,
+    resume: Flag = False,
+    quiet: Flag = False,
+    as_json: Json = False,
 ) -> None:
     """Fit a model to DATA, save it in the folder RUN, and compare it with exact pPCA on held-out rows.
 

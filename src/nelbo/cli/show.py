@@ -102,8 +102,8 @@ def _count(number: int, what: str) -> str:
 
 
 def _how(found: Density) -> str:
-    if found.method in ("exact", "quadrature"):
-        return {"exact": "exact", "quadrature": "by quadrature"}[found.method]
+    if found.samples == 0:
+        return "exact" if found.method == "exact" else f"by {found.method}"
     if found.method == "ais":
         return f"{found.samples:,} annealed chains per row, a lower bound"
     also = ", some rows annealed" if "ais" in found.method else ""

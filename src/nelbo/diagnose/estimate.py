@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..evaluate.result import mean_error
+
 BLOCKS = 10
 """Blocks of rows that the jackknife leaves out in turn."""
 MOST_DIGITS = 4
@@ -50,9 +52,8 @@ class Estimate:
 
 def mean(values: Tensor, shift: float = 0.0) -> Estimate:
     """Return the mean of one value per row, of shape (n,), plus a constant, with its standard error."""
-    n, values = len(values), values.double()
-    error = float(values.std()) / math.sqrt(n) if n > 1 else math.inf
-    return Estimate(float(values.mean()) + shift, error, n)
+    values = values.double()
+    return Estimate(float(values.mean()) + shift, mean_error(values), len(values))
 
 
 def jackknife(statistic: Callable[[Tensor], float], rows: int) -> Estimate:

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..evaluate import MEMORY, LogLikelihood, affine_decoder, log_likelihood
+from ..evaluate import MEMORY, LogLikelihood, log_likelihood
+from ..evaluate.estimate import without_sampling
 from ..evaluate.importance import blocks
-from ..evaluate.mode import refined
+from ..evaluate.mode import conditional_std, refined
 from ..evaluate.noise import normals, row_keys
 from ..evaluate.proposal import Normal, from_encoder
-from ..evaluate.quadrature import MOST_DIMENSIONS
 from ..evaluate.ready import Ready, rows_at_once
 from ..training.history import Units
 from ..vae import VAE
@@ -110,13 +110,8 @@ def inference_gap(vae: VAE, x: Tensor, units: Units | None = None, seed: int = 0
 
 def _log_p(vae: VAE, x: Tensor, seed: int, memory: int) -> LogLikelihood:
     """Return log p(x) of each row by the best method that takes seconds."""
-    if affine_decoder(vae) is not None:
-        return log_likelihood(vae, x, "exact")
-    if vae.latent_dim <= MOST_DIMENSIONS:
-        found = log_likelihood(vae, x, "quadrature", memory=memory)
-        if bool(found.standard_error.isfinite().all()):
-            return found
-    return log_likelihood(vae, x, "importance", IMPORTANCE, seed, memory, proposal="refined")
+    found = without_sampling(vae, x, memory)
+    return found or log_likelihood(vae, x, "importance", IMPORTANCE, seed, memory, proposal="refined")
 
 
 def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Normal:
@@ -165,8 +160,7 @@ def _better(vae: VAE, x: Tensor, candidates: list[Normal], seed: int, memory: in
 
 def _mean_field(normal: Normal) -> Normal:
     """Return the diagonal normal nearest to a full one in KL(q || p): its conditional standard deviations."""
-    precision = torch.cholesky_inverse(normal.scale)
-    return Normal(normal.loc, precision.diagonal(dim1=-2, dim2=-1).rsqrt())
+    return Normal(normal.loc, conditional_std(normal.scale))
 
 
 def _climb(vae: VAE, x: Tensor, start: Normal, seed: int) -> Normal:

@@ -106,7 +106,7 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         seed=plan.seed,
         max_seconds=left,
         callbacks=plan.callbacks,
-        units=training.Units(-schema.log_scale_sum, torch.tensor(schema.scale)),
+        units=options.units(schema),
         store=plan.store,
         history=history,
         **limits,

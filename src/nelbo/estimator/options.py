@@ -13,6 +13,7 @@ __all__ = [
     "names_of",
     "rows",
     "seed_from",
+    "units",
 ]
 
 import math
@@ -28,8 +29,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from .. import spec
-from ..data import validate_array
+from ..data import Schema, validate_array
 from ..likelihood import DiscretizedGaussian
+from ..training import Units
 
 
 def check(estimator: Any) -> None:
@@ -182,6 +184,11 @@ def rows(estimator: Any, X: Any, noise: Literal["hash", "centre"]) -> torch.Tens
     dtype = torch.float64 if array.dtype == np.float64 else torch.float32
     found: torch.Tensor = estimator.schema_.to_model(array, noise=noise, dtype=dtype)
     return found
+
+
+def units(schema: Schema) -> Units:
+    """Return what turns numbers of the model into those of the user's data."""
+    return Units(-schema.log_scale_sum, torch.tensor(schema.scale))
 
 
 def is_discretised(estimator: Any) -> bool:

@@ -14,7 +14,7 @@ adapted, to each row and temperature, on pilot chains that are thrown away, and 
 
 from __future__ import annotations
 
-__all__ = ["BACKWARD", "FORWARD", "PILOTS", "SIMULATED", "Settings", "annealed", "groups", "pilot"]
+__all__ = ["SIMULATED", "Settings", "annealed", "chunk", "follow", "groups", "pilot"]
 
 import math
 import time
@@ -83,20 +83,48 @@ class Settings:
 def annealed(vae: VAE, x: Tensor, chains: int, seed: int, memory: int, settings: Settings) -> LogLikelihood:
     """Estimate log p(x) of each row by annealed importance sampling: a stochastic lower bound."""
     begun, columns, rates, spent = time.perf_counter(), [], [], Cost()
-    for part in x.split(rows_at_once(vae, x, min(max(chains, PILOTS), noise.BLOCK), memory, gradients=True)):
+    for part in x.split(chunk(vae, x, chains, memory)):
         start, schedule, cost = pilot(vae, part, seed, memory, settings)
-        sums, rate, spent = Stream(len(part), chains, part.device), torch.zeros(len(part)).to(x), spent + cost
-        for group, count in groups(chains):
-            key = stream(seed, FORWARD, group)
-            u = start_noise(part, count, vae.latent_dim, key)
-            run = anneal(vae, part, start, u, schedule, key, settings.leapfrogs)
-            sums.add(run.log_weight)
-            rate, spent = rate + run.acceptance * (count / chains), spent + run.cost
+        sums, rate, more = follow(vae, part, start, schedule, chains, seed, settings)
         columns.append(sums.result())
         rates.append(rate)
+        spent += cost + more
     value, error, ess, khat = (torch.cat(column).cpu() for column in zip(*columns, strict=True))
     cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)
     return LogLikelihood(value, error, ess, khat, "ais", chains, acceptance=torch.cat(rates).cpu(), cost=cost)
+
+
+def chunk(vae: VAE, x: Tensor, chains: int, memory: int) -> int:
+    """Return how many rows are annealed at once."""
+    return rows_at_once(vae, x, min(max(chains, PILOTS), noise.BLOCK), memory, gradients=True)
+
+
+def follow(
+    vae: VAE,
+    x: Tensor,
+    start: Normal,
+    schedule: Schedule,
+    chains: int,
+    seed: int,
+    settings: Settings,
+    z: Tensor | None = None,
+) -> tuple[Stream, Tensor, Cost]:
+    """Run all chains of some rows: forwards, or backwards from posterior samples z (n, latent_dim).
+
+    Returns:
+        Their weights, which backwards are 1 / w, the mean acceptance of each row, and the cost.
+    """
+    sums, rate, spent = Stream(len(x), chains, x.device), torch.zeros(len(x)).to(x), Cost()
+    for group, count in groups(chains):
+        key = stream(seed, FORWARD if z is None else BACKWARD, group)
+        if z is None:
+            u = start_noise(x, count, vae.latent_dim, key)
+        else:
+            u = start.to_noise(z[None]).expand(count, -1, -1)
+        run = anneal(vae, x, start, u, schedule, key, settings.leapfrogs, backward=z is not None)
+        sums.add(run.log_weight if z is None else -run.log_weight)
+        rate, spent = rate + run.acceptance * (count / chains), spent + run.cost
+    return sums, rate, spent
 
 
 def groups(chains: int) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 __all__ = ["Bracket", "bracket"]
 
-import math
 import time
 from dataclasses import dataclass
 
@@ -19,12 +18,9 @@ from torch import Tensor
 
 from ..distributions import draw
 from ..vae import VAE
-from .annealing import BACKWARD, FORWARD, PILOTS, SIMULATED, Settings, groups, pilot
-from .chains import anneal, start_noise, stream
-from .importance import Stream
-from .noise import BLOCK
-from .ready import rows_at_once
-from .result import Cost
+from .annealing import SIMULATED, Settings, chunk, follow, pilot
+from .chains import stream
+from .result import Cost, mean_error
 
 TOGETHER = 64
 """Rows simulated together. Part of what a seed means, so never tuned at run time."""
@@ -56,8 +52,7 @@ class Bracket:
     @property
     def gap_standard_error(self) -> float:
         """Standard error of the gap over examples; infinite for one."""
-        n = len(self.lower)
-        return float((self.upper - self.lower).std()) / math.sqrt(n) if n > 1 else math.inf
+        return mean_error(self.upper - self.lower)
 
 
 def bracket(vae: VAE, n: int, like: Tensor, chains: int, seed: int, memory: int, settings: Settings) -> Bracket:
@@ -67,21 +62,13 @@ def bracket(vae: VAE, n: int, like: Tensor, chains: int, seed: int, memory: int,
     z = draw(vae.prior(), (n,), generator, gradients=False).to(like)
     simulated = [draw(vae.decode(piece), (), generator, gradients=False) for piece in z.split(TOGETHER)]
     x = torch.cat(simulated)
-    step = rows_at_once(vae, like, min(max(chains, PILOTS), BLOCK), memory, gradients=True)
+    step = chunk(vae, like, chains, memory)
     lower, upper = [], []
     for part, piece in zip(x.split(step), z.split(step), strict=True):
         start, schedule, cost = pilot(vae, part, seed, memory, settings)
-        forward, backward = (Stream(len(part), chains, part.device) for _ in range(2))
-        spent += cost
-        for group, count in groups(chains):
-            key = stream(seed, FORWARD, group)
-            u = start_noise(part, count, vae.latent_dim, key)
-            there = anneal(vae, part, start, u, schedule, key, settings.leapfrogs)
-            key, u = stream(seed, BACKWARD, group), start.to_noise(piece[None]).expand(count, -1, -1)
-            back = anneal(vae, part, start, u, schedule, key, settings.leapfrogs, backward=True)
-            forward.add(there.log_weight)
-            backward.add(-back.log_weight)
-            spent += there.cost + back.cost
+        forward, _, there = follow(vae, part, start, schedule, chains, seed, settings)
+        backward, _, back = follow(vae, part, start, schedule, chains, seed, settings, piece)
+        spent += cost + there + back
         lower.append(forward.result()[0].cpu())
         upper.append(-backward.result()[0].cpu())
     cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)

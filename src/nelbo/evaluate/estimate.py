@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["bidirectional", "elbo", "log_likelihood", "methods", "plain_method"]
+__all__ = ["bidirectional", "elbo", "log_likelihood", "methods", "plain_method", "without_sampling"]
 
 import dataclasses
 import time
@@ -155,13 +155,8 @@ def _options(method: str, options: dict[str, Any]) -> tuple[str, Settings]:
 
 def _auto(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikelihood:
     """Pick the cheapest method whose answer can be believed, and say why."""
-    if affine_decoder(vae) is not None:
-        return dataclasses.replace(exact(vae, x), reason="The decoder is linear, so log p(x) has a closed form.")
-    if vae.latent_dim <= MOST_DIMENSIONS:
-        found = quadrature(vae, x, memory)
-        if bool(found.standard_error.isfinite().all()):
-            dimensions = "one latent dimension" if vae.latent_dim == 1 else "two latent dimensions"
-            return dataclasses.replace(found, reason=f"With {dimensions} the integral over z can be done on a grid.")
+    if (settled := without_sampling(vae, x, memory)) is not None:
+        return settled
     found = importance(vae, x, samples, seed, memory, PROPOSALS["encoder"])
     doubtful = found.unreliable
     reason = "Importance sampling from the encoder; its weights have no heavy tail."
@@ -182,6 +177,18 @@ def _auto(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikel
     return dataclasses.replace(found, reason=reason)
 
 
+def without_sampling(vae: VAE, x: Tensor, memory: int) -> LogLikelihood | None:
+    """Return log p(x) where it has a closed form, or where a grid over z resolves it for all rows; else None."""
+    if affine_decoder(vae) is not None:
+        return dataclasses.replace(exact(vae, x), reason="The decoder is linear, so log p(x) has a closed form.")
+    if vae.latent_dim <= MOST_DIMENSIONS:
+        found = quadrature(vae, x, memory)
+        if bool(found.standard_error.isfinite().all()):
+            dimensions = "one latent dimension" if vae.latent_dim == 1 else "two latent dimensions"
+            return dataclasses.replace(found, reason=f"With {dimensions} the integral over z can be done on a grid.")
+    return None
+
+
 def _proposal(vae: VAE, x: Tensor, memory: int) -> tuple[str, Cost, str]:
     """Look on a few rows whether the encoder leads to the right modes; if not, all rows deserve a search."""
     begun = time.perf_counter()
@@ -191,14 +198,11 @@ def _proposal(vae: VAE, x: Tensor, memory: int) -> tuple[str, Cost, str]:
     missed = int((mass(vae, rows, far) - mass(vae, rows, near) > MISSED).sum())
     spent += more
     cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)
+    tried = f"{len(rows)} rows"
     if missed:
-        text = f"For {missed} of {len(rows)} rows tried, the encoder leads to a wrong mode, so modes were searched for."
+        text = f"For {missed} of {tried} tried, the encoder leads to a wrong mode, so modes were searched for."
         return "searched", cost, text
-    return (
-        "refined",
-        cost,
-        f"A search from the prior on {len(rows)} rows found no better modes than the encoder leads to.",
-    )
+    return "refined", cost, f"A search from the prior on {tried} found no better modes than the encoder leads to."
 
 
 def _replace(found: LogLikelihood, rows: Tensor, better: LogLikelihood) -> LogLikelihood:

@@ -10,7 +10,7 @@ anneals a few short chains from the prior as well; where one finds more mass, it
 
 from __future__ import annotations
 
-__all__ = ["PROPOSALS", "mass", "refined", "searched"]
+__all__ = ["PROPOSALS", "conditional_std", "mass", "refined", "searched"]
 
 from collections.abc import Callable
 
@@ -93,10 +93,10 @@ def _best(vae: VAE, x: Tensor) -> Fit:
     if len(worth) == 0:
         return loc, lower, cost
     others, triangles, spent = _fit(vae, x[worth], found[worth], torch.full_like(found[worth], NARROW))
-    gain = mass(vae, x[worth], Normal(others, triangles)) - mass(vae, x[worth], Normal(loc[worth], lower[worth]))
+    gain = mass(vae, x[worth], Normal(others, triangles)) - (height + Normal(loc, lower).log_scale)[worth]
     better = worth[gain > 0]
     loc[better], lower[better] = others[gain > 0], triangles[gain > 0]
-    return loc, lower, cost + spent + Cost(decodes=2 * len(worth))
+    return loc, lower, cost + spent + Cost(decodes=len(worth))
 
 
 def _search(vae: VAE, x: Tensor) -> tuple[Tensor, Cost]:
@@ -120,7 +120,7 @@ def _fit(vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> Fit:
     lower = torch.diag_embed(std)
     active = torch.arange(n, device=x.device)
     for iteration in range(ITERATIONS + 1):
-        rows, centre, width = x[active], loc[active], _marginal(lower[active])
+        rows, centre, width = x[active], loc[active], conditional_std(lower[active])
         gradient, curvature = _curvature(vae, rows, centre, width)
         cost += Cost((2 * d + 1) * len(active), (2 * d + 1) * len(active))
         inverse = _inverse_root(curvature)
@@ -141,7 +141,7 @@ def _fit(vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> Fit:
     return loc, lower, cost
 
 
-def _marginal(lower: Tensor) -> Tensor:
+def conditional_std(lower: Tensor) -> Tensor:
     """Return the conditional standard deviations of a normal with covariance L L^T: how far each axis may be probed."""
     precision = torch.cholesky_inverse(lower)
     return precision.diagonal(dim1=-2, dim2=-1).rsqrt()

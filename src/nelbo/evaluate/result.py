@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Cost", "LogLikelihood", "from_numbers"]
+__all__ = ["Cost", "LogLikelihood", "from_numbers", "mean_error"]
 
 import math
 from dataclasses import dataclass, field
@@ -71,8 +71,7 @@ class LogLikelihood:
     @property
     def mean_standard_error(self) -> float:
         """Standard error of the mean over examples, as an estimate for new data; infinite for one example."""
-        n = len(self.value)
-        return float(self.value.std()) / math.sqrt(n) if n > 1 else math.inf
+        return mean_error(self.value)
 
     @property
     def unreliable(self) -> Tensor:
@@ -95,6 +94,12 @@ class LogLikelihood:
         degrees = self.samples - 1 if self.samples > 1 else math.inf
         half = float(stdtrit(degrees, (1 + level) / 2)) * self.standard_error
         return self.value - half, self.value + half
+
+
+def mean_error(values: Tensor) -> float:
+    """Return the standard error of the mean of values (n,); infinite for one."""
+    n = len(values)
+    return float(values.std()) / math.sqrt(n) if n > 1 else math.inf
 
 
 def from_numbers(value: Tensor, error: Tensor, method: str, cost: Cost) -> LogLikelihood:

@@ -31,6 +31,8 @@ class Objective(nn.Module, abc.ABC):
     """Whether its values are log-densities of x: a change of the data's units then adds the log of its Jacobian."""
     weighted = False
     """Whether ``train()`` mode has another quantity than ``eval()``: a KL with another weight."""
+    groups = 1
+    """In how many groups of ``samples`` the draws of an example fall."""
     ramp = 0.0
     """Share of a run over which it still changes; nothing may stop early before."""
 
@@ -52,7 +54,7 @@ class Objective(nn.Module, abc.ABC):
     @property
     def draws(self) -> int:
         """How many z an example takes in all."""
-        return self.samples
+        return self.groups * self.samples
 
     @property
     def averages(self) -> bool:

@@ -85,11 +85,6 @@ class PIWAE(Objective):
         super().__init__(vae, samples)
         self.groups = count("groups", groups)
 
-    @property
-    def draws(self) -> int:
-        """How many z an example takes in all."""
-        return self.groups * self.samples
-
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the importance-weighted bound of each example of x (*batch, *shape), of shape (*batch,), in nats."""
         q = self.vae.encode(x)

@@ -42,11 +42,6 @@ class MIWAE(Objective):
         self.groups = count("groups", groups)
 
     @property
-    def draws(self) -> int:
-        """How many z an example takes in all."""
-        return self.groups * self.samples
-
-    @property
     def averages(self) -> bool:
         """Whether log p(x|z) is averaged over z ~ q(z|x) with equal weights."""
         return self.samples == 1

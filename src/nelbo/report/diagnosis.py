@@ -6,12 +6,8 @@ __all__ = ["examine"]
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ..diagnose import Diagnosis, diagnose
-from ..estimator import VariationalAutoencoder
-from ..training.history import Units
+from ..estimator import VariationalAutoencoder, options
 
 
 def examine(
@@ -29,12 +25,6 @@ def examine(
     Raises:
         ValueError: Rows that do not fit or are too few.
     """
-    schema = model.schema_
-
-    def inside(array: Any) -> Tensor:
-        wide = all(dtype == "float64" for dtype in getattr(array, "dtypes", [getattr(array, "dtype", None)]))
-        return schema.to_model(array, noise="hash", dtype=torch.float64 if wide else torch.float32)
-
-    units = Units(-schema.log_scale_sum, torch.tensor(schema.scale))
-    known = None if train is None else inside(train)
-    return diagnose(model.model_, inside(rows), known, rows=limit, units=units, seed=seed)
+    known = None if train is None else options.rows(model, train, "hash")
+    units = options.units(model.schema_)
+    return diagnose(model.model_, options.rows(model, rows, "hash"), known, rows=limit, units=units, seed=seed)

@@ -31,6 +31,15 @@ POINTS = 500
 HISTOGRAMS = 6
 """Most columns of a table whose marginals are drawn."""
 DPI = 120
+NAMES = {
+    "iwae": "IWAE bound",
+    "dreg": "DReG bound",
+    "miwae": "MIWAE bound",
+    "piwae": "PIWAE bound",
+    "ciwae": "CIWAE bound",
+    "autoencoder": "autoencoder",
+}
+"""What objectives are called on an axis, but for those whose validation bound is the ELBO."""
 
 DATA = "Data ({which})"
 RECONSTRUCTIONS = r"Reconstructions without noise, $\hat{x} = f(\mathrm{E}[z|x])$"
@@ -314,9 +323,7 @@ def _draw_bound(figure: SubFigure, model: VariationalAutoencoder, summary: Summa
 
 def _objective(model: VariationalAutoencoder) -> str:
     """What the axis shows: validation bounds, which for objectives that weigh the KL are the ELBO."""
-    weighs_samples = ("iwae", "dreg", "miwae", "piwae", "ciwae")
-    names = {name: f"{name.upper().replace('DREG', 'DReG')} bound" for name in weighs_samples}
-    return names.get(model.objective, "ELBO" if model.objective != "autoencoder" else "autoencoder")
+    return NAMES.get(model.objective, "ELBO")
 
 
 def _facts(summary: Summary) -> str:
