@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from nelbo.data import Schema, load, to_uint8, validate_array
+from nelbo.data.scaling import feature_moments
 
 pd = pytest.importorskip("pandas")
 Image = pytest.importorskip("PIL.Image")
@@ -249,6 +250,44 @@ def test_generator_noise_is_reproducible_and_leaves_the_global_state_alone() -> 
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("scale", ["global", "standard", None])
+def test_stored_bytes_become_what_they_stand_for(scale: str | None) -> None:
+    colour = RNG.integers(0, 256, size=(40, 6, 5, 3), dtype=np.uint8)
+    schema = Schema.infer(colour, scale=scale)
+    rows, dequantize = schema.stored(colour)
+    assert rows.dtype == torch.uint8
+    assert rows.shape == (40, 3, 6, 5)
+    assert dequantize is not None
+    t = torch.stack([dequantize(rows, torch.Generator().manual_seed(i)) for i in range(200)])
+    x = 256 * schema.from_model(t.flatten(0, 1).double())  # u8 + U, in the layout of the data
+    u = x.reshape(200, *colour.shape) - colour
+    assert -1e-3 < u.min() < 0.01
+    assert 0.99 < u.max() < 1.001
+    assert abs(u.mean() - 0.5) < 1e-3
+    assert abs(u.var() - 1 / 12) < 1e-3
+    middle = schema.to_model(colour, noise="centre")
+    torch.testing.assert_close(t.mean(0), middle, rtol=0, atol=0.1 / 256 / float(schema.scale.min()))
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(t[0], t[1])  # new noise at every visit
+
+
+def test_stored_floats_are_scaled_at_once() -> None:
+    X = RNG.normal(size=(9, 4))
+    schema = Schema.infer(X)
+    rows, transform = schema.stored(X)
+    assert transform is None
+    assert torch.equal(rows, schema.to_model(X, noise="hash"))
+
+
+def test_moments_of_bytes_are_those_of_the_numbers() -> None:
+    X = RNG.integers(0, 256, size=(1000, 7), dtype=np.uint8)
+    X[:, 3] = 255
+    mean, variance = feature_moments(X)
+    np.testing.assert_allclose(mean, X.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(variance, X.var(0), rtol=1e-12)
+    assert variance[3] == 0
 
 
 def test_to_uint8_rounds_to_nearest() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import distributions as torch_distributions
 
 from helpers import normal, rng
-from nelbo.distributions import Bernoulli, DiagonalNormal, Normal01, closed_form_kl
+from nelbo.distributions import Bernoulli, DiagonalNormal, Normal01, closed_form_kl, random_bytes
 
 SIZES = st.lists(st.integers(1, 3), max_size=3)
 
@@ -149,3 +149,29 @@ def test_log_prob_of_a_known_point() -> None:
     expected = -2 * math.log(2 * math.pi * 0.25) - (1 + 4) / (2 * 0.25)
     assert float(d.log_prob(torch.tensor([1.0, 0.0, 2.0, 0.0]))) == pytest.approx(expected, abs=1e-13)
     assert np.isfinite(float(d.log_prob(torch.full((4,), 1e6))))
+
+
+@pytest.mark.parametrize("shapes", [((4, 3), (4, 3)), ((5, 4, 3), (4, 3)), ((3,), (5, 4, 3)), ((4, 1, 3), (2, 3))])
+def test_first_and_second_derivatives_of_densities_with_their_own_backward(shapes: tuple[tuple[int, ...], ...]) -> None:
+    h, x = (normal(*shape, seed=i).requires_grad_() for i, shape in enumerate(shapes))
+    for density in (
+        lambda h, x: Bernoulli(h).log_prob(x),
+        lambda h, x: DiagonalNormal(h, torch.tensor(0.3, dtype=torch.float64)).log_prob(x),
+    ):
+        assert torch.autograd.gradcheck(density, (h, x))
+        assert torch.autograd.gradgradcheck(density, (h, x))
+
+
+def test_random_bytes_are_uniform_seeded_and_of_any_shape() -> None:
+    def draw_bytes(seed: int, *shape: int) -> torch.Tensor:
+        return random_bytes(shape, torch.Generator().manual_seed(seed), "cpu")
+
+    many = draw_bytes(0, 256 * 1000)
+    counts = torch.bincount(many.long(), minlength=256).double()
+    assert abs(float(((counts - 1000) ** 2 / 1000).sum()) - 255) < 5 * math.sqrt(2 * 255)  # chi-squared
+    pairs = torch.corrcoef(many.double().view(-1, 8).T)  # the eight bytes of a word are independent
+    assert float((pairs - torch.eye(8, dtype=torch.float64)).abs().max()) < 5 / math.sqrt(32_000)
+    assert draw_bytes(1, 3, 5, 7).shape == (3, 5, 7)
+    assert torch.equal(draw_bytes(1, 3, 5), draw_bytes(1, 3, 5))
+    assert not torch.equal(draw_bytes(1, 3, 5), draw_bytes(2, 3, 5))
+    assert draw_bytes(0, 0, 4).shape == (0, 4)

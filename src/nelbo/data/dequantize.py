@@ -14,7 +14,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["LEVELS", "NOISE_VARIANCE", "Noise", "check_grey", "check_noise", "hash_uniform", "to_uint8", "uniform"]
+from nelbo.distributions import random_bytes
+
+__all__ = [
+    "LEVELS",
+    "NOISE_VARIANCE",
+    "Dequantize",
+    "Noise",
+    "check_grey",
+    "check_noise",
+    "hash_uniform",
+    "to_uint8",
+    "uniform",
+]
 
 LEVELS = 256
 NOISE_VARIANCE = 1.0 / (12.0 * LEVELS**2)  # Var[U / 256]
@@ -53,6 +65,29 @@ def hash_uniform(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     bits = _mix(key[:, None] + steps)
     bits >>= np.uint64(11)
     return bits.astype(np.float64) * 2.0**-53
+
+
+class Dequantize:
+    """t = ((u8 + U) / 256 - shift) / scale with U drawn anew at each call: what a batch of 8-bit rows is trained on.
+
+    New noise at every visit is what the density of a dequantised picture means, and leaves nothing of it to learn by
+    heart; the pictures themselves stay bytes in memory. U has 8 random bits, so that x lies on a grid of 2^-16, at the
+    middle of its cells.
+
+    Arguments:
+        shift, scale: In units of x, as the model sees examples: of shape `shape`, or () for one number.
+    """
+
+    def __init__(self, shift: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> None:
+        self.slope = torch.tensor(1 / (LEVELS * scale), dtype=torch.float32)
+        self.offset = torch.tensor((0.5 / LEVELS**2 - shift) / scale, dtype=torch.float32)
+
+    def __call__(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return t, float32, for rows of uint8 of the same shape (n, *shape)."""
+        u = random_bytes(rows.shape, generator, rows.device)
+        values = torch.empty(rows.shape, dtype=torch.float32, device=rows.device).copy_(u).div_(LEVELS).add_(rows)
+        slope, offset = self.slope.to(rows.device), self.offset.to(rows.device)
+        return torch.addcmul(offset, values, slope)
 
 
 def check_noise(noise: object) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nelbo.data.dequantize import LEVELS, NOISE_VARIANCE, Noise, check_grey, check_noise, uniform
+from nelbo.data.dequantize import LEVELS, NOISE_VARIANCE, Dequantize, Noise, check_grey, check_noise, uniform
 from nelbo.data.layout import (
     LAYOUTS,
     Layout,
@@ -270,6 +270,21 @@ class Schema:
             x = self._units(flat[rows], noise, work).sub_(shift).div_(scale)
             out[rows] = to_event(x, self.shape, self.layout)
         return out
+
+    def stored(self, X: Any) -> tuple[Tensor, Dequantize | None]:
+        """Return training rows (n, *shape) as they are best kept, and what turns a batch of them into t.
+
+        8-bit pictures stay bytes, and get new U at every visit; other data are scaled at once (None).
+
+        Raises:
+            ValueError: As `to_model`.
+        """
+        array, _ = with_columns(X)
+        if not (self.dequantize and array.dtype == np.uint8):
+            return self.to_model(array, noise="centre"), None
+        flat = conform(array, self.shape, self.layout)
+        rows = torch.from_numpy(flat if flat.flags.writeable else flat.copy())
+        return to_event(rows, self.shape, self.layout).contiguous(), Dequantize(self.shift, self.scale)
 
     def _units(self, rows: Array, noise: Noise, work: torch.dtype) -> Tensor:
         """x of some flat rows, in memory of its own."""

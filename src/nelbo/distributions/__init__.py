@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from .bernoulli import Bernoulli
 from .discretized import DiscretizedNormal
-from .drawing import closed_form_kl, draw
+from .drawing import closed_form_kl, draw, random_bytes
 from .normal import LOG_2PI, DiagonalNormal, Normal01
 
-__all__ = ["LOG_2PI", "Bernoulli", "DiagonalNormal", "DiscretizedNormal", "Normal01", "closed_form_kl", "draw"]
+__all__ = [
+    "LOG_2PI",
+    "Bernoulli",
+    "DiagonalNormal",
+    "DiscretizedNormal",
+    "Normal01",
+    "closed_form_kl",
+    "draw",
+    "random_bytes",
+]

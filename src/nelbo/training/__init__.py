@@ -6,5 +6,6 @@ from . import schedule
 from .history import Callback, History, Record, Units
 from .loop import Store, fit
 from .progress import ProgressBar
+from .run import Transform
 
-__all__ = ["Callback", "History", "ProgressBar", "Record", "Store", "Units", "fit", "schedule"]
+__all__ = ["Callback", "History", "ProgressBar", "Record", "Store", "Transform", "Units", "fit", "schedule"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..objective import Objective
 from .history import Callback, History, Units
 from .interrupt import uninterrupted
-from .run import Run
+from .run import Run, Transform
 from .schedule import WARMUP, Budget, default_learning_rate, learning_rate_factor
 
 PATIENCE = 0.2
@@ -54,6 +54,7 @@ def fit(
     store: Store | None = None,
     store_every: float = 30.0,
     history: History | None = None,
+    transform: Transform | None = None,
 ) -> History:
     r"""Maximise ``objective(x).mean()`` in place.
 
@@ -65,10 +66,10 @@ def fit(
     Arguments:
         objective: What to maximise, such as ``objective.ELBO(vae)``; it may be wrapped by DDP or compile.
         x: Training rows, of shape (n, *vae.shape).
-        validation: Held-out rows, of the same shape.
+        validation: Held-out rows, as the model takes them; a run looks at up to 2,048, evenly spaced.
         max_epochs, max_steps, max_seconds: Limits; the first reached ends training. Without any, the number of steps
             grows with the number of rows (`schedule.default_steps`).
-        batch_size: Rows in a step; None grows from 32 to 512 with the data.
+        batch_size: Rows in a step; None grows from 32 to 512 with the data, and begins smaller in the first epoch.
         learning_rate: Its peak; None is 0.002, and up to three times that in runs of fewer than 2,000 steps.
         weight_decay: AdamW's, per unit of learning rate.
         clip: Gradients longer than this multiple of their running mean length are shortened to it; None never does.
@@ -80,6 +81,8 @@ def fit(
         units: How records are turned into the user's units.
         store: Where to save the state every ``store_every`` seconds and on interruption; a state there is resumed.
         history: Where records are added, so that they outlive an interruption; None makes a new one.
+        transform: What each batch of training rows is put through, ``transform(rows, generator)``: fresh noise or
+            augmentation at every visit. x may then be of any dtype, such as uint8, and is kept as it is.
 
     Returns:
         The records, the step whose weights were kept and why training ended.
@@ -88,7 +91,7 @@ def fit(
         ValueError: Rows and model do not fit together, or an option is out of range.
         FloatingPointError: The very first bound is not finite.
     """
-    run = Run(objective, x, validation, learning_rate, weight_decay, clip, seed, device, units or Units())
+    run = Run(objective, x, validation, learning_rate, weight_decay, clip, seed, device, units or Units(), transform)
     run.budget = Budget.resolve(len(x), batch_size, max_epochs, max_steps, max_seconds)
     run.choose_precision(precision)
     run.history = History() if history is None else history

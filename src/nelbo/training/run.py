@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -27,8 +27,12 @@ VALIDATION_CHUNK = 1024
 """Examples times samples validated at once."""
 ENDING = 3.0
 """What follows the last step (a validation, the closed form of beta^2, a comparison) lasts so many validations."""
-MINIMUM_REFINE = 8192
-"""Rows that the closed form of beta^2 looks at after a short run; a longer one looks at all of them."""
+MINIMUM_REFINE = 2**20
+"""Values that the closed form of beta^2 looks at after a short run; a longer one looks at all of them."""
+VALIDATED = 2048
+"""Validation rows that a run looks at, evenly spaced: its choices compare bounds of the same rows."""
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+"""What turns some raw rows into what the model takes, with fresh noise: dequantisation, say."""
 RUNNING = ("mean_norm", "skipped", "total", "taken")
 """Tensors of a run that a checkpoint holds beside weights and moments; `taken` counts rows of steps not skipped."""
 
@@ -50,15 +54,17 @@ class Run:
         seed: int,
         device: str | torch.device,
         units: Units,
+        transform: Transform | None = None,
     ) -> None:
-        _check_rows(objective, x, validation)
+        _check_rows(objective, x, validation, transform)
         if learning_rate is not None and not learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}.")
         self.device = resolve_device(device)
         self.objective = objective.to(self.device)
-        dtype = next((p.dtype for p in objective.parameters()), x.dtype)
-        self.x = x.to(self.device, dtype)
-        self.validation = None if validation is None else validation.to(self.device, dtype)
+        self.dtype = next((p.dtype for p in objective.parameters()), x.dtype)
+        self.x = x.to(self.device, self.dtype if transform is None else x.dtype)
+        self.transform = transform
+        self.validation = None if validation is None else validated(validation).to(self.device, self.dtype)
         self.seed, self.units, self.clip, self.learning_rate = seed, units, clip, learning_rate
         self.parts = [part for part in objective.modules() if isinstance(part, Objective)]
         self.variance = VarianceStep(objective)
@@ -87,12 +93,15 @@ class Run:
     # -- one step ------------------------------------------------------------------------------------
 
     def batch(self) -> Tensor:
-        """Return the rows of the next step."""
-        epoch, index = divmod(self.step, self.budget.steps_per_epoch)
+        """Return the rows of the next step, as they are stored."""
+        epoch, start, end = self.budget.place(self.step)
         if self.order is None or self.order[0] != epoch:
             self.order = (epoch, epoch_order(len(self.x), self.seed, epoch).to(self.device))
-        size = self.budget.batch_size
-        return self.x.index_select(0, self.order[1][index * size : (index + 1) * size])
+        return self.x.index_select(0, self.order[1][start:end])
+
+    def prepare(self, rows: Tensor) -> Tensor:
+        """Return stored rows as the model takes them."""
+        return rows if self.transform is None else self.transform(rows, self.generator).to(self.dtype)
 
     def train_step(self, factor: float) -> None:
         """Take one optimiser step; a gradient that is not finite changes nothing."""
@@ -124,8 +133,9 @@ class Run:
         return max(part.ramp for part in self.parts)
 
     def backward(self, x: Tensor) -> Tensor:
-        """Return the bound of each row of x with this step's noise, and leave the gradients of their mean behind."""
+        """Return the bound of each stored row with this step's noise, and leave the gradients of their mean behind."""
         self.generator.manual_seed(stream_seed(self.seed, "noise", self.step))
+        x = self.prepare(x)
         with self.autocast():
             bound: Tensor = self.objective(x, self.generator)
         (-bound.mean()).backward()
@@ -195,11 +205,13 @@ class Run:
         if not taken or not any(part.weighted for part in self.parts):
             return float(self.total) / taken if taken else None
         rows = self.x[: max(1, VALIDATION_CHUNK // _inner(self.objective).draws)]
-        return float(self.objective(rows, self.generator).mean(dtype=torch.float64))
+        return float(self.objective(self.prepare(rows), self.generator).mean(dtype=torch.float64))
 
     def mean_kl(self) -> float | None:
         """Return the mean KL on up to one chunk of rows, or None where it has no closed form."""
-        rows = (self.x if self.validation is None else self.validation)[:VALIDATION_CHUNK]
+        rows = (
+            self.prepare(self.x[:VALIDATION_CHUNK]) if self.validation is None else self.validation[:VALIDATION_CHUNK]
+        )
         kl = closed_form_kl(self.model().encode(rows), self.model().prior())
         return None if kl is None else float(kl.mean())
 
@@ -216,7 +228,7 @@ class Run:
         beta = float((variances[0] * scale**2).mean().sqrt()) if variances else None
         record = Record(
             step=self.step,
-            epoch=self.step / self.budget.steps_per_epoch,
+            epoch=self.budget.epochs(self.step),
             seconds=seconds,
             train=None if train is None else train + jacobian,
             validation=None if value is None else value + jacobian,
@@ -249,9 +261,10 @@ class Run:
         if not _inner(self.objective).averages:
             return
         self.generator.manual_seed(stream_seed(self.seed, "refine"))
-        rows = max(MINIMUM_REFINE, self.step * self.budget.batch_size // 10)
+        seen = round(self.budget.epochs(self.step) * len(self.x))
+        rows = max(MINIMUM_REFINE // math.prod(self.model().shape), seen // 10, 1)
         with self.autocast():
-            refine(self.model(), self.x, self.generator, rows)
+            refine(self.model(), self.x, self.generator, rows, self.prepare)
 
     # -- what a checkpoint holds ---------------------------------------------------------------------
 
@@ -298,18 +311,26 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
-def _check_rows(objective: nn.Module, x: Tensor, validation: Tensor | None) -> None:
+def validated(rows: Tensor) -> Tensor:
+    """Return the validation rows that a run looks at."""
+    return rows[:: math.ceil(len(rows) / VALIDATED)]
+
+
+def _check_rows(objective: nn.Module, x: Tensor, validation: Tensor | None, transform: Transform | None) -> None:
     """Refuse rows that the model cannot take, by name."""
     shape = _inner(objective).vae.shape
     for name, rows in (("x", x), ("validation", validation)):
         if rows is None:
             continue
+        if len(rows) == 0:
+            raise ValueError(f"{name} has no rows.")
+        if transform is not None and name == "x":
+            rows, name = transform(x[:1], torch.Generator(x.device).manual_seed(0)), "transform(x)"
         _check_floats(name, rows)
         if tuple(rows.shape[1:]) != shape:
             raise ValueError(f"{name} has shape {tuple(rows.shape)}, but the model needs {('n', *shape)}.")
-        if len(rows) == 0:
-            raise ValueError(f"{name} has no rows.")
-        if not math.isfinite(float(rows.sum(dtype=torch.float64))) and not bool(torch.isfinite(rows).all()):
+        # A sum of finite values may overflow; only then is every one of them looked at.
+        if not bool(rows.sum().isfinite()) and not bool(torch.isfinite(rows).all()):
             raise ValueError(f"{name} contains NaN or infinite values; remove or impute them first.")
 
 

@@ -24,21 +24,33 @@ WARMUP = 10
 LEARNING_RATE = 2e-3
 """Default peak of runs of at least `LONG_RUN` steps; shorter ones take larger steps, up to three times that."""
 LONG_RUN = 2_000
+FIRST_BATCH = 64
+"""Rows in the first batches of a default run: early gradients agree, so that many small steps go further."""
+FIRST_STEPS = 64
+"""Steps after which they double, until they have the size of the rest."""
 FINAL_FACTOR = 0.01
 """Share of the peak learning rate that is left at the end of the cosine."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: whichever limit is reached first.
+    """How long to train: whichever limit is reached first; and which rows each step takes.
 
     Without any limit, the number of steps grows with the data: 2,000 for a small table, 20,000 for 60,000 rows.
+    Without a given batch size, the first epoch begins with smaller batches, which double every `FIRST_STEPS` steps.
+
+    Attributes:
+        rows: How many there are.
+        batch_size: Rows in a step.
+        max_steps, max_seconds: Limits.
+        small: Sizes of the smaller batches that the first epoch begins with, one for each `FIRST_STEPS` steps.
     """
 
+    rows: int
     batch_size: int
-    steps_per_epoch: int
     max_steps: int | None
     max_seconds: float | None
+    small: tuple[int, ...] = ()
 
     @classmethod
     def resolve(
@@ -64,11 +76,42 @@ class Budget:
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}.")
         batch = min(rows, batch_size or default_batch_size(rows))
-        per_epoch = math.ceil(rows / batch)
-        steps = [s for s in (max_steps, max_epochs and max_epochs * per_epoch) if s]
+        small = () if batch_size else _small_batches(rows, batch)
+        budget = cls(rows, batch, None, max_seconds, small)
+        steps = [s for s in (max_steps, max_epochs and budget.steps_of(max_epochs)) if s]
         if not steps and max_seconds is None:
             steps = [default_steps(rows)]
-        return cls(batch, per_epoch, min(steps) if steps else None, max_seconds)
+        return dataclasses.replace(budget, max_steps=min(steps) if steps else None)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of every epoch but the first, which may begin with smaller batches."""
+        return math.ceil(self.rows / self.batch_size)
+
+    def steps_of(self, epochs: int) -> int:
+        """Return how many steps the first epochs take."""
+        left = self.rows - FIRST_STEPS * sum(self.small)
+        first = FIRST_STEPS * len(self.small) + math.ceil(left / self.batch_size)
+        return first + (epochs - 1) * self.steps_per_epoch
+
+    def place(self, step: int) -> tuple[int, int, int]:
+        """Return the epoch of a step, and the first and one past the last of its rows in the order of that epoch."""
+        index = step - FIRST_STEPS * len(self.small)
+        if index < 0:
+            stage, index = divmod(step, FIRST_STEPS)
+            start = FIRST_STEPS * sum(self.small[:stage]) + index * self.small[stage]
+            return 0, start, start + self.small[stage]
+        epoch = 0
+        start = FIRST_STEPS * sum(self.small) + index * self.batch_size
+        if step >= self.steps_of(1):
+            epoch, index = divmod(step - self.steps_of(1), self.steps_per_epoch)
+            epoch, start = epoch + 1, index * self.batch_size
+        return epoch, start, min(start + self.batch_size, self.rows)
+
+    def epochs(self, step: int) -> float:
+        """Return how many passes over the rows lie behind a step."""
+        epoch, start, _ = self.place(step)
+        return epoch + start / self.rows
 
     def progress(self, step: int, seconds: float) -> float:
         """Return which part of the budget is spent, from 0 to 1. Without a time limit, the clock plays no part."""
@@ -98,6 +141,16 @@ class Budget:
 def default_batch_size(rows: int) -> int:
     """Return a power of two from 32 to 512 that makes at least 16 batches an epoch where it can."""
     return int(min(512, max(32, 2 ** math.floor(math.log2(max(rows / 16, 1))))))
+
+
+def _small_batches(rows: int, batch_size: int) -> tuple[int, ...]:
+    """Return the sizes of the smaller batches that fit into half of the first epoch."""
+    sizes: list[int] = []
+    size = FIRST_BATCH
+    while size < batch_size and FIRST_STEPS * (sum(sizes) + size) <= rows / 2:
+        sizes.append(size)
+        size *= 2
+    return tuple(sizes)
 
 
 def default_steps(rows: int) -> int:

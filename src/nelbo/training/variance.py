@@ -17,6 +17,7 @@ from __future__ import annotations
 __all__ = ["VarianceStep", "learned_gaussians", "refine"]
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,13 @@ def _ratio(likelihood: SharedVariance, gradient: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def refine(model: VAE, x: Tensor, generator: torch.Generator, most: int | None = None) -> None:
+def refine(
+    model: VAE,
+    x: Tensor,
+    generator: torch.Generator,
+    most: int | None = None,
+    prepare: Callable[[Tensor], Tensor] | None = None,
+) -> None:
     r"""Set every learned :math:`\beta^2` to its closed form over the training rows x, for the weights as they are.
 
     Arguments:
@@ -87,24 +94,32 @@ def refine(model: VAE, x: Tensor, generator: torch.Generator, most: int | None =
         x: Training rows, of shape (n, *model.shape).
         generator: Source of z ~ q(z|x).
         most: How many rows to look at, evenly spaced; None is all. Few rows get several z each.
+        prepare: What turns some of the rows into what the model takes; None takes them as they are.
     """
     likelihood = model.likelihood
     if not isinstance(likelihood, SharedVariance) or not likelihood.learned:
         return
     rows = x[:: max(1, len(x) // most)] if most else x
     for _ in range(1 if isinstance(likelihood, Gaussian) else EM_STEPS):
-        mean = _mean_square(model, likelihood, rows, generator)
+        mean = _mean_square(model, likelihood, rows, generator, prepare)
         change = mean.log() - likelihood.log_variance.double()
         likelihood.log_variance.copy_(mean.log())
         if float(change.abs().max()) < SETTLED:
             return
 
 
-def _mean_square(model: VAE, likelihood: SharedVariance, x: Tensor, generator: torch.Generator) -> Tensor:
+def _mean_square(
+    model: VAE,
+    likelihood: SharedVariance,
+    x: Tensor,
+    generator: torch.Generator,
+    prepare: Callable[[Tensor], Tensor] | None,
+) -> Tensor:
     r"""Return the :math:`\beta^2` of one EM step over the rows x, at least the floor, of log_variance's shape."""
     samples = max(1, min(16, ENOUGH // x.numel()))
     total = torch.zeros(model.shape, dtype=torch.float64, device=x.device)
     for part in x.split(1024):
+        part = part if prepare is None else prepare(part)
         q = model.encode(part)
         for _ in range(samples):
             p = model.decode(draw(q, (), generator))
