@@ -408,6 +408,12 @@ def test_wrong_use_ends_a_process_with_2_and_one_line(place: Path) -> None:
         ("evaluate run table.csv --method exakt", "exact"),
         ("evaluate run table.csv --method exact", "importance"),
         ("evaluate run table.csv --samples 0", "at least 1"),
+        (f"evaluate nothing table.csv --seed {2**62}", "--seed must be at least 0 and below 2**62"),
+        (f"evaluate nothing table.csv --seed {10**30}", f"got {10**30}"),
+        (f"diagnose nothing table.csv --seed {2**64}", "--seed must be"),
+        (f"reconstruct nothing table.csv --seed {2**64}", "--seed must be"),
+        (f"sample nothing --seed {2**64}", "--seed must be"),
+        (f"fit table.csv --out never --seed {2**64}", "--seed must be"),
         ("diagnose run table.csv --rows 0", "--rows must be at least 1"),
         ("diagnose run table.csv --rows 10", "at least 20 rows"),
         ("diagnose run table.csv --out d.csv", ".json"),
@@ -522,6 +528,29 @@ def test_evaluate_says_how_far_to_trust_it(
     assert found["unreliable"] == pytest.approx((table.array[:, 3] > 0.7).mean())
     text = here(*command).stdout
     assert f"{found['mean']:.2f} ± {found['standard_error']:.2f} nats per row, over 150 rows" in text
+
+
+def test_evaluate_of_rows_without_a_density_is_valid_json(
+    here: Callable[..., Run], fitted: dict[str, Any], rows: np.ndarray, place: Path
+) -> None:
+    """A value whose square overflows has log p(x) = -inf, which JSON does not know."""
+    far = rows.copy()
+    far[3, 1] = 1e200
+    np.savetxt(place / "far.csv", far, delimiter=",", header="age,height,depth,weight", comments="")
+    result = here("evaluate", "run", "far.csv", "--method", "importance", "--samples", "30", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    assert (found["mean"], found["standard_error"], found["rows"]) == (None, None, 150)
+    assert found["unreliable"] >= 1 / 150
+    assert "log p(x)           -inf nats per row" in here("evaluate", "run", "far.csv", "--method", "importance").stdout
+
+
+def test_one_simulated_row_has_a_gap_of_unknown_error(here: Callable[..., Run], fitted: dict[str, Any]) -> None:
+    command = ("evaluate", "run", "table.csv", "--method", "importance", "--samples", "5", "--temperatures", "3")
+    assert " ± unknown nats" in here(*command, "--simulated", "1").stdout
+    assert json.loads(here(*command, "--simulated", "1", "--json").stdout)["simulated"]["gap_error"] is None
+    found = json.loads(here(*command, "--simulated", "2", "--json").stdout)["simulated"]
+    assert found["gap_error"] > 0
 
 
 def test_diagnose_prints_a_table_a_cure_and_the_same_as_json(

@@ -40,7 +40,7 @@ def test_exact_is_the_gaussian_density(network: str, variance: str) -> None:
         model.bias, model.weight @ model.weight.T + model.variance.expand(6).diag()
     )
     torch.testing.assert_close(found.value, normal_.log_prob(x), rtol=0, atol=1e-10)
-    assert (found.method, found.samples) == ("exact", 0)
+    assert (found.method, found.samples.unique().tolist()) == ("exact", [0])
     assert not bool(found.standard_error.any())
     assert bool((found.ess == math.inf).all())
 
@@ -73,6 +73,43 @@ def test_auto_is_exact_where_it_can_be() -> None:
         assert evaluate.affine_decoder(vae) is None
         with pytest.raises(ValueError, match='use method="importance"'):
             evaluate.log_likelihood(vae, x, "exact")
+
+
+class Scaled(nn.Module):
+    """Features in any units: an offset and a size for each, around a network's output."""
+
+    def __init__(self, network: nn.Module, size: Tensor, offset: float) -> None:
+        super().__init__()
+        self.network, self.size, self.offset = network, size, offset
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.offset + self.size * self.network(z)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e10])
+@pytest.mark.parametrize("sizes", [(1.0,) * 6, (1e-10,) * 6, (1e10,) * 6, (1e-5, *(1.0,) * 5), (1e5, *(1.0,) * 5)])
+def test_whether_a_decoder_is_affine_does_not_depend_on_its_units(sizes: tuple[float, ...], offset: float) -> None:
+    size = torch.tensor(sizes, dtype=torch.float64)
+    if offset > 1e6 * float(size.min()):
+        size = size.clamp_min(1.0)  # smaller ones vanish beside this offset: there is nothing to be seen
+    vae = build((6,), 2, "linear")
+    vae.decoder = Scaled(vae.decoder, size, offset)
+    assert evaluate.affine_decoder(vae) is not None
+    first = torch.eye(6, dtype=torch.float64)[0]
+    vae.decoder.network = Bend(vae.decoder.network, first)
+    assert evaluate.affine_decoder(vae) is None
+
+
+class Bend(nn.Module):
+    """A network one of whose outputs is bent."""
+
+    def __init__(self, network: nn.Module, which: Tensor) -> None:
+        super().__init__()
+        self.network, self.which = network, which
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.network(z)
+        return torch.where(self.which > 0, torch.tanh(h), h)
 
 
 # -- bounds ------------------------------------------------------------------------------------------
@@ -147,9 +184,22 @@ def test_elbo_is_the_objectives_with_another_seed() -> None:
     assert not torch.equal(ours, evaluate.elbo(vae, x, samples=50, seed=1))
 
 
+def test_few_samples_that_disagree_are_not_believed() -> None:
+    """Fewer than 25 have no Pareto k; one weight that carries all has an error of 1 nat, however few they are."""
+    model = linear_gaussian(orthogonal=False, variance=0.5)
+    x = draw(model, 200)
+    narrow, wide = loosen(started(model), 0.25, 1.0), loosen(started(model), 1.3, 0.0)
+    for samples in (2, 10, 24):
+        bad, good = (evaluate.log_likelihood(vae, x, "importance", samples) for vae in (narrow, wide))
+        assert bool(bad.khat.isnan().all())
+        assert torch.equal(bad.unreliable, bad.standard_error > 0.5)
+        assert float(bad.unreliable.double().mean()) > 0.5
+        assert float(good.unreliable.double().mean()) < (0.1 if samples > 2 else 0.5)
+
+
 def test_mean_and_its_error_are_over_examples() -> None:
     value = normal(50)
-    found = evaluate.LogLikelihood(value, value, value, value, "importance", 5)
+    found = evaluate.LogLikelihood(value, value, value, value, "importance", torch.full((50,), 5))
     assert found.mean == pytest.approx(float(value.mean()))
     assert found.mean_standard_error == pytest.approx(float(value.numpy().std(ddof=1)) / math.sqrt(50))
 
@@ -221,6 +271,16 @@ def test_noise_is_standard_normal_and_uncorrelated_between_samples_dimensions_an
     assert float(correlation.abs().max()) < 6 / math.sqrt(4000)
     across = flat[:300].corrcoef() - torch.eye(300)
     assert float(across.abs().median()) < 0.1
+
+
+def test_zero_and_minus_zero_are_one_row() -> None:
+    vae, x = judged("mlp", rows=4)
+    x[:, 1] = 0.0
+    twin = x.clone()
+    twin[:, 1] = -0.0
+    assert torch.equal(noise.row_keys(x), noise.row_keys(twin))
+    values = [evaluate.log_likelihood(vae, rows, samples=10).value for rows in (x, twin)]
+    assert torch.equal(*values)
 
 
 def test_seeds_and_blocks_share_no_noise() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import multivariate_normal
 
 from nelbo import VariationalAutoencoder
@@ -103,7 +105,7 @@ def test_the_json_twin_holds_every_number(table: VariationalAutoencoder) -> None
     assert twin["warnings"][0] == "A note."
     assert found.density is not None
     assert Density(**twin["density"]) == found.density
-    assert (found.density.standard_error, found.density.unreliable) == (None, None)  # one row, few samples
+    assert found.density.standard_error is None  # one row
 
 
 def test_few_samples_for_a_sharp_posterior_are_told(table: VariationalAutoencoder) -> None:
@@ -111,6 +113,19 @@ def test_few_samples_for_a_sharp_posterior_are_told(table: VariationalAutoencode
     found = density(sharp.log_likelihood(HELD_OUT, "importance", 50), sharp.schema_)
     assert found.unreliable is not None
     assert bool(found.warnings()) == (found.unreliable > 0.05)
+
+
+def test_a_row_with_few_chains_does_not_hide_the_share_of_unreliable_rows(
+    table: VariationalAutoencoder,
+) -> None:
+    found = table.log_likelihood(HELD_OUT[:4], "importance", 50)
+    khat = torch.tensor([0.1, 0.9, math.nan, -math.inf], dtype=torch.float64)
+    error = torch.tensor([0.1, 0.1, 0.6, 0.0], dtype=torch.float64)
+    ess = torch.tensor([30.0, 2.0, 3.0, math.inf], dtype=torch.float64)
+    parts = {"khat": khat, "standard_error": error, "ess": ess, "samples": torch.tensor([50, 50, 8, 0])}
+    judged = density(dataclasses.replace(found, method="quadrature + importance + ais", **parts), table.schema_)
+    assert (judged.unreliable, judged.samples, judged.effective_samples) == (0.5, 50, 3.0)
+    assert "50% of the rows log p(x) is not to be believed" in judged.warnings()[0]
 
 
 def test_bits_per_dimension_are_those_of_the_schema() -> None:

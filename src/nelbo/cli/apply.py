@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["encode", "evaluate", "reconstruct", "sample", "score"]
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from . import files, show
-from .flags import Flag, Json
+from .flags import Flag, Json, check_seed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -70,7 +69,7 @@ def evaluate(
     import numpy as np
 
     from .. import evaluate as judge
-    from ..report import bracket, density
+    from ..report import bracket, density, plain
 
     files.check_output(out, overwrite)
     for name, value in (("--samples", samples), ("--temperatures", temperatures), ("--memory", memory)):
@@ -78,6 +77,7 @@ def evaluate(
             raise ValueError(f"{name} must be at least 1, got {value}.")
     if simulated < 0:
         raise ValueError(f"--simulated must be 0 or more, got {simulated}.")
+    check_seed(seed)
     if temperatures is not None and method != "ais" and not simulated:
         raise ValueError(f"--temperatures belongs to --method ais, got --method {method}.")
     model, source = _open(run, data, device)
@@ -95,8 +95,8 @@ def evaluate(
         per_row = np.stack([column.numpy() for column in columns], axis=1)
         files.write_rows(out, per_row, ("log_p", "standard_error", "effective_samples", "khat"))
     if as_json:
-        whole = {"run": run, "data": data, **dataclasses.asdict(judged), "warnings": judged.warnings(), "out": out}
-        whole["simulated"] = None if trapped is None else dataclasses.asdict(trapped)
+        whole = {"run": run, "data": data, **plain(judged), "warnings": judged.warnings(), "out": out}
+        whole["simulated"] = None if trapped is None else plain(trapped)
         print(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print(show.density(judged) + ("" if trapped is None else show.bracket(trapped)), end="")
@@ -198,6 +198,7 @@ def reconstruct(
     device
         auto, cpu or cuda.
     """
+    check_seed(seed)
     files.check_output(out, overwrite, pictures=True)
     model, source = _open(run, data, device)
     low_high = _limits(model, out, limits)
@@ -238,6 +239,7 @@ def sample(
     """
     if count < 1:
         raise ValueError(f"--count must be at least 1, got {count}.")
+    check_seed(seed)
     files.check_output(out, overwrite, pictures=True)
     model = files.open_model(run, device)
     low_high = _limits(model, out, limits)

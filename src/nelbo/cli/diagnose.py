@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from . import files
-from .flags import Flag, Json
+from .flags import Flag, Json, check_seed
 
 
 def diagnose(
@@ -50,6 +50,7 @@ def diagnose(
 
     if rows < 1:
         raise ValueError(f"--rows must be at least 1, got {rows}.")
+    check_seed(seed)
     files.check_output(out, overwrite, suffixes=(".json",))
     if out is not None and not Path(out).parent.is_dir():
         raise ValueError(f"--out {out} cannot be written: it is in no folder. Choose another name.")

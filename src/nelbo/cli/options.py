@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from .flags import check_seed
+
 if TYPE_CHECKING:
     from ..estimator import VariationalAutoencoder
 
@@ -139,8 +141,7 @@ class FitOptions:
             raise ValueError(f"--held-out must be in [0, 1), got {self.held_out:g}. 0 trains on every row.")
         if self.samples < 1:
             raise ValueError(f"--samples must be at least 1, got {self.samples}.")
-        if self.seed < 0:
-            raise ValueError(f"--seed must be at least 0, got {self.seed}.")
+        check_seed(self.seed)
 
 
 def _widths(name: str, text: str) -> tuple[int, ...]:

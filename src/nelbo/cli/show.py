@@ -66,7 +66,7 @@ def density(found: Density) -> str:
     if found.effective_samples is not None:
         lines.append(f"effective samples  {found.effective_samples:.1f} of {found.samples:,} (median over rows)")
     if found.unreliable is not None:
-        lines.append(f"Pareto k > 0.7     {found.unreliable:.1%} of rows")
+        lines.append(f"not to be believed {found.unreliable:.1%} of rows")
     if found.evaluations:
         lines.append(f"cost               {found.evaluations:,.0f} decodes per row, {found.seconds:.1f} s")
     if found.reason:
@@ -76,9 +76,10 @@ def density(found: Density) -> str:
 
 def bracket(found: Bracket) -> str:
     """Say how far log p(x) is trapped on simulated rows."""
+    error = "unknown" if found.gap_error is None else f"{found.gap_error:.3f}"
     return (
         f"simulated rows     {found.rows:,}: log p(x) between {found.lower:.2f} and {found.upper:.2f}, "
-        f"gap {found.gap:.3f} ± {found.gap_error:.3f} nats, {found.seconds:.1f} s\n"
+        f"gap {found.gap:.3f} ± {error} nats, {found.seconds:.1f} s\n"
     )
 
 
@@ -106,8 +107,9 @@ def _how(found: Density) -> str:
         return "exact" if found.method == "exact" else f"by {found.method}"
     if found.method == "ais":
         return f"{found.samples:,} annealed chains per row, a lower bound"
-    also = ", some rows annealed" if "ais" in found.method else ""
-    return f"{found.samples:,} importance samples per row{also}, a lower bound"
+    if found.method != "importance":
+        return f"by {found.method} with up to {found.samples:,} samples per row, a lower bound"
+    return f"{found.samples:,} importance samples per row, a lower bound"
 
 
 def _verdict(gain: float, error: float | None) -> str:

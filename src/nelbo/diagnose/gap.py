@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from ..evaluate import MEMORY, LogLikelihood, log_likelihood
+from ..evaluate import importance as sampling
 from ..evaluate.estimate import without_sampling
-from ..evaluate.importance import blocks
 from ..evaluate.mode import conditional_std, refined
 from ..evaluate.noise import normals, row_keys
 from ..evaluate.proposal import Normal, from_encoder
@@ -88,10 +88,9 @@ def inference_gap(vae: VAE, x: Tensor, units: Units | None = None, seed: int = 0
     """
     shift = 0.0 if units is None else units.log_density
     with Ready(vae, x) as (model, rows):
-        found, encoder = _log_p(model, rows, seed, memory), from_encoder(model, rows)[0]
-        q = best_normal(model, rows, seed, memory)
-        elbo = _elbo(model, rows, encoder, seed + JUDGE, memory)[0].cpu()
-        best, rate = (column.cpu() for column in _elbo(model, rows, q, seed + JUDGE, memory))
+        found, q = _log_p(model, rows, seed, memory), best_normal(model, rows, seed, memory)
+        elbo = sampling.elbo(model, rows, JUDGED, seed + JUDGE, memory)[0].cpu()
+        best, rate = (column.cpu() for column in sampling.elbo(model, rows, JUDGED, seed + JUDGE, memory, q))
         if found.method == "importance":  # a lower bound like ELBO(q*), and from a bad start the lower of the two
             found = dataclasses.replace(found, value=torch.maximum(found.value, best))
         log_p = found.value
@@ -111,7 +110,9 @@ def inference_gap(vae: VAE, x: Tensor, units: Units | None = None, seed: int = 0
 def _log_p(vae: VAE, x: Tensor, seed: int, memory: int) -> LogLikelihood:
     """Return log p(x) of each row by the best method that takes seconds."""
     found = without_sampling(vae, x, memory)
-    return found or log_likelihood(vae, x, "importance", IMPORTANCE, seed, memory, proposal="refined")
+    if found is None or bool(found.unreliable.any()):
+        return log_likelihood(vae, x, "importance", IMPORTANCE, seed, memory, proposal="refined")
+    return found
 
 
 def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Normal:
@@ -137,21 +138,10 @@ def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Nor
         return Normal(torch.cat(loc), torch.cat(scale))
 
 
-def _elbo(vae: VAE, x: Tensor, normal: Normal, seed: int, memory: int) -> tuple[Tensor, Tensor]:
-    """Return ELBO and rate of each row, (n,), float64; a draw is log p(x) itself where the normal is the posterior."""
-    elbo, rate, begin = [], [], 0
-    for part in x.split(rows_at_once(vae, x, 32, memory)):
-        piece = Normal(normal.loc[begin : begin + len(part)], normal.scale[begin : begin + len(part)])
-        begin += len(part)
-        terms = list(blocks(vae, part, piece, JUDGED, seed))
-        elbo.append(torch.cat([t.log_weight.double() for t in terms]).mean(0))
-        rate.append(torch.cat([(t.log_post - t.log_prior).double() for t in terms]).mean(0))
-    return torch.cat(elbo), torch.cat(rate)
-
-
 def _better(vae: VAE, x: Tensor, candidates: list[Normal], seed: int, memory: int) -> Normal:
     """Return, row by row, the candidate of highest ELBO under common noise."""
-    heights = torch.stack([_elbo(vae, x, c, seed, memory)[0] for c in candidates]).nan_to_num(-math.inf)
+    bounds = [sampling.elbo(vae, x, JUDGED, seed, memory, c)[0] for c in candidates]
+    heights = torch.stack(bounds).nan_to_num(-math.inf)
     chosen = heights.argmax(0)
     row = torch.arange(len(x), device=x.device)
     loc, scale = (torch.stack([getattr(c, name) for c in candidates])[chosen, row] for name in ("loc", "scale"))

@@ -17,6 +17,7 @@ from __future__ import annotations
 __all__ = ["SIMULATED", "Settings", "annealed", "chunk", "follow", "groups", "pilot"]
 
 import math
+import numbers
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from .importance import Stream
 from .mode import PROPOSALS
 from .proposal import Normal
 from .ready import rows_at_once
-from .result import Cost, LogLikelihood
+from .result import Cost, LogLikelihood, rounded
 
 PILOTS = 4
 """Pilot chains of each row."""
@@ -57,6 +58,7 @@ class Settings:
             the mass. 1 is best for posteriors that are normal, and blind to other modes.
 
     Raises:
+        TypeError: A number is none.
         ValueError: A number is out of range, or a name is unknown.
     """
 
@@ -68,13 +70,22 @@ class Settings:
     widen: float = 3.0
 
     def __post_init__(self) -> None:
+        for name, kind, what in (
+            ("temperatures", numbers.Integral, "an integer"),
+            ("leapfrogs", numbers.Integral, "an integer"),
+            ("acceptance", numbers.Real, "a number"),
+            ("widen", numbers.Real, "a number"),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"{name} must be {what}, got {value!r}.")
         for name in ("temperatures", "leapfrogs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 < self.acceptance < 1:
             raise ValueError(f"acceptance must be between 0 and 1, got {self.acceptance}.")
-        if not self.widen >= 1:
-            raise ValueError(f"widen must be at least 1, got {self.widen}.")
+        if not 1 <= self.widen < math.inf:
+            raise ValueError(f"widen must be at least 1 and finite, got {self.widen}.")
         for name, known in (("schedule", SCHEDULES), ("start", tuple(PROPOSALS))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
@@ -90,8 +101,10 @@ def annealed(vae: VAE, x: Tensor, chains: int, seed: int, memory: int, settings:
         rates.append(rate)
         spent += cost + more
     value, error, ess, khat = (torch.cat(column).cpu() for column in zip(*columns, strict=True))
+    error = rounded(error, value, x.dtype)
     cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)
-    return LogLikelihood(value, error, ess, khat, "ais", chains, acceptance=torch.cat(rates).cpu(), cost=cost)
+    count = torch.full((len(x),), chains)
+    return LogLikelihood(value, error, ess, khat, "ais", count, acceptance=torch.cat(rates).cpu(), cost=cost)
 
 
 def chunk(vae: VAE, x: Tensor, chains: int, memory: int) -> int:
@@ -115,13 +128,14 @@ def follow(
         Their weights, which backwards are 1 / w, the mean acceptance of each row, and the cost.
     """
     sums, rate, spent = Stream(len(x), chains, x.device), torch.zeros(len(x)).to(x), Cost()
+    keys = noise.row_keys(x)
     for group, count in groups(chains):
-        key = stream(seed, FORWARD if z is None else BACKWARD, group)
+        own = stream(seed, FORWARD if z is None else BACKWARD, group)
         if z is None:
-            u = start_noise(x, count, vae.latent_dim, key)
+            u = start_noise(keys, count, vae.latent_dim, own, x)
         else:
             u = start.to_noise(z[None]).expand(count, -1, -1)
-        run = anneal(vae, x, start, u, schedule, key, settings.leapfrogs, backward=z is not None)
+        run = anneal(vae, x, keys, start, u, schedule, own, settings.leapfrogs, backward=z is not None)
         sums.add(run.log_weight if z is None else -run.log_weight)
         rate, spent = rate + run.acceptance * (count / chains), spent + run.cost
     return sums, rate, spent
@@ -142,10 +156,11 @@ def pilot(vae: VAE, x: Tensor, seed: int, memory: int, settings: Settings) -> tu
     coarse = temperatures(max(math.ceil(settings.temperatures / 4), min(settings.temperatures, 20)), settings.schedule)
     guess = torch.full((len(x),), min(1.0, 1.2 * vae.latent_dim**-0.25), dtype=torch.float64, device=x.device)
     plan = Schedule(coarse, guess.expand(len(coarse) - 1, -1))
+    keys = noise.row_keys(x)
     for attempt in range(PASSES):  # each begins with the step sizes that the one before ended up with
-        key = stream(seed, PILOT, attempt)
-        u = start_noise(x, PILOTS, vae.latent_dim, key)
-        run = anneal(vae, x, start, u, plan, key, settings.leapfrogs, target=settings.acceptance)
+        own = stream(seed, PILOT, attempt)
+        u = start_noise(keys, PILOTS, vae.latent_dim, own, x)
+        run = anneal(vae, x, keys, start, u, plan, own, settings.leapfrogs, target=settings.acceptance)
         plan, cost = Schedule(coarse, run.step_size), cost + run.cost
     # A pilot's step is known at its own temperatures, from the second half on of a run-in; in between, the nearest.
     nearest = torch.searchsorted(coarse[1:-1].contiguous(), t[1:].contiguous())

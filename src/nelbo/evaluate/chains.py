@@ -49,12 +49,12 @@ def temperatures(count: int, schedule: str) -> Tensor:
 
 def stream(seed: int, name: int, group: int = 0) -> int:
     """Return a seed of its own for each stream of noise."""
-    return 8 * (seed + (group << 40)) + name
+    return (8 * (seed + (group << 40)) + name) % 2**63
 
 
-def start_noise(x: Tensor, chains: int, latent_dim: int, seed: int) -> Tensor:
-    """Draw where chains start, (chains, n, latent_dim), in the noise of the start."""
-    return noise.normals(noise.row_keys(x), chains, latent_dim, seed, 0, x)
+def start_noise(keys: Tensor, chains: int, latent_dim: int, seed: int, like: Tensor) -> Tensor:
+    """Draw where chains of rows with these keys start, (chains, n, latent_dim), in the noise of the start."""
+    return noise.normals(keys, chains, latent_dim, seed, 0, like)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class Run:
 def anneal(
     vae: VAE,
     x: Tensor,
+    keys: Tensor,
     start: Normal,
     u: Tensor,
     schedule: Schedule,
@@ -92,6 +93,7 @@ def anneal(
     Arguments:
         vae: The model.
         x: Rows (n, *shape).
+        keys: Of their content, (n,), from `noise.row_keys`: what momenta and acceptances depend on beside the seed.
         start: The normal at t = 0, and the map between z and u.
         u: Where chains begin, (chains, n, latent_dim): at draws of the start, or of the posterior if ``backward``.
         schedule: Temperatures and step sizes.
@@ -100,7 +102,7 @@ def anneal(
         target: Acceptance that step sizes are adapted to, beginning at those of the schedule; None leaves them.
         backward: Whether to go from the posterior to the start. log w then is still that of the forward path.
     """
-    keys, (chains, n, d) = noise.row_keys(x), u.shape
+    chains, n, d = u.shape
     t = schedule.t.flip(0) if backward else schedule.t
     sizes = schedule.step_size.flip(0) if backward else schedule.step_size
     path = _Path(vae, x, start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["bidirectional", "elbo", "log_likelihood", "methods", "plain_method", "without_sampling"]
 
 import dataclasses
+import math
 import time
 from typing import Any
 
@@ -20,7 +21,7 @@ from .importance import importance
 from .mode import PROPOSALS, mass
 from .quadrature import MOST_DIMENSIONS, quadrature
 from .ready import MEMORY, Ready
-from .result import Cost, LogLikelihood
+from .result import UNRELIABLE, UNSURE, Cost, LogLikelihood
 
 CHAINS = 16
 """Chains of each row for annealed importance sampling, unless told."""
@@ -60,25 +61,27 @@ def log_likelihood(
         method: "importance" (a stochastic lower bound; Burda et al., 2016), "ais" (annealed importance sampling with
             Hamiltonian moves, a far tighter one; Neal, 2001, Wu et al., 2017), "quadrature" (one or two latent
             dimensions), "exact" (an affine decoder with Gaussian noise and a standard normal prior), or "auto": exact
-            where possible, else quadrature where possible, else importance sampling; rows whose weights say that this
-            is not to be believed are sampled again from a normal fitted to their posterior, and what still is not, by
-            AIS. ``reason`` of the result says what was done.
+            where possible, else quadrature for rows that it resolves, else importance sampling; rows whose weights say
+            that this is not to be believed are sampled again from a normal fitted to their posterior, and what still
+            is not, by AIS. ``reason`` of the result says what was done.
         samples: Importance samples of each row (None is 100), or chains for "ais" (None is 16).
-        seed: Of the noise.
+        seed: Of the noise, from 0 to 2**62 - 1.
         memory: Bytes for intermediate results; it changes speed, not results.
         options: For "importance" ``proposal``: "encoder", "refined" (a normal fitted to each row's posterior at the
             mode that the encoder leads to) or "searched" (at the best mode that can be found). For "ais" the fields of
             `Settings`: ``temperatures``, ``leapfrogs``, ``acceptance``, ``schedule``, ``start``, ``widen``.
 
     Raises:
-        ValueError: Unknown method or option, ``samples`` below 1, rows that do not fit, or a method that this model has
-            no use for.
+        TypeError: A setting of AIS is no number.
+        ValueError: Unknown method or option, ``samples`` below 1, a seed out of range, rows that do not fit, or a
+            method that this model has no use for.
     """
     if method not in methods():
         raise ValueError(f"method must be one of {', '.join(methods())}, got {method!r}.")
     count = samples if samples is not None else CHAINS if method == "ais" else SAMPLES
     if count < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
+    _check_seed(seed)
     proposal, settings = _options(method, options)
     with Ready(vae, x) as (model, rows):
         if method == "auto":
@@ -107,7 +110,7 @@ def bidirectional(
         vae: The model.
         n: Rows to simulate.
         chains: Of each row, in each direction.
-        seed: Of rows and chains.
+        seed: Of rows and chains, from 0 to 2**62 - 1.
         memory: Bytes for intermediate results.
         dtype: Precision, float32 or float64.
         options: The fields of `Settings`, as for method "ais".
@@ -118,6 +121,7 @@ def bidirectional(
     for name, value in (("n", n), ("chains", chains)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
+    _check_seed(seed)
     _, settings = _options("ais", options)
     with Ready(vae, torch.zeros(1, *vae.shape, dtype=dtype)) as (model, like):
         return bracket(model, n, like, chains, seed, memory, settings)
@@ -130,12 +134,18 @@ def elbo(vae: VAE, x: Tensor, samples: int = 16, seed: int = 0, memory: int = ME
     itself, which a closed-form KL beside sampled reconstructions would only match on average.
 
     Raises:
-        ValueError: ``samples`` below 1, or rows that do not fit.
+        ValueError: ``samples`` below 1, a seed out of range, or rows that do not fit.
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
+    _check_seed(seed)
     with Ready(vae, x) as (model, rows):
-        return sampling.elbo(model, rows, samples, seed, memory)
+        return sampling.elbo(model, rows, samples, seed, memory)[0].cpu()
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**62:
+        raise ValueError(f"seed must be at least 0 and below 2**62, got {seed}.")
 
 
 def _options(method: str, options: dict[str, Any]) -> tuple[str, Settings]:
@@ -155,38 +165,53 @@ def _options(method: str, options: dict[str, Any]) -> tuple[str, Settings]:
 
 def _auto(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikelihood:
     """Pick the cheapest method whose answer can be believed, and say why."""
-    if (settled := without_sampling(vae, x, memory)) is not None:
+    settled = without_sampling(vae, x, memory)
+    if settled is None:
+        return _sampled(vae, x, samples, seed, memory)
+    doubtful = settled.unreliable
+    if not bool(doubtful.any()):
         return settled
+    better = _sampled(vae, x[doubtful], samples, seed, memory)
+    reason = f"{settled.reason} It did not settle for {int(doubtful.sum())} of {len(x)} rows. {better.reason}"
+    return dataclasses.replace(_replace(settled, doubtful, better), reason=reason)
+
+
+def _sampled(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikelihood:
+    """Sample, and sample again, better, the rows whose weights say not to believe it."""
     found = importance(vae, x, samples, seed, memory, PROPOSALS["encoder"])
     doubtful = found.unreliable
-    reason = "Importance sampling from the encoder; its weights have no heavy tail."
+    measured = not bool(found.khat.isnan().all())
+    sign = f"Pareto k above {UNRELIABLE}" if measured else f"standard error above {UNSURE} nats"
+    if not bool(doubtful.any()):
+        well = "weights have no heavy tail" if measured else "errors are small"
+        return dataclasses.replace(found, reason=f"Importance sampling from the encoder; its {well} (no {sign}).")
+    n, first = len(x), int(doubtful.sum())
+    proposal, cost, searched = _proposal(vae, x[doubtful], memory)
+    better = importance(vae, x[doubtful], samples, seed, memory, PROPOSALS[proposal])
+    found = _replace(found, doubtful, dataclasses.replace(better, cost=better.cost + cost))
+    doubtful = found.unreliable
+    reason = (
+        f"Importance sampling; for {first} of {n} rows the encoder's q(z|x) is too far from the posterior ({sign}), so "
+        f"their samples come from a normal fitted to it. {searched}"
+    )
     if bool(doubtful.any()):
-        n, first = len(x), int(doubtful.sum())
-        proposal, cost, searched = _proposal(vae, x[doubtful], memory)
-        better = importance(vae, x[doubtful], samples, seed, memory, PROPOSALS[proposal])
-        found = _replace(found, doubtful, dataclasses.replace(better, cost=better.cost + cost))
-        doubtful = found.unreliable
-        reason = (
-            f"Importance sampling; for {first} of {n} rows the encoder's q(z|x) is too far from the posterior "
-            f"(Pareto k above 0.7), so their samples come from a normal fitted to it. {searched}"
-        )
-        if bool(doubtful.any()):
-            second = int(doubtful.sum())
-            found = _replace(found, doubtful, annealed(vae, x[doubtful], FEW, seed, memory, QUICK))
-            reason += f" For {second} rows that was not enough either: they were annealed (AIS)."
+        second = int(doubtful.sum())
+        found = _replace(found, doubtful, annealed(vae, x[doubtful], FEW, seed, memory, QUICK))
+        reason += f" For {second} rows that was not enough either: they were annealed (AIS, {FEW} chains)."
+        if still := int(found.unreliable.sum()):
+            reason += f" Of all rows, {still} cannot be believed even so."
     return dataclasses.replace(found, reason=reason)
 
 
 def without_sampling(vae: VAE, x: Tensor, memory: int) -> LogLikelihood | None:
-    """Return log p(x) where it has a closed form, or where a grid over z resolves it for all rows; else None."""
+    """Return log p(x) where it has a closed form, or from a grid over z, which may leave rows open; else None."""
     if affine_decoder(vae) is not None:
         return dataclasses.replace(exact(vae, x), reason="The decoder is linear, so log p(x) has a closed form.")
-    if vae.latent_dim <= MOST_DIMENSIONS:
-        found = quadrature(vae, x, memory)
-        if bool(found.standard_error.isfinite().all()):
-            dimensions = "one latent dimension" if vae.latent_dim == 1 else "two latent dimensions"
-            return dataclasses.replace(found, reason=f"With {dimensions} the integral over z can be done on a grid.")
-    return None
+    if vae.latent_dim > MOST_DIMENSIONS:
+        return None
+    dimensions = "one latent dimension" if vae.latent_dim == 1 else "two latent dimensions"
+    reason = f"With {dimensions} the integral over z can be done on a grid."
+    return dataclasses.replace(quadrature(vae, x, memory), reason=reason)
 
 
 def _proposal(vae: VAE, x: Tensor, memory: int) -> tuple[str, Cost, str]:
@@ -207,9 +232,14 @@ def _proposal(vae: VAE, x: Tensor, memory: int) -> tuple[str, Cost, str]:
 
 def _replace(found: LogLikelihood, rows: Tensor, better: LogLikelihood) -> LogLikelihood:
     """Put better estimates of some rows in place."""
-    columns = {}
-    for name in ("value", "standard_error", "ess", "khat"):
-        columns[name] = getattr(found, name).clone()
-        columns[name][rows] = getattr(better, name)
-    method = found.method if found.method == better.method else f"{found.method} + {better.method}"
+    columns: dict[str, Any] = {}
+    for name in ("value", "standard_error", "ess", "khat", "samples", "acceptance"):
+        old, new = getattr(found, name), getattr(better, name)
+        if new is not None:
+            columns[name] = torch.full_like(found.value, math.nan) if old is None else old.clone()
+            columns[name][rows] = new
+    if bool(rows.all()):
+        method = better.method
+    else:
+        method = found.method if better.method in found.method else f"{found.method} + {better.method}"
     return dataclasses.replace(found, **columns, method=method, cost=found.cost + better.cost)

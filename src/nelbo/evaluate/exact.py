@@ -39,6 +39,7 @@ def affine_decoder(vae: VAE) -> LinearGaussian | None:
     """Return the linear-Gaussian model that a VAE is, or None if it is not one.
 
     Any network will do: it is affine if f(z) = W z + b holds, to rounding, at random z, with W and b read off the axes.
+    Each feature is judged by how far it moves, so that neither its units nor its offset hide what bends.
     """
     if not isinstance(vae.prior(), Normal01):
         return None
@@ -52,8 +53,9 @@ def affine_decoder(vae: VAE) -> LinearGaussian | None:
     axes = torch.cat([torch.zeros(1, q, dtype=torch.float64), torch.eye(q, dtype=torch.float64)]).to(device)
     outputs = copied.decode(torch.cat([axes, probes])).mean.flatten(1)
     bias, weight = outputs[0], (outputs[1 : q + 1] - outputs[0]).T
-    gap = (outputs[q + 1 :] - (probes @ weight.T + bias)).abs().max()
-    if not gap <= 1e-9 * (1 + outputs.abs().max()):
+    gap = (outputs[q + 1 :] - (probes @ weight.T + bias)).abs().amax(0)
+    rounding = 64 * torch.finfo(torch.float64).eps * outputs.abs().amax(0)
+    if not bool((gap <= 1e-9 * (outputs - bias).abs().amax(0) + rounding).all()):
         return None
     variance = head.variance.flatten() if head.variance.ndim else head.variance
     return LinearGaussian(weight.cpu(), bias.cpu(), variance.detach().cpu())

@@ -23,7 +23,7 @@ from ..vae import VAE, Terms
 from . import noise
 from .proposal import Normal, Proposal, from_encoder
 from .ready import rows_at_once
-from .result import Cost, LogLikelihood
+from .result import Cost, LogLikelihood, rounded
 
 AGREED = 0.01
 """Where a row's largest weights agree to this share they have no tail: what differs may be rounding alone."""
@@ -40,20 +40,32 @@ def importance(vae: VAE, x: Tensor, samples: int, seed: int, memory: int, propos
         columns.append(stream.result())
         spent += cost
     value, error, ess, khat = (torch.cat(column).cpu() for column in zip(*columns, strict=True))
+    error = rounded(error, value, x.dtype)
     spent += Cost(decodes=len(x) * samples)
     cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)
-    return LogLikelihood(value, error, ess, khat, "importance", samples, cost=cost)
+    count = torch.full((len(x),), samples)
+    return LogLikelihood(value, error, ess, khat, "importance", count, cost=cost)
 
 
-def elbo(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> Tensor:
-    """Average log p(x, z) - log q(z|x) over ``samples`` draws of z for each row, of shape (n,)."""
-    parts = []
-    for part in x.split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory)):
-        total = torch.zeros(len(part), dtype=torch.float64, device=part.device)
-        for terms in blocks(vae, part, from_encoder(vae, part)[0], samples, seed):
-            total += terms.log_weight.double().sum(0)
-        parts.append(total / samples)
-    return torch.cat(parts).cpu()
+def elbo(
+    vae: VAE, x: Tensor, samples: int, seed: int, memory: int, normal: Normal | None = None
+) -> tuple[Tensor, Tensor]:
+    """Average over ``samples`` draws z of each row, from its normal q or, where that is None, from the encoder's.
+
+    Returns:
+        The ELBO, mean of log p(x, z) - log q(z), and the rate, mean of log q(z) - log p(z): (n,), float64.
+    """
+    bounds, rates = [], []
+    for rows in torch.arange(len(x), device=x.device).split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory)):
+        part = x[rows]
+        q = from_encoder(vae, part)[0] if normal is None else Normal(normal.loc[rows], normal.scale[rows])
+        bound, rate = torch.zeros(2, len(rows), dtype=torch.float64, device=x.device)
+        for terms in blocks(vae, part, q, samples, seed):
+            bound += terms.log_weight.double().sum(0)
+            rate += (terms.log_post - terms.log_prior).double().sum(0)
+        bounds.append(bound / samples)
+        rates.append(rate / samples)
+    return torch.cat(bounds), torch.cat(rates)
 
 
 def blocks(vae: VAE, x: Tensor, normal: Normal, samples: int, seed: int) -> Iterator[Terms]:

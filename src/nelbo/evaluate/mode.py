@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..vae import VAE
 from .chains import Schedule, anneal, start_noise, stream, temperatures
+from .noise import row_keys
 from .proposal import Normal, Proposal, from_encoder, from_prior, log_joint, log_joint_and_gradient
 from .ready import MEMORY, rows_at_once
 from .result import Cost
@@ -104,9 +105,9 @@ def _search(vae: VAE, x: Tensor) -> tuple[Tensor, Cost]:
     prior, cost = from_prior(vae, x)
     t = temperatures(TEMPERATURES, "power")
     sizes = torch.full((TEMPERATURES, len(x)), FIRST_STEP, dtype=torch.float64, device=x.device)
-    key = stream(0, SEARCH)
-    u = start_noise(x, SEARCHERS, vae.latent_dim, key)
-    run = anneal(vae, x, prior, u, Schedule(t, sizes), key, LEAPFROGS, target=0.8)
+    keys, seed = row_keys(x), stream(0, SEARCH)
+    u = start_noise(keys, SEARCHERS, vae.latent_dim, seed, x)
+    run = anneal(vae, x, keys, prior, u, Schedule(t, sizes), seed, LEAPFROGS, target=0.8)
     z = prior.from_noise(run.u)
     highest = log_joint(vae, x, z).argmax(0)
     return z[highest, torch.arange(len(x), device=x.device)], cost + run.cost + Cost(decodes=len(x) * SEARCHERS)

@@ -21,7 +21,8 @@ GOLDEN = -7046029254386353131
 
 def row_keys(x: Tensor) -> Tensor:
     """Return a 62-bit key of each row's content, of shape (n,): equal rows have equal keys."""
-    flat = x.flatten(1).to(torch.float64).contiguous().view(torch.int64).cpu()
+    numbers = x.flatten(1).to(torch.float64) + 0.0  # which makes -0.0 the 0.0 that it equals
+    flat = numbers.contiguous().view(torch.int64).cpu()
     generator = torch.Generator().manual_seed(7)
     odd = torch.randint(-(2**62), 2**62, (flat.shape[1],), generator=generator) | 1
     mixed = flat ^ (flat >> 29)  # integer sums wrap around, so their order does not matter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Cost", "LogLikelihood", "from_numbers", "mean_error"]
+__all__ = ["Cost", "LogLikelihood", "from_numbers", "mean_error", "rounded"]
 
 import math
 from dataclasses import dataclass, field
@@ -13,6 +13,10 @@ from torch import Tensor
 
 UNRELIABLE = 0.7
 """Pareto shape above which an importance estimate is not to be trusted (Vehtari et al., 2024)."""
+UNSURE = 0.5
+"""Standard error, in nats, above which one is not where weights are too few for a Pareto shape: of 16, 3 carry it all.
+
+One weight that carries it all has an error of 1 nat, however many there are, so that no larger limit could tell."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,11 @@ class LogLikelihood:
         ess: Effective number of samples (of chains, for AIS) behind each estimate; infinite where nothing is sampled.
         khat: Shape of the Pareto tail of each row's weights: above 0.7 the estimate is not to be trusted
             (Vehtari et al., 2024). Minus infinity where the weights are all equal, NaN with fewer than 25 samples.
-        method: "exact", "quadrature", "importance", "ais", or, where rows needed different ones, "importance + ais".
-        samples: Samples, or chains, for each row; 0 where nothing is sampled.
+        method: "exact", "quadrature", "importance", "ais", or, where rows needed different ones, such as
+            "importance + ais".
+        samples: Samples, or chains, of each row, of shape (n,); 0 where nothing is sampled.
         reason: Why this method, in plain words, where it was picked by "auto"; else empty.
-        acceptance: Share of accepted moves of each row's chains; NaN where there are none.
+        acceptance: Share of accepted moves of each row's chains, NaN where there are none; None without any.
         cost: What it took.
     """
 
@@ -58,7 +63,7 @@ class LogLikelihood:
     ess: Tensor
     khat: Tensor
     method: str
-    samples: int
+    samples: Tensor
     reason: str = ""
     acceptance: Tensor | None = None
     cost: Cost = field(default_factory=Cost)
@@ -75,8 +80,12 @@ class LogLikelihood:
 
     @property
     def unreliable(self) -> Tensor:
-        """Rows whose own weights say not to believe the estimate: Pareto k above 0.7, or no error known; shape (n,)."""
-        return (self.khat > UNRELIABLE) | ~self.standard_error.isfinite()
+        """Rows whose own weights say not to believe the estimate, of shape (n,).
+
+        Pareto k above 0.7; where samples are too few for it, a standard error above 0.5 nats; or no error known.
+        """
+        unsure = self.khat.isnan() & (self.standard_error > UNSURE)
+        return (self.khat > UNRELIABLE) | unsure | ~self.standard_error.isfinite()
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         r"""Return the two ends of an interval for each example's log p(x), of shape (n,).
@@ -91,8 +100,8 @@ class LogLikelihood:
         """
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1, got {level}.")
-        degrees = self.samples - 1 if self.samples > 1 else math.inf
-        half = float(stdtrit(degrees, (1 + level) / 2)) * self.standard_error
+        degrees = torch.where(self.samples > 1, self.samples - 1.0, math.inf)
+        half = torch.from_numpy(stdtrit(degrees.double().numpy(), (1 + level) / 2)) * self.standard_error
         return self.value - half, self.value + half
 
 
@@ -102,7 +111,14 @@ def mean_error(values: Tensor) -> float:
     return float(values.std()) / math.sqrt(n) if n > 1 else math.inf
 
 
+def rounded(error: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return errors no smaller than the rounding of values (n,) in this precision; infinite where that hides all."""
+    rounding = torch.finfo(dtype).eps * value.abs()
+    return torch.where(rounding < UNSURE, torch.maximum(error, rounding), math.inf)
+
+
 def from_numbers(value: Tensor, error: Tensor, method: str, cost: Cost) -> LogLikelihood:
     """Return a result that nothing was sampled for."""
     infinite = torch.full_like(value, math.inf)
-    return LogLikelihood(value, error, infinite, -infinite, method, 0, cost=cost)
+    none = torch.zeros(len(value), dtype=torch.int64)
+    return LogLikelihood(value, error, infinite, -infinite, method, none, cost=cost)

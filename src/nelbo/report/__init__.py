@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .picture import draw, write_picture
-from .summary import Baseline, Bracket, Density, Noise, Summary, bracket, density, summarise
+from .summary import Baseline, Bracket, Density, Noise, Summary, bracket, density, plain, summarise
 
 __all__ = [
     "Baseline",
@@ -14,6 +14,7 @@ __all__ = [
     "bracket",
     "density",
     "draw",
+    "plain",
     "summarise",
     "write_picture",
 ]

@@ -6,7 +6,7 @@ r"""A fitted model in numbers, all in the units of the data: held-out log p(x) b
 
 from __future__ import annotations
 
-__all__ = ["Baseline", "Bracket", "Density", "Noise", "Summary", "bracket", "density", "summarise"]
+__all__ = ["Baseline", "Bracket", "Density", "Noise", "Summary", "bracket", "density", "plain", "summarise"]
 
 import dataclasses
 import math
@@ -25,7 +25,7 @@ from ..likelihood import Bernoulli, SharedVariance
 from ..linear_gaussian import moments, ppca
 
 MANY_ROWS = 0.05
-"""Share of rows above that limit from which on it is worth a warning."""
+"""Share of rows not to be believed from which on it is worth a warning."""
 NOISE_ROWS = 2048
 """Rows over which a noise that depends on z is averaged."""
 
@@ -39,10 +39,10 @@ class Density:
         standard_error: Of the mean over rows; None for a single row.
         bits_per_dimension: Of 8-bit data; None for others.
         rows: How many.
-        method: "exact", "quadrature", "importance", "ais", or two of them where rows needed different ones.
-        samples: Importance samples per row, or chains; 0 where nothing was sampled.
-        effective_samples: Median over rows of the effective number of samples; None where nothing was sampled.
-        unreliable: Share of rows with a Pareto shape above 0.7; None where nothing was sampled or it was not measured.
+        method: "exact", "quadrature", "importance", "ais", or several of them where rows needed different ones.
+        samples: Importance samples per row, or chains, of the rows with the most; 0 where nothing was sampled.
+        effective_samples: Median over sampled rows of the effective number of samples; None where there are none.
+        unreliable: Share of rows not to be believed, as `LogLikelihood.unreliable` says; None where all are exact.
         row_error: Median over rows of the standard error of a row's own estimate, in nats; None where unknown.
         reason: Why this method, where it was picked automatically.
         evaluations: Of p(x|z) for each row, those for gradients counted twice.
@@ -66,10 +66,11 @@ class Density:
         """Say in plain words where the number is less than it seems."""
         if self.unreliable is None or self.unreliable <= MANY_ROWS:
             return []
+        cure = "nelbo evaluate RUN DATA, whose automatic method takes better samples where they are needed, or "
         return [
-            f"For {self.unreliable:.0%} of the rows a few importance samples dominate (Pareto k above 0.7): their "
-            f"log p(x) may be higher than {self.samples:,} samples show. The truth: nelbo evaluate RUN DATA, whose "
-            "automatic method takes better samples where they are needed, or --method ais."
+            f"For {self.unreliable:.0%} of the rows log p(x) is not to be believed and may be higher: a few samples "
+            "dominate (Pareto k above 0.7 or, with few samples, a standard error above 0.5 nats), or no error is "
+            f"known. The truth: {'' if 'ais' in self.method else cure}--method ais, with more --temperatures."
         ]
 
 
@@ -79,7 +80,7 @@ class Bracket:
 
     Attributes:
         lower, upper: Means of both bounds on log p(x), nats per row in the units of the data.
-        gap, gap_error: Their difference and its standard error over rows.
+        gap, gap_error: Their difference and its standard error over rows; None for a single row.
         rows, chains: How many.
         seconds: Of computing.
     """
@@ -87,7 +88,7 @@ class Bracket:
     lower: float
     upper: float
     gap: float
-    gap_error: float
+    gap_error: float | None
     rows: int
     chains: int
     seconds: float
@@ -158,13 +159,23 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
-        return dataclasses.asdict(self)
+        return plain(self)
+
+
+def plain(found: Density | Bracket | Summary) -> dict[str, Any]:
+    """Return the fields as JSON types, None in place of what is infinite or no number."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: finite(part) for name, part in value.items()}
+        return _finite(value) if isinstance(value, float) else value
+
+    return {name: finite(value) for name, value in dataclasses.asdict(found).items()}
 
 
 def density(found: evaluate.LogLikelihood, schema: Schema) -> Density:
     """Reduce an estimate in data units to its mean and to how far it can be trusted."""
-    sampled = found.samples > 0
-    measured = sampled and not bool(found.khat.isnan().any())
+    ess = found.ess[found.samples > 0]
     evaluations = (found.cost.decodes + found.cost.gradients) / len(found.value)
     return Density(
         mean=found.mean,
@@ -172,9 +183,9 @@ def density(found: evaluate.LogLikelihood, schema: Schema) -> Density:
         bits_per_dimension=schema.bits_per_dimension(found.mean),
         rows=len(found.value),
         method=found.method,
-        samples=found.samples,
-        effective_samples=float(found.ess.median()) if sampled else None,
-        unreliable=float((found.khat > evaluate.UNRELIABLE).double().mean()) if measured else None,
+        samples=int(found.samples.max()),
+        effective_samples=float(ess.median()) if len(ess) else None,
+        unreliable=None if found.method == "exact" else float(found.unreliable.double().mean()),
         row_error=_finite(float(found.standard_error.median())),
         reason=found.reason,
         evaluations=evaluations,
@@ -186,7 +197,7 @@ def bracket(found: evaluate.Bracket, schema: Schema) -> Bracket:
     """Reduce both bounds on simulated rows to their means, in data units."""
     shift, error = schema.log_scale_sum, _finite(found.gap_standard_error)
     lower, upper = float(found.lower.mean()) - shift, float(found.upper.mean()) - shift
-    return Bracket(lower, upper, found.gap, error or 0.0, len(found.lower), found.chains, found.cost.seconds)
+    return Bracket(lower, upper, found.gap, error, len(found.lower), found.chains, found.cost.seconds)
 
 
 def summarise(
@@ -238,7 +249,7 @@ def _baseline(
     linear = ppca(*moments(x.flatten(1)), model.model_.latent_dim)
     value = linear.log_prob(schema.to_model(held_out, noise="hash", dtype=x.dtype).flatten(1)) - schema.log_scale_sum
     zero = torch.zeros_like(value)
-    exact = evaluate.LogLikelihood(value, zero, zero + math.inf, zero - math.inf, "exact", 0)
+    exact = evaluate.LogLikelihood(value, zero, zero + math.inf, zero - math.inf, "exact", zero.long())
     gain = dataclasses.replace(exact, value=found.value - value)
     return Baseline(
         density=density(exact, schema),
