@@ -16,7 +16,7 @@ from sklearn.exceptions import NotFittedError
 
 from nelbo import VariationalAutoencoder, likelihood, networks, posterior, prior
 from nelbo.checkpoint import CheckpointError
-from nelbo.estimator import fitting
+from nelbo.estimator import fitting, start
 from nelbo.training import Record
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
@@ -101,13 +101,11 @@ def test_too_few_rows_to_judge_by_keep_the_start(n: int) -> None:
 
 def test_the_decision_needs_more_than_luck() -> None:
     generator = torch.Generator().manual_seed(0)
-    sure = [
-        bool(fitting._sure(torch.randn(n, generator=generator).double())) for n in (2, 3, 5, 20) for _ in range(500)
-    ]
+    sure = [bool(start._sure(torch.randn(n, generator=generator).double())) for n in (2, 3, 5, 20) for _ in range(500)]
     assert 0.01 < np.mean(sure) < 0.04  # 2.3 % of gains that are none, whatever the number of rows
-    assert fitting._sure(torch.ones(10) + 0.1 * torch.randn(10, generator=generator))
-    assert not fitting._sure(torch.tensor([1.0]))
-    assert not fitting._sure(torch.tensor([1.0, torch.inf, 2.0]))
+    assert start._sure(torch.ones(10) + 0.1 * torch.randn(10, generator=generator))
+    assert not start._sure(torch.tensor([1.0]))
+    assert not start._sure(torch.tensor([1.0, torch.inf, 2.0]))
 
 
 def test_the_split_is_a_partition_that_a_seed_decides() -> None:
@@ -281,7 +279,7 @@ def test_an_interruption_before_anything_was_reached_leaves_nothing(
         raise KeyboardInterrupt
 
     model = vae()
-    monkeypatch.setattr(fitting, "closed_form_start", stop)
+    monkeypatch.setattr(start, "closed_form_start", stop)
     with pytest.raises(KeyboardInterrupt):
         model.fit(iris)
     with pytest.raises(NotFittedError):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers import build, draw, linear_gaussian, normal, rng, started
-from nelbo import initialize
+from nelbo import evaluate, initialize
 from nelbo.linear_gaussian import LinearGaussian, factor_analysis, moments, ppca
 
 NETWORKS = ["linear", "residual", "conv"]
@@ -120,3 +120,52 @@ def test_only_gaussian_models_with_linear_paths_have_such_a_start() -> None:
     for vae, name in ((build(network="mlp"), "MLP"), (build(likelihood="bernoulli"), "Bernoulli")):
         with pytest.raises(TypeError, match=f"linear, residual, conv.*{name}"):
             initialize.start_at(vae, model)
+
+
+def bent(n: int) -> torch.Tensor:
+    """Rows on a curved sheet in six dimensions, with noise of 0.1."""
+    z = normal(n, 2, seed=1)
+    curve = torch.cat([z, z.square(), z.prod(1, keepdim=True), z.sin()[:, :1]], 1)
+    return ((curve - curve.mean(0)) / curve.std() + 0.1 * normal(n, 6, seed=2)).float()
+
+
+def test_random_features_are_the_best_last_layer_for_the_start_they_leave_in_place() -> None:
+    """No step in any direction lowers the squared residual, the ELBO is higher, and beta^2 is its mean."""
+    vae, x = build((6,), 2, "residual", hidden=(32, 32)).float(), bent(4000)
+    initialize.start_at(vae, initialize.closed_form(vae, x))
+    before, encoder = evaluate.elbo(vae, x).mean(), {k: v.clone() for k, v in vae.encoder.state_dict().items()}
+    linear = vae.decoder.linear.weight.detach().clone()
+    assert initialize.random_features(vae, x, rng(0))
+    assert evaluate.elbo(vae, x).mean() > before + 0.2
+    assert all(torch.equal(encoder[k], v) for k, v in vae.encoder.state_dict().items())
+    assert torch.equal(linear, vae.decoder.linear.weight)
+
+    z = vae.encode(x).rsample((), rng(0)).detach()  # the same draws
+
+    def penalised() -> float:
+        last = vae.decoder.body.last
+        ridge = initialize.RIDGE * (last.weight.square().sum() + last.bias.square().sum())
+        return float(((x - vae.decoder(z)).square().sum() / len(x) + ridge).detach())
+
+    best = penalised()
+    left = (x - vae.decoder(z)).square().mean().detach()
+    torch.testing.assert_close(vae.likelihood.variance.detach().float(), left, rtol=1e-4, atol=0)
+    for seed in range(6):
+        with torch.no_grad():
+            step = 1e-2 * normal(*vae.decoder.body.last.weight.shape, seed=seed).float()
+            vae.decoder.body.last.weight += step
+            assert penalised() > best
+            vae.decoder.body.last.weight -= step
+
+
+@pytest.mark.parametrize("case", ["conv", "per feature", "fixed", "few rows", "no hidden layer"])
+def test_there_are_no_random_features_without_a_closed_form(case: str) -> None:
+    shape = (1, 4, 4) if case == "conv" else (6,)
+    options = {"per feature": {"variance": "per_feature"}, "fixed": {"variance": 0.5}}.get(case, {})
+    hidden = () if case == "no hidden layer" else (32,)
+    vae = build(shape, 2, "conv" if case == "conv" else "residual", hidden=hidden, **options).float()
+    x = bent(100 if case == "few rows" else 1000) if case != "conv" else rows(*shape).float()
+    initialize.start_at(vae, initialize.closed_form(vae, x))
+    before = {k: v.clone() for k, v in vae.state_dict().items()}
+    assert not initialize.random_features(vae, x, rng())
+    assert all(torch.equal(before[k], v) for k, v in vae.state_dict().items())

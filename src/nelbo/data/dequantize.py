@@ -23,6 +23,7 @@ __all__ = [
     "Noise",
     "check_grey",
     "check_noise",
+    "check_units",
     "hash_uniform",
     "to_uint8",
     "uniform",
@@ -30,6 +31,8 @@ __all__ = [
 
 LEVELS = 256
 NOISE_VARIANCE = 1.0 / (12.0 * LEVELS**2)  # Var[U / 256]
+
+_UNIT_LIMIT = 4.0  # |x| beyond this cannot be (u8 + U) / 256, even with noise on top
 
 Noise = Literal["hash", "centre"] | torch.Generator
 
@@ -105,6 +108,16 @@ def check_grey(rows: npt.NDArray[Any]) -> None:
         raise ValueError(
             f"X holds {rows[bad].ravel()[0]:g}, but a discretised likelihood is for whole numbers from 0 to 255. Pass "
             "8-bit values as they are, uint8 or not (pictures in [0, 1]: times 255), or use likelihood='gaussian'."
+        )
+
+
+def check_units(rows: npt.NDArray[Any]) -> None:
+    """Raise ValueError where numbers cannot be dequantised bytes."""
+    largest = max(float(rows.max()), -float(rows.min()))
+    if rows.dtype != np.uint8 and largest > _UNIT_LIMIT:
+        raise ValueError(
+            f"X has values up to {largest:g} in size, but this model takes 8-bit data. "
+            "Pass uint8, as by X.astype(np.uint8), or floats (u8 + U) / 256 in [0, 1)."
         )
 
 

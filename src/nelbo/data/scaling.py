@@ -8,18 +8,20 @@ zero variance for a constant column.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["chunks", "feature_moments", "is_constant"]
+from nelbo.data.dequantize import LEVELS, NOISE_VARIANCE, check_units
+
+__all__ = ["Scale", "chunks", "feature_moments", "fit_scaling", "is_constant"]
 
 Vector = npt.NDArray[np.float64]
+Scale = Literal["auto", "global", "standard", "whitened"] | None
 
-LEVELS = 256  # of a byte; 256 squares of up to 255 stay below 2^24
 _CHUNK_VALUES = 2**16  # half a MB in float64: stays in cache, and bounds the memory of every loop over rows
 
 
@@ -81,3 +83,20 @@ def is_constant(mean: Vector, variance: Vector, dtype: np.dtype[Any]) -> npt.NDA
     resolution = np.finfo(dtype).eps if dtype.kind == "f" else np.finfo(np.float64).eps
     constant: npt.NDArray[np.bool_] = np.sqrt(variance) <= resolution * np.abs(mean)
     return constant
+
+
+def fit_scaling(flat: npt.NDArray[Any], scale: Scale, dequantize: bool) -> tuple[Vector, Vector, tuple[int, ...]]:
+    """Shift (D,), scale () or (D,), and the constant features of flat rows (n, D)."""
+    mean, variance = feature_moments(flat)
+    constant = is_constant(mean, variance, flat.dtype)
+    variance[constant] = 0.0
+    if dequantize and flat.dtype == np.uint8:
+        mean, variance = (mean + 0.5) / LEVELS, variance / LEVELS**2 + NOISE_VARIANCE
+        constant = np.zeros_like(constant)
+    elif dequantize:
+        check_units(flat)
+    unvarying = tuple(int(j) for j in np.flatnonzero(constant))
+    if scale is None:
+        return np.zeros_like(mean), np.array(1.0), unvarying
+    pooled = variance if scale in ("standard", "whitened") else np.mean(variance)
+    return mean, np.sqrt(np.where(pooled > 0, pooled, 1.0)), unvarying

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nelbo.data.dequantize import LEVELS, NOISE_VARIANCE, Dequantize, Noise, check_grey, check_noise, uniform
+from nelbo.data.dequantize import LEVELS, Dequantize, Noise, check_grey, check_noise, check_units, uniform
 from nelbo.data.layout import (
     LAYOUTS,
     Layout,
@@ -29,16 +29,14 @@ from nelbo.data.layout import (
     to_user,
     user_shape,
 )
-from nelbo.data.scaling import chunks, feature_moments, is_constant
+from nelbo.data.scaling import Scale, chunks, fit_scaling
 from nelbo.data.validate import with_columns
+from nelbo.data.whitening import mix, mixed_variance, root, unmix
 
 __all__ = ["Schema"]
 
 Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.float64]
-Scale = Literal["auto", "global", "standard"] | None
-
-_UNIT_LIMIT = 4.0  # |x| beyond this cannot be (u8 + U) / 256, even with noise on top
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +53,7 @@ class Schema:
         constant: Features (in the user's flat order) that do not vary. Dequantised 8-bit features always do.
         discrete: Whether x is one of the whole numbers 0 to 255 itself, and p(x) a probability: then nothing is added
             to the data, and no Jacobian to log p(x).
+        mixing: Of a whitened table, the (d, d) matrix R in x = shift + scale * (R t); else None.
     """
 
     kind: Literal["table", "images"]
@@ -66,9 +65,10 @@ class Schema:
     scale: Vector
     constant: tuple[int, ...] = ()
     discrete: bool = False
+    mixing: Vector | None = None
 
     def __post_init__(self) -> None:
-        for name in ("shift", "scale"):
+        for name in ("shift", "scale") if self.mixing is None else ("shift", "scale", "mixing"):
             values = np.array(getattr(self, name), dtype=np.float64)
             values.setflags(write=False)
             object.__setattr__(self, name, values)
@@ -99,7 +99,7 @@ class Schema:
             scale: "global": shift by each feature's mean, divide by one number (root mean variance),
                 so beta^2 I stays isotropic in data units; "standard": each feature by its own deviation (by 1
                 where it is constant); None: leave the numbers alone; "auto": "global" for images and 8-bit
-                data, else "standard".
+                data, else "standard". "whitened", for tables: standard, and uncorrelated.
             dequantize: Whether x = (u8 + U) / 256; "auto" for uint8 only.
             columns: Names of the columns, where X is not a data frame.
             discrete: Whether X holds whole numbers from 0 to 255, uint8 or not, to be taken as they are. Then "auto"
@@ -109,9 +109,9 @@ class Schema:
             ValueError: An unknown option, data that `validate_array` refuses, or discrete data that are not so.
         """
         array, names = with_columns(X, columns=columns)
-        if isinstance(scale, np.ndarray) or scale not in ("auto", "global", "standard", None):
+        if isinstance(scale, np.ndarray) or scale not in ("auto", "global", "standard", "whitened", None):
             raise ValueError(
-                f"scale must be 'auto', 'global', 'standard' or None, got {scale!r}. Leave it at 'auto' if in doubt."
+                f"scale must be 'auto', 'global', 'standard', 'whitened' or None, got {scale!r}. Leave it at 'auto' if in doubt."
             )
         if not (isinstance(dequantize, bool | np.bool_) or dequantize == "auto"):
             raise ValueError(
@@ -123,10 +123,14 @@ class Schema:
             check_grey(array)
         if scale == "auto":
             scale = "global" if eight_bit or images or discrete else "standard"
+        if scale == "whitened" and (images or noisy or discrete):
+            raise ValueError("scale='whitened' is for tables of numbers, got images or 8-bit data. Use scale='auto'.")
         layout = infer_layout(array.shape)
         shape = event_shape(array.shape[1:], layout)
-        shift, factor, constant = _fit_scaling(array.reshape(len(array), -1), scale, noisy)
+        shift, factor, constant = fit_scaling(array.reshape(len(array), -1), scale, noisy)
+        mixing = root(array, shift, factor) if scale == "whitened" else None
         return cls(
+            mixing=mixing,
             kind="images" if images else "table",
             shape=shape,
             layout=layout,
@@ -150,6 +154,7 @@ class Schema:
             "scale": self.scale.tolist() if self.scale.ndim == 0 else self.scale.ravel().tolist(),
             "constant": list(self.constant),
             "discrete": self.discrete,
+            "mixing": None if self.mixing is None else self.mixing.tolist(),
         }
 
     @classmethod
@@ -159,7 +164,7 @@ class Schema:
         Raises:
             ValueError: A field is missing, unknown, or does not fit the others (named).
         """
-        fields = {"discrete": False, **fields}  # models saved before there was such a field
+        fields = {"discrete": False, "mixing": None, **fields}  # models saved before there were such fields
         wanted = set(cls.__dataclass_fields__)
         if set(fields) != wanted:
             odd = sorted(set(fields) ^ wanted)
@@ -180,6 +185,7 @@ class Schema:
                 scale=scale if scale.ndim == 0 else scale.reshape(shape),
                 constant=tuple(int(i) for i in fields["constant"]),
                 discrete=fields["discrete"],
+                mixing=None if fields["mixing"] is None else np.asarray(fields["mixing"]).reshape(shape * 2),
             )
         except (TypeError, ValueError) as error:
             raise ValueError(f"schema fields do not fit together ({error}). Save the model again.") from error
@@ -198,11 +204,11 @@ class Schema:
 
     @property
     def log_scale_sum(self) -> float:
-        """sum_j log scale_j over all D features: log p(x) = log p(t) - log_scale_sum; 0 for a probability."""
+        """sum_j log scale_j over all D features: log p(x) = log p(t) - log_scale_sum; 0 for a probability; with log |mixing|."""
         if self.discrete:
             return 0.0
-        total = np.log(self.scale).sum()
-        return float(total * self.n_features if self.scale.ndim == 0 else total)
+        total = np.log(self.scale).sum() * (self.n_features if self.scale.ndim == 0 else 1)
+        return float(total + (0 if self.mixing is None else np.linalg.slogdet(self.mixing)[1]))
 
     @property
     def grid(self) -> tuple[Vector, Vector]:
@@ -268,6 +274,7 @@ class Schema:
         shift, scale = shift.to(work), scale.to(work)
         for rows in chunks(*flat.shape):
             x = self._units(flat[rows], noise, work).sub_(shift).div_(scale)
+            x = x if self.mixing is None else unmix(x, self.mixing)
             out[rows] = to_event(x, self.shape, self.layout)
         return out
 
@@ -295,7 +302,7 @@ class Schema:
             return x
         if rows.dtype == np.uint8:
             return x.add_(uniform(rows, noise)).div_(LEVELS)
-        _check_units(rows)
+        check_units(rows)
         return x
 
     def from_model(self, t: Tensor | Array, drawn: bool = False) -> Array:
@@ -319,7 +326,8 @@ class Schema:
         )
         shift, scale = torch.tensor(self.shift), torch.tensor(self.scale)
         for rows in chunks(len(values), self.n_features):
-            x = values[rows].double().mul(scale).add_(shift)
+            t = values[rows].double() if self.mixing is None else mix(values[rows], self.mixing)
+            x = t.mul(scale).add_(shift)
             out[rows] = to_user(x.round_().abs_() if drawn and self.discrete else x, self.layout).numpy()
         return out
 
@@ -336,6 +344,8 @@ class Schema:
             values = values.reshape(())
         elif values.ndim:
             values = values.reshape(self.shape)
+        if self.mixing is not None:
+            values = mixed_variance(values, self.mixing)
         product = values * self.scale**2
         return float(product) if product.ndim == 0 else self.to_user_flat(product)
 
@@ -363,35 +373,9 @@ class Schema:
         return to_user(torch.tensor(values)[None], self.layout).reshape(-1).numpy()
 
 
-def _fit_scaling(flat: Array, scale: Scale, dequantize: bool) -> tuple[Vector, Vector, tuple[int, ...]]:
-    """Shift (D,), scale () or (D,), and the constant features of flat rows (n, D)."""
-    mean, variance = feature_moments(flat)
-    constant = is_constant(mean, variance, flat.dtype)
-    variance[constant] = 0.0
-    if dequantize and flat.dtype == np.uint8:
-        mean, variance = (mean + 0.5) / LEVELS, variance / LEVELS**2 + NOISE_VARIANCE
-        constant = np.zeros_like(constant)
-    elif dequantize:
-        _check_units(flat)
-    unvarying = tuple(int(j) for j in np.flatnonzero(constant))
-    if scale is None:
-        return np.zeros_like(mean), np.array(1.0), unvarying
-    pooled = variance if scale == "standard" else np.mean(variance)
-    return mean, np.sqrt(np.where(pooled > 0, pooled, 1.0)), unvarying
-
-
 def _event(values: Vector, shape: tuple[int, ...], layout: Layout) -> Vector:
     """Values in the user's flat order (D,), or one number, as the model sees them."""
     return to_event(torch.from_numpy(values)[None], shape, layout)[0].numpy() if values.ndim else values
-
-
-def _check_units(rows: Array) -> None:
-    largest = max(float(rows.max()), -float(rows.min()))
-    if rows.dtype != np.uint8 and largest > _UNIT_LIMIT:
-        raise ValueError(
-            f"X has values up to {largest:g} in size, but this model takes 8-bit data. "
-            "Pass uint8, as by X.astype(np.uint8), or floats (u8 + U) / 256 in [0, 1)."
-        )
 
 
 def _check_fields(schema: Schema) -> None:

@@ -43,7 +43,7 @@ def draw(
 def random_bytes(shape: Sequence[int], generator: torch.Generator | None, device: torch.device | str) -> Tensor:
     """Return uniform bytes, uint8: eight from each 64 random bits, 13 times as fast as ``torch.rand`` on a CPU."""
     words = torch.empty(-(-math.prod(shape) // 8), dtype=torch.int64, device=device)
-    words.random_(-(2**63), None, generator=generator)  # type: ignore[call-overload]
+    words.random_(-(2**63), None, generator=generator)
     return words.view(torch.uint8)[: math.prod(shape)].view(*shape)
 
 

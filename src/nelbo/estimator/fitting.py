@@ -17,18 +17,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import stdtrit
-from torch import Tensor
 
-from .. import checkpoint, evaluate, initialize, spec, training
+from .. import checkpoint, initialize, spec, training
 from ..data import Schema
 from ..data.validate import with_columns
-from ..likelihood import VARIANCE_FLOOR, DiscretizedGaussian, Gaussian
-from ..linear_gaussian import LinearGaussian
+from ..likelihood import VARIANCE_FLOOR, Gaussian, HeteroscedasticGaussian
 from ..networks import Linear
 from ..training.variance import learned_gaussians
 from ..vae import VAE
-from . import options
+from . import defaults, options
+from . import start as begin
 
 PASSED_ON = ("max_epochs", "max_steps", "batch_size", "learning_rate", "weight_decay", "device", "precision")
 """Constructor arguments that go to `nelbo.fit` as they are."""
@@ -46,16 +44,8 @@ TIED = (
 """Further arguments that a resumed run must share with the run it resumes."""
 RANDOM_LINEAR_RATE = 1e-2
 """Peak learning rate of linear networks from a random start, which have far to go and no bad basins on the way."""
-SURE = 0.9772
-"""Confidence that training has beaten its start that is needed to keep it: two standard errors of many rows."""
 SMALLEST_VARIANCE = 1e-30
 """Of a fixed variance in model units; float32 holds its inverse, and the square of a far residual."""
-START_WORK = 1e10
-"""Products that the covariance of the closed-form start may take: 16,000 rows of 784 features, 0.1 s."""
-JUDGING_SAMPLES = 64
-"""Importance samples of that comparison."""
-JUDGING_ROWS = 2000
-"""Validation rows that it looks at, at most."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +85,19 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     x, transform = schema.stored(X if held is None else X[rows])
     validation = None if held is None else schema.to_model(X[held], noise=noise)
     objective = spec.build_objective(plan.objective, model, plan.objective_samples, plan.objective_options)
-    start = None if warm else closed_form_start(model, enough_rows(model, x, transform, noise), plan.init)
+    first_rows = begin.enough_rows(model, x, transform, noise)
+    start = None if warm else begin.closed_form_start(model, first_rows, plan.init)
+    judged = plan.early_stopping and plan.validation_fraction > 0 and plan.objective != "autoencoder"
+    timed = plan.max_seconds is not None and validation is not None and judged
+    quick = begin.quick_model(model, first_rows, noise) if start is not None and timed else None
     limits = dict(plan.limits)
+    fresh = None
+    if start is not None and schema.mixing is not None and isinstance(model.likelihood, HeteroscedasticGaussian):
+        start = defaults.white_start(model, schema.mixing)
+        initialize.start_at(model, start)
+        limits = defaults.limits_for(limits, len(x), plan.max_seconds is not None)
+        transform = defaults.Jitter(objective, len(x))
+        fresh = copy.deepcopy(objective)
     if start is None and not warm and isinstance(model.encoder, Linear) and isinstance(model.decoder, Linear):
         limits["learning_rate"] = limits["learning_rate"] or RANDOM_LINEAR_RATE
     left = None if plan.max_seconds is None else max(plan.max_seconds - (time.monotonic() - begun), 1e-3)
@@ -114,13 +115,21 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         transform=transform,
         **limits,
     )
-    judged = plan.early_stopping and plan.validation_fraction > 0 and plan.objective != "autoencoder"
-    kept = start is not None and judged and (validation is None or not beats(model, start, validation))
-    if start is not None and kept:
+    if quick is not None and validation is not None and begin.ahead(quick, model, validation):
+        model.load_state_dict(quick.state_dict())
+        history.best_step = 0
+    kept = start is not None and judged and (validation is None or not begin.beats(model, start, validation))
+    if start is not None and kept and fresh is not None:
+        initialize.start_at(model, start)
+        history.best_step = 0
+    elif start is not None and kept:
         x = x if transform is None else transform(x, noise)
         everything = initialize.closed_form(model, x if validation is None else torch.cat([x, validation]))
         initialize.start_at(model, everything or start)
         history.best_step = 0
+    if fresh is not None and not kept and judged and validation is not None and plan.max_seconds is None:
+        defaults.refit(fresh, torch.cat([x, validation]), history.best_step, plan.seed, limits)
+        model.load_state_dict(fresh.vae.state_dict())
     warn_of_floor(model, schema)
     return kept
 
@@ -133,69 +142,6 @@ def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray | 
     count = max(math.ceil(fraction * n), min(10, n // 4))
     count = min(count, n - 2)
     return np.sort(order[count:]), np.sort(order[:count])
-
-
-def enough_rows(model: VAE, x: Tensor, transform: training.Transform | None, noise: torch.Generator) -> Tensor:
-    """Return the training rows that the start is found from, evenly spaced, as the model takes them.
-
-    Networks with a nonlinear path leave the start at once; of many wide rows some are enough for them.
-    """
-    if not (isinstance(model.encoder, Linear) and isinstance(model.decoder, Linear)):
-        x = x[:: math.ceil(len(x) * math.prod(model.shape) ** 2 / START_WORK)]
-    return x if transform is None else transform(x, noise)
-
-
-def closed_form_start(model: VAE, x: Tensor, init: str) -> LinearGaussian | None:
-    """Put the model at its closed-form solution where it has one and ``init`` wants it.
-
-    Raises:
-        ValueError: ``init`` is unknown, or asks for pPCA where there is none.
-    """
-    if init not in ("auto", "ppca", "random"):
-        raise ValueError(f'init must be "auto", "ppca" or "random", got {init!r}.')
-    able = initialize.has_linear_paths(model)
-    if init == "ppca" and not able:
-        raise ValueError('init="ppca" needs networks with a linear path: "linear", "residual" or "conv".')
-    start = initialize.closed_form(model, x) if able and init != "random" else None
-    if start is None:
-        if init == "ppca":
-            raise ValueError('init="ppca" needs a Gaussian likelihood.')
-        return None
-    initialize.start_at(model, start)
-    return start
-
-
-def beats(model: VAE, start: LinearGaussian, x: Tensor) -> bool:
-    """Return whether training has beaten its start on held-out rows by more than chance explains."""
-    rows, samples = _effort(model)
-    x = x[:: max(1, len(x) // rows)][:rows]
-    baseline = _value_of_start(model, start, x, samples)
-    if _sure(evaluate.elbo(model, x, samples=1) - baseline):  # cheap, and it can only understate the model
-        return True
-    return _sure(evaluate.log_likelihood(model, x, evaluate.plain_method(model), samples).value - baseline)
-
-
-def _value_of_start(model: VAE, start: LinearGaussian, x: Tensor, samples: int) -> Tensor:
-    """Return log p(x) of each row by the closed-form start: exact for a density, by sampling for a probability."""
-    if not isinstance(model.likelihood, DiscretizedGaussian):
-        return start.log_prob(x.flatten(1).double())
-    linear = copy.deepcopy(model)
-    initialize.start_at(linear, start)
-    return evaluate.log_likelihood(linear, x, evaluate.plain_method(linear), samples).value
-
-
-def _effort(model: VAE) -> tuple[int, int]:
-    """Return how many rows and samples to compare on: fewer where both sides are sampled, at many times the cost."""
-    share = 4 if isinstance(model.likelihood, DiscretizedGaussian) else 1
-    return JUDGING_ROWS // share, JUDGING_SAMPLES // share
-
-
-def _sure(gain: Tensor) -> bool:
-    """Return whether the mean of paired differences is above zero beyond doubt."""
-    n = len(gain)
-    if n < 2 or not bool(gain.isfinite().all()):
-        return False
-    return bool(gain.mean() > float(stdtrit(n - 1, SURE)) * gain.std() / math.sqrt(n))
 
 
 def warn_of_floor(model: VAE, schema: Schema) -> None:
@@ -321,7 +267,7 @@ def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | Non
     discrete = options.is_discretised(estimator)
     if estimator.likelihood != "bernoulli":
         return Schema.infer(
-            array, scale=estimator.scale, dequantize=estimator.dequantize, columns=columns, discrete=discrete
+            array, scale=defaults.scale_for(estimator, array), dequantize=estimator.dequantize, columns=columns, discrete=discrete
         )
     if estimator.scale not in ("auto", None) or estimator.dequantize not in ("auto", False):
         raise ValueError(
@@ -341,7 +287,7 @@ def noise_floor(estimator: Any, schema: Schema, array: np.ndarray) -> float:
 
 def make_spec(estimator: Any, schema: Schema, floor: float) -> spec.Spec:
     """Turn constructor arguments into a model's configuration, in model units."""
-    variance: Any = estimator.variance
+    variance: Any = defaults.variance_for(estimator, schema)
     if not isinstance(variance, str):
         scaled = schema.variance_to_model(float(variance))
         if not ((scaled > SMALLEST_VARIANCE) & (scaled < 1 / SMALLEST_VARIANCE)).all():

@@ -86,7 +86,7 @@ def _network(name: str, network: object) -> None:
 
 
 def _variance(variance: object) -> None:
-    words = ("learned", "per_feature", "heteroscedastic")
+    words = ("auto", "learned", "per_feature", "heteroscedastic")
     if isinstance(variance, str) and variance in words:
         return
     if not (_is_number(variance) and 0 < variance < math.inf):  # type: ignore[operator]

@@ -50,9 +50,9 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     @property
-    def last(self) -> nn.Module:
+    def last(self) -> nn.Linear:
         """The output layer."""
-        return self.layers[-1]
+        return self.layers[-1]  # type: ignore[return-value]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (*batch, *in_shape) to (*batch, *out_shape)."""

@@ -44,9 +44,17 @@ class Residual(nn.Module):
         path = Linear(in_shape, out_shape, generator)
         self.in_shape, self.out_shape = path.in_shape, path.out_shape
         self.linear = path.linear
+        self.hidden = tuple(hidden)
         self.body = MLP(in_shape, out_shape, hidden, activation, generator)
         for parameter in self.body.last.parameters():
             nn.init.zeros_(parameter)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return what the last layer of the nonlinear path is given for x (*batch, *in_shape)."""
+        h = soft_clip(x.reshape(*x.shape[: x.ndim - len(self.in_shape)], -1))
+        for layer in list(self.body.layers)[:-1]:
+            h = layer(h)
+        return h
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (*batch, *in_shape) to (*batch, *out_shape)."""

@@ -44,6 +44,7 @@ def fit(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     weight_decay: float = 0.0,
+    optimizer: str = "adamw",
     clip: float | None = 10.0,
     early_stopping: bool = True,
     seed: int = 0,
@@ -58,7 +59,7 @@ def fit(
 ) -> History:
     r"""Maximise ``objective(x).mean()`` in place.
 
-    Tensor-resident batches, fused AdamW, a linear warm-up and a cosine; a learned :math:`\beta^2` follows its closed
+    Tensor-resident batches, AdamW or Muon, a linear warm-up and a cosine; a learned :math:`\beta^2` follows its closed
     form. With ``validation`` rows and ``early_stopping`` the weights of the best validation bound are kept, else the
     last.
     Everything is a function of ``seed``, and torch's global random state is left alone.
@@ -71,7 +72,9 @@ def fit(
             grows with the number of rows (`schedule.default_steps`).
         batch_size: Rows in a step; None grows from 32 to 512 with the data, and begins smaller in the first epoch.
         learning_rate: Its peak; None is 0.002, and up to three times that in runs of fewer than 2,000 steps.
-        weight_decay: AdamW's, per unit of learning rate.
+        weight_decay: Decoupled, per unit of learning rate.
+        optimizer: "adamw", or "muon" for the weight matrices: it takes fewer steps, but each costs as much as thousands
+            of rows. It pays with many samples, large batches or on a GPU (``docs/performance.md``).
         clip: Gradients longer than this multiple of their running mean length are shortened to it; None never does.
         early_stopping: Stop when a fifth of the budget has passed without a better validation bound.
         seed: Of data order and noise.
@@ -91,7 +94,19 @@ def fit(
         ValueError: Rows and model do not fit together, or an option is out of range.
         FloatingPointError: The very first bound is not finite.
     """
-    run = Run(objective, x, validation, learning_rate, weight_decay, clip, seed, device, units or Units(), transform)
+    run = Run(
+        objective,
+        x,
+        validation,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        clip=clip,
+        seed=seed,
+        device=device,
+        units=units or Units(),
+        transform=transform,
+        optimizer=optimizer,
+    )
     run.budget = Budget.resolve(len(x), batch_size, max_epochs, max_steps, max_seconds)
     run.choose_precision(precision)
     run.history = History() if history is None else history

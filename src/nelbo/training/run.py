@@ -19,6 +19,7 @@ from ..objective import Objective
 from ..vae import VAE
 from .adamw import AdamW
 from .history import History, Record, Units
+from .muon import Muon
 from .precision import bfloat16_pays, resolve_device, resolve_precision
 from .schedule import WARMUP, Budget, epoch_order, stream_seed
 from .variance import VarianceStep, learned_gaussians, refine
@@ -31,6 +32,7 @@ MINIMUM_REFINE = 2**20
 """Values that the closed form of beta^2 looks at after a short run; a longer one looks at all of them."""
 VALIDATED = 2048
 """Validation rows that a run looks at, evenly spaced: its choices compare bounds of the same rows."""
+OPTIMIZERS: dict[str, type[AdamW] | type[Muon]] = {"adamw": AdamW, "muon": Muon}
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 """What turns some raw rows into what the model takes, with fresh noise: dequantisation, say."""
 RUNNING = ("mean_norm", "skipped", "total", "taken")
@@ -48,6 +50,7 @@ class Run:
         objective: Objective,
         x: Tensor,
         validation: Tensor | None,
+        *,
         learning_rate: float | None,
         weight_decay: float,
         clip: float | None,
@@ -55,6 +58,7 @@ class Run:
         device: str | torch.device,
         units: Units,
         transform: Transform | None = None,
+        optimizer: str = "adamw",
     ) -> None:
         _check_rows(objective, x, validation, transform)
         if learning_rate is not None and not learning_rate > 0:
@@ -70,7 +74,9 @@ class Run:
         self.variance = VarianceStep(objective)
         special = {id(p) for p in self.variance.parameters}
         self.weights = [p for p in objective.parameters() if id(p) not in special and p.requires_grad]
-        self.optimiser = AdamW(self.weights, weight_decay)
+        if optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}.")
+        self.optimiser = OPTIMIZERS[optimizer](self.weights, weight_decay)
         self.generator = torch.Generator(self.device)
         self.step = 0
         self.seconds = 0.0

@@ -1,0 +1,62 @@
+"""x = shift + scale * (R t) with R the root of the correlation matrix: columns of t are uncorrelated.
+
+R is symmetric, so that t_j stays as close to column j as uncorrelated columns can (Kessy, Lewin & Strimmer 2018). Noise
+that is independent in t is correlated in x as the data are, and its Jacobian is counted: log |R|.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nelbo.data.scaling import chunks
+
+__all__ = ["mix", "mixed_variance", "root", "unmix"]
+
+Matrix = npt.NDArray[np.float64]
+
+FLOOR = 1e-6
+"""Least eigenvalue of the correlation matrix, relative to the largest: copies of a column are left at that."""
+
+
+def root(flat: npt.NDArray[Any], shift: Matrix, scale: Matrix) -> Matrix:
+    """Return R of rows (n, D), symmetric and positive definite, of shape (D, D)."""
+    total = torch.zeros(flat.shape[1], flat.shape[1], dtype=torch.float64)
+    for rows in chunks(*flat.shape, budget=2**20):
+        t = torch.from_numpy((flat[rows] - shift) / scale)
+        total += t.T @ t
+    correlation = total / len(flat)
+    fixed = correlation.diagonal() == 0  # a constant column is left alone
+    correlation.diagonal()[fixed] = 1.0
+    values, vectors = torch.linalg.eigh(correlation)
+    values = values.clamp_min(FLOOR * float(values.max()))
+    found: Matrix = (vectors * values.sqrt() @ vectors.T).numpy()
+    return (found + found.T) / 2
+
+
+def mix(t: Tensor, mixing: Matrix) -> Tensor:
+    """Return R t of rows t (n, D), in float64."""
+    return _product(t.double(), mixing)
+
+
+def unmix(x: Tensor, mixing: Matrix) -> Tensor:
+    """Return R^-1 x of standardised rows (n, D), in float64."""
+    return _product(x.double(), np.linalg.inv(mixing))
+
+
+def _product(rows: Tensor, matrix: Matrix) -> Tensor:
+    """Multiply rows (n, D) by a symmetric matrix, column by column: a row's result is the same whatever stands by."""
+    total = torch.zeros_like(rows)
+    for column, weights in zip(rows.T, torch.tensor(matrix), strict=True):
+        total.addcmul_(column[:, None], weights)
+    return total
+
+
+def mixed_variance(variance: Matrix, mixing: Matrix) -> Matrix:
+    """Return the diagonal of R diag(variance) R, of shape (D,), for one variance or one for each column of t."""
+    found: Matrix = np.square(mixing) @ np.broadcast_to(variance, len(mixing))
+    return found

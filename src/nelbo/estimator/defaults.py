@@ -1,0 +1,160 @@
+r"""What the defaults of a table are decided by: the table itself.
+
+Two linear models are compared on rows that neither has seen, in five folds. One is probabilistic PCA, whose noise is
+the same in all directions. The other is the normal with every correlation, :math:`\mathcal{N}(m, S)`, which is
+where a model of whitened data starts. If that predicts at least as well, ``scale="auto"`` whitens and ``variance="auto"``
+is "heteroscedastic"; if not (too few rows for that many columns, say), they are "standard" and "learned".
+"""
+
+from __future__ import annotations
+
+__all__ = ["Jitter", "limits_for", "refit", "scale_for", "variance_for", "white_start", "whitens"]
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import training
+from ..data import Schema
+from ..linear_gaussian import LinearGaussian, moments, ppca
+from ..objective import Objective
+from ..vae import VAE
+
+PLAIN = {
+    "network": "auto",
+    "encoder": None,
+    "decoder": None,
+    "likelihood": "gaussian",
+    "variance": "auto",
+    "prior": "standard_normal",
+    "posterior": "diagonal_normal",
+    "init": "auto",
+}
+"""With these a table may be whitened."""
+STEPS, STEPS_PER_ROW, LARGEST_BATCH = 4_000, 0.3, 128
+"""Length of a run on whitened data without limits, and rows in a step."""
+FOLDS = 5
+MOST_COLUMNS = 256
+"""Wider tables are not whitened: a root of so many correlations is slow, and seldom known well enough."""
+MOST_ROWS = 10_000
+"""Rows that the comparison looks at."""
+MARGIN = 0.01
+"""Nats that whitening may lose in it: no more than rounding and floors cost."""
+FINAL = 0.25
+"""What is left of the jitter at the end of a run."""
+
+
+def scale_for(estimator: Any, array: np.ndarray) -> str | None:
+    """Return the scale to use: "auto" is "whitened" where nothing else was asked for and the data bear it out."""
+    table = array.ndim == 2 and array.dtype != np.uint8 and estimator.dequantize in ("auto", False)
+    default = all(getattr(estimator, name) == value for name, value in PLAIN.items())
+    if estimator.scale == "auto" and table and default and whitens(array, estimator.latent_dim):
+        return "whitened"
+    scale: str | None = estimator.scale
+    return scale
+
+
+def variance_for(estimator: Any, schema: Schema) -> Any:
+    """Return the variance to use: "auto" is "heteroscedastic" for whitened data, else "learned"."""
+    if estimator.variance != "auto":
+        return estimator.variance
+    return "learned" if schema.mixing is None or estimator.likelihood != "gaussian" else "heteroscedastic"
+
+
+def whitens(array: np.ndarray, latent_dim: int) -> bool:
+    """Return whether the normal with every correlation predicts rows (n, D) at least as well as probabilistic PCA."""
+    rows = array[:: math.ceil(len(array) / MOST_ROWS)]
+    if not 2 <= rows.shape[1] <= MOST_COLUMNS or len(rows) < 2 * FOLDS:
+        return False
+    order, gains = np.random.default_rng(0).permutation(len(rows)), []
+    for fold in range(FOLDS):
+        held = np.zeros(len(rows), dtype=bool)
+        held[order[fold::FOLDS]] = True
+        gains.append(_gain(rows[~held], rows[held], latent_dim))
+    return bool(np.mean(np.concatenate(gains)) >= -MARGIN)
+
+
+def _gain(train: np.ndarray, test: np.ndarray, latent_dim: int) -> np.ndarray:
+    """Return by how much the normal is better than pPCA at each test row, in nats."""
+    whitened, standard = (Schema.infer(train, scale=scale) for scale in ("whitened", "standard"))
+    x, t = (standard.to_model(part, noise="centre", dtype=torch.float64) for part in (train, test))
+    linear = ppca(*moments(x), latent_dim).log_prob(t) - standard.log_scale_sum
+    columns = train.shape[1]
+    one = torch.ones((), dtype=torch.float64)
+    normal = LinearGaussian(torch.zeros(columns, 1, dtype=torch.float64), torch.zeros(columns, dtype=torch.float64), one)
+    full = normal.log_prob(whitened.to_model(test, noise="centre", dtype=torch.float64)) - whitened.log_scale_sum
+    return np.asarray((full - linear).numpy())
+
+
+class Jitter:
+    r"""Normal noise on training rows of whitened data, shrinking as training goes on: Silverman's bandwidth at first.
+
+    A network that sees rows with noise of width h cannot learn them by heart: it fits what a kernel density estimate
+    of bandwidth h is an estimate of. Validation rows have no noise, and choose the moment to stop, and so the width.
+
+    Arguments:
+        objective: What is trained; it knows how far training has come.
+        rows: How many training rows there are.
+    """
+
+    def __init__(self, objective: Objective, rows: int) -> None:
+        self.objective = objective
+        self.width = silverman(rows, math.prod(objective.vae.shape))
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the rows (n, *shape) with fresh noise."""
+        noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
+        return rows + (1 - (1 - FINAL) * self.objective.progress) * self.width * noise
+
+
+def silverman(rows: int, columns: int) -> float:
+    """Return the bandwidth that suits normal data of unit variance (Silverman, 1986)."""
+    return float((4 / ((columns + 2) * rows)) ** (1 / (columns + 4)))
+
+
+def white_start(model: VAE, mixing: np.ndarray) -> LinearGaussian:
+    """Return N(0, I) as a linear model of whitened data, whose latents are half the variance of a column each.
+
+    Its noise is the other half. Of more columns than latents these are the ones most correlated with others. (pPCA of
+    uncorrelated columns leaves all latents silent, from where no gradient leads.)
+    """
+    columns = len(mixing)
+    chosen = torch.from_numpy(np.argsort(np.diagonal(mixing), kind="stable")[: model.latent_dim].copy())
+    weight = torch.zeros(columns, model.latent_dim, dtype=torch.float64)
+    weight[chosen, torch.arange(len(chosen))] = math.sqrt(0.5)
+    return LinearGaussian(weight, torch.zeros(columns, dtype=torch.float64), 1 - weight.square().sum(1))
+
+
+def limits_for(limits: Mapping[str, Any], rows: int, timed: bool) -> dict[str, Any]:
+    """Fill in the length of a run on whitened data, where nothing limits it, and the rows in a step."""
+    found = dict(limits)
+    if not timed and found["max_steps"] is None and found["max_epochs"] is None:
+        found["max_steps"] = STEPS + round(STEPS_PER_ROW * rows)
+    if found["batch_size"] is None:
+        found["batch_size"] = min(LARGEST_BATCH, training.schedule.default_batch_size(rows))
+    return found
+
+
+def refit(objective: Objective, x: Tensor, steps: int, seed: int, limits: Mapping[str, Any]) -> None:
+    """Train a model from its start on all rows, for as many steps as were best on the rows held out before.
+
+    Arguments:
+        objective: Of the model at its start.
+        x: All rows, of shape (n, *shape).
+        steps: How many.
+        seed: Of the run before.
+        limits: Of the run before: the schedule is the same.
+    """
+    training.fit(
+        objective,
+        x,
+        early_stopping=False,
+        seed=seed,
+        callbacks=[lambda record: record.step >= steps],
+        transform=Jitter(objective, len(x)),
+        **limits,
+    )

@@ -1,0 +1,86 @@
+r"""Muon for the weight matrices, AdamW for the rest (Jordan et al., 2024; Liu et al., 2025).
+
+A step moves a matrix along the orthogonal factor :math:`U V^T` of its momentum :math:`U S V^T`, so that rare directions
+count as much as common ones. Five Newton-Schulz iterations find it, in bfloat16, for matrix products alone. On a CPU
+they cost more than a small batch does; they pay where a step is expensive anyway (many samples, large batches, GPUs).
+
+Not ``torch.optim.Muon``, for the reason that `AdamW` gives; a test holds the two against each other.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Muon"]
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from .adamw import AdamW
+
+MOMENTUM = 0.95
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the odd polynomial that takes singular values from (0, 1] to near 1 in few iterations (Jordan et al., 2024)."""
+ITERATIONS = 5
+MATCH = 0.2
+"""Root mean square of an update of rate 1: that of AdamW, so that one learning rate serves both (Liu et al., 2025)."""
+
+
+class Muon:
+    """Orthogonalised momentum for parameters of two dimensions; `AdamW` for all others.
+
+    Arguments:
+        parameters: What to optimise.
+        weight_decay: Shrinks every weight by this times the learning rate at each step.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float = 0.0) -> None:
+        self.parameters = list(parameters)
+        self.matrices = [p for p in self.parameters if p.ndim == 2]
+        self.weight_decay = weight_decay
+        self.momentum = [torch.zeros_like(p) for p in self.matrices]
+        self.rest = AdamW((p for p in self.parameters if p.ndim != 2), weight_decay)
+
+    @torch.no_grad()
+    def step(self, learning_rate: float, divisor: Tensor, finite: Tensor) -> None:
+        """Move the parameters along their gradients over ``divisor``, or leave all as it is where not ``finite``.
+
+        (Over whatever number: a matrix's step has the same length. The divisor keeps its momentum as it should be.)
+        """
+        for matrix, momentum in zip(self.matrices, self.momentum, strict=True):
+            if matrix.grad is None:
+                continue
+            gradient = torch.where(finite, matrix.grad / divisor, momentum)  # which then stays what it is
+            momentum.lerp_(gradient, 1 - MOMENTUM)
+            direction = orthogonal(gradient.lerp(momentum, MOMENTUM)).to(matrix.dtype)
+            length = learning_rate * MATCH * math.sqrt(max(matrix.shape)) * finite
+            matrix.mul_(1 - learning_rate * self.weight_decay * finite).sub_(direction * length)
+        self.rest.step(learning_rate, divisor, finite)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return copies of all that the next steps depend on."""
+        return self.rest.state() | {f"momentum.{i}": value.clone() for i, value in enumerate(self.momentum)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Undo `state`."""
+        self.rest.load_state(state)
+        for i, value in enumerate(self.momentum):
+            value.copy_(state[f"momentum.{i}"])
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Return about U V^T of a matrix U S V^T, its singular values between 0.7 and 1.2, in bfloat16."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = (matrix.mT if tall else matrix).bfloat16()
+    x = x / x.norm().clamp_min(1e-7)
+    a, b, c = COEFFICIENTS
+    for _ in range(ITERATIONS):
+        square = x @ x.mT
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
