@@ -85,7 +85,9 @@ def _gain(train: np.ndarray, test: np.ndarray, latent_dim: int) -> np.ndarray:
     linear = ppca(*moments(x), latent_dim).log_prob(t) - standard.log_scale_sum
     columns = train.shape[1]
     one = torch.ones((), dtype=torch.float64)
-    normal = LinearGaussian(torch.zeros(columns, 1, dtype=torch.float64), torch.zeros(columns, dtype=torch.float64), one)
+    normal = LinearGaussian(
+        torch.zeros(columns, 1, dtype=torch.float64), torch.zeros(columns, dtype=torch.float64), one
+    )
     full = normal.log_prob(whitened.to_model(test, noise="centre", dtype=torch.float64)) - whitened.log_scale_sum
     return np.asarray((full - linear).numpy())
 

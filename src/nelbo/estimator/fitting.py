@@ -267,7 +267,11 @@ def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | Non
     discrete = options.is_discretised(estimator)
     if estimator.likelihood != "bernoulli":
         return Schema.infer(
-            array, scale=defaults.scale_for(estimator, array), dequantize=estimator.dequantize, columns=columns, discrete=discrete
+            array,
+            scale=defaults.scale_for(estimator, array),
+            dequantize=estimator.dequantize,
+            columns=columns,
+            discrete=discrete,
         )
     if estimator.scale not in ("auto", None) or estimator.dequantize not in ("auto", False):
         raise ValueError(
