@@ -81,6 +81,7 @@ def bars(name: str, quick: bool, labels: Sequence[str], values: Sequence[float],
     """Draw one horizontal bar for each label, ours first."""
     with picture(name, quick) as axes:
         drawn = axes.barh(labels, values, color=["C0" if label.startswith("nelbo") else "0.7" for label in labels])
-        axes.bar_label(drawn, fmt="%.3g", padding=3)
+        axes.bar_label(drawn, [f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" for value in values], padding=3)
+        axes.margins(x=0.2)
         axes.invert_yaxis()
         axes.set_xlabel(title)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ._common import dequantised, machine, report, training_products
+from ._common import dequantised, machine, report, table, training_products
 from ._versus import arguments, bars, median, run, stored
 
 BATCH, LATENT = 512, 16
@@ -65,7 +65,7 @@ def main() -> None:
                 rows.append((name, label, runs[0]["version"], *rates, median(ratios), min(ratios), max(ratios), pairs))
             shares.append((name, *share(mine, shape["hidden"])))
             kept[name] = {"nelbo": mine, **theirs}
-    print("\n".join(" ".join(map(str, line)) for line in (SHARES, *shares)))
+    print(table(SHARES, shares))
     report("throughput", HEAD, rows, before, options.quick, shares=[dict(zip(SHARES, s, strict=True)) for s in shares])
     labels = [f"{name}: {label}" for name, label, *_ in rows]
     ours = [f"nelbo: {name}" for name in NETS]
