@@ -1,8 +1,8 @@
 r"""Default settings against scikit-learn's density models: held-out log p(x) on 12 tables, nats per row.
 
-Tables: scikit-learn's digits, wine and breast_cancer; wine_red, concrete and banknote of UCI; and the ADBench sets whose
-normal rows number 1,000 to 11,000, leaving out optdigits (digits again), musk (columns of two values) and thyroid (part
-of annthyroid).
+Tables: digits, wine and breast_cancer of scikit-learn; wine_red, concrete and banknote of UCI; and the ADBench sets
+whose normal rows number 1,000 to 11,000, leaving out optdigits (digits again), musk (columns of two values)
+and thyroid (part of annthyroid).
 
 Noise: a density fitted to values that repeat grows without bound. A column's step is the distance from a value to the
 nearest other value of the column, the median over rows. Every value gets uniform noise of plus or minus half that step,

@@ -33,8 +33,8 @@ class FitOptions:
     """Network of the encoder, if not --network."""
     decoder: Annotated[str | None, MODEL] = None
     """Network of the decoder, if not --network."""
-    hidden: Annotated[str, MODEL] = "512,512"
-    """Widths of dense hidden layers; their number is the depth."""
+    hidden: Annotated[str | None, MODEL] = None
+    """Widths of dense hidden layers, such as 512,512; by default these, and 128,128 for tables."""
     channels: Annotated[str, MODEL] = "32,64"
     """Widths of convolutional stages, each halving the image."""
     activation: Annotated[str, MODEL] = "silu"
@@ -46,17 +46,18 @@ class FitOptions:
     likelihood: Annotated[str, NOISE] = "gaussian"
     """p(x|z): gaussian, heteroscedastic_gaussian (beta^2 from z), discretized_gaussian (whole numbers 0 to 255: the
     probability of 8-bit data themselves), or bernoulli (zeros and ones)."""
-    variance: Annotated[str, NOISE] = "learned"
-    """beta^2: learned, per_feature, heteroscedastic (from z), or a number: fixed, in squared data units."""
+    variance: Annotated[str, NOISE] = "auto"
+    """beta^2: learned, per_feature, heteroscedastic (from z), auto (that for tables, else learned), or a number: fixed,
+    in squared data units."""
     scale: Annotated[str, NOISE] = "auto"
-    """Scaling inside: global (one number), standard (per feature), none, or auto."""
+    """Scaling inside: global (one number), standard (per feature), whitened (and uncorrelated), none, or auto."""
     dequantize: Annotated[bool | None, NOISE] = None
     """Take 8-bit data u8 as x = (u8 + U) / 256; by default if and only if they are uint8."""
-    objective: Annotated[str, TRAINING] = "elbo"
+    objective: Annotated[str, TRAINING] = "auto"
     """elbo, stl, kl_warm_up, free_bits, beta_vae or capacity; with several samples iwae, dreg, miwae, piwae or ciwae;
-    or autoencoder."""
-    objective_samples: Annotated[int, TRAINING] = 1
-    """Samples of z per row in the objective."""
+    autoencoder; or auto: dreg for tables, else elbo."""
+    objective_samples: Annotated[int | None, TRAINING] = None
+    """Samples of z per row in the objective; by default 1, and 4 for tables."""
     objective_options: Annotated[str | None, TRAINING] = None
     """Its further numbers, such as beta=4 or capacity=10,gamma=100."""
     max_epochs: Annotated[int | None, TRAINING] = None
@@ -103,7 +104,7 @@ class FitOptions:
             network=self.network,
             encoder=self.encoder,
             decoder=self.decoder,
-            hidden=_widths("hidden", self.hidden),
+            hidden=None if self.hidden is None else _widths("hidden", self.hidden),
             channels=_widths("channels", self.channels),
             activation=self.activation,
             likelihood=self.likelihood,

@@ -111,7 +111,8 @@ class Schema:
         array, names = with_columns(X, columns=columns)
         if isinstance(scale, np.ndarray) or scale not in ("auto", "global", "standard", "whitened", None):
             raise ValueError(
-                f"scale must be 'auto', 'global', 'standard', 'whitened' or None, got {scale!r}. Leave it at 'auto' if in doubt."
+                f"scale must be 'auto', 'global', 'standard', 'whitened' or None, got {scale!r}. "
+                "Leave it at 'auto' if in doubt."
             )
         if not (isinstance(dequantize, bool | np.bool_) or dequantize == "auto"):
             raise ValueError(
@@ -204,7 +205,7 @@ class Schema:
 
     @property
     def log_scale_sum(self) -> float:
-        """sum_j log scale_j over all D features: log p(x) = log p(t) - log_scale_sum; 0 for a probability; with log |mixing|."""
+        """sum_j log scale_j (and log |mixing|): log p(x) = log p(t) - log_scale_sum; 0 for a probability."""
         if self.discrete:
             return 0.0
         total = np.log(self.scale).sum() * (self.n_features if self.scale.ndim == 0 else 1)

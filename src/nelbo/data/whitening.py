@@ -24,9 +24,9 @@ FLOOR = 1e-6
 
 
 def root(flat: npt.NDArray[Any], shift: Matrix, scale: Matrix) -> Matrix:
-    """Return R of rows (n, D), symmetric and positive definite, of shape (D, D)."""
+    """Return R of rows (n, D), the root of the mean of t t^T, symmetric and positive definite, of shape (D, D)."""
     total = torch.zeros(flat.shape[1], flat.shape[1], dtype=torch.float64)
-    for rows in chunks(*flat.shape, budget=2**20):
+    for rows in chunks(len(flat), flat.shape[1], 2**20):
         t = torch.from_numpy((flat[rows] - shift) / scale)
         total += t.T @ t
     correlation = total / len(flat)
@@ -45,7 +45,7 @@ def mix(t: Tensor, mixing: Matrix) -> Tensor:
 
 def unmix(x: Tensor, mixing: Matrix) -> Tensor:
     """Return R^-1 x of standardised rows (n, D), in float64."""
-    return _product(x.double(), np.linalg.inv(mixing))
+    return _product(x.double(), np.asarray(np.linalg.inv(mixing), dtype=np.float64))
 
 
 def _product(rows: Tensor, matrix: Matrix) -> Tensor:

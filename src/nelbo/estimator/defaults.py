@@ -1,14 +1,14 @@
 r"""What the defaults of a table are decided by: the table itself.
 
-Two linear models are compared on rows that neither has seen, in five folds. One is probabilistic PCA, whose noise is
-the same in all directions. The other is the normal with every correlation, :math:`\mathcal{N}(m, S)`, which is
-where a model of whitened data starts. If that predicts at least as well, ``scale="auto"`` whitens and ``variance="auto"``
-is "heteroscedastic"; if not (too few rows for that many columns, say), they are "standard" and "learned".
+A table of numbers, where nothing else is asked for, gets noise that depends on z, and its training rows get jitter.
+Two linear models say whether it is whitened, on rows that neither has seen. One is probabilistic PCA. The other is
+the normal with every correlation, :math:`\mathcal{N}(m, S)`, which is where a model of whitened data starts: if it
+predicts at least as well, ``scale="auto"`` whitens. With few rows for that many columns it does not.
 """
 
 from __future__ import annotations
 
-__all__ = ["Jitter", "limits_for", "refit", "scale_for", "variance_for", "white_start", "whitens"]
+__all__ = ["Jitter", "is_table", "limits_for", "objective_for", "refit", "scale_for", "white_start", "whitens"]
 
 import math
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .. import training
 from ..data import Schema
+from ..data.whitening import root
 from ..linear_gaussian import LinearGaussian, moments, ppca
 from ..objective import Objective
 from ..vae import VAE
@@ -35,8 +36,13 @@ PLAIN = {
     "init": "auto",
 }
 """With these a table may be whitened."""
-STEPS, STEPS_PER_ROW, LARGEST_BATCH = 4_000, 0.3, 128
-"""Length of a run on whitened data without limits, and rows in a step."""
+STEPS, STEPS_PER_ROW, LARGEST_BATCH = 3_000, 0.3, 128
+"""Length of a run on a table without limits, and rows in a step."""
+LEARNING_RATE, AVERAGE = 8e-3, 5e-3
+SAMPLES = 4
+"""Of the objective."""
+HIDDEN, HIDDEN_OF_TABLES = (512, 512), (128, 128)
+"""Widths of hidden layers."""
 FOLDS = 5
 MOST_COLUMNS = 256
 """Wider tables are not whitened: a root of so many correlations is slow, and seldom known well enough."""
@@ -44,31 +50,37 @@ MOST_ROWS = 10_000
 """Rows that the comparison looks at."""
 MARGIN = 0.01
 """Nats that whitening may lose in it: no more than rounding and floors cost."""
-FINAL = 0.25
-"""What is left of the jitter at the end of a run."""
+POWER = 3
+"""Of the time left that the jitter goes with: most of a run has little of it, and the end none."""
 
 
-def scale_for(estimator: Any, array: np.ndarray) -> str | None:
-    """Return the scale to use: "auto" is "whitened" where nothing else was asked for and the data bear it out."""
-    table = array.ndim == 2 and array.dtype != np.uint8 and estimator.dequantize in ("auto", False)
-    default = all(getattr(estimator, name) == value for name, value in PLAIN.items())
-    if estimator.scale == "auto" and table and default and whitens(array, estimator.latent_dim):
+def is_table(estimator: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Return whether data of this shape and type are a table for which nothing but the defaults was asked."""
+    return (
+        len(shape) == 2
+        and 2 <= shape[1] <= MOST_COLUMNS
+        and dtype != np.uint8
+        and estimator.dequantize in ("auto", False)
+        and estimator.scale in ("auto", "whitened")
+        and all(getattr(estimator, name) == value for name, value in PLAIN.items())
+    )
+
+
+def scale_for(estimator: Any, array: np.ndarray) -> Any:
+    """Return the scale to use: "auto" is "whitened" for a table whose rows bear it out."""
+    if (
+        estimator.scale == "auto"
+        and is_table(estimator, array.shape, array.dtype)
+        and whitens(array, estimator.latent_dim)
+    ):
         return "whitened"
-    scale: str | None = estimator.scale
-    return scale
-
-
-def variance_for(estimator: Any, schema: Schema) -> Any:
-    """Return the variance to use: "auto" is "heteroscedastic" for whitened data, else "learned"."""
-    if estimator.variance != "auto":
-        return estimator.variance
-    return "learned" if schema.mixing is None or estimator.likelihood != "gaussian" else "heteroscedastic"
+    return estimator.scale
 
 
 def whitens(array: np.ndarray, latent_dim: int) -> bool:
     """Return whether the normal with every correlation predicts rows (n, D) at least as well as probabilistic PCA."""
     rows = array[:: math.ceil(len(array) / MOST_ROWS)]
-    if not 2 <= rows.shape[1] <= MOST_COLUMNS or len(rows) < 2 * FOLDS:
+    if len(rows) < 2 * FOLDS:
         return False
     order, gains = np.random.default_rng(0).permutation(len(rows)), []
     for fold in range(FOLDS):
@@ -93,29 +105,39 @@ def _gain(train: np.ndarray, test: np.ndarray, latent_dim: int) -> np.ndarray:
 
 
 class Jitter:
-    r"""Normal noise on training rows of whitened data, shrinking as training goes on: Silverman's bandwidth at first.
+    """Normal noise on training rows, correlated as they are, shrinking in training: Silverman's bandwidth at first.
 
     A network that sees rows with noise of width h cannot learn them by heart: it fits what a kernel density estimate
     of bandwidth h is an estimate of. Validation rows have no noise, and choose the moment to stop, and so the width.
 
     Arguments:
         objective: What is trained; it knows how far training has come.
-        rows: How many training rows there are.
+        x: All training rows.
     """
 
-    def __init__(self, objective: Objective, rows: int) -> None:
+    def __init__(self, objective: Objective, x: Tensor) -> None:
         self.objective = objective
-        self.width = silverman(rows, math.prod(objective.vae.shape))
+        flat = x.double().cpu().numpy()
+        spread = root(flat, flat.mean(0), np.ones(()))
+        self.root = torch.from_numpy(silverman(*flat.shape) * spread).to(x)
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return the rows (n, *shape) with fresh noise."""
         noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
-        return rows + (1 - (1 - FINAL) * self.objective.progress) * self.width * noise
+        return rows + (1 - self.objective.progress) ** POWER * (noise @ self.root.to(noise))
 
 
 def silverman(rows: int, columns: int) -> float:
     """Return the bandwidth that suits normal data of unit variance (Silverman, 1986)."""
     return float((4 / ((columns + 2) * rows)) ** (1 / (columns + 4)))
+
+
+def objective_for(estimator: Any, table: bool) -> dict[str, Any]:
+    """Return the objective to use and its samples."""
+    auto = estimator.objective == "auto"
+    name = estimator.objective if not auto else "dreg" if table else "elbo"
+    samples = SAMPLES if auto and table else 1
+    return {"objective": name, "objective_samples": estimator.objective_samples or samples}
 
 
 def white_start(model: VAE, mixing: np.ndarray) -> LinearGaussian:
@@ -132,12 +154,13 @@ def white_start(model: VAE, mixing: np.ndarray) -> LinearGaussian:
 
 
 def limits_for(limits: Mapping[str, Any], rows: int, timed: bool) -> dict[str, Any]:
-    """Fill in the length of a run on whitened data, where nothing limits it, and the rows in a step."""
+    """Fill in the length of a run on a table, where nothing limits it, and the rows in a step."""
     found = dict(limits)
     if not timed and found["max_steps"] is None and found["max_epochs"] is None:
         found["max_steps"] = STEPS + round(STEPS_PER_ROW * rows)
-    if found["batch_size"] is None:
-        found["batch_size"] = min(LARGEST_BATCH, training.schedule.default_batch_size(rows))
+    found["batch_size"] = found["batch_size"] or min(LARGEST_BATCH, rows)
+    found["learning_rate"] = found["learning_rate"] or LEARNING_RATE
+    found["average"] = AVERAGE
     return found
 
 
@@ -157,6 +180,6 @@ def refit(objective: Objective, x: Tensor, steps: int, seed: int, limits: Mappin
         early_stopping=False,
         seed=seed,
         callbacks=[lambda record: record.step >= steps],
-        transform=Jitter(objective, len(x)),
+        transform=Jitter(objective, x),
         **limits,
     )

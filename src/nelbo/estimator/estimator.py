@@ -22,10 +22,9 @@ from sklearn.utils.validation import check_is_fitted
 from .. import evaluate, spec
 from ..data import Schema
 from ..distributions import draw
-from ..likelihood import SharedVariance
 from ..training import History, Record
 from ..vae import VAE
-from . import fitting, options, state
+from . import fitting, noise, options, state
 
 Array = npt.NDArray[Any]
 CHUNK_VALUES = 2**24
@@ -50,8 +49,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         "residual". A callable gets the shapes of one input and one output, and returns a module.
     encoder, decoder : as network, default=None
         Set them apart; None is ``network``.
-    hidden : sequence of int, default=(512, 512)
-        Widths of dense hidden layers; the length is the depth.
+    hidden : sequence of int or None, default=None
+        Widths of dense hidden layers; the length is the depth. None is (512, 512), (128, 128) for tables.
     channels : sequence of int, default=(32, 64)
         Widths of convolutional stages, each halving the image; the length is the depth.
     activation : str, default="silu"
@@ -59,22 +58,25 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     likelihood : {"gaussian", "discretized_gaussian", "bernoulli"}, default="gaussian"
         p(x|z). Discretised, it is the probability of 8-bit data as they are, in units of 0 to 255. Bernoulli is for
         data of zeros and ones.
-    variance : {"learned", "per_feature", "heteroscedastic"} or float, default="learned"
-        :math:`\beta^2`: one number learned, one per feature, a function of z, or fixed, in squared data units.
+    variance : {"auto", "learned", "per_feature", "heteroscedastic"} or float, default="auto"
+        :math:`\beta^2`: one number learned, one per feature, a function of z, or fixed, in squared data units; "auto"
+        is a function of z for tables (``docs/defaults.md``), else learned.
     prior : str, default="standard_normal"
         p(z).
     posterior : str, default="diagonal_normal"
         q(z|x).
-    objective : str, default="elbo"
+    objective : str, default="auto"
         What training maximises: "elbo", "iwae", "dreg", "stl", "miwae", "piwae", "ciwae", "kl_warm_up", "free_bits",
-        "beta_vae", "capacity" or "autoencoder" (`nelbo.objective`).
-    objective_samples : int, default=1
-        Samples of z per example in the objective.
+        "beta_vae", "capacity" or "autoencoder" (`nelbo.objective`); "auto" is "dreg" for tables, else "elbo".
+    objective_samples : int or None, default=None
+        Samples of z per example in the objective; None is 1, and 4 where "auto" is "dreg".
     objective_options : dict or None, default=None
         Its further arguments, such as ``{"beta": 4}``.
-    scale : {"auto", "global", "standard"} or None, default="auto"
+    scale : {"auto", "global", "standard", "whitened"} or None, default="auto"
         How data are scaled inside. "global": one number for all features, so that :math:`\beta^2 I` is isotropic in
-        data units; "standard": one per feature; "auto": global for images and 8-bit data, standard for tables.
+        data units; "standard": one per feature; "whitened": uncorrelated, too, so that noise may be correlated in data
+        units; "auto": global for images and 8-bit data; for tables whitened where held-out rows bear it out, else
+        standard.
     dequantize : {"auto"} or bool, default="auto"
         Add uniform noise to 8-bit data; "auto" does for uint8.
     max_epochs, max_steps : int or None, default=None
@@ -142,15 +144,15 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         network: str | spec.NetworkFactory = "auto",
         encoder: str | spec.NetworkFactory | None = None,
         decoder: str | spec.NetworkFactory | None = None,
-        hidden: Sequence[int] = (512, 512),
+        hidden: Sequence[int] | None = None,
         channels: Sequence[int] = (32, 64),
         activation: str = "silu",
         likelihood: str = "gaussian",
         variance: str | float = "auto",
         prior: str = "standard_normal",
         posterior: str = "diagonal_normal",
-        objective: str = "elbo",
-        objective_samples: int = 1,
+        objective: str = "auto",
+        objective_samples: int | None = None,
         objective_options: Mapping[str, Any] | None = None,
         scale: str | None = "auto",
         dequantize: bool | Literal["auto"] = "auto",
@@ -306,17 +308,13 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     @property
     def noise_variance_(self) -> float | Array:
-        r""":math:`\beta^2` in squared data units: a number, or one per feature, of shape (n_features_in_,)."""
+        r""":math:`\beta^2` in squared data units: a number, or one per feature, of shape (n_features_in_,).
+
+        Of noise that depends on z it is the mean over z ~ p(z): the variance that x_tilde has beyond x_hat's.
+        """
         check_is_fitted(self)
-        if not isinstance(self.model_.likelihood, SharedVariance):
-            raise AttributeError(
-                f"noise_variance_ does not exist: {type(self.model_.likelihood).__name__} has no single beta^2."
-            )
-        fixed = self.spec_.variance
-        if isinstance(fixed, str):
-            return self.schema_.variance_from_model(self.model_.likelihood.variance)
-        given = np.mean(self.schema_.variance_from_model(np.asarray(fixed)))
-        return float(f"{given:.14g}")  # one number, as it was given: the model holds it scaled and in float32
+        found: float | Array = noise.variance_of(self)
+        return found
 
     # -- keep ----------------------------------------------------------------------------------------
 

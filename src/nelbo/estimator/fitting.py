@@ -21,7 +21,7 @@ import torch
 from .. import checkpoint, initialize, spec, training
 from ..data import Schema
 from ..data.validate import with_columns
-from ..likelihood import VARIANCE_FLOOR, Gaussian, HeteroscedasticGaussian
+from ..likelihood import VARIANCE_FLOOR, Gaussian
 from ..networks import Linear
 from ..training.variance import learned_gaussians
 from ..vae import VAE
@@ -63,6 +63,8 @@ class Plan:
     limits: dict[str, Any] = field(default_factory=dict)
     callbacks: Sequence[training.Callback] = ()
     store: checkpoint.Folder | None = None
+    table: bool = False
+    """Whether the data are a table, trained on with jitter."""
 
 
 def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: training.History, warm: bool) -> bool:
@@ -91,12 +93,13 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     timed = plan.max_seconds is not None and validation is not None and judged
     quick = begin.quick_model(model, first_rows, noise) if start is not None and timed else None
     limits = dict(plan.limits)
-    fresh = None
-    if start is not None and schema.mixing is not None and isinstance(model.likelihood, HeteroscedasticGaussian):
-        start = defaults.white_start(model, schema.mixing)
-        initialize.start_at(model, start)
+    fresh, jitter = None, None
+    if plan.table and start is not None:
+        if schema.mixing is not None:
+            start = defaults.white_start(model, schema.mixing)
+            initialize.start_at(model, start)
         limits = defaults.limits_for(limits, len(x), plan.max_seconds is not None)
-        transform = defaults.Jitter(objective, len(x))
+        jitter = defaults.Jitter(objective, x)
         fresh = copy.deepcopy(objective)
     if start is None and not warm and isinstance(model.encoder, Linear) and isinstance(model.decoder, Linear):
         limits["learning_rate"] = limits["learning_rate"] or RANDOM_LINEAR_RATE
@@ -112,14 +115,14 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         units=options.units(schema),
         store=plan.store,
         history=history,
-        transform=transform,
+        transform=jitter or transform,
         **limits,
     )
     if quick is not None and validation is not None and begin.ahead(quick, model, validation):
         model.load_state_dict(quick.state_dict())
         history.best_step = 0
     kept = start is not None and judged and (validation is None or not begin.beats(model, start, validation))
-    if start is not None and kept and fresh is not None:
+    if start is not None and kept and schema.mixing is not None and plan.table:
         initialize.start_at(model, start)
         history.best_step = 0
     elif start is not None and kept:
@@ -196,8 +199,7 @@ def run(estimator: Any, X: Any) -> None:
             callbacks.append(stack.enter_context(training.ProgressBar()))
         seconds = estimator.max_seconds
         plan = Plan(
-            objective=estimator.objective,
-            objective_samples=estimator.objective_samples,
+            **defaults.objective_for(estimator, table_of(estimator, schema)),
             objective_options=plain(estimator.objective_options) or {},
             init=estimator.init,
             validation_fraction=estimator.validation_fraction,
@@ -207,6 +209,7 @@ def run(estimator: Any, X: Any) -> None:
             limits={name: plain(getattr(estimator, name)) for name in PASSED_ON},
             callbacks=callbacks,
             store=open_store(estimator, model_spec, array, seed),
+            table=table_of(estimator, schema),
         )
         try:
             kept = train(array, schema, model, plan, history, warm)
@@ -291,7 +294,10 @@ def noise_floor(estimator: Any, schema: Schema, array: np.ndarray) -> float:
 
 def make_spec(estimator: Any, schema: Schema, floor: float) -> spec.Spec:
     """Turn constructor arguments into a model's configuration, in model units."""
-    variance: Any = defaults.variance_for(estimator, schema)
+    table = table_of(estimator, schema)
+    variance: Any = estimator.variance
+    if variance == "auto":
+        variance = "heteroscedastic" if table else "learned"
     if not isinstance(variance, str):
         scaled = schema.variance_to_model(float(variance))
         if not ((scaled > SMALLEST_VARIANCE) & (scaled < 1 / SMALLEST_VARIANCE)).all():
@@ -302,13 +308,16 @@ def make_spec(estimator: Any, schema: Schema, floor: float) -> spec.Spec:
             )
         variance = _numbers(scaled)
     grid = dict(zip(("low", "width"), map(_numbers, schema.grid), strict=True)) if schema.discrete else {}
+    hidden = estimator.hidden
+    if hidden is None:
+        hidden = defaults.HIDDEN_OF_TABLES if table else defaults.HIDDEN
     network = "residual" if estimator.network == "auto" else estimator.network
     return spec.Spec(
         shape=schema.shape,
         latent_dim=int(estimator.latent_dim),
         encoder=estimator.encoder or network,
         decoder=estimator.decoder or network,
-        hidden=tuple(int(w) for w in estimator.hidden),
+        hidden=tuple(int(w) for w in hidden),
         channels=tuple(int(w) for w in estimator.channels),
         activation=estimator.activation,
         likelihood=estimator.likelihood,
@@ -318,6 +327,12 @@ def make_spec(estimator: Any, schema: Schema, floor: float) -> spec.Spec:
         floor=floor,
         **grid,
     )
+
+
+def table_of(estimator: Any, schema: Schema) -> bool:
+    """Return whether data of a schema are a table for which nothing but the defaults was asked."""
+    kind = np.dtype(np.uint8 if schema.dequantize or schema.discrete else np.float64)
+    return defaults.is_table(estimator, (1, *schema.data_shape), kind)
 
 
 def _numbers(values: np.ndarray) -> Any:

@@ -41,9 +41,9 @@ def check(estimator: Any) -> None:
         ValueError: An option is out of range.
         TypeError: An option has the wrong type.
     """
-    for name in ("latent_dim", "objective_samples", "score_samples_k"):
+    for name in ("latent_dim", "score_samples_k"):
         integer(name, getattr(estimator, name))
-    for name in ("max_epochs", "max_steps", "batch_size"):
+    for name in ("max_epochs", "max_steps", "batch_size", "objective_samples"):
         if getattr(estimator, name) is not None:
             integer(name, getattr(estimator, name))
     for name in ("learning_rate", "max_seconds"):
@@ -63,12 +63,14 @@ def check(estimator: Any) -> None:
     given = estimator.objective_options
     if given is not None and not (isinstance(given, Mapping) and all(isinstance(name, str) for name in given)):
         raise TypeError(f'objective_options must be a dict such as {{"beta": 4}}, got {given!r}.')
-    spec.check_objective(estimator.objective, given)
+    spec.check_objective("elbo" if estimator.objective == "auto" else estimator.objective, given)
     callbacks = estimator.callbacks
     if callbacks is not None and (not isinstance(callbacks, Sequence) or not all(map(callable, callbacks))):
         raise TypeError(f"callbacks must be a sequence of callables such as [print], got {callbacks!r}.")
     for name in ("hidden", "channels"):
         widths = getattr(estimator, name)
+        if name == "hidden" and widths is None:
+            continue
         if not isinstance(widths, Sequence | np.ndarray) or any(
             not isinstance(w, numbers.Integral) or w < 1 for w in widths
         ):

@@ -45,6 +45,7 @@ def fit(
     learning_rate: float | None = None,
     weight_decay: float = 0.0,
     optimizer: str = "adamw",
+    average: float = 0.0,
     clip: float | None = 10.0,
     early_stopping: bool = True,
     seed: int = 0,
@@ -75,6 +76,7 @@ def fit(
         weight_decay: Decoupled, per unit of learning rate.
         optimizer: "adamw", or "muon" for the weight matrices: it takes fewer steps, but each costs as much as thousands
             of rows. It pays with many samples, large batches or on a GPU (``docs/performance.md``).
+        average: Weight of the newest weights in a running mean, which is then what is validated and kept; 0 is none.
         clip: Gradients longer than this multiple of their running mean length are shortened to it; None never does.
         early_stopping: Stop when a fifth of the budget has passed without a better validation bound.
         seed: Of data order and noise.
@@ -106,6 +108,7 @@ def fit(
         units=units or Units(),
         transform=transform,
         optimizer=optimizer,
+        average=average,
     )
     run.budget = Budget.resolve(len(x), batch_size, max_epochs, max_steps, max_seconds)
     run.choose_precision(precision)
@@ -130,6 +133,8 @@ def _go(run: Run, early_stopping: bool, callbacks: list[Callback], store: Store 
     finally:
         if run.best is not None and early_stopping:
             run.objective.load_state_dict(run.best[2])
+        else:
+            run.take_mean()
         run.history.best_step = run.best[1] if run.best is not None and early_stopping else run.step
         run.objective.eval()
         run.tell(1.0)

@@ -35,6 +35,8 @@ VALIDATED = 2048
 OPTIMIZERS: dict[str, type[AdamW] | type[Muon]] = {"adamw": AdamW, "muon": Muon}
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 """What turns some raw rows into what the model takes, with fresh noise: dequantisation, say."""
+UNAVERAGED = 50
+"""Steps after which a running mean of the weights begins."""
 RUNNING = ("mean_norm", "skipped", "total", "taken")
 """Tensors of a run that a checkpoint holds beside weights and moments; `taken` counts rows of steps not skipped."""
 
@@ -59,6 +61,7 @@ class Run:
         units: Units,
         transform: Transform | None = None,
         optimizer: str = "adamw",
+        average: float = 0.0,
     ) -> None:
         _check_rows(objective, x, validation, transform)
         if learning_rate is not None and not learning_rate > 0:
@@ -78,6 +81,8 @@ class Run:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}.")
         self.optimiser = OPTIMIZERS[optimizer](self.weights, weight_decay)
         self.generator = torch.Generator(self.device)
+        self.average = average
+        self.averaged: dict[str, Tensor] | None = None
         self.step = 0
         self.seconds = 0.0
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
@@ -127,6 +132,18 @@ class Run:
         self.taken += finite * len(x)
         self.count += len(x)
         self.step += 1
+        self.follow()
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Let the running mean of the weights follow them, where there is to be one."""
+        if not self.average:
+            return
+        if self.averaged is None or self.step <= UNAVERAGED:
+            self.averaged = _weights(self.objective)
+            return
+        rate, weights = max(self.average, 1 / self.step), self.objective.state_dict()
+        torch._foreach_lerp_(list(self.averaged.values()), [weights[name] for name in self.averaged], rate)
 
     def tell(self, progress: float) -> None:
         """Let objectives that change during a run know how much of it is spent, 0 to 1."""
@@ -170,13 +187,22 @@ class Run:
 
     @contextlib.contextmanager
     def judging(self) -> Iterator[None]:
-        """Switch gradients and training behaviour off, and back on."""
+        """Switch gradients and training behaviour off, the mean weights on, and back."""
+        weights = _weights(self.objective) if self.averaged is not None else None
         self.objective.eval()
         try:
+            self.take_mean()
             with torch.no_grad(), self.autocast():
                 yield
         finally:
+            if weights is not None:
+                self.objective.load_state_dict(weights)
             self.objective.train()
+
+    def take_mean(self) -> None:
+        """Put the running mean of the weights in their place, where there is one."""
+        if self.averaged is not None:
+            self.objective.load_state_dict(self.averaged)
 
     def validate(self, factor: float) -> Record:
         """Measure the bound on held-out rows, keep the best weights, and return a record in the user's units."""
@@ -197,7 +223,9 @@ class Run:
                 "Check that the data are scaled and that the network's outputs are finite."
             )
         if value is not None and math.isfinite(value) and (self.best is None or value > self.best[0]):
-            self.best = (value, self.step, _weights(self.objective))
+            mean = self.averaged
+            weights = _weights(self.objective) if mean is None else {name: w.clone() for name, w in mean.items()}
+            self.best = (value, self.step, weights)
         if self.step == 0:
             self.budget = self.budget.reserving(ENDING * (time.monotonic() - begun))
         return self.record(train, value, kl, factor)
@@ -289,6 +317,8 @@ class Run:
         tensors = {f"model.{name}": value for name, value in _weights(self.objective).items()}
         if self.best is not None:
             tensors |= {f"best.{name}": value for name, value in self.best[2].items()}
+        if self.averaged is not None:
+            tensors |= {f"averaged.{name}": value.clone() for name, value in self.averaged.items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
         tensors |= {name: getattr(self, name).clone() for name in RUNNING}
         return config, tensors
@@ -306,6 +336,7 @@ class Run:
         self.objective.load_state_dict(part("model."))
         if config["best"] is not None:
             self.best = (config["best"][0], config["best"][1], part("best."))
+        self.averaged = part("averaged.") or None
         self.optimiser.load_state(part("optimiser."))
         for name in RUNNING:
             setattr(self, name, tensors[name].to(self.device))
