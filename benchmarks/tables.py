@@ -38,7 +38,7 @@ from sklearn.neighbors import KernelDensity
 
 from nelbo import VariationalAutoencoder
 
-from ._common import RESULTS, machine, report, timed
+from ._common import RESULTS, kept, machine, report, timed
 
 Array = np.ndarray[Any, Any]
 TABLES = {
@@ -69,18 +69,23 @@ def main() -> None:
     parser.add_argument("--splits", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--baselines", action="store_true", help="only fill the cache of baselines")
     options = parser.parse_args()
-    before, rows, each = machine(), [], {}
+    before, rows = machine(), kept("tables")
     for name in options.only:
         X = noised(read(name))
         theirs = [baselines(name, X, split) for split in options.splits]
         if options.baselines:
             continue
-        (ours, kept), seconds = timed(lambda X=X: list(zip(*(fit(X, split) for split in options.splits), strict=True)))
-        row, each[name] = summary(name, X, np.array(ours), theirs), {"ours": ours, "baselines": theirs}
-        rows.append((*row, sum(kept), seconds / len(ours)))
-        print(*rows[-1], flush=True)
-    if rows and set(options.only) == set(TABLES):
-        report("tables", HEAD, rows, before, splits=options.splits, each=each, wins=sum(row[9] > 0 for row in rows))
+        (ours, starts), seconds = timed(lambda X=X: list(zip(*(fit(X, s) for s in options.splits), strict=True)))
+        rows[name] = [*summary(name, X, np.array(ours), theirs), sum(starts), seconds / len(ours)]
+        done = [rows[table] for table in TABLES if table in rows]
+        report(
+            "tables",
+            HEAD,
+            done,
+            before,
+            splits=options.splits,
+            wins=sum(row[9] > 0 for row in done),
+        )
 
 
 def read(name: str) -> Array:

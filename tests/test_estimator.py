@@ -236,8 +236,8 @@ def test_callbacks_see_every_record_and_may_stop(iris: Array) -> None:
 
 
 def test_records_are_in_data_units(iris: Array) -> None:
-    plain = vae(max_steps=20).fit(iris).history_
-    scaled = vae(max_steps=20).fit(1024 * iris).history_
+    plain = vae(max_steps=20, scale="standard").fit(iris).history_
+    scaled = vae(max_steps=20, scale="standard").fit(1024 * iris).history_
     shift = 4 * np.log(1024)
     for a, b in zip(plain.records, scaled.records, strict=True):
         assert b.validation == pytest.approx(a.validation - shift, rel=1e-9)  # type: ignore[operator]
@@ -413,7 +413,7 @@ def test_the_scale_decides_where_one_noise_is_one(iris: Array) -> None:
     standard = vae(scale="standard").fit(iris).noise_variance_
     assert isinstance(standard, np.ndarray)
     np.testing.assert_allclose(standard / iris.var(0), np.full(4, standard[0] / iris[:, 0].var()), rtol=1e-6)
-    np.testing.assert_array_equal(standard, vae().fit(iris).noise_variance_)
+    assert vae().fit(iris).schema_.mixing is not None
     assert isinstance(vae().fit((iris * 20).astype(np.uint8)).noise_variance_, float)
 
 

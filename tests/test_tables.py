@@ -76,7 +76,7 @@ def check_table(X: Array, q: int, seed: int, **options: Any) -> None:
     model = VariationalAutoencoder(q, random_state=seed, **options).fit(train)
     ours, exact = model.score_samples(test), closed_form(train, test, q)
     check(ours, exact)
-    if model.kept_start_:  # then it is that model, to rounding
+    if model.kept_start_ and model.schema_.mixing is None:  # then it is that model, to rounding
         np.testing.assert_allclose(ours, exact, rtol=1e-4, atol=1e-3)
 
 

@@ -44,6 +44,8 @@ SAMPLES = 4
 HIDDEN, HIDDEN_OF_TABLES = (512, 512), (128, 128)
 """Widths of hidden layers."""
 FOLDS = 5
+FEWEST_ROWS = 20
+"""Tables of fewer are fitted as ever: nothing could be said about them."""
 MOST_COLUMNS = 256
 """Wider tables are not whitened: a root of so many correlations is slow, and seldom known well enough."""
 MOST_ROWS = 10_000
@@ -58,10 +60,12 @@ def is_table(estimator: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bo
     """Return whether data of this shape and type are a table for which nothing but the defaults was asked."""
     return (
         len(shape) == 2
+        and shape[0] >= FEWEST_ROWS
         and 2 <= shape[1] <= MOST_COLUMNS
         and dtype != np.uint8
         and estimator.dequantize in ("auto", False)
         and estimator.scale in ("auto", "whitened")
+        and estimator.objective != "autoencoder"
         and all(getattr(estimator, name) == value for name, value in PLAIN.items())
     )
 
@@ -80,8 +84,6 @@ def scale_for(estimator: Any, array: np.ndarray) -> Any:
 def whitens(array: np.ndarray, latent_dim: int) -> bool:
     """Return whether the normal with every correlation predicts rows (n, D) at least as well as probabilistic PCA."""
     rows = array[:: math.ceil(len(array) / MOST_ROWS)]
-    if len(rows) < 2 * FOLDS:
-        return False
     order, gains = np.random.default_rng(0).permutation(len(rows)), []
     for fold in range(FOLDS):
         held = np.zeros(len(rows), dtype=bool)

@@ -187,9 +187,11 @@ def run(estimator: Any, X: Any) -> None:
     warm = bool(estimator.warm_start and hasattr(estimator, "model_"))
     if warm:
         schema, model_spec, seed, model = take_up(estimator, X, array)
+        table = was_table(estimator)
     else:
+        table = defaults.is_table(estimator, array.shape, array.dtype)
         schema = infer_schema(estimator, array, columns)
-        model_spec = make_spec(estimator, schema, noise_floor(estimator, schema, array))
+        model_spec = make_spec(estimator, schema, noise_floor(estimator, schema, array), table)
         seed = options.seed_from(seed_for(estimator, model_spec, array))
         model = spec.build(model_spec, torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")))
     history, interruption, kept = training.History(), None, False
@@ -199,7 +201,7 @@ def run(estimator: Any, X: Any) -> None:
             callbacks.append(stack.enter_context(training.ProgressBar()))
         seconds = estimator.max_seconds
         plan = Plan(
-            **defaults.objective_for(estimator, table_of(estimator, schema)),
+            **defaults.objective_for(estimator, table),
             objective_options=plain(estimator.objective_options) or {},
             init=estimator.init,
             validation_fraction=estimator.validation_fraction,
@@ -209,7 +211,7 @@ def run(estimator: Any, X: Any) -> None:
             limits={name: plain(getattr(estimator, name)) for name in PASSED_ON},
             callbacks=callbacks,
             store=open_store(estimator, model_spec, array, seed),
-            table=table_of(estimator, schema),
+            table=table,
         )
         try:
             kept = train(array, schema, model, plan, history, warm)
@@ -249,7 +251,7 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
     """
     options.check_names(estimator, X)
     options.check_width(estimator, array)
-    old, new = estimator.spec_, make_spec(estimator, estimator.schema_, estimator.spec_.floor)
+    old, new = estimator.spec_, make_spec(estimator, estimator.schema_, estimator.spec_.floor, was_table(estimator))
     for option in dataclasses.fields(spec.Spec):
         was, now = getattr(old, option.name), getattr(new, option.name)
         if was != now:
@@ -292,9 +294,8 @@ def noise_floor(estimator: Any, schema: Schema, array: np.ndarray) -> float:
     return float(VARIANCE_FLOOR * spread**2)
 
 
-def make_spec(estimator: Any, schema: Schema, floor: float) -> spec.Spec:
+def make_spec(estimator: Any, schema: Schema, floor: float, table: bool) -> spec.Spec:
     """Turn constructor arguments into a model's configuration, in model units."""
-    table = table_of(estimator, schema)
     variance: Any = estimator.variance
     if variance == "auto":
         variance = "heteroscedastic" if table else "learned"
@@ -329,10 +330,9 @@ def make_spec(estimator: Any, schema: Schema, floor: float) -> spec.Spec:
     )
 
 
-def table_of(estimator: Any, schema: Schema) -> bool:
-    """Return whether data of a schema are a table for which nothing but the defaults was asked."""
-    kind = np.dtype(np.uint8 if schema.dequantize or schema.discrete else np.float64)
-    return defaults.is_table(estimator, (1, *schema.data_shape), kind)
+def was_table(estimator: Any) -> bool:
+    """Return whether an estimator was fitted as a table for which nothing but the defaults was asked."""
+    return bool(estimator.variance == "auto" and estimator.spec_.variance == "heteroscedastic")
 
 
 def _numbers(values: np.ndarray) -> Any:
