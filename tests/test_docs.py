@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import document
+
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 THEORY = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
@@ -178,3 +180,18 @@ def test_the_tree_of_the_readme_is_the_tree() -> None:
 def test_pictures_are_small() -> None:
     sizes = {path.name: path.stat().st_size for path in (ROOT / "docs" / "images").iterdir()}
     assert max(sizes.values()) < MAX_PICTURE, sizes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_of_results_are_those_of_the_benchmarks(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<!-- results: ") == text.count("<!-- end -->") == len(document.BLOCK.findall(text))
+    assert document.filled(text) == text, "run `python -m benchmarks.document`"
+
+
+def test_a_table_is_filled_in(tmp_path: Path) -> None:
+    (tmp_path / "speed.md").write_text("| a |\n| - |\n| 2 |\n")
+    page = "before\n<!-- results: speed -->\nold\n<!-- end -->\nafter"
+    once = document.filled(page, tmp_path)
+    assert once == "before\n<!-- results: speed -->\n\n| a |\n| - |\n| 2 |\n\n<!-- end -->\nafter"
+    assert document.filled(once, tmp_path) == once

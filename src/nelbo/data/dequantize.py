@@ -89,8 +89,9 @@ class Dequantize:
         """Return t, float32, for rows of uint8 of the same shape (n, *shape)."""
         u = random_bytes(rows.shape, generator, rows.device)
         values = torch.empty(rows.shape, dtype=torch.float32, device=rows.device).copy_(u).div_(LEVELS).add_(rows)
-        slope, offset = self.slope.to(rows.device), self.offset.to(rows.device)
-        return torch.addcmul(offset, values, slope)
+        if self.slope.device != rows.device:  # once: copies at every step would wait for a GPU
+            self.slope, self.offset = self.slope.to(rows.device), self.offset.to(rows.device)
+        return torch.addcmul(self.offset, values, self.slope)
 
 
 def check_noise(noise: object) -> None:

@@ -77,14 +77,13 @@ class DiagonalNormal(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``value`` (*sample, *batch, *event), in nats."""
-        dims = tuple(range(-self.event_dim, 0))
-        size = math.prod(self.event_shape)
         if self.scale.numel() == 1:  # beta^2 I: scale one number per example instead of every value
-            square, scale = squared_distance(value, self.loc, self.event_dim), self.scale.reshape(())
-            return square * (-0.5 / scale.square()) - size * (scale.log() + 0.5 * LOG_2PI)
+            log_prob: Tensor = _Isotropic.apply(value, self.loc, self.scale.reshape(()), self.event_dim)  # type: ignore[no-untyped-call]
+            return log_prob
+        dims = tuple(range(-self.event_dim, 0))
         square = ((value - self.loc) / self.scale).square().sum(dims)
         log_scale = self.scale.log().expand(self.loc.shape).sum(dims)
-        return -0.5 * square - log_scale - 0.5 * LOG_2PI * size
+        return -0.5 * square - log_scale - 0.5 * LOG_2PI * math.prod(self.event_shape)
 
     def entropy(self) -> Tensor:
         """Return the entropy, of shape ``batch``, in nats."""
@@ -92,31 +91,36 @@ class DiagonalNormal(Distribution):
         return self.stddev.log().sum(dims) + 0.5 * (1 + LOG_2PI) * math.prod(self.event_shape)
 
 
-def squared_distance(value: Tensor, loc: Tensor, event_dim: int) -> Tensor:
-    """Return sum((value - loc)^2) over the last ``event_dim`` dimensions, of tensors that broadcast."""
-    distance: Tensor = _SquaredDistance.apply(value, loc, event_dim)  # type: ignore[no-untyped-call]
-    return distance
+class _Isotropic(torch.autograd.Function):
+    """log N(value | loc, scale^2 I), in fewer passes over the values than autograd takes: a tenth of a training step.
 
-
-class _SquaredDistance(torch.autograd.Function):
-    """In fewer passes over the values than autograd takes, forward and back: a tenth of a training step.
-
-    The backward pass begins with the inputs again, so that it has a derivative of its own.
+    Where the backward pass is to have a derivative of its own, it begins with the inputs again.
     """
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, loc: Tensor, event_dim: int) -> Tensor:
-        ctx.save_for_backward(value, loc)
-        ctx.event_dim = event_dim
-        return (value - loc).square_().sum(tuple(range(-event_dim, 0)))
+    def forward(ctx: Any, value: Tensor, loc: Tensor, scale: Tensor, event_dim: int) -> Tensor:
+        difference = value - loc
+        size = math.prod(difference.shape[difference.ndim - event_dim :])
+        square = difference.square_().sum(tuple(range(-event_dim, 0)))
+        precision = scale.pow(-2)
+        ctx.save_for_backward(value, loc, scale)
+        ctx.event_dim, ctx.size, ctx.square, ctx.precision = event_dim, size, square, precision
+        return torch.addcmul(scale.log().add_(0.5 * LOG_2PI).mul_(-size), square, precision, value=-0.5)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        value, loc = ctx.saved_tensors
-        slope = (loc - value) * (2 * grad)[(..., *(None,) * ctx.event_dim)]
-        to_loc = slope.sum_to_size(loc.shape) if ctx.needs_input_grad[1] else None
-        to_value = -slope.sum_to_size(value.shape) if ctx.needs_input_grad[0] else None
-        return to_value, to_loc, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        value, loc, scale = ctx.saved_tensors
+        to_value = to_loc = to_scale = None
+        square, precision = ctx.square, ctx.precision
+        if torch.is_grad_enabled():  # by create_graph=True: what was kept would count as constant
+            square, precision = (value - loc).square().sum(tuple(range(-ctx.event_dim, 0))), scale.pow(-2)
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+            slope = (value - loc) * (grad * precision)[(..., *(None,) * ctx.event_dim)]
+            to_loc = slope.sum_to_size(loc.shape) if ctx.needs_input_grad[1] else None
+            to_value = -slope.sum_to_size(value.shape) if ctx.needs_input_grad[0] else None
+        if ctx.needs_input_grad[2]:
+            to_scale = (grad * (square * precision - ctx.size)).sum() / scale
+        return to_value, to_loc, to_scale, None
 
 
 class Normal01(DiagonalNormal):
@@ -133,6 +137,7 @@ class Normal01(DiagonalNormal):
 @register_kl(DiagonalNormal, Normal01)  # type: ignore[untyped-decorator]
 def _kl_normal_standard(q: DiagonalNormal, p: Normal01) -> Tensor:
     """1/2 sum(mu^2 + s^2 - 1 - log s^2)."""
+    # Native kernels: these tensors are small, and a backward pass in Python would cost more than it saves.
     square = q.scale.square()
     return 0.5 * (q.loc.square() + square - 1 - square.log()).sum(-1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Linear", "dense", "seed_weights"]
+__all__ = ["Linear", "dense", "flat", "seed_weights", "shaped"]
 
 import math
 from collections.abc import Sequence
@@ -29,9 +29,17 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (*batch, *in_shape) to (*batch, *out_shape)."""
-        batch = x.shape[: x.ndim - len(self.in_shape)]
-        h: Tensor = self.linear(x.reshape(*batch, -1))
-        return h.reshape(*batch, *self.out_shape)
+        return shaped(self.linear(flat(x, self.in_shape)), self.out_shape)
+
+
+def flat(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return x (*batch, *shape) as (*batch, features)."""
+    return x if len(shape) == 1 else x.flatten(x.ndim - len(shape)) if shape else x.unsqueeze(-1)
+
+
+def shaped(h: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return h (*batch, features) as (*batch, *shape)."""
+    return h if len(shape) == 1 else h.reshape(*h.shape[:-1], *shape)
 
 
 class _Dense(nn.Linear):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .activation import activation_layer
-from .linear import dense
+from .linear import dense, flat, shaped
 
 
 class MLP(nn.Module):
@@ -56,6 +56,4 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (*batch, *in_shape) to (*batch, *out_shape)."""
-        batch = x.shape[: x.ndim - len(self.in_shape)]
-        h: Tensor = self.layers(x.reshape(*batch, -1))
-        return h.reshape(*batch, *self.out_shape)
+        return shaped(self.layers(flat(x, self.in_shape)), self.out_shape)

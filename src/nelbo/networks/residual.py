@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .linear import Linear
+from .linear import Linear, flat, shaped
 from .mlp import MLP
 
 REACH = 6.0
@@ -51,16 +51,15 @@ class Residual(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Return what the last layer of the nonlinear path is given for x (*batch, *in_shape)."""
-        h = soft_clip(x.reshape(*x.shape[: x.ndim - len(self.in_shape)], -1))
+        h = soft_clip(flat(x, self.in_shape))
         for layer in list(self.body.layers)[:-1]:
             h = layer(h)
         return h
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (*batch, *in_shape) to (*batch, *out_shape)."""
-        x = x.reshape(*x.shape[: x.ndim - len(self.in_shape)], -1)
-        h: Tensor = self.linear(x) + self.body.layers(soft_clip(x))
-        return h.reshape(*x.shape[:-1], *self.out_shape)
+        x = flat(x, self.in_shape)
+        return shaped(self.linear(x) + self.body.layers(soft_clip(x)), self.out_shape)
 
 
 def soft_clip(x: Tensor, reach: float = REACH) -> Tensor:

@@ -34,10 +34,15 @@ class AdamW:
         self.second = [torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters]
 
     @torch.no_grad()
-    def step(self, learning_rate: float, divisor: Tensor, finite: Tensor) -> None:
-        """Move the parameters along their gradients over ``divisor``, or leave all as it is where not ``finite``."""
+    def step(self, learning_rate: float, divisor: Tensor | None, finite: Tensor | bool) -> None:
+        """Move the parameters along their gradients over ``divisor``, or leave all as it is where not ``finite``.
+
+        A divisor of None is 1. A GPU is given tensors, which nobody has to wait for.
+        """
+        if finite is False:
+            return
         self.count += finite
-        skip = (~finite).float()
+        skip = None if finite is True else (~finite).float()
         for dtype in {p.dtype for p in self.parameters}:
             rows = [
                 (p, p.grad, m, v)

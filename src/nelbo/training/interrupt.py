@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-__all__ = ["uninterrupted"]
+__all__ = ["deferred"]
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold back the Python handlers of SIGINT and SIGTERM until the block ends; a second signal does not wait.
+def deferred() -> Iterator[Callable[[], None]]:
+    """Hold back the Python handlers of SIGINT and SIGTERM; a second signal does not wait.
 
-    Signals without a Python handler, and code outside the main thread, are left alone.
+    The function that the block gets calls the handler of a signal held back, if there is one: it belongs between two
+    steps. Signals without a Python handler, and code outside the main thread, are left alone.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))}
     held: list[tuple[int, FrameType | None]] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))}
 
     def hold(number: int, frame: FrameType | None) -> None:
         if held:
             handlers[signal.Signals(number)](number, frame)
         held.append((number, frame))
 
+    def release() -> None:
+        if held:
+            number, frame = held.pop(0)
+            held.clear()
+            handlers[signal.Signals(number)](number, frame)
+
     for number in handlers:
         signal.signal(number, hold)
     try:
-        yield
+        yield release
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for caught, frame in held[:1]:
-        handlers[signal.Signals(caught)](caught, frame)
+    release()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..objective import Objective
 from .history import Callback, History, Units
-from .interrupt import uninterrupted
+from .interrupt import deferred
 from .run import Run, Transform
 from .schedule import WARMUP, Budget, default_learning_rate, learning_rate_factor
 
@@ -146,27 +146,28 @@ def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Stor
     """Alternate steps and validations, and return why training ended."""
     run.objective.train()
     saved = time.monotonic()
-    while True:
-        progress = run.budget.progress(run.step, run.elapsed())
-        planned = run.budget.planned_steps(run.step, run.elapsed())
-        factor = learning_rate_factor(run.step, progress, WARMUP)
-        run.peak = run.learning_rate or default_learning_rate(planned)
-        due = run.step % run.budget.validate_every == 0 and not run.already_recorded()
-        if due or (progress >= 1 and not run.already_recorded()):
-            with uninterrupted():
+    with deferred() as release:  # Ctrl-C waits for the end of a step
+        while True:
+            elapsed = run.elapsed()
+            progress = run.budget.progress(run.step, elapsed)
+            factor = learning_rate_factor(run.step, progress, WARMUP)
+            run.peak = run.learning_rate or default_learning_rate(run.budget.planned_steps(run.step, elapsed))
+            due = run.step % run.budget.validate_every == 0 or progress >= 1
+            if due and not run.already_recorded():
                 record = run.validate(factor)
-            stop = [callback(record) for callback in callbacks]
-            if any(answer is True for answer in stop):
-                return "callback"
-            if progress < 1 and early_stopping and _out_of_patience(run, progress):
-                return "early"
-        if progress >= 1:
-            return "steps" if run.budget.max_steps and run.step >= run.budget.max_steps else "seconds"
-        if store is not None and time.monotonic() - saved > store_every:
-            store.save(*run.state())
-            saved = time.monotonic()
-        with uninterrupted():
+                release()
+                stop = [callback(record) for callback in callbacks]
+                if any(answer is True for answer in stop):
+                    return "callback"
+                if progress < 1 and early_stopping and _out_of_patience(run, progress):
+                    return "early"
+            if progress >= 1:
+                return "steps" if run.budget.max_steps and run.step >= run.budget.max_steps else "seconds"
+            if store is not None and time.monotonic() - saved > store_every:
+                store.save(*run.state())
+                saved = time.monotonic()
             run.train_step(factor)
+            release()
 
 
 def _out_of_patience(run: Run, progress: float) -> bool:

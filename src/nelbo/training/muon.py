@@ -43,15 +43,19 @@ class Muon:
         self.rest = AdamW((p for p in self.parameters if p.ndim != 2), weight_decay)
 
     @torch.no_grad()
-    def step(self, learning_rate: float, divisor: Tensor, finite: Tensor) -> None:
+    def step(self, learning_rate: float, divisor: Tensor | None, finite: Tensor | bool) -> None:
         """Move the parameters along their gradients over ``divisor``, or leave all as it is where not ``finite``.
 
         (Over whatever number: a matrix's step has the same length. The divisor keeps its momentum as it should be.)
         """
+        if finite is False:
+            return
         for matrix, momentum in zip(self.matrices, self.momentum, strict=True):
             if matrix.grad is None:
                 continue
-            gradient = torch.where(finite, matrix.grad / divisor, momentum)  # which then stays what it is
+            gradient = matrix.grad if divisor is None else matrix.grad / divisor
+            if isinstance(finite, Tensor):
+                gradient = torch.where(finite, gradient, momentum)  # which then stays what it is
             momentum.lerp_(gradient, 1 - MOMENTUM)
             direction = orthogonal(gradient.lerp(momentum, MOMENTUM)).to(matrix.dtype)
             length = learning_rate * MATCH * math.sqrt(max(matrix.shape)) * finite

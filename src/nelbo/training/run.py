@@ -18,6 +18,7 @@ from ..distributions import closed_form_kl
 from ..objective import Objective
 from ..vae import VAE
 from .adamw import AdamW
+from .gauge import Gauge
 from .history import History, Record, Units
 from .muon import Muon
 from .precision import bfloat16_pays, resolve_device, resolve_precision
@@ -37,8 +38,6 @@ Transform = Callable[[Tensor, torch.Generator], Tensor]
 """What turns some raw rows into what the model takes, with fresh noise: dequantisation, say."""
 UNAVERAGED = 50
 """Steps after which a running mean of the weights begins."""
-RUNNING = ("mean_norm", "skipped", "total", "taken")
-"""Tensors of a run that a checkpoint holds beside weights and moments; `taken` counts rows of steps not skipped."""
 
 
 class Run:
@@ -72,7 +71,7 @@ class Run:
         self.x = x.to(self.device, self.dtype if transform is None else x.dtype)
         self.transform = transform
         self.validation = None if validation is None else validated(validation).to(self.device, self.dtype)
-        self.seed, self.units, self.clip, self.learning_rate = seed, units, clip, learning_rate
+        self.seed, self.units, self.learning_rate = seed, units, learning_rate
         self.parts = [part for part in objective.modules() if isinstance(part, Objective)]
         self.variance = VarianceStep(objective)
         special = {id(p) for p in self.variance.parameters}
@@ -87,10 +86,7 @@ class Run:
         self.seconds = 0.0
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
         self.history = History()
-        self.mean_norm = torch.zeros((), device=self.device)
-        self.skipped = torch.zeros((), device=self.device)
-        self.total = torch.zeros((), device=self.device, dtype=torch.float64)
-        self.taken = torch.zeros_like(self.total)
+        self.gauge = Gauge(clip, self.device)
         self.count = 0
         self.order: tuple[int, Tensor] | None = None
         self.origin = self.mark = time.monotonic()
@@ -121,15 +117,15 @@ class Run:
         bound = self.backward(x)
         if self.step == 0 and self.variance.is_far_off():
             # One huge gradient would stay in the weights' second moments for a thousand steps: mend beta^2 first.
-            self.variance.step(0, factor, bound.isfinite().all())
+            self.variance.step(0, factor, bool(bound.isfinite().all()))
             self.optimiser.zero_grad()
             bound = self.backward(x)
-        divisor, finite = self.scale_gradients()
+        gradients = [p.grad for p in self.weights if p.grad is not None]
+        divisor, finite = self.gauge.judge(gradients, self.step, self.step >= WARMUP)
         self.optimiser.step(self.peak * factor, divisor, finite)
         self.optimiser.zero_grad()
         self.variance.step(self.step, factor, finite)
-        self.total += torch.where(finite, bound.detach().sum(dtype=torch.float64), 0.0)
-        self.taken += finite * len(x)
+        self.gauge.add(bound, finite)
         self.count += len(x)
         self.step += 1
         self.follow()
@@ -161,27 +157,14 @@ class Run:
         x = self.prepare(x)
         with self.autocast():
             bound: Tensor = self.objective(x, self.generator)
-        (-bound.mean()).backward()
+        bound.backward(bound.new_full((), -1 / len(bound)).expand_as(bound))  # of minus their mean, in fewer kernels
         return bound
-
-    def scale_gradients(self) -> tuple[Tensor, Tensor]:
-        """Return, without a host sync, what to divide a long gradient by, and whether the gradient is finite at all."""
-        gradients = [p.grad for p in self.weights if p.grad is not None]
-        if not gradients:
-            return torch.ones((), device=self.device), torch.ones((), dtype=torch.bool, device=self.device)
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).float()
-        finite: Tensor = norm.isfinite()
-        limit = self.mean_norm * self.clip if self.clip is not None and self.step >= WARMUP else norm
-        norm = torch.where(finite, norm, limit)
-        scale = (norm / limit.clamp_min(1e-30)).clamp_min(1.0)
-        weight = max(1 / (self.step + 1), 0.02)
-        self.mean_norm = self.mean_norm.lerp(torch.where(finite, norm / scale, self.mean_norm), weight)
-        self.skipped += ~finite
-        return scale.float(), finite
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which networks run."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        if self.precision != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     # -- validation ----------------------------------------------------------------------------------
 
@@ -235,9 +218,9 @@ class Run:
 
         Where training maximises something else than validation measures, it is the latter, on some training rows.
         """
-        taken = float(self.taken)
+        taken = float(self.gauge.taken)
         if not taken or not any(part.weighted for part in self.parts):
-            return float(self.total) / taken if taken else None
+            return float(self.gauge.total) / taken if taken else None
         rows = self.x[: max(1, VALIDATION_CHUNK // _inner(self.objective).draws)]
         return float(self.objective(self.prepare(rows), self.generator).mean(dtype=torch.float64))
 
@@ -271,10 +254,9 @@ class Run:
             learning_rate=self.peak * factor,
             rate=self.count / max(time.monotonic() - self.mark, 1e-9),
             progress=self.budget.progress(self.step, seconds),
-            skipped=int(self.skipped),
+            skipped=int(self.gauge.skipped),
         )
-        self.total.zero_()
-        self.taken.zero_()
+        self.gauge.restart()
         self.count, self.mark = 0, time.monotonic()
         self.history.records.append(record)
         return record
@@ -320,7 +302,7 @@ class Run:
         if self.averaged is not None:
             tensors |= {f"averaged.{name}": value.clone() for name, value in self.averaged.items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
-        tensors |= {name: getattr(self, name).clone() for name in RUNNING}
+        tensors |= self.gauge.state()
         return config, tensors
 
     def load_state(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -338,8 +320,7 @@ class Run:
             self.best = (config["best"][0], config["best"][1], part("best."))
         self.averaged = part("averaged.") or None
         self.optimiser.load_state(part("optimiser."))
-        for name in RUNNING:
-            setattr(self, name, tensors[name].to(self.device))
+        self.gauge.load_state(tensors)
         self.origin = self.mark = time.monotonic()
 
 

@@ -1,0 +1,228 @@
+"""What the defaults of training are chosen by: held-out log p(x) after the same seconds, one choice changed at a time.
+
+Whole default fits with ``max_seconds``, on one thread: Fashion-MNIST, Frey faces (both as bytes), digits and four
+tables, three seeds each. Every seed draws other test rows (a fifth; the first 1,000 test images of Fashion-MNIST are
+always the same ones). The variants take turns within a seed, so that a machine that slows down slows all of them. A
+gain is a variant's nats per row minus the default's, paired by seed, with its standard error over the seeds.
+
+Variants that are not options of `VariationalAutoencoder` replace one function of the library while they run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import math
+import os
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nelbo import VariationalAutoencoder, networks, training
+from nelbo.training import adamw, run, schedule
+
+from ._common import images, machine, picture, report
+from .tables import noised, part, read
+
+DATA: dict[str, tuple[int, float, float]] = {
+    "fashion_mnist": (10, 2.0, 12.0),
+    "frey_faces": (10, 1.0, 5.0),
+    "digits": (8, 1.0, 4.0),
+    "wine_red": (8, 1.0, 4.0),
+    "banknote": (8, 1.0, 4.0),
+    "satellite": (8, 1.0, 4.0),
+    "annthyroid": (8, 1.0, 4.0),
+}
+"""Latent size, and few and many seconds."""
+HEAD = ("data", "seconds", "variant", "nats", "gain", "s.e.", "steps")
+
+
+class Normed(nn.Module):
+    """A residual network whose nonlinear path has layer normalisation before each activation."""
+
+    def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network = networks.Residual(inputs, outputs, generator=torch.Generator().manual_seed(0))
+        layers = []
+        for layer in self.network.body.layers:
+            layers += [layer, nn.LayerNorm(layer.out_features)] if isinstance(layer, nn.Linear) else [layer]
+        self.network.body.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (*batch, *inputs) to (*batch, *outputs)."""
+        h: Tensor = self.network(x)
+        return h
+
+
+class Averaged(run.Run):
+    """A run that judges and keeps a running mean of its weights: over the last 500 steps or so."""
+
+    def train_step(self, factor: float) -> None:
+        """Take a step, and move the mean a little."""
+        super().train_step(factor)
+        values = [p.detach() for p in self.weights]
+        if not hasattr(self, "mean"):
+            self.mean = [v.clone() for v in values]
+        torch._foreach_lerp_(self.mean, values, 1 - min(0.998, self.step / (self.step + 10)))
+
+    def validate(self, factor: float) -> Any:
+        """Judge the mean, which may be kept as the best."""
+        if not hasattr(self, "mean"):
+            return super().validate(factor)
+        own = [p.detach().clone() for p in self.weights]
+        for p, m in zip(self.weights, self.mean, strict=True):
+            p.data.copy_(m)
+        record = super().validate(factor)
+        for p, v in zip(self.weights, own, strict=True):
+            p.data.copy_(v)
+        return record
+
+
+def linear_decay(step: int, progress: float, warmup: int) -> float:
+    """Warm up, and fall in a straight line."""
+    return min(1.0, (step + 1) / warmup) * max(1 - progress, schedule.FINAL_FACTOR)
+
+
+def flat_then_decay(step: int, progress: float, warmup: int) -> float:
+    """Warm up, stay, and fall over the last third (warm-up, stable, decay)."""
+    return min(1.0, (step + 1) / warmup) * min(1.0, max(3 * (1 - progress), schedule.FINAL_FACTOR))
+
+
+def muon(parameters: Any, weight_decay: float) -> training.run.Muon:
+    """Muon where AdamW was."""
+    return training.run.Muon(parameters, weight_decay)
+
+
+def rate(times: float) -> Callable[[float], float]:
+    """Return the default peak rate, so many times."""
+    before = schedule.default_learning_rate
+    return lambda steps: times * before(steps)
+
+
+def replaced(*places: tuple[Any, str, Any]) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """Return a context in which some names of the library stand for something else."""
+
+    @contextlib.contextmanager
+    def context() -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for module, name, value in places:
+                stack.enter_context(mock.patch.object(module, name, value))
+            yield
+
+    return context
+
+
+@contextlib.contextmanager
+def bfloat16_products() -> Iterator[None]:
+    """Let float32 products round their factors to bfloat16, in oneDNN rather than by autocast."""
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+NOTHING = contextlib.nullcontext
+VARIANTS: dict[str, tuple[dict[str, Any], Callable[[], contextlib.AbstractContextManager[Any]]]] = {
+    "default": ({}, NOTHING),
+    "random start": ({"init": "random"}, NOTHING),
+    "plain net": ({"network": "mlp"}, NOTHING),
+    "batch 64": ({"batch_size": 64}, NOTHING),
+    "batch 512 from the first step": ({"batch_size": 512}, NOTHING),
+    "rate / 2": ({}, replaced((training.loop, "default_learning_rate", rate(0.5)))),
+    "rate x 2": ({}, replaced((training.loop, "default_learning_rate", rate(2.0)))),
+    "linear decay": ({}, replaced((training.loop, "learning_rate_factor", linear_decay))),
+    "flat, then decay": ({}, replaced((training.loop, "learning_rate_factor", flat_then_decay))),
+    "second moments over 100 steps": ({}, replaced((adamw, "BETAS", (0.9, 0.99)))),
+    "Muon": ({}, replaced((run, "OPTIMIZERS", {"adamw": muon}))),
+    "averaged weights": ({}, replaced((training.loop, "Run", Averaged))),
+    "weight decay 0.1": ({"weight_decay": 0.1}, NOTHING),
+    "relu": ({"activation": "relu"}, NOTHING),
+    "gelu": ({"activation": "gelu"}, NOTHING),
+    "layer normalisation": ({"network": Normed, "init": "random"}, NOTHING),
+    "width 256": ({"hidden": (256, 256)}, NOTHING),
+    "width 1024": ({"hidden": (1024, 1024)}, NOTHING),
+    "three layers": ({"hidden": (512, 512, 512)}, NOTHING),
+    "float32": ({"precision": "float32"}, NOTHING),
+    "float32, products in bf16": ({"precision": "float32"}, bfloat16_products),
+}
+
+
+def main() -> None:
+    """Fit everything, and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--long", action="store_true", help="the many seconds, not the few")
+    parser.add_argument("--trial", action="store_true", help="write no result")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    before, rows = machine(), []
+    for name in options.only:
+        latent, few, many = DATA[name]
+        seconds = many if options.long else few
+        found: dict[str, list[tuple[float, int]]] = {variant: [] for variant in options.variants}
+        for seed, variant in itertools.product(range(options.seeds), options.variants):
+            found[variant].append(fit(name, latent, seconds, seed, *VARIANTS[variant]))
+        for variant, scores in found.items():
+            gains = [a[0] - b[0] for a, b in zip(scores, found["default"], strict=True)]
+            error = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
+            nats, steps = (statistics.mean(one[i] for one in scores) for i in (0, 1))
+            rows.append((name, seconds, variant, nats, statistics.mean(gains), error, round(steps)))
+            print(*rows[-1], flush=True)
+    if not options.trial:
+        result = "engine_long" if options.long else "engine"
+        report(result, HEAD, rows, before, seeds=options.seeds)
+        draw(result, rows)
+
+
+def fit(
+    name: str,
+    latent: int,
+    seconds: float,
+    seed: int,
+    options: dict[str, Any],
+    context: Callable[[], contextlib.AbstractContextManager[Any]],
+) -> tuple[float, int]:
+    """Return the held-out nats per row of one fit, and its steps."""
+    train, test = rows_of(name, seed)
+    with context():
+        model = VariationalAutoencoder(latent, max_seconds=seconds, random_state=seed, **options).fit(train)
+    return model.score(test[:1000]), model.history_.records[-1].step
+
+
+def rows_of(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows to fit and rows to score."""
+    if name == "fashion_mnist":
+        return images(name)
+    if name == "frey_faces":
+        with np.load(Path(os.environ.get("NELBO_DATA", ".")) / "frey_faces.npz") as file:
+            return part(file["x"], seed)
+    return part(noised(read(name)), seed)
+
+
+def draw(result: str, rows: list[tuple[Any, ...]]) -> None:
+    """Show every gain as a share of what the default gains over nothing: nats per row, data by data."""
+    names = list(dict.fromkeys(row[0] for row in rows))
+    with picture(result, False) as axes:
+        for i, name in enumerate(names):
+            mine = [row for row in rows if row[0] == name and row[2] != "default"]
+            axes.plot([row[4] for row in mine], [row[2] for row in mine], "o", color=f"C{i}", label=name, alpha=0.7)
+        axes.axvline(0, color="0.5", zorder=0)
+        axes.set_xscale("symlog", linthresh=0.1)
+        axes.set_xlabel("nats per row gained over the default after the same seconds")
+        axes.invert_yaxis()
+        axes.legend(fontsize="small")
+
+
+if __name__ == "__main__":
+    main()
