@@ -806,3 +806,18 @@ def test_validation_looks_at_rows_evenly_spaced() -> None:
     assert float(chosen[-1]) > 4990
     assert run.validated(rows[:2048]) is not rows
     assert len(run.validated(rows[:2048])) == 2048
+
+
+def test_averaged_weights_are_the_running_mean_of_those_of_the_steps() -> None:
+    probe, steps = Probe(small()), run.UNAVERAGED + 30
+    fit(probe, normal(64, 3, dtype=torch.float32), max_steps=steps, batch_size=16, average=0.05, seed=1)
+    trace = probe.before[-steps:][1:]  # before one step is after the last
+    twin = Probe(small())
+    fit(twin, normal(64, 3, dtype=torch.float32), max_steps=steps, batch_size=16, seed=1)
+    mean = trace[run.UNAVERAGED - 1]
+    for step, after in enumerate([*trace[run.UNAVERAGED :], weights(twin)], run.UNAVERAGED + 1):
+        rate = max(0.05, 1 / step)
+        mean = {name: value.lerp(after[name], rate) for name, value in mean.items()}
+    for name, value in weights(probe).items():
+        if "log_variance" not in name:  # set to its closed form for these weights
+            torch.testing.assert_close(value, mean[name])

@@ -8,7 +8,18 @@ predicts at least as well, ``scale="auto"`` whitens. With few rows for that many
 
 from __future__ import annotations
 
-__all__ = ["Jitter", "is_table", "limits_for", "objective_for", "refit", "scale_for", "white_start", "whitens"]
+__all__ = [
+    "Jitter",
+    "is_table",
+    "limits_for",
+    "objective_for",
+    "refit",
+    "samples_for",
+    "scale_for",
+    "was_table",
+    "white_start",
+    "whitens",
+]
 
 import math
 from collections.abc import Mapping
@@ -38,12 +49,17 @@ PLAIN = {
 """With these a table may be whitened."""
 STEPS, STEPS_PER_ROW, LARGEST_BATCH = 3_000, 0.3, 128
 """Length of a run on a table without limits, and rows in a step."""
-LEARNING_RATE, AVERAGE = 8e-3, 5e-3
+LEARNING_RATE, ROWS_OF_RATE, AVERAGE = 8e-3, 1_000, 5e-3
+"""Peak rate for so many rows (for fewer it falls as their root), and weight of the newest weights in their mean."""
 SAMPLES = 4
 """Of the objective."""
+SCORE_SAMPLES, SCORE_SAMPLES_OF_TABLES = 100, 1_000
+"""Importance samples of `score_samples`."""
 HIDDEN, HIDDEN_OF_TABLES = (512, 512), (128, 128)
 """Widths of hidden layers."""
 FOLDS = 5
+HELD = 200
+"""Rows of a table that are held out at least (or a quarter): they are trained on in the end, so they cost nothing."""
 FEWEST_ROWS = 20
 """Tables of fewer are fitted as ever: nothing could be said about them."""
 MOST_COLUMNS = 256
@@ -142,6 +158,17 @@ def objective_for(estimator: Any, table: bool) -> dict[str, Any]:
     return {"objective": name, "objective_samples": estimator.objective_samples or samples}
 
 
+def was_table(estimator: Any) -> bool:
+    """Return whether an estimator was fitted as a table for which nothing but the defaults was asked."""
+    return bool(estimator.variance == "auto" and estimator.spec_.variance == "heteroscedastic")
+
+
+def samples_for(estimator: Any) -> int:
+    """Return how many importance samples `score_samples` takes: small networks and rows of few columns allow more."""
+    chosen: int | None = estimator.score_samples_k
+    return chosen or (SCORE_SAMPLES_OF_TABLES if was_table(estimator) else SCORE_SAMPLES)
+
+
 def white_start(model: VAE, mixing: np.ndarray) -> LinearGaussian:
     """Return N(0, I) as a linear model of whitened data, whose latents are half the variance of a column each.
 
@@ -161,7 +188,7 @@ def limits_for(limits: Mapping[str, Any], rows: int, timed: bool) -> dict[str, A
     if not timed and found["max_steps"] is None and found["max_epochs"] is None:
         found["max_steps"] = STEPS + round(STEPS_PER_ROW * rows)
     found["batch_size"] = found["batch_size"] or min(LARGEST_BATCH, rows)
-    found["learning_rate"] = found["learning_rate"] or LEARNING_RATE
+    found["learning_rate"] = found["learning_rate"] or LEARNING_RATE * min(1.0, rows / ROWS_OF_RATE) ** 0.5
     found["average"] = AVERAGE
     return found
 

@@ -24,7 +24,7 @@ from ..data import Schema
 from ..distributions import draw
 from ..training import History, Record
 from ..vae import VAE
-from . import fitting, noise, options, state
+from . import defaults, fitting, noise, options, state
 
 Array = npt.NDArray[Any]
 CHUNK_VALUES = 2**24
@@ -96,8 +96,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         closed-form start beyond doubt on the validation rows is undone, and the start kept (`kept_start_`).
     init : {"auto", "ppca", "random"}, default="auto"
         Where training starts; "auto" is pPCA (factor analysis for per-feature noise) where the network allows.
-    score_samples_k : int, default=100
-        Importance samples per row of `score_samples`.
+    score_samples_k : int or None, default=None
+        Importance samples per row of `score_samples`; None is 100, 1,000 for tables.
     device : str, default="auto"
         "auto", "cpu", "cuda".
     precision : {"auto", "bf16", "float32"}, default="auto"
@@ -165,7 +165,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         validation_fraction: float = 0.1,
         early_stopping: bool = True,
         init: str = "auto",
-        score_samples_k: int = 100,
+        score_samples_k: int | None = None,
         device: str = "auto",
         precision: str = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -385,7 +385,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def _judge(
         self, x: torch.Tensor, method: str, samples: int | None = None, seed: int = 0, **settings: Any
     ) -> evaluate.LogLikelihood:
-        count = self.score_samples_k if samples is None and method != "ais" else samples
+        count = defaults.samples_for(self) if samples is None and method != "ais" else samples
         found = evaluate.log_likelihood(self.model_, x, method, count, seed, **settings)
         return dataclasses.replace(found, value=found.value - self.schema_.log_scale_sum)
 

@@ -82,7 +82,7 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         Whether the closed-form start was kept because training did not beat it beyond doubt.
     """
     begun = time.monotonic()
-    rows, held = split(len(X), plan.validation_fraction, plan.seed)
+    rows, held = split(len(X), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10)
     noise = torch.Generator().manual_seed(training.schedule.stream_seed(plan.seed, "dequantise"))
     x, transform = schema.stored(X if held is None else X[rows])
     validation = None if held is None else schema.to_model(X[held], noise=noise)
@@ -137,12 +137,12 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     return kept
 
 
-def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the rows to train on and those to hold out: a share, but at least 10 rows or a quarter of few."""
+def split(n: int, fraction: float, seed: int, least: int = 10) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the rows to train on and those to hold out: a share, but ``least`` rows or a quarter of few."""
     if fraction == 0 or n < 4:
         return np.arange(n), None
     order = np.random.default_rng([seed, 1]).permutation(n)
-    count = max(math.ceil(fraction * n), min(10, n // 4))
+    count = max(math.ceil(fraction * n), min(least, n // 4))
     count = min(count, n - 2)
     return np.sort(order[count:]), np.sort(order[:count])
 
@@ -187,7 +187,7 @@ def run(estimator: Any, X: Any) -> None:
     warm = bool(estimator.warm_start and hasattr(estimator, "model_"))
     if warm:
         schema, model_spec, seed, model = take_up(estimator, X, array)
-        table = was_table(estimator)
+        table = defaults.was_table(estimator)
     else:
         table = defaults.is_table(estimator, array.shape, array.dtype)
         schema = infer_schema(estimator, array, columns)
@@ -251,7 +251,10 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
     """
     options.check_names(estimator, X)
     options.check_width(estimator, array)
-    old, new = estimator.spec_, make_spec(estimator, estimator.schema_, estimator.spec_.floor, was_table(estimator))
+    old, new = (
+        estimator.spec_,
+        make_spec(estimator, estimator.schema_, estimator.spec_.floor, defaults.was_table(estimator)),
+    )
     for option in dataclasses.fields(spec.Spec):
         was, now = getattr(old, option.name), getattr(new, option.name)
         if was != now:
@@ -328,11 +331,6 @@ def make_spec(estimator: Any, schema: Schema, floor: float, table: bool) -> spec
         floor=floor,
         **grid,
     )
-
-
-def was_table(estimator: Any) -> bool:
-    """Return whether an estimator was fitted as a table for which nothing but the defaults was asked."""
-    return bool(estimator.variance == "auto" and estimator.spec_.variance == "heteroscedastic")
 
 
 def _numbers(values: np.ndarray) -> Any:

@@ -41,9 +41,8 @@ def check(estimator: Any) -> None:
         ValueError: An option is out of range.
         TypeError: An option has the wrong type.
     """
-    for name in ("latent_dim", "score_samples_k"):
-        integer(name, getattr(estimator, name))
-    for name in ("max_epochs", "max_steps", "batch_size", "objective_samples"):
+    integer("latent_dim", estimator.latent_dim)
+    for name in ("max_epochs", "max_steps", "batch_size", "objective_samples", "score_samples_k"):
         if getattr(estimator, name) is not None:
             integer(name, getattr(estimator, name))
     for name in ("learning_rate", "max_seconds"):
