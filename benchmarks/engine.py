@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import json
 import math
 import os
 import statistics
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from nelbo import VariationalAutoencoder, networks, training
 from nelbo.training import adamw, run, schedule
 
-from ._common import images, machine, picture, report
+from ._common import images, machine, picture, place, report
 from .tables import noised, part, read
 
 DATA: dict[str, tuple[int, float, float]] = {
@@ -41,6 +42,7 @@ DATA: dict[str, tuple[int, float, float]] = {
     "annthyroid": (8, 1.0, 4.0),
 }
 """Latent size, and few and many seconds."""
+FIT = training.fit
 HEAD = ("data", "seconds", "variant", "nats", "gain", "s.e.", "steps")
 
 
@@ -61,28 +63,9 @@ class Normed(nn.Module):
         return h
 
 
-class Averaged(run.Run):
-    """A run that judges and keeps a running mean of its weights: over the last 500 steps or so."""
-
-    def train_step(self, factor: float) -> None:
-        """Take a step, and move the mean a little."""
-        super().train_step(factor)
-        values = [p.detach() for p in self.weights]
-        if not hasattr(self, "mean"):
-            self.mean = [v.clone() for v in values]
-        torch._foreach_lerp_(self.mean, values, 1 - min(0.998, self.step / (self.step + 10)))
-
-    def validate(self, factor: float) -> Any:
-        """Judge the mean, which may be kept as the best."""
-        if not hasattr(self, "mean"):
-            return super().validate(factor)
-        own = [p.detach().clone() for p in self.weights]
-        for p, m in zip(self.weights, self.mean, strict=True):
-            p.data.copy_(m)
-        record = super().validate(factor)
-        for p, v in zip(self.weights, own, strict=True):
-            p.data.copy_(v)
-        return record
+def averaging(*args: Any, **options: Any) -> training.History:
+    """Fit with a running mean of the weights over the last 500 steps or so."""
+    return FIT(*args, **{"average": 2e-3, **options})
 
 
 def linear_decay(step: int, progress: float, warmup: int) -> float:
@@ -143,7 +126,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], Callable[[], contextlib.AbstractContex
     "flat, then decay": ({}, replaced((training.loop, "learning_rate_factor", flat_then_decay))),
     "second moments over 100 steps": ({}, replaced((adamw, "BETAS", (0.9, 0.99)))),
     "Muon": ({}, replaced((run, "OPTIMIZERS", {"adamw": muon}))),
-    "averaged weights": ({}, replaced((training.loop, "Run", Averaged))),
+    "averaged weights": ({}, replaced((training, "fit", averaging))),
     "weight decay 0.1": ({"weight_decay": 0.1}, NOTHING),
     "relu": ({"activation": "relu"}, NOTHING),
     "gelu": ({"activation": "gelu"}, NOTHING),
@@ -181,6 +164,10 @@ def main() -> None:
             print(*rows[-1], flush=True)
     if not options.trial:
         result = "engine_long" if options.long else "engine"
+        earlier = place(result, False)
+        others = json.loads(earlier.read_text())["rows"] if earlier.exists() else []
+        rows += [tuple(row) for row in others if row[0] not in options.only]
+        rows.sort(key=lambda row: list(DATA).index(row[0]))
         report(result, HEAD, rows, before, seeds=options.seeds)
         draw(result, rows)
 

@@ -1,7 +1,9 @@
 """Fashion-MNIST, x = (u8 + U) / 256, latent 10: held-out nats against seconds, with nothing tuned.
 
 Held-out log p(x) by 200 importance samples on the first 1,000 test images; seconds from the call of ``fit`` to its
-return. Each fit runs in a process that has imported the library and nothing else.
+return. Each fit runs in a process that has imported the library and nothing else. "refined" is the same bound, its
+samples drawn from a normal fitted to each image's posterior instead of the encoder's: what the encoder misses of the
+model's log p(x). "deep" has three hidden layers instead of two, and batches of 256.
 """
 
 from __future__ import annotations
@@ -15,8 +17,19 @@ from nelbo import VariationalAutoencoder
 
 from ._common import images, machine, report, timed
 
-HEAD = ("network", "asked s", "took s", "target nats", "nats", "s.e.", "beta", "steps", "images/s")
-TARGETS = [("residual", 1.5, 424), ("residual", 5, 500), ("residual", 60, 600), ("conv", 60, 620)]
+HEAD = ("network", "asked s", "took s", "target nats", "nats", "s.e.", "refined", "beta", "steps", "images/s")
+TARGETS = [
+    ("residual", 0.5, 424),
+    ("residual", 5, 550),
+    ("residual", 60, 600),
+    ("conv", 60, 620),
+    ("deep", 180, 650),
+]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "residual": {},
+    "conv": {"network": "conv"},
+    "deep": {"hidden": (512, 512, 512), "batch_size": 256},
+}
 
 
 def main() -> None:
@@ -31,8 +44,8 @@ def main() -> None:
     before, rows = machine(), []
     for network, seconds, target in TARGETS:
         found = sorted((run(network, seconds) for _ in range(options.repeats)), key=lambda row: row[1])
-        took, nats, error, beta, steps, rate = found[len(found) // 2]
-        rows.append((network, seconds, took, target, nats, error, beta, int(steps), int(rate)))
+        took, nats, error, refined, beta, steps, rate = found[len(found) // 2]
+        rows.append((network, seconds, took, target, nats, error, refined, beta, int(steps), int(rate)))
         print(*rows[-1], flush=True)
     report("fashion", HEAD, rows, before, repeats=options.repeats)
 
@@ -48,14 +61,15 @@ def run(network: str, seconds: float) -> list[float]:
 def fit_once(network: str, seconds: float) -> tuple[Any, ...]:
     """Fit with no option but the latent dimension, the network and the time limit."""
     train, test = images("fashion_mnist")
-    model = VariationalAutoencoder(10, network=network, max_seconds=seconds)
+    model = VariationalAutoencoder(10, max_seconds=seconds, random_state=0, **OPTIONS[network])
     _, took = timed(lambda: model.fit(train))
     model.set_params(score_samples_k=200)
     nats = model.score_samples(test[:1000])
+    refined = model.log_likelihood(test[:1000], "importance", 200, proposal="refined").mean
     last = model.history_.records[-1]
     trained = model.history_.records[-1].seconds
     rate = last.epoch * 0.9 * len(train) / max(trained, 1e-9)
-    return took, nats.mean(), nats.std() / len(nats) ** 0.5, model.noise_variance_**0.5, last.step, rate
+    return took, nats.mean(), nats.std() / len(nats) ** 0.5, refined, model.noise_variance_**0.5, last.step, rate
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from benchmarks import document
 
 ROOT = Path(__file__).parent.parent

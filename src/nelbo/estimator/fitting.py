@@ -189,7 +189,7 @@ def run(estimator: Any, X: Any) -> None:
         schema, model_spec, seed, model = take_up(estimator, X, array)
         table = defaults.was_table(estimator)
     else:
-        table = defaults.is_table(estimator, array.shape, array.dtype)
+        table = defaults.is_table(estimator, array)
         schema = infer_schema(estimator, array, columns)
         model_spec = make_spec(estimator, schema, noise_floor(estimator, schema, array), table)
         seed = options.seed_from(seed_for(estimator, model_spec, array))
