@@ -57,6 +57,8 @@ SCORE_SAMPLES, SCORE_SAMPLES_OF_TABLES = 100, 1_000
 """Importance samples of `score_samples`."""
 HIDDEN, HIDDEN_OF_TABLES = (512, 512), (128, 128)
 """Widths of hidden layers."""
+LEAST_VARIANCE = 2.5e-3
+"""Of noise that depends on z: far from all rows it is extrapolated, and an outlier must not meet one that is tiny."""
 FOLDS = 5
 HELD = 200
 """Rows of a table that are held out at least (or a quarter): they are trained on in the end, so they cost nothing."""

@@ -191,7 +191,8 @@ def run(estimator: Any, X: Any) -> None:
     else:
         table = defaults.is_table(estimator, array)
         schema = infer_schema(estimator, array, columns)
-        model_spec = make_spec(estimator, schema, noise_floor(estimator, schema, array), table)
+        floor = max(noise_floor(estimator, schema, array), defaults.LEAST_VARIANCE if table else 0.0)
+        model_spec = make_spec(estimator, schema, floor, table)
         seed = options.seed_from(seed_for(estimator, model_spec, array))
         model = spec.build(model_spec, torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")))
     history, interruption, kept = training.History(), None, False
