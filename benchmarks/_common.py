@@ -25,13 +25,18 @@ from nelbo import VAE, likelihood, networks, posterior, prior
 RESULTS = Path(__file__).parent / "results"
 
 
+def data_file(name: str) -> Path:
+    """Return a file in the folder that NELBO_DATA names, or end with what is missing."""
+    folder = os.environ.get("NELBO_DATA")
+    path = Path(folder or ".") / name
+    if folder is None or not path.exists():
+        sys.exit(f"This benchmark needs {name} in the folder that NELBO_DATA names.")
+    return path
+
+
 def images(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the training and test images of "mnist" or "fashion_mnist", uint8, of shape (n, 28, 28)."""
-    folder = os.environ.get("NELBO_DATA")
-    path = Path(folder or ".") / f"{name}.npz"
-    if folder is None or not path.exists():
-        sys.exit(f"This benchmark needs {name}.npz in the folder that NELBO_DATA names.")
-    with np.load(path) as arrays:
+    with np.load(data_file(f"{name}.npz")) as arrays:
         return arrays["x_train"], arrays["x_test"]
 
 

@@ -15,10 +15,8 @@ import contextlib
 import itertools
 import json
 import math
-import os
 import statistics
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -29,7 +27,7 @@ from torch import Tensor, nn
 from nelbo import VariationalAutoencoder, networks, training
 from nelbo.training import adamw, run, schedule
 
-from ._common import images, machine, picture, place, report
+from ._common import data_file, images, machine, picture, place, report
 from .tables import noised, part, read
 
 DATA: dict[str, tuple[int, float, float]] = {
@@ -78,11 +76,6 @@ def flat_then_decay(step: int, progress: float, warmup: int) -> float:
     return min(1.0, (step + 1) / warmup) * min(1.0, max(3 * (1 - progress), schedule.FINAL_FACTOR))
 
 
-def muon(parameters: Any, weight_decay: float) -> training.run.Muon:
-    """Muon where AdamW was."""
-    return training.run.Muon(parameters, weight_decay)
-
-
 def rate(times: float) -> Callable[[float], float]:
     """Return the default peak rate, so many times."""
     before = schedule.default_learning_rate
@@ -125,7 +118,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], Callable[[], contextlib.AbstractContex
     "linear decay": ({}, replaced((training.loop, "learning_rate_factor", linear_decay))),
     "flat, then decay": ({}, replaced((training.loop, "learning_rate_factor", flat_then_decay))),
     "second moments over 100 steps": ({}, replaced((adamw, "BETAS", (0.9, 0.99)))),
-    "Muon": ({}, replaced((run, "OPTIMIZERS", {"adamw": muon}))),
+    "Muon": ({}, replaced((run, "OPTIMIZERS", {"adamw": run.Muon}))),
     "averaged weights": ({}, replaced((training, "fit", averaging))),
     "weight decay 0.1": ({"weight_decay": 0.1}, NOTHING),
     "relu": ({"activation": "relu"}, NOTHING),
@@ -192,7 +185,7 @@ def rows_of(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     if name == "fashion_mnist":
         return images(name)
     if name == "frey_faces":
-        with np.load(Path(os.environ.get("NELBO_DATA", ".")) / "frey_faces.npz") as file:
+        with np.load(data_file("frey_faces.npz")) as file:
             return part(file["x"], seed)
     return part(noised(read(name)), seed)
 

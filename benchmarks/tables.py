@@ -23,11 +23,8 @@ import argparse
 import hashlib
 import json
 import math
-import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +35,7 @@ from sklearn.neighbors import KernelDensity
 
 from nelbo import VariationalAutoencoder
 
-from ._common import RESULTS, kept, machine, report, timed
+from ._common import RESULTS, data_file, kept, machine, report, timed
 
 Array = np.ndarray[Any, Any]
 TABLES = {
@@ -93,10 +90,7 @@ def read(name: str) -> Array:
     if not TABLES[name]:
         X = np.asarray(getattr(datasets, f"load_{name}")().data, dtype=np.float64)
     else:
-        folder = os.environ.get("NELBO_DATA")
-        path = Path(folder or ".") / TABLES[name]
-        if folder is None or not path.exists():
-            sys.exit(f"This benchmark needs {TABLES[name]} in the folder that NELBO_DATA names.")
+        path = data_file(TABLES[name])
         if path.suffix == ".csv":
             delimiter = ";" if name == "wine_red" else ","
             X = np.genfromtxt(path, delimiter=delimiter, skip_header=1)

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nelbo import VAE, initialize, spec
+from nelbo import VAE, VariationalAutoencoder, initialize, spec
 from nelbo.linear_gaussian import LinearGaussian
 
 
@@ -119,3 +119,22 @@ class Bytes(Memory):
         config, tensors = self.states[-1]
         text, data = json.dumps(config, allow_nan=False), safetensors.torch.save(tensors)
         return json.loads(text), safetensors.torch.load(data)
+
+
+def ring(n: int, seed: int = 0) -> np.ndarray[Any, Any]:
+    """Rows around a circle: far from Gaussian, so that training has something to win."""
+    generator = np.random.default_rng(seed)
+    angle = generator.uniform(0, 2 * np.pi, n)
+    x = np.stack([np.cos(angle), np.sin(angle), 0.3 * np.cos(2 * angle)], axis=1)
+    return np.asarray(x + 0.03 * generator.normal(size=x.shape))
+
+
+def small_estimator(**options: Any) -> VariationalAutoencoder:
+    """An estimator that is fitted in no time; the options replace its own."""
+    plain: dict[str, Any] = {"latent_dim": 2, "hidden": (16,), "max_steps": 60, "random_state": 0}
+    return VariationalAutoencoder(**(plain | options))
+
+
+def flat_weights(model: VariationalAutoencoder) -> np.ndarray[Any, Any]:
+    """All weights of a fitted estimator, one after another."""
+    return np.concatenate([p.detach().numpy().ravel() for p in model.model_.parameters()])

@@ -398,7 +398,8 @@ def test_symlinked_files_are_read_but_never_written_through(run: Path) -> None:
 @pytest.fixture(scope="module")
 def forks() -> Iterator[ForkServerContext]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nelbo.checkpoint", "test_checkpoint", "torch"])
+    # numpy.ctypeslib is imported late, by safetensors: a child without our rights cannot, from a clone that is private.
+    context.set_forkserver_preload(["nelbo.checkpoint", "test_checkpoint", "torch", "numpy.ctypeslib"])
     with pytest.MonkeyPatch.context() as patch:  # the server starts with our environment, not with our sys.path
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]))
         context.Process(target=os.getpid).start()

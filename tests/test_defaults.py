@@ -9,6 +9,9 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from helpers import flat_weights as weights
+from helpers import ring
+from helpers import small_estimator as vae
 from nelbo import VariationalAutoencoder
 from nelbo import objective as nelbo_objective
 from nelbo.estimator import defaults
@@ -16,23 +19,6 @@ from nelbo.estimator import defaults
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
 
 Array = np.ndarray[Any, Any]
-
-
-def vae(**options: Any) -> VariationalAutoencoder:
-    plain: dict[str, Any] = {"latent_dim": 2, "hidden": (16,), "max_steps": 60, "random_state": 0}
-    return VariationalAutoencoder(**(plain | options))
-
-
-def ring(n: int, seed: int = 0) -> Array:
-    """Rows around a circle: far from Gaussian, so that training has something to win."""
-    rng = np.random.default_rng(seed)
-    angle = rng.uniform(0, 2 * np.pi, n)
-    x = np.stack([np.cos(angle), np.sin(angle), 0.3 * np.cos(2 * angle)], axis=1)
-    return np.asarray(x + 0.03 * rng.normal(size=x.shape))
-
-
-def weights(model: VariationalAutoencoder) -> Array:
-    return np.concatenate([p.detach().numpy().ravel() for p in model.model_.parameters()])
 
 
 def correlated(n: int, seed: int = 0) -> Array:
@@ -109,3 +95,14 @@ def test_a_table_is_trained_on_all_rows_in_the_end(monkeypatch: pytest.MonkeyPat
     assert seen == [(400, model.history_.best_step)]
     again = vae(max_steps=300, hidden=(32,), batch_size=32).fit(ring(400))
     np.testing.assert_array_equal(weights(model), weights(again))
+
+
+def test_noise_that_depends_on_z_never_meets_an_outlier_with_nothing() -> None:
+    def least(model: VariationalAutoencoder) -> float:
+        """The standard deviation of p(x|z) where the decoder says that there is none."""
+        with torch.no_grad():
+            model.model_.decoder.linear.bias[5:] = -1e4
+            return float(model.model_.decode(torch.zeros(1, 2)).stddev.max())
+
+    assert least(vae(max_steps=3).fit(correlated(300))) == pytest.approx(0.05)
+    assert least(vae(max_steps=3, variance="heteroscedastic").fit(correlated(300))) == pytest.approx(1e-3)

@@ -175,3 +175,15 @@ def test_random_bytes_are_uniform_seeded_and_of_any_shape() -> None:
     assert torch.equal(draw_bytes(1, 3, 5), draw_bytes(1, 3, 5))
     assert not torch.equal(draw_bytes(1, 3, 5), draw_bytes(2, 3, 5))
     assert draw_bytes(0, 0, 4).shape == (0, 4)
+
+
+def test_derivatives_of_an_isotropic_normal_for_its_scale() -> None:
+    """What the forward pass keeps for the backward pass must not count as constant in the second derivative."""
+    loc, x = normal(4, 3).requires_grad_(), normal(4, 3, seed=1).requires_grad_()
+    scale = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+
+    def density(x: torch.Tensor, loc: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return DiagonalNormal(loc, scale).log_prob(x)
+
+    assert torch.autograd.gradcheck(density, (x, loc, scale))
+    assert torch.autograd.gradgradcheck(density, (x, loc, scale))

@@ -14,6 +14,9 @@ from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import NotFittedError
 
+from helpers import flat_weights as weights
+from helpers import ring
+from helpers import small_estimator as vae
 from nelbo import VariationalAutoencoder, likelihood, networks, posterior, prior
 from nelbo.checkpoint import CheckpointError
 from nelbo.estimator import fitting, start
@@ -24,26 +27,9 @@ pytestmark = pytest.mark.usefixtures("untouched_random_state")
 Array = np.ndarray[Any, Any]
 
 
-def vae(**options: Any) -> VariationalAutoencoder:
-    defaults: dict[str, Any] = {"latent_dim": 2, "hidden": (16,), "max_steps": 60, "random_state": 0}
-    return VariationalAutoencoder(**(defaults | options))
-
-
 @pytest.fixture(scope="module")
 def iris() -> Array:
     return np.asarray(load_iris().data, dtype=np.float64)
-
-
-def ring(n: int, seed: int = 0) -> Array:
-    """Rows around a circle: far from Gaussian, so that training has something to win."""
-    rng = np.random.default_rng(seed)
-    angle = rng.uniform(0, 2 * np.pi, n)
-    x = np.stack([np.cos(angle), np.sin(angle), 0.3 * np.cos(2 * angle)], axis=1)
-    return np.asarray(x + 0.03 * rng.normal(size=x.shape))
-
-
-def weights(model: VariationalAutoencoder) -> Array:
-    return np.concatenate([p.detach().numpy().ravel() for p in model.model_.parameters()])
 
 
 WINNING: dict[str, Any] = {"scale": "global", "learning_rate": 0.01, "hidden": (32,), "max_steps": 200}
@@ -441,3 +427,14 @@ def test_the_plain_autoencoder_reconstructs_best() -> None:
     bound = vae(**options).fit(x)
     assert np.square(auto.reconstruct(x) - x).mean() < np.square(bound.reconstruct(x) - x).mean()
     assert auto.score(x) < bound.score(x)
+
+
+def test_a_fit_of_little_time_ends_at_random_features_where_training_got_nowhere() -> None:
+    options = {"variance": "learned", "scale": "global", "hidden": (16, 16), "learning_rate": 1e-30}
+    X, test = ring(2000), ring(500, seed=1)
+    slow = vae(**options, max_steps=3).fit(X)
+    quick = vae(**options, max_steps=3, max_seconds=60.0).fit(X)
+    assert slow.kept_start_
+    assert not quick.kept_start_
+    assert quick.history_.best_step == 0
+    assert quick.score(test) > slow.score(test) + 0.2

@@ -796,6 +796,10 @@ def test_a_transform_that_does_not_fit_is_refused_by_name() -> None:
         fit(objective.ELBO(small()), torch.zeros(9, 3), transform=lambda rows, _: rows[:, :2])
     with pytest.raises(TypeError, match="x must be a tensor of floats"):
         fit(objective.ELBO(small()), torch.zeros(9, 3, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="x contains NaN or infinite values"):
+        spoiled = torch.zeros(9, 3)
+        spoiled[7, 1] = math.nan
+        fit(objective.ELBO(small()), spoiled, transform=lambda rows, _: rows)
 
 
 def test_validation_looks_at_rows_evenly_spaced() -> None:

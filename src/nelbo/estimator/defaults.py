@@ -89,9 +89,9 @@ def is_table(estimator: Any, array: np.ndarray) -> bool:
     )
 
 
-def scale_for(estimator: Any, array: np.ndarray) -> Any:
+def scale_for(estimator: Any, array: np.ndarray, table: bool) -> Any:
     """Return the scale to use: "auto" is "whitened" for a table whose rows bear it out."""
-    if estimator.scale == "auto" and is_table(estimator, array) and whitens(array, estimator.latent_dim):
+    if estimator.scale == "auto" and table and whitens(array, estimator.latent_dim):
         return "whitened"
     return estimator.scale
 
@@ -141,7 +141,9 @@ class Jitter:
     def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return the rows (n, *shape) with fresh noise."""
         noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
-        return rows + (1 - self.objective.progress) ** POWER * (noise @ self.root.to(noise))
+        if self.root.device != rows.device:  # once: a copy at every step would wait for a GPU
+            self.root = self.root.to(rows.device)
+        return rows + (1 - self.objective.progress) ** POWER * (noise @ self.root)
 
 
 def silverman(rows: int, columns: int) -> float:

@@ -190,7 +190,7 @@ def run(estimator: Any, X: Any) -> None:
         table = defaults.was_table(estimator)
     else:
         table = defaults.is_table(estimator, array)
-        schema = infer_schema(estimator, array, columns)
+        schema = infer_schema(estimator, array, columns, table)
         floor = max(noise_floor(estimator, schema, array), defaults.LEAST_VARIANCE if table else 0.0)
         model_spec = make_spec(estimator, schema, floor, table)
         seed = options.seed_from(seed_for(estimator, model_spec, array))
@@ -252,10 +252,8 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
     """
     options.check_names(estimator, X)
     options.check_width(estimator, array)
-    old, new = (
-        estimator.spec_,
-        make_spec(estimator, estimator.schema_, estimator.spec_.floor, defaults.was_table(estimator)),
-    )
+    old = estimator.spec_
+    new = make_spec(estimator, estimator.schema_, old.floor, defaults.was_table(estimator))
     for option in dataclasses.fields(spec.Spec):
         was, now = getattr(old, option.name), getattr(new, option.name)
         if was != now:
@@ -267,7 +265,7 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
     return estimator.schema_, old, estimator.seed_, copy.deepcopy(estimator.model_)
 
 
-def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | None) -> Schema:
+def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | None, table: bool) -> Schema:
     """Choose shape and scaling; zeros and ones are left as they are.
 
     Raises:
@@ -277,7 +275,7 @@ def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | Non
     if estimator.likelihood != "bernoulli":
         return Schema.infer(
             array,
-            scale=defaults.scale_for(estimator, array),
+            scale=defaults.scale_for(estimator, array, table),
             dequantize=estimator.dequantize,
             columns=columns,
             discrete=discrete,

@@ -82,6 +82,7 @@ class Run:
         self.generator = torch.Generator(self.device)
         self.average = average
         self.averaged: dict[str, Tensor] | None = None
+        self.live = self.objective.state_dict()  # the weights themselves, not copies
         self.step = 0
         self.seconds = 0.0
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
@@ -138,8 +139,8 @@ class Run:
         if self.averaged is None or self.step <= UNAVERAGED:
             self.averaged = _weights(self.objective)
             return
-        rate, weights = max(self.average, 1 / self.step), self.objective.state_dict()
-        torch._foreach_lerp_(list(self.averaged.values()), [weights[name] for name in self.averaged], rate)
+        live = [self.live[name] for name in self.averaged]
+        torch._foreach_lerp_(list(self.averaged.values()), live, max(self.average, 1 / self.step))
 
     def tell(self, progress: float) -> None:
         """Let objectives that change during a run know how much of it is spent, 0 to 1."""
@@ -226,9 +227,8 @@ class Run:
 
     def mean_kl(self) -> float | None:
         """Return the mean KL on up to one chunk of rows, or None where it has no closed form."""
-        rows = (
-            self.prepare(self.x[:VALIDATION_CHUNK]) if self.validation is None else self.validation[:VALIDATION_CHUNK]
-        )
+        held = self.validation
+        rows = self.prepare(self.x[:VALIDATION_CHUNK]) if held is None else held[:VALIDATION_CHUNK]
         kl = closed_form_kl(self.model().encode(rows), self.model().prior())
         return None if kl is None else float(kl.mean())
 
@@ -337,19 +337,30 @@ def validated(rows: Tensor) -> Tensor:
 def _check_rows(objective: nn.Module, x: Tensor, validation: Tensor | None, transform: Transform | None) -> None:
     """Refuse rows that the model cannot take, by name."""
     shape = _inner(objective).vae.shape
-    for name, rows in (("x", x), ("validation", validation)):
-        if rows is None:
-            continue
-        if len(rows) == 0:
-            raise ValueError(f"{name} has no rows.")
-        if transform is not None and name == "x":
-            rows, name = transform(x[:1], torch.Generator(x.device).manual_seed(0)), "transform(x)"
-        _check_floats(name, rows)
-        if tuple(rows.shape[1:]) != shape:
-            raise ValueError(f"{name} has shape {tuple(rows.shape)}, but the model needs {('n', *shape)}.")
-        # A sum of finite values may overflow; only then is every one of them looked at.
-        if not bool(rows.sum().isfinite()) and not bool(torch.isfinite(rows).all()):
-            raise ValueError(f"{name} contains NaN or infinite values; remove or impute them first.")
+    if transform is None:
+        _check_taken("x", x, shape)
+    else:
+        _check_content("x", x)
+        _check_taken("transform(x)", transform(x[:1], torch.Generator(x.device).manual_seed(0)), shape)
+    if validation is not None:
+        _check_taken("validation", validation, shape)
+
+
+def _check_taken(name: str, rows: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse what is not some finite floats of the model's shape."""
+    _check_floats(name, rows)
+    if tuple(rows.shape[1:]) != shape:
+        raise ValueError(f"{name} has shape {tuple(rows.shape)}, but the model needs {('n', *shape)}.")
+    _check_content(name, rows)
+
+
+def _check_content(name: str, rows: Tensor) -> None:
+    """Refuse no rows, and what is not finite."""
+    if len(rows) == 0:
+        raise ValueError(f"{name} has no rows.")
+    # A sum of finite values may overflow; only then is every one of them looked at.
+    if not bool(rows.sum().isfinite()) and not bool(torch.isfinite(rows).all()):
+        raise ValueError(f"{name} contains NaN or infinite values; remove or impute them first.")
 
 
 def _check_floats(name: str, rows: object) -> None:
