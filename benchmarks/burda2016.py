@@ -98,6 +98,7 @@ def run(name: str, options: argparse.Namespace) -> tuple[Any, ...]:
         batch_size=options.batch or BATCHES[name],
         optimizer=options.optimizer,
         learning_rate=options.rate or RATES[name],
+        decay=None,
         precision=options.precision,
         callbacks=[tell],
     )

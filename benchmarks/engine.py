@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo import VariationalAutoencoder, networks, training
+from nelbo.estimator.defaults import HIDDEN_OF_DECODER, HIDDEN_OF_ENCODER
 from nelbo.training import adamw, run, schedule
 
 from ._common import data_file, images, machine, picture, place, report
@@ -49,7 +50,8 @@ class Normed(nn.Module):
 
     def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         super().__init__()
-        self.network = networks.Residual(inputs, outputs, generator=torch.Generator().manual_seed(0))
+        hidden = HIDDEN_OF_ENCODER if inputs > outputs else HIDDEN_OF_DECODER
+        self.network = networks.Residual(inputs, outputs, hidden, generator=torch.Generator().manual_seed(0))
         layers = []
         for layer in self.network.body.layers:
             layers += [layer, nn.LayerNorm(layer.out_features)] if isinstance(layer, nn.Linear) else [layer]
@@ -66,14 +68,10 @@ def averaging(*args: Any, **options: Any) -> training.History:
     return FIT(*args, **{"average": 2e-3, **options})
 
 
-def linear_decay(step: int, progress: float, warmup: int) -> float:
-    """Warm up, and fall in a straight line."""
-    return min(1.0, (step + 1) / warmup) * max(1 - progress, schedule.FINAL_FACTOR)
-
-
-def flat_then_decay(step: int, progress: float, warmup: int) -> float:
-    """Warm up, stay, and fall over the last third (warm-up, stable, decay)."""
-    return min(1.0, (step + 1) / warmup) * min(1.0, max(3 * (1 - progress), schedule.FINAL_FACTOR))
+def fall(decay: float | None) -> Callable[[float | None], schedule.Fall]:
+    """Return what plans another fall of the rate than the default's."""
+    of = schedule.Fall.of
+    return lambda _: of(decay)
 
 
 def rate(times: float) -> Callable[[float], float]:
@@ -112,11 +110,14 @@ VARIANTS: dict[str, tuple[dict[str, Any], Callable[[], contextlib.AbstractContex
     "random start": ({"init": "random"}, NOTHING),
     "plain net": ({"network": "mlp"}, NOTHING),
     "batch 64": ({"batch_size": 64}, NOTHING),
-    "batch 512 from the first step": ({"batch_size": 512}, NOTHING),
+    "batch 256 from the first step": ({"batch_size": 256}, NOTHING),
+    "batches up to 512": ({}, replaced((schedule, "LARGEST_BATCH", 512))),
     "rate / 2": ({}, replaced((training.loop, "default_learning_rate", rate(0.5)))),
     "rate x 2": ({}, replaced((training.loop, "default_learning_rate", rate(2.0)))),
-    "linear decay": ({}, replaced((training.loop, "learning_rate_factor", linear_decay))),
-    "flat, then decay": ({}, replaced((training.loop, "learning_rate_factor", flat_then_decay))),
+    "cosine": ({}, replaced((schedule.Fall, "of", fall(None)))),
+    "rate falls all along": ({}, replaced((schedule.Fall, "of", fall(1.0)))),
+    "rate falls over half": ({}, replaced((schedule.Fall, "of", fall(0.5)))),
+    "rate falls over a tenth": ({}, replaced((schedule.Fall, "of", fall(0.1)))),
     "second moments over 100 steps": ({}, replaced((adamw, "BETAS", (0.9, 0.99)))),
     "Muon": ({}, replaced((run, "OPTIMIZERS", {"adamw": run.Muon}))),
     "averaged weights": ({}, replaced((training, "fit", averaging))),
@@ -124,9 +125,13 @@ VARIANTS: dict[str, tuple[dict[str, Any], Callable[[], contextlib.AbstractContex
     "relu": ({"activation": "relu"}, NOTHING),
     "gelu": ({"activation": "gelu"}, NOTHING),
     "layer normalisation": ({"network": Normed, "init": "random"}, NOTHING),
-    "width 256": ({"hidden": (256, 256)}, NOTHING),
-    "width 1024": ({"hidden": (1024, 1024)}, NOTHING),
-    "three layers": ({"hidden": (512, 512, 512)}, NOTHING),
+    "encoder 512-512": ({"hidden": (512, 512), "decoder_hidden": (512, 512, 512)}, NOTHING),
+    "encoder 128-128": ({"hidden": (128, 128), "decoder_hidden": (512, 512, 512)}, NOTHING),
+    "encoder and decoder 512-512": ({"hidden": (512, 512)}, NOTHING),
+    "decoder 256-512-512": ({"decoder_hidden": (256, 512, 512)}, NOTHING),
+    "decoder 512-512-1024": ({"decoder_hidden": (512, 512, 1024)}, NOTHING),
+    "decoder of four layers": ({"decoder_hidden": (512,) * 4}, NOTHING),
+    "decoder of width 256": ({"decoder_hidden": (256,) * 3}, NOTHING),
     "float32": ({"precision": "float32"}, NOTHING),
     "float32, products in bf16": ({"precision": "float32"}, bfloat16_products),
 }

@@ -12,7 +12,7 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from helpers import draw, linear_gaussian, loosen, normal, started
+from helpers import PEAK, draw, linear_gaussian, loosen, normal, started
 from nelbo import VAE, evaluate, likelihood, posterior, prior
 from nelbo.evaluate import noise
 from nelbo.evaluate.annealing import Settings, groups, pilot
@@ -317,12 +317,7 @@ def test_chains_of_different_groups_share_no_noise() -> None:
 
 
 MEMORY = """
-import pathlib, resource, sys, torch
-def peak():  # in bytes; on Linux ru_maxrss begins with what the parent had, and would hide all that is less
-    status = pathlib.Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+import torch
 from nelbo import evaluate, spec
 vae = spec.build(spec.Spec((784,), 4, "mlp", "mlp", hidden=(512, 512)), torch.Generator().manual_seed(0))
 x = torch.rand(20, 784, generator=torch.Generator().manual_seed(1))
@@ -340,7 +335,7 @@ print(after - before, peak() - after)
 @pytest.mark.parametrize(("method", "samples"), [("importance", 2000), ("ais", 600)])
 def test_memory_is_bounded_by_the_budget_whatever_the_samples(method: str, samples: int) -> None:
     """16 MiB are allowed; all samples of all rows at once would take 600 MB and more."""
-    command = [sys.executable, "-c", MEMORY, method, str(samples)]
+    command = [sys.executable, "-c", PEAK + MEMORY, method, str(samples)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     grown, control = map(int, printed.split())
     assert grown < 1.5 * 2**24

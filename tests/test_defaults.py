@@ -15,6 +15,7 @@ from helpers import small_estimator as vae
 from nelbo import VariationalAutoencoder
 from nelbo import objective as nelbo_objective
 from nelbo.estimator import defaults
+from nelbo.estimator.rows import Rows
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
 
@@ -70,7 +71,7 @@ def test_jitter_fades_to_nothing_and_is_correlated_as_the_rows_are() -> None:
     x = correlated(200)
     model, rows = vae(scale="standard").fit(x), torch.from_numpy(x / x.std(0)).float()
     objective = nelbo_objective.ELBO(model.model_)
-    jitter = defaults.Jitter(objective, rows)
+    jitter = defaults.Jitter(objective, Rows(rows, None, None, torch.Generator()))
     objective.progress.fill_(0.0)
     many = rows[:1].expand(50_000, -1)
     noise = (jitter(many, torch.Generator().manual_seed(0)) - many).double().numpy()

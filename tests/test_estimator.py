@@ -314,9 +314,9 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
 def test_a_warm_start_goes_on() -> None:
     x, test = ring(400), ring(200, seed=1)
     model = vae(**WINNING, warm_start=True).fit(x)
-    before, last = model.score(test), model.history_.records[-1].validation
+    before, best = model.score(test), max(record.validation for record in model.history_.records)
     model.set_params(random_state=None).fit(x)
-    assert model.history_.records[0].validation == pytest.approx(last, abs=0.05)
+    assert model.history_.records[0].validation > best - 0.05  # beta^2 is set to its closed form in the end
     assert model.score(test) > before + 0.1
     cold = vae(**WINNING).fit(x)
     np.testing.assert_array_equal(weights(cold), weights(cold.fit(x)))

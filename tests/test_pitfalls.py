@@ -381,7 +381,7 @@ def test_17_selection_uses_rows_that_training_never_sees(monkeypatch: pytest.Mon
     plain = training.fit
 
     def spy(loss: Any, x: Tensor, **options: Any) -> Any:
-        given.update(x=x, validation=options["validation"], history=plain(loss, x, **options))
+        given.update(x=x[options["rows"]], validation=options["validation"], history=plain(loss, x, **options))
         return given["history"]
 
     monkeypatch.setattr(training, "fit", spy)

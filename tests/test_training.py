@@ -240,7 +240,9 @@ def test_frozen_weights_stay() -> None:
 
 
 def test_rate_rises_over_the_warmup_and_falls_as_a_cosine() -> None:
-    rate = schedule.learning_rate_factor
+    def rate(step: int, progress: float, warmup: int) -> float:
+        return schedule.learning_rate_factor(step, progress, warmup, schedule.Fall.of(None))
+
     assert rate(0, 0.0, 50) == pytest.approx(1 / 50)
     assert rate(24, 0.0, 50) == pytest.approx(0.5)
     assert rate(10**6, 0.5, 50) == pytest.approx(0.505)
@@ -250,10 +252,39 @@ def test_rate_rises_over_the_warmup_and_falls_as_a_cosine() -> None:
     assert rate(0, 0.0, 0) == 1.0
 
 
+def test_rate_stays_and_falls_in_a_straight_line() -> None:
+    fall = schedule.Fall.of(0.25)
+    assert [fall.factor(p) for p in (0.0, 0.5, 0.75)] == [1.0, 1.0, 1.0]
+    assert fall.factor(0.875) == pytest.approx(0.5)
+    assert fall.factor(1.0) == schedule.FINAL_FACTOR
+    assert schedule.Fall.of(1.0).factor(0.3) == pytest.approx(0.7)
+    assert not fall.over(1.0)  # the limits end a run, not the fall
+
+
+def test_a_fall_that_is_called_for_takes_its_share_of_the_shorter_run() -> None:
+    fall = schedule.Fall.of(0.25)
+    assert fall.pending(0.3)
+    now = fall.now(0.3)
+    assert (now.start, now.end) == (0.3, pytest.approx(0.4))
+    assert not now.pending(0.3)
+    assert now.factor(0.35) == pytest.approx(0.5)
+    assert not now.over(0.39)
+    assert now.over(0.41)
+    assert fall.now(0.749).end == pytest.approx(0.749 / 0.75)
+
+
+@pytest.mark.parametrize("decay", [0, -0.1, 1.5, float("nan")])
+def test_a_decay_that_is_no_share_is_refused(decay: float) -> None:
+    with pytest.raises(ValueError, match=r"decay must be in \(0, 1\], or None"):
+        fit(objective.ELBO(small()), normal(20, 3).float(), max_steps=9, decay=decay)
+
+
 def test_rate_in_force_is_the_schedules_at_every_record() -> None:
     history = fit(objective.ELBO(small()), normal(20, 3).float(), max_steps=90, batch_size=10, learning_rate=3e-3)
     for record in history.records:
-        expected = 3e-3 * schedule.learning_rate_factor(record.step, record.step / 90, training.loop.WARMUP)
+        expected = 3e-3 * schedule.learning_rate_factor(
+            record.step, record.step / 90, training.loop.WARMUP, schedule.Fall.of(schedule.DECAY)
+        )
         assert record.learning_rate == pytest.approx(expected, rel=1e-12)
 
 
@@ -262,7 +293,7 @@ def test_the_rate_reaches_the_optimiser() -> None:
     probe = Probe(small(variance=1.0))
     fit(probe, normal(20, 3).float(), max_steps=100, learning_rate=5e-3)
     moved = probe.before[1]["vae.decoder.layers.0.weight"] - probe.before[0]["vae.decoder.layers.0.weight"]
-    expected = 5e-3 * schedule.learning_rate_factor(0, 0.0, training.loop.WARMUP)
+    expected = 5e-3 * schedule.learning_rate_factor(0, 0.0, training.loop.WARMUP, schedule.Fall.of(schedule.DECAY))
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, expected), rtol=1e-3, atol=0)
 
 
@@ -332,7 +363,7 @@ def test_every_epoch_visits_every_row_once(rows: int, batch_size: int | None, ep
 def test_default_batches_begin_small_and_double() -> None:
     budget = schedule.Budget.resolve(60_000, None, None, 400, None)
     sizes = [end - start for _, start, end in map(budget.place, range(250))]
-    assert sizes == [64] * 64 + [128] * 64 + [256] * 64 + [512] * 58
+    assert sizes == [64] * 64 + [128] * 64 + [256] * 122
     assert schedule.Budget.resolve(60_000, 512, None, 400, None).place(0) == (0, 0, 512)  # asked for, so kept
 
 

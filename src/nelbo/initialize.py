@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .distributions import draw
 from .likelihood import Bernoulli, Gaussian, HeteroscedasticGaussian, SharedVariance
-from .linear_gaussian import LinearGaussian, factor_analysis, moments, ppca
+from .linear_gaussian import Chunks, LinearGaussian, factor_analysis, moments, ppca
 from .networks import Conv, Linear, Residual
 from .vae import VAE
 
@@ -40,12 +40,12 @@ def _path(network: nn.Module) -> nn.Linear | None:
     return network.linear if isinstance(network, Linear | Residual | Conv) else None
 
 
-def closed_form(vae: VAE, x: Tensor) -> LinearGaussian | None:
+def closed_form(vae: VAE, x: Tensor | Chunks) -> LinearGaussian | None:
     r"""Return the maximum-likelihood linear model of the VAE's noise: pPCA, or factor analysis if per feature.
 
     Arguments:
         vae: The model; its likelihood says which noise. A fixed :math:`\beta^2` is kept.
-        x: Training rows, of shape (n, *vae.shape), in model units.
+        x: Training rows, of shape (n, *vae.shape), in model units; or what reads them flat, a part at a time.
 
     Returns:
         The linear model in model units, or None where the likelihood is not Gaussian. A discretised Gaussian gets that
@@ -54,7 +54,7 @@ def closed_form(vae: VAE, x: Tensor) -> LinearGaussian | None:
     likelihood = vae.likelihood
     if not isinstance(likelihood, SharedVariance | HeteroscedasticGaussian):
         return None
-    mean, covariance = moments(x.flatten(1).cpu())
+    mean, covariance = moments(x.flatten(1).cpu() if isinstance(x, Tensor) else x)
     spread = float(covariance.diagonal().mean())
     floor = likelihood.floor / spread if spread > 0 else likelihood.floor  # theirs is relative to the mean variance
     if isinstance(likelihood, SharedVariance) and not likelihood.learned:

@@ -13,14 +13,15 @@ contributions to maximum likelihood factor analysis"; Lucas et al. 2019, "Don't 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["LinearGaussian", "factor_analysis", "moments", "ppca"]
+__all__ = ["Chunks", "LinearGaussian", "factor_analysis", "moments", "ppca"]
 
 _CHUNK_ELEMENTS = 1 << 22  # numbers per working chunk: 16 MB of float32, which stays near the cores
 _EXACT_WORK = 4e9  # below this many products float64 costs under about 50 ms, so rounding is not worth saving
@@ -107,8 +108,20 @@ class LinearGaussian:
             yield chunk.to(self.bias) - self.bias
 
 
+class Chunks(Protocol):
+    """What `moments` needs of rows (n, D): a tensor has it, and so has what reads them a part at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def device(self) -> torch.device: ...
+    def split(self, size: int, /) -> Iterable[Tensor]: ...
+
+
 @torch.no_grad()
-def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+def moments(x: Tensor | Chunks) -> tuple[Tensor, Tensor]:
     """Mean (D,) and covariance (D, D) of the rows of x (n, D), divided by n, in float64 on the device of x.
 
     Large inputs are multiplied in float32, in centred chunks accumulated in float64: the relative error is
@@ -119,7 +132,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: x is not a matrix of at least one row and one column, or holds NaN or infinity.
     """
-    if x.ndim != 2 or x.numel() == 0:
+    if len(x.shape) != 2 or math.prod(x.shape) == 0:
         raise ValueError(f"x must have shape (n, D) with n, D >= 1, got {tuple(x.shape)}.")
     fits_float32 = x.dtype in (
         torch.float32,
@@ -141,18 +154,18 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, covariance
 
 
-def _two_pass(x: Tensor, wide: torch.dtype, work: torch.dtype) -> tuple[Tensor, Tensor]:
+def _two_pass(x: Tensor | Chunks, wide: torch.dtype, work: torch.dtype) -> tuple[Tensor, Tensor]:
     """Centre in `wide` at a first estimate of the mean, multiply in `work`, then correct for the estimate."""
     n, features = x.shape
     home = torch.device("cpu") if x.device.type == "mps" else x.device  # mps knows no float64
-    chunks = x.split(max(256, _CHUNK_ELEMENTS // features))
-    sums = torch.stack([chunk.to(wide).sum(0) for chunk in chunks]).to(home, torch.float64)
+    size = max(256, _CHUNK_ELEMENTS // features)
+    sums = torch.stack([chunk.to(wide).sum(0) for chunk in x.split(size)]).to(home, torch.float64)
     pivot = (sums.sum(0) / n).to(x.device, wide)
     blocks = math.ceil(features / 200)
     width = math.ceil(features / blocks)
     total = torch.zeros(features, dtype=torch.float64, device=home)
     products = torch.zeros(features, features, dtype=torch.float64, device=home)
-    for chunk in chunks:
+    for chunk in x.split(size):
         centred = (chunk.to(wide) - pivot).to(work)
         total += centred.sum(0).to(home)
         # The matrix is symmetric: the strips on and right of the diagonal are little more than half the work.

@@ -46,6 +46,7 @@ class Spec:
         latent_dim: Number of latent dimensions.
         encoder, decoder: Names of networks, or factories.
         hidden: Widths of dense hidden layers.
+        decoder_hidden: Of the decoder's, where these differ.
         channels: Widths of convolutional stages.
         activation: Name of the activation.
         likelihood, prior, posterior: Names of heads.
@@ -59,6 +60,7 @@ class Spec:
     encoder: str | NetworkFactory = "residual"
     decoder: str | NetworkFactory = "residual"
     hidden: tuple[int, ...] = (512, 512)
+    decoder_hidden: tuple[int, ...] | None = None
     channels: tuple[int, ...] = (32, 64)
     activation: str = "silu"
     likelihood: str = "gaussian"
@@ -126,7 +128,8 @@ def build(spec: Spec, generator: torch.Generator | None = None) -> VAE:
     """
     head = _likelihood(spec)
     posterior_head = resolve("posterior", spec.posterior)(spec.latent_dim)
-    decoder = _network(spec, spec.decoder, (spec.latent_dim,), head.in_shape, generator)
+    own = spec if spec.decoder_hidden is None else dataclasses.replace(spec, hidden=spec.decoder_hidden)
+    decoder = _network(own, own.decoder, (own.latent_dim,), head.in_shape, generator)
     encoder = _network(spec, spec.encoder, head.shape, posterior_head.in_shape, generator)
     return VAE(resolve("prior", spec.prior)(spec.latent_dim), decoder, head, encoder, posterior_head)
 

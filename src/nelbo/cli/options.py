@@ -34,7 +34,9 @@ class FitOptions:
     decoder: Annotated[str | None, MODEL] = None
     """Network of the decoder, if not --network."""
     hidden: Annotated[str | None, MODEL] = None
-    """Widths of dense hidden layers, such as 512,512; by default these, and 128,128 for tables."""
+    """Widths of dense hidden layers, such as 512,512; by default 256,256, and 128,128 for tables."""
+    decoder_hidden: Annotated[str | None, MODEL] = None
+    """Those of the decoder, if they are to differ; by default 512,512,512, and 128,128 for tables."""
     channels: Annotated[str, MODEL] = "32,64"
     """Widths of convolutional stages, each halving the image."""
     activation: Annotated[str, MODEL] = "silu"
@@ -105,6 +107,7 @@ class FitOptions:
             encoder=self.encoder,
             decoder=self.decoder,
             hidden=None if self.hidden is None else _widths("hidden", self.hidden),
+            decoder_hidden=None if self.decoder_hidden is None else _widths("decoder-hidden", self.decoder_hidden),
             channels=_widths("channels", self.channels),
             activation=self.activation,
             likelihood=self.likelihood,

@@ -9,10 +9,21 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, get_args
 
+import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-__all__ = ["LAYOUTS", "Layout", "conform", "event_shape", "infer_layout", "to_event", "to_user", "user_shape"]
+__all__ = [
+    "LAYOUTS",
+    "Layout",
+    "check_fields",
+    "conform",
+    "event_shape",
+    "infer_layout",
+    "to_event",
+    "to_user",
+    "user_shape",
+]
 
 Array = npt.NDArray[Any]
 Layout = Literal["flat", "hw", "hwc", "chw"]
@@ -101,3 +112,23 @@ def _refuse_count(count: int, shape: tuple[int, ...], layout: Layout) -> None:
         else f"Pass images of shape {_batch(user_shape(shape, layout))} or flatten to (n, {d})."
     )
     raise ValueError(f"X has {count} features, but this model was fitted on {d}. {cure}")
+
+
+def check_fields(schema: Any) -> None:
+    """Raise ValueError where the fields of a schema (read from a file, say) contradict each other."""
+    if schema.layout not in LAYOUTS or schema.kind != ("table" if schema.layout == "flat" else "images"):
+        raise ValueError(f"layout {schema.layout!r} does not fit kind {schema.kind!r}")
+    if len(schema.shape) != (1 if schema.layout == "flat" else 3) or min(schema.shape) < 1:
+        raise ValueError(f"shape {schema.shape} does not fit layout {schema.layout!r}")
+    if schema.shift.shape != schema.shape or schema.scale.shape not in ((), schema.shape):
+        raise ValueError(f"shift {schema.shift.shape} and scale {schema.scale.shape} do not fit shape {schema.shape}")
+    if not (np.isfinite(schema.shift).all() and np.isfinite(schema.scale).all() and (schema.scale > 0).all()):
+        raise ValueError("shift must be finite and scale positive")
+    if not isinstance(schema.dequantize, bool):
+        raise ValueError(f"dequantize must be true or false, got {schema.dequantize!r}")
+    if not isinstance(schema.discrete, bool) or (schema.discrete and schema.dequantize):
+        raise ValueError(f"discrete must be true or false, and false for dequantised data, got {schema.discrete!r}")
+    if schema.columns is not None and (len(schema.columns),) != schema.shape:
+        raise ValueError(f"{len(schema.columns)} columns do not fit shape {schema.shape}")
+    if not all(0 <= index < schema.n_features for index in schema.constant):
+        raise ValueError(f"constant features {schema.constant} do not fit shape {schema.shape}")

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from nelbo.data.dequantize import LEVELS, Dequantize, Noise, check_grey, check_noise, check_units, uniform
 from nelbo.data.layout import (
-    LAYOUTS,
     Layout,
+    check_fields,
     conform,
     event_shape,
     infer_layout,
@@ -29,6 +29,7 @@ from nelbo.data.layout import (
     to_user,
     user_shape,
 )
+from nelbo.data.rescale import Rescale, borrowed
 from nelbo.data.scaling import Scale, chunks, fit_scaling
 from nelbo.data.validate import with_columns
 from nelbo.data.whitening import mix, mixed_variance, root, unmix
@@ -37,6 +38,8 @@ __all__ = ["Schema"]
 
 Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.float64]
+COPIED = 2**26
+"""Bytes of floats up to which training keeps a copy in the model's units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,7 @@ class Schema:
             values = np.array(getattr(self, name), dtype=np.float64)
             values.setflags(write=False)
             object.__setattr__(self, name, values)
-        _check_fields(self)
+        check_fields(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Schema) and self.to_dict() == other.to_dict()
@@ -279,32 +282,41 @@ class Schema:
             out[rows] = to_event(x, self.shape, self.layout)
         return out
 
-    def stored(self, X: Any) -> tuple[Tensor, Dequantize | None]:
-        """Return training rows (n, *shape) as they are best kept, and what turns a batch of them into t.
+    def stored(self, X: Any) -> tuple[Tensor, Dequantize | Rescale | None]:
+        """Return rows as they are best kept for training, and what turns a batch of them into t (n, *shape).
 
-        8-bit pictures stay bytes, and get new U at every visit; other data are scaled at once (None).
+        8-bit pictures stay bytes (n, *shape), and get new U at every visit. Other data are scaled at once (None), but
+        for large ones (`COPIED`), which stay as they are (n, D), and are never written to.
 
         Raises:
             ValueError: As `to_model`.
         """
         array, _ = with_columns(X)
-        if not (self.dequantize and array.dtype == np.uint8):
+        if self.dequantize and array.dtype == np.uint8:
+            rows = borrowed(conform(array, self.shape, self.layout))
+            return to_event(rows, self.shape, self.layout).contiguous(), Dequantize(self.shift, self.scale)
+        if array.nbytes <= COPIED or array.dtype == np.uint8:
             return self.to_model(array, noise="centre"), None
         flat = conform(array, self.shape, self.layout)
-        rows = torch.from_numpy(flat if flat.flags.writeable else flat.copy())
-        return to_event(rows, self.shape, self.layout).contiguous(), Dequantize(self.shift, self.scale)
+        for part in chunks(*flat.shape):
+            self._check_units(flat[part])
+        shift, scale = self.to_user_flat(self.shift), self.to_user_flat(self.scale)
+        return borrowed(flat), Rescale(shift, scale, self.mixing, self.shape, self.layout)
 
     def _units(self, rows: Array, noise: Noise, work: torch.dtype) -> Tensor:
         """x of some flat rows, in memory of its own."""
+        self._check_units(rows)
         x = torch.tensor(rows, dtype=work)
+        if self.dequantize and rows.dtype == np.uint8:
+            return x.add_(uniform(rows, noise)).div_(LEVELS)
+        return x
+
+    def _check_units(self, rows: Array) -> None:
+        """Raise ValueError where some flat rows cannot be x."""
         if self.discrete:
             check_grey(rows)
-        if not self.dequantize:
-            return x
-        if rows.dtype == np.uint8:
-            return x.add_(uniform(rows, noise)).div_(LEVELS)
-        check_units(rows)
-        return x
+        if self.dequantize and rows.dtype != np.uint8:
+            check_units(rows)
 
     def from_model(self, t: Tensor | Array, drawn: bool = False) -> Array:
         """x = shift + scale * t in data units, (n, *data_shape); float64 if t is, else float32.
@@ -377,23 +389,3 @@ class Schema:
 def _event(values: Vector, shape: tuple[int, ...], layout: Layout) -> Vector:
     """Values in the user's flat order (D,), or one number, as the model sees them."""
     return to_event(torch.from_numpy(values)[None], shape, layout)[0].numpy() if values.ndim else values
-
-
-def _check_fields(schema: Schema) -> None:
-    """Raise ValueError where the fields of a schema (read from a file, say) contradict each other."""
-    if schema.layout not in LAYOUTS or schema.kind != ("table" if schema.layout == "flat" else "images"):
-        raise ValueError(f"layout {schema.layout!r} does not fit kind {schema.kind!r}")
-    if len(schema.shape) != (1 if schema.layout == "flat" else 3) or min(schema.shape) < 1:
-        raise ValueError(f"shape {schema.shape} does not fit layout {schema.layout!r}")
-    if schema.shift.shape != schema.shape or schema.scale.shape not in ((), schema.shape):
-        raise ValueError(f"shift {schema.shift.shape} and scale {schema.scale.shape} do not fit shape {schema.shape}")
-    if not (np.isfinite(schema.shift).all() and np.isfinite(schema.scale).all() and (schema.scale > 0).all()):
-        raise ValueError("shift must be finite and scale positive")
-    if not isinstance(schema.dequantize, bool):
-        raise ValueError(f"dequantize must be true or false, got {schema.dequantize!r}")
-    if not isinstance(schema.discrete, bool) or (schema.discrete and schema.dequantize):
-        raise ValueError(f"discrete must be true or false, and false for dequantised data, got {schema.discrete!r}")
-    if schema.columns is not None and (len(schema.columns),) != schema.shape:
-        raise ValueError(f"{len(schema.columns)} columns do not fit shape {schema.shape}")
-    if not all(0 <= index < schema.n_features for index in schema.constant):
-        raise ValueError(f"constant features {schema.constant} do not fit shape {schema.shape}")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nelbo.data.scaling import chunks
 
-__all__ = ["mix", "mixed_variance", "root", "unmix"]
+__all__ = ["mix", "mixed_variance", "root", "root_of", "unmix"]
 
 Matrix = npt.NDArray[np.float64]
 
@@ -29,7 +29,12 @@ def root(flat: npt.NDArray[Any], shift: Matrix, scale: Matrix) -> Matrix:
     for rows in chunks(len(flat), flat.shape[1], 2**20):
         t = torch.from_numpy((flat[rows] - shift) / scale)
         total += t.T @ t
-    correlation = total / len(flat)
+    return root_of(total / len(flat))
+
+
+def root_of(correlation: Tensor) -> Matrix:
+    """Return the root of a correlation or covariance matrix (D, D), symmetric and positive definite."""
+    correlation = correlation.clone()
     fixed = correlation.diagonal() == 0  # a constant column is left alone
     correlation.diagonal()[fixed] = 1.0
     values, vectors = torch.linalg.eigh(correlation)

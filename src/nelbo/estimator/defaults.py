@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__ = [
     "Jitter",
+    "hidden_for",
     "is_table",
     "limits_for",
     "objective_for",
@@ -31,10 +32,12 @@ from torch import Tensor
 
 from .. import training
 from ..data import Schema
-from ..data.whitening import root
+from ..data.scaling import chunks
+from ..data.whitening import root_of
 from ..linear_gaussian import LinearGaussian, moments, ppca
 from ..objective import Objective
 from ..vae import VAE
+from .rows import Rows
 
 PLAIN = {
     "network": "auto",
@@ -55,8 +58,10 @@ SAMPLES = 4
 """Of the objective."""
 SCORE_SAMPLES, SCORE_SAMPLES_OF_TABLES = 100, 1_000
 """Importance samples of `score_samples`."""
-HIDDEN, HIDDEN_OF_TABLES = (512, 512), (128, 128)
-"""Widths of hidden layers."""
+HIDDEN_OF_ENCODER, HIDDEN_OF_DECODER = (256, 256), (512, 512, 512)
+"""Widths of hidden layers: what the encoder has to learn, the decoder has to learn in more detail."""
+HIDDEN_OF_CONV, HIDDEN_OF_TABLES = (512, 512), (128, 128)
+"""Of both, with convolutions and for tables."""
 LEAST_VARIANCE = 2.5e-3
 """Of noise that depends on z: far from all rows it is extrapolated, and an outlier must not meet one that is tiny."""
 FOLDS = 5
@@ -81,12 +86,22 @@ def is_table(estimator: Any, array: np.ndarray) -> bool:
         and len(array) >= FEWEST_ROWS
         and 2 <= array.shape[1] <= MOST_COLUMNS
         and array.dtype != np.uint8
-        and bool((array != array[0]).any(0).all())
+        and _varies(array)
         and estimator.dequantize in ("auto", False)
         and estimator.scale in ("auto", "whitened")
         and estimator.objective != "autoencoder"
         and all(getattr(estimator, name) == value for name, value in PLAIN.items())
     )
+
+
+def _varies(array: np.ndarray) -> bool:
+    """Return whether every column has two values: most show it in the first rows."""
+    varies = np.zeros(array.shape[1], dtype=bool)
+    for rows in chunks(*array.shape):
+        varies |= (array[rows] != array[0]).any(0)
+        if varies.all():
+            return True
+    return False
 
 
 def scale_for(estimator: Any, array: np.ndarray, table: bool) -> Any:
@@ -129,17 +144,17 @@ class Jitter:
 
     Arguments:
         objective: What is trained; it knows how far training has come.
-        x: All training rows.
+        rows: All training rows.
     """
 
-    def __init__(self, objective: Objective, x: Tensor) -> None:
+    def __init__(self, objective: Objective, rows: Rows) -> None:
         self.objective = objective
-        flat = x.double().cpu().numpy()
-        spread = root(flat, flat.mean(0), np.ones(()))
-        self.root = torch.from_numpy(silverman(*flat.shape) * spread).to(x)
+        self.transform = rows.transform
+        self.root = torch.from_numpy(silverman(*rows.shape) * root_of(moments(rows)[1])).to(rows.dtype)
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the rows (n, *shape) with fresh noise."""
+        """Return the rows, as they are stored, in model units (n, *shape) with fresh noise."""
+        rows = rows if self.transform is None else self.transform(rows, generator)
         noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
         if self.root.device != rows.device:  # once: a copy at every step would wait for a GPU
             self.root = self.root.to(rows.device)
@@ -149,6 +164,18 @@ class Jitter:
 def silverman(rows: int, columns: int) -> float:
     """Return the bandwidth that suits normal data of unit variance (Silverman, 1986)."""
     return float((4 / ((columns + 2) * rows)) ** (1 / (columns + 4)))
+
+
+def hidden_for(estimator: Any, table: bool) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Return the widths of hidden layers, and the decoder's where they differ."""
+    decoder = None if estimator.decoder_hidden is None else tuple(int(w) for w in estimator.decoder_hidden)
+    if estimator.hidden is not None:
+        return tuple(int(w) for w in estimator.hidden), decoder
+    if table:
+        return HIDDEN_OF_TABLES, decoder
+    if "conv" in (estimator.network, estimator.encoder, estimator.decoder):
+        return HIDDEN_OF_CONV, decoder
+    return HIDDEN_OF_ENCODER, decoder or HIDDEN_OF_DECODER
 
 
 def objective_for(estimator: Any, table: bool) -> dict[str, Any]:
@@ -191,25 +218,26 @@ def limits_for(limits: Mapping[str, Any], rows: int, timed: bool) -> dict[str, A
     found["batch_size"] = found["batch_size"] or min(LARGEST_BATCH, rows)
     found["learning_rate"] = found["learning_rate"] or LEARNING_RATE * min(1.0, rows / ROWS_OF_RATE) ** 0.5
     found["average"] = AVERAGE
+    found["decay"] = None  # a cosine: what is anew trained on all rows stops on the way
     return found
 
 
-def refit(objective: Objective, x: Tensor, steps: int, seed: int, limits: Mapping[str, Any]) -> None:
+def refit(objective: Objective, rows: Rows, steps: int, seed: int, limits: Mapping[str, Any]) -> None:
     """Train a model from its start on all rows, for as many steps as were best on the rows held out before.
 
     Arguments:
         objective: Of the model at its start.
-        x: All rows, of shape (n, *shape).
+        rows: All rows.
         steps: How many.
         seed: Of the run before.
         limits: Of the run before: the schedule is the same.
     """
     training.fit(
         objective,
-        x,
+        rows.stored,
         early_stopping=False,
         seed=seed,
         callbacks=[lambda record: record.step >= steps],
-        transform=Jitter(objective, x),
+        transform=Jitter(objective, rows),
         **limits,
     )

@@ -50,7 +50,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     encoder, decoder : as network, default=None
         Set them apart; None is ``network``.
     hidden : sequence of int or None, default=None
-        Widths of dense hidden layers; the length is the depth. None is (512, 512), (128, 128) for tables.
+        Widths of dense hidden layers; the length is the depth. None is (256, 256) for the encoder and (512, 512, 512)
+        for the decoder, and (128, 128) for tables and (512, 512) with convolutions for both.
+    decoder_hidden : sequence of int or None, default=None
+        Those of the decoder, if they are to differ from ``hidden``.
     channels : sequence of int, default=(32, 64)
         Widths of convolutional stages, each halving the image; the length is the depth.
     activation : str, default="silu"
@@ -84,13 +87,14 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     max_seconds : float or None, default=None
         Limit on the whole of ``fit``.
     batch_size : int or None, default=None
-        None grows from 32 to 512 with the data.
+        None grows from 32 to 256 with the data.
     learning_rate : float or None, default=None
-        Peak rate of AdamW; None is 0.002, more in runs of under 2,000 steps, and 0.01 for random linear networks.
+        Peak rate of AdamW; None is 0.0015, more in runs of under 4,000 steps, and 0.01 for random linear networks.
     weight_decay : float, default=0.0
         Of AdamW.
     validation_fraction : float, default=0.1
-        Share of rows held out to stop early and to keep the best weights; 0 trains on every row and turns both off.
+        Share of rows, up to 2,048 of them, held out to stop early and to keep the best weights; 0 trains on every row
+        and turns both off.
     early_stopping : bool, default=True
         Stop when the validation bound no longer improves and restore the best weights. Training that does not beat its
         closed-form start beyond doubt on the validation rows is undone, and the start kept (`kept_start_`).
@@ -145,6 +149,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         encoder: str | spec.NetworkFactory | None = None,
         decoder: str | spec.NetworkFactory | None = None,
         hidden: Sequence[int] | None = None,
+        decoder_hidden: Sequence[int] | None = None,
         channels: Sequence[int] = (32, 64),
         activation: str = "silu",
         likelihood: str = "gaussian",
@@ -179,6 +184,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.encoder = encoder
         self.decoder = decoder
         self.hidden = hidden
+        self.decoder_hidden = decoder_hidden
         self.channels = channels
         self.activation = activation
         self.likelihood = likelihood

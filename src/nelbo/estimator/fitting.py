@@ -27,6 +27,7 @@ from ..training.variance import learned_gaussians
 from ..vae import VAE
 from . import defaults, options
 from . import start as begin
+from .rows import Rows
 
 PASSED_ON = ("max_epochs", "max_steps", "batch_size", "learning_rate", "weight_decay", "device", "precision")
 """Constructor arguments that go to `nelbo.fit` as they are."""
@@ -84,10 +85,12 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     begun = time.monotonic()
     rows, held = split(len(X), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10)
     noise = torch.Generator().manual_seed(training.schedule.stream_seed(plan.seed, "dequantise"))
-    x, transform = schema.stored(X if held is None else X[rows])
+    x, transform = schema.stored(X)
+    taken = Rows(x, None if held is None else torch.from_numpy(rows), transform, noise)
+    everything = Rows(x, None, transform, noise)
     validation = None if held is None else schema.to_model(X[held], noise=noise)
     objective = spec.build_objective(plan.objective, model, plan.objective_samples, plan.objective_options)
-    first_rows = begin.enough_rows(model, x, transform, noise)
+    first_rows = begin.enough_rows(model, taken)
     start = None if warm else begin.closed_form_start(model, first_rows, plan.init)
     judged = plan.early_stopping and plan.validation_fraction > 0 and plan.objective != "autoencoder"
     timed = plan.max_seconds is not None and validation is not None and judged
@@ -98,8 +101,8 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         if schema.mixing is not None:
             start = defaults.white_start(model, schema.mixing)
             initialize.start_at(model, start)
-        limits = defaults.limits_for(limits, len(x), plan.max_seconds is not None)
-        jitter = defaults.Jitter(objective, x)
+        limits = defaults.limits_for(limits, len(taken), plan.max_seconds is not None)
+        jitter = defaults.Jitter(objective, taken)
         fresh = copy.deepcopy(objective)
     if start is None and not warm and isinstance(model.encoder, Linear) and isinstance(model.decoder, Linear):
         limits["learning_rate"] = limits["learning_rate"] or RANDOM_LINEAR_RATE
@@ -116,6 +119,7 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         store=plan.store,
         history=history,
         transform=jitter or transform,
+        rows=taken.index,
         **limits,
     )
     if quick is not None and validation is not None and begin.ahead(quick, model, validation):
@@ -126,24 +130,25 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         initialize.start_at(model, start)
         history.best_step = 0
     elif start is not None and kept:
-        x = x if transform is None else transform(x, noise)
-        everything = initialize.closed_form(model, x if validation is None else torch.cat([x, validation]))
-        initialize.start_at(model, everything or start)
+        initialize.start_at(model, initialize.closed_form(model, everything) or start)
         history.best_step = 0
     if fresh is not None and not kept and judged and validation is not None and plan.max_seconds is None:
-        defaults.refit(fresh, torch.cat([x, validation]), history.best_step, plan.seed, limits)
+        defaults.refit(fresh, everything, history.best_step, plan.seed, limits)
         model.load_state_dict(fresh.vae.state_dict())
     warn_of_floor(model, schema)
     return kept
 
 
 def split(n: int, fraction: float, seed: int, least: int = 10) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the rows to train on and those to hold out: a share, but ``least`` rows or a quarter of few."""
+    """Return the rows to train on and those to hold out: a share, but ``least`` rows or a quarter of few.
+
+    More than a run looks at would be lost to training.
+    """
     if fraction == 0 or n < 4:
         return np.arange(n), None
     order = np.random.default_rng([seed, 1]).permutation(n)
     count = max(math.ceil(fraction * n), min(least, n // 4))
-    count = min(count, n - 2)
+    count = min(count, n - 2, training.VALIDATED)
     return np.sort(order[count:]), np.sort(order[:count])
 
 
@@ -311,16 +316,15 @@ def make_spec(estimator: Any, schema: Schema, floor: float, table: bool) -> spec
             )
         variance = _numbers(scaled)
     grid = dict(zip(("low", "width"), map(_numbers, schema.grid), strict=True)) if schema.discrete else {}
-    hidden = estimator.hidden
-    if hidden is None:
-        hidden = defaults.HIDDEN_OF_TABLES if table else defaults.HIDDEN
+    hidden, decoder_hidden = defaults.hidden_for(estimator, table)
     network = "residual" if estimator.network == "auto" else estimator.network
     return spec.Spec(
         shape=schema.shape,
         latent_dim=int(estimator.latent_dim),
         encoder=estimator.encoder or network,
         decoder=estimator.decoder or network,
-        hidden=tuple(int(w) for w in hidden),
+        hidden=hidden,
+        decoder_hidden=decoder_hidden,
         channels=tuple(int(w) for w in estimator.channels),
         activation=estimator.activation,
         likelihood=estimator.likelihood,

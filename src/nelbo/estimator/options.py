@@ -30,6 +30,7 @@ from torch import nn
 
 from .. import spec
 from ..data import Schema, validate_array
+from ..data.scaling import chunks
 from ..likelihood import DiscretizedGaussian
 from ..training import Units
 
@@ -66,9 +67,9 @@ def check(estimator: Any) -> None:
     callbacks = estimator.callbacks
     if callbacks is not None and (not isinstance(callbacks, Sequence) or not all(map(callable, callbacks))):
         raise TypeError(f"callbacks must be a sequence of callables such as [print], got {callbacks!r}.")
-    for name in ("hidden", "channels"):
+    for name in ("hidden", "decoder_hidden", "channels"):
         widths = getattr(estimator, name)
-        if name == "hidden" and widths is None:
+        if name != "channels" and widths is None:
             continue
         if not isinstance(widths, Sequence | np.ndarray) or any(
             not isinstance(w, numbers.Integral) or w < 1 for w in widths
@@ -163,12 +164,13 @@ def check_binary(likelihood: str, X: npt.NDArray[Any]) -> None:
     """
     if likelihood != "bernoulli":
         return
-    bad = ~((X == 0) | (X == 1))
-    if bad.any():
-        raise ValueError(
-            f"likelihood='bernoulli' is for zeros and ones, but X holds {X[bad].ravel()[0]}. "
-            "Binarise it, as in (X > threshold).astype('float32'), or use likelihood='gaussian'."
-        )
+    for rows in chunks(len(X), math.prod(X.shape[1:])):
+        bad = ~((X[rows] == 0) | (X[rows] == 1))
+        if bad.any():
+            raise ValueError(
+                f"likelihood='bernoulli' is for zeros and ones, but X holds {X[rows][bad].ravel()[0]}. "
+                "Binarise it, as in (X > threshold).astype('float32'), or use likelihood='gaussian'."
+            )
 
 
 def rows(estimator: Any, X: Any, noise: Literal["hash", "centre"]) -> torch.Tensor:

@@ -11,11 +11,12 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from .. import evaluate, initialize, training
+from .. import evaluate, initialize
 from ..likelihood import DiscretizedGaussian
 from ..linear_gaussian import LinearGaussian
 from ..networks import Linear
 from ..vae import VAE
+from .rows import Rows
 
 SURE = 0.9772
 """Confidence that training has beaten its start that is needed to keep it: two standard errors of many rows."""
@@ -25,28 +26,31 @@ QUICK_ROWS = 256
 """Rows that a first look at a comparison takes."""
 START_WORK = 5e9
 """Products that the covariance of the closed-form start may take: 8,000 rows of 784 features, 0.1 s."""
+READ = 2**24
+"""Numbers that it may read at once."""
 JUDGING_SAMPLES = 64
 """Importance samples of that comparison."""
 JUDGING_ROWS = 2000
 """Validation rows that it looks at, at most."""
 
 
-def enough_rows(model: VAE, x: Tensor, transform: training.Transform | None, noise: torch.Generator) -> Tensor:
-    """Return the training rows that the start is found from, evenly spaced, as the model takes them.
+def enough_rows(model: VAE, rows: Rows) -> Tensor | Rows:
+    """Return the training rows that the start is found from, evenly spaced; many are read a part at a time.
 
     Networks with a nonlinear path leave the start at once; of many wide rows some are enough for them.
     """
     if not (isinstance(model.encoder, Linear) and isinstance(model.decoder, Linear)):
-        x = x[:: math.ceil(len(x) * math.prod(model.shape) ** 2 / START_WORK)]
-    return x if transform is None else transform(x, noise)
+        rows = rows.every(math.ceil(len(rows) * math.prod(model.shape) ** 2 / START_WORK))
+    return rows.read() if math.prod(rows.shape) <= READ else rows
 
 
-def quick_model(model: VAE, x: Tensor, noise: torch.Generator) -> VAE | None:
+def quick_model(model: VAE, x: Tensor | Rows, noise: torch.Generator) -> VAE | None:
     """Return what a run of little time may end with: the start, and a decoder of random features in closed form.
 
     Training does not go on from it, as it would learn features of its own more slowly from there.
     """
     quick = copy.deepcopy(model)
+    x = x if isinstance(x, Tensor) else x.every(math.ceil(math.prod(x.shape) / READ)).read()
     return quick if initialize.random_features(quick, x, noise) else None
 
 
@@ -57,7 +61,7 @@ def ahead(one: VAE, other: VAE, x: Tensor) -> bool:
     return bool(gain.mean() > 0)
 
 
-def closed_form_start(model: VAE, x: Tensor, init: str) -> LinearGaussian | None:
+def closed_form_start(model: VAE, x: Tensor | Rows, init: str) -> LinearGaussian | None:
     """Put the model at its closed-form solution where it has one and ``init`` wants it.
 
     Raises:

@@ -6,6 +6,17 @@ from . import schedule
 from .history import Callback, History, Record, Units
 from .loop import Store, fit
 from .progress import ProgressBar
-from .run import Transform
+from .run import VALIDATED, Transform
 
-__all__ = ["Callback", "History", "ProgressBar", "Record", "Store", "Transform", "Units", "fit", "schedule"]
+__all__ = [
+    "VALIDATED",
+    "Callback",
+    "History",
+    "ProgressBar",
+    "Record",
+    "Store",
+    "Transform",
+    "Units",
+    "fit",
+    "schedule",
+]

@@ -15,7 +15,7 @@ from ..objective import Objective
 from .history import Callback, History, Units
 from .interrupt import deferred
 from .run import Run, Transform
-from .schedule import WARMUP, Budget, default_learning_rate, learning_rate_factor
+from .schedule import DECAY, WARMUP, Budget, Fall, default_learning_rate, learning_rate_factor
 
 PATIENCE = 0.2
 """Share of the budget that may pass without a better validation bound before training stops."""
@@ -43,6 +43,7 @@ def fit(
     max_seconds: float | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    decay: float | None = DECAY,
     weight_decay: float = 0.0,
     optimizer: str = "adamw",
     average: float = 0.0,
@@ -57,12 +58,13 @@ def fit(
     store_every: float = 30.0,
     history: History | None = None,
     transform: Transform | None = None,
+    rows: Tensor | None = None,
 ) -> History:
     r"""Maximise ``objective(x).mean()`` in place.
 
-    Tensor-resident batches, AdamW or Muon, a linear warm-up and a cosine; a learned :math:`\beta^2` follows its closed
-    form. With ``validation`` rows and ``early_stopping`` the weights of the best validation bound are kept, else the
-    last.
+    Tensor-resident batches, AdamW or Muon, a short warm-up, a rate that stays at its peak and falls in the end; a
+    learned :math:`\beta^2` follows its closed form. With ``validation`` rows and ``early_stopping`` the weights of the
+    best validation bound are kept, else the last.
     Everything is a function of ``seed``, and torch's global random state is left alone.
 
     Arguments:
@@ -71,14 +73,17 @@ def fit(
         validation: Held-out rows, as the model takes them; a run looks at up to 2,048, evenly spaced.
         max_epochs, max_steps, max_seconds: Limits; the first reached ends training. Without any, the number of steps
             grows with the number of rows (`schedule.default_steps`).
-        batch_size: Rows in a step; None grows from 32 to 512 with the data, and begins smaller in the first epoch.
-        learning_rate: Its peak; None is 0.002, and up to three times that in runs of fewer than 2,000 steps.
+        batch_size: Rows in a step; None grows from 32 to 256 with the data, and begins smaller in the first epoch.
+        learning_rate: Its peak; None is 0.0015, and up to three times that in runs of fewer than 4,000 steps.
+        decay: Share of the run, at its end, over which the rate falls in a straight line to 1 % of its peak (warm-up,
+            stable, decay: Hu et al., 2024); None is a cosine over the whole run (Loshchilov & Hutter, 2017).
         weight_decay: Decoupled, per unit of learning rate.
         optimizer: "adamw", or "muon" for the weight matrices: it takes fewer steps, but each costs as much as thousands
             of rows. It pays with many samples, large batches or on a GPU (``docs/performance.md``).
         average: Weight of the newest weights in a running mean, which is then what is validated and kept; 0 is none.
         clip: Gradients longer than this multiple of their running mean length are shortened to it; None never does.
-        early_stopping: Stop when a fifth of the budget has passed without a better validation bound.
+        early_stopping: When a fifth of the budget has passed without a better validation bound, go back to the best
+            weights, let the rate fall at once, and stop; under a cosine, just stop.
         seed: Of data order and noise.
         device: "auto", "cpu", "cuda", ...
         precision: "auto", "bf16" (autocast) or "float32".
@@ -88,6 +93,7 @@ def fit(
         history: Where records are added, so that they outlive an interruption; None makes a new one.
         transform: What each batch of training rows is put through, ``transform(rows, generator)``: fresh noise or
             augmentation at every visit. x may then be of any dtype, such as uint8, and is kept as it is.
+        rows: Numbers of the rows of x to train on, int64; None is all. x itself is not copied.
 
     Returns:
         The records, the step whose weights were kept and why training ended.
@@ -109,8 +115,10 @@ def fit(
         transform=transform,
         optimizer=optimizer,
         average=average,
+        rows=rows,
     )
-    run.budget = Budget.resolve(len(x), batch_size, max_epochs, max_steps, max_seconds)
+    run.fall = Fall.of(decay)
+    run.budget = Budget.resolve(len(run.rows), batch_size, max_epochs, max_steps, max_seconds)
     run.choose_precision(precision)
     run.history = History() if history is None else history
     if store is not None and (state := store.load()) is not None:
@@ -150,19 +158,28 @@ def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Stor
         while True:
             elapsed = run.elapsed()
             progress = run.budget.progress(run.step, elapsed)
-            factor = learning_rate_factor(run.step, progress, WARMUP)
+            factor = learning_rate_factor(run.step, progress, WARMUP, run.fall)
             run.peak = run.learning_rate or default_learning_rate(run.budget.planned_steps(run.step, elapsed))
-            due = run.step % run.budget.validate_every == 0 or progress >= 1
+            over = progress >= 1 or run.fall.over(progress)
+            due = run.step % run.budget.validate_every == 0 or over
             if due and not run.already_recorded():
                 record = run.validate(factor)
                 release()
                 stop = [callback(record) for callback in callbacks]
                 if any(answer is True for answer in stop):
                     return "callback"
-                if progress < 1 and early_stopping and _out_of_patience(run, progress):
-                    return "early"
-            if progress >= 1:
-                return "steps" if run.budget.max_steps and run.step >= run.budget.max_steps else "seconds"
+                if not over and early_stopping and _out_of_patience(run, progress):
+                    if not run.fall.pending(progress):
+                        return "early"
+                    run.fall_now(progress)
+            if over:
+                return (
+                    "early"
+                    if progress < 1
+                    else "steps"
+                    if run.budget.max_steps and run.step >= run.budget.max_steps
+                    else "seconds"
+                )
             if store is not None and time.monotonic() - saved > store_every:
                 store.save(*run.state())
                 saved = time.monotonic()
@@ -173,6 +190,8 @@ def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Stor
 def _out_of_patience(run: Run, progress: float) -> bool:
     """Return whether too much of the budget has passed since the best validation bound, and since the ramp's end."""
     if run.best is None:
+        return False
+    if run.fall.early:
         return False
     since = [record for record in run.history.records if record.step > run.best[1]]
     return len(since) > MINIMUM_PATIENCE and progress - max(since[0].progress, run.ramp) > PATIENCE

@@ -22,7 +22,7 @@ from .gauge import Gauge
 from .history import History, Record, Units
 from .muon import Muon
 from .precision import bfloat16_pays, resolve_device, resolve_precision
-from .schedule import WARMUP, Budget, epoch_order, stream_seed
+from .schedule import WARMUP, Budget, Fall, epoch_order, stream_seed
 from .variance import VarianceStep, learned_gaussians, refine
 
 VALIDATION_CHUNK = 1024
@@ -44,6 +44,7 @@ class Run:
     """The state of one call of `fit`."""
 
     budget: Budget
+    fall: Fall
     peak: float
 
     def __init__(
@@ -61,14 +62,18 @@ class Run:
         transform: Transform | None = None,
         optimizer: str = "adamw",
         average: float = 0.0,
+        rows: Tensor | None = None,
     ) -> None:
         _check_rows(objective, x, validation, transform)
+        _check_index(rows, len(x))
         if learning_rate is not None and not learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}.")
         self.device = resolve_device(device)
         self.objective = objective.to(self.device)
         self.dtype = next((p.dtype for p in objective.parameters()), x.dtype)
         self.x = x.to(self.device, self.dtype if transform is None else x.dtype)
+        self.rows = torch.arange(len(x)) if rows is None else rows
+        self.rows = self.rows.to(self.device)
         self.transform = transform
         self.validation = None if validation is None else validated(validation).to(self.device, self.dtype)
         self.seed, self.units, self.learning_rate = seed, units, learning_rate
@@ -104,7 +109,8 @@ class Run:
         """Return the rows of the next step, as they are stored."""
         epoch, start, end = self.budget.place(self.step)
         if self.order is None or self.order[0] != epoch:
-            self.order = (epoch, epoch_order(len(self.x), self.seed, epoch).to(self.device))
+            order = epoch_order(len(self.rows), self.seed, epoch).to(self.device)
+            self.order = (epoch, self.rows[order])
         return self.x.index_select(0, self.order[1][start:end])
 
     def prepare(self, rows: Tensor) -> Tensor:
@@ -141,6 +147,13 @@ class Run:
             return
         live = [self.live[name] for name in self.averaged]
         torch._foreach_lerp_(list(self.averaged.values()), live, max(self.average, 1 / self.step))
+
+    def fall_now(self, progress: float) -> None:
+        """Go back to the best weights, and let the rate fall from here."""
+        self.fall = self.fall.now(progress)
+        if self.best is not None:
+            self.objective.load_state_dict(self.best[2])
+            self.averaged = None if self.averaged is None else _weights(self.objective)
 
     def tell(self, progress: float) -> None:
         """Let objectives that change during a run know how much of it is spent, 0 to 1."""
@@ -222,13 +235,13 @@ class Run:
         taken = float(self.gauge.taken)
         if not taken or not any(part.weighted for part in self.parts):
             return float(self.gauge.total) / taken if taken else None
-        rows = self.x[: max(1, VALIDATION_CHUNK // _inner(self.objective).draws)]
+        rows = self.x[self.rows[: max(1, VALIDATION_CHUNK // _inner(self.objective).draws)]]
         return float(self.objective(self.prepare(rows), self.generator).mean(dtype=torch.float64))
 
     def mean_kl(self) -> float | None:
         """Return the mean KL on up to one chunk of rows, or None where it has no closed form."""
         held = self.validation
-        rows = self.prepare(self.x[:VALIDATION_CHUNK]) if held is None else held[:VALIDATION_CHUNK]
+        rows = self.prepare(self.x[self.rows[:VALIDATION_CHUNK]]) if held is None else held[:VALIDATION_CHUNK]
         kl = closed_form_kl(self.model().encode(rows), self.model().prior())
         return None if kl is None else float(kl.mean())
 
@@ -277,10 +290,10 @@ class Run:
         if not _inner(self.objective).averages:
             return
         self.generator.manual_seed(stream_seed(self.seed, "refine"))
-        seen = round(self.budget.epochs(self.step) * len(self.x))
-        rows = max(MINIMUM_REFINE // math.prod(self.model().shape), seen // 10, 1)
+        seen = round(self.budget.epochs(self.step) * len(self.rows))
+        most = max(MINIMUM_REFINE // math.prod(self.model().shape), seen // 10, 1)
         with self.autocast():
-            refine(self.model(), self.x, self.generator, rows, self.prepare)
+            refine(self.model(), self.x, self.generator, most, self.prepare, self.rows)
 
     # -- what a checkpoint holds ---------------------------------------------------------------------
 
@@ -291,6 +304,7 @@ class Run:
             "max_seconds": self.budget.max_seconds,
             "seconds": self.elapsed(),
             "count": self.count,
+            "fall": dataclasses.asdict(self.fall),
             "precision": self.precision,
             "adaptive": self.adaptive,
             "best": None if self.best is None else [self.best[0], self.best[1]],
@@ -312,6 +326,7 @@ class Run:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         self.step, self.seconds, self.count = config["step"], config["seconds"], config["count"]
+        self.fall = Fall(**config["fall"])
         self.precision, self.adaptive = config["precision"], config["adaptive"]
         self.budget = dataclasses.replace(self.budget, max_seconds=config["max_seconds"])
         self.history.records[:] = History.from_dict(config["history"]).records
@@ -344,6 +359,19 @@ def _check_rows(objective: nn.Module, x: Tensor, validation: Tensor | None, tran
         _check_taken("transform(x)", transform(x[:1], torch.Generator(x.device).manual_seed(0)), shape)
     if validation is not None:
         _check_taken("validation", validation, shape)
+
+
+def _check_index(rows: Tensor | None, count: int) -> None:
+    """Refuse row numbers that are none."""
+    if rows is None:
+        return
+    if (
+        rows.dtype != torch.int64
+        or rows.ndim != 1
+        or not len(rows)
+        or not 0 <= int(rows.min()) <= int(rows.max()) < count
+    ):
+        raise ValueError(f"rows must be a tensor of row numbers from 0 to {count - 1} (int64, one axis), got {rows}.")
 
 
 def _check_taken(name: str, rows: Tensor, shape: tuple[int, ...]) -> None:

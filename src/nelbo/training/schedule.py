@@ -3,7 +3,9 @@ r"""What happens at which step: pure functions of (seed, step), so that a run ca
 from __future__ import annotations
 
 __all__ = [
+    "DECAY",
     "Budget",
+    "Fall",
     "default_batch_size",
     "default_learning_rate",
     "epoch_order",
@@ -21,15 +23,18 @@ from torch import Tensor
 
 WARMUP = 10
 """Steps over which the learning rate rises."""
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 1.5e-3
 """Default peak of runs of at least `LONG_RUN` steps; shorter ones take larger steps, up to three times that."""
-LONG_RUN = 2_000
+LONG_RUN = 4_000
+DECAY = 0.25
+"""Default share of a run, at its end, over which the rate falls."""
+LARGEST_BATCH = 256
 FIRST_BATCH = 64
 """Rows in the first batches of a default run: early gradients agree, so that many small steps go further."""
 FIRST_STEPS = 64
 """Steps after which they double, until they have the size of the rest."""
 FINAL_FACTOR = 0.01
-"""Share of the peak learning rate that is left at the end of the cosine."""
+"""Share of the peak learning rate that is left at the end."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,8 @@ class Budget:
 
 
 def default_batch_size(rows: int) -> int:
-    """Return a power of two from 32 to 512 that makes at least 16 batches an epoch where it can."""
-    return int(min(512, max(32, 2 ** math.floor(math.log2(max(rows / 16, 1))))))
+    """Return a power of two from 32 to 256 that makes at least 16 batches an epoch where it can."""
+    return int(min(LARGEST_BATCH, max(32, 2 ** math.floor(math.log2(max(rows / 16, 1))))))
 
 
 def _small_batches(rows: int, batch_size: int) -> tuple[int, ...]:
@@ -164,10 +169,57 @@ def default_learning_rate(planned_steps: float) -> float:
     return LEARNING_RATE * min(3.0, larger)
 
 
-def learning_rate_factor(step: int, progress: float, warmup: int) -> float:
-    """Return the multiple of the peak rate: a linear warm-up, then a cosine down to `FINAL_FACTOR`."""
-    cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    return min(1.0, (step + 1) / max(warmup, 1)) * (FINAL_FACTOR + (1 - FINAL_FACTOR) * cosine)
+@dataclass(frozen=True)
+class Fall:
+    """When the learning rate falls: for most of a run it stays at its peak, which gets furthest in any given time.
+
+    Attributes:
+        decay: Share of the run, at its end, over which it falls in a straight line; None is a cosine all along.
+        start, end: Progress at which the line begins and ends: the end of the run, unless it was called for early.
+        early: Whether it was.
+    """
+
+    decay: float | None
+    start: float
+    end: float = 1.0
+    early: bool = False
+
+    @classmethod
+    def of(cls, decay: float | None) -> Fall:
+        """Return the plan for a whole run.
+
+        Raises:
+            ValueError: ``decay`` is not in (0, 1].
+        """
+        if decay is not None and not 0 < decay <= 1:
+            raise ValueError(f"decay must be in (0, 1], or None for a cosine, got {decay!r}.")
+        return cls(decay, 0.0 if decay is None else 1 - decay)
+
+    def now(self, progress: float) -> Fall:
+        """Return a fall that begins now, and takes its share of the shorter run."""
+        assert self.decay is not None
+        length = progress * self.decay / (1 - self.decay) if self.decay < 1 else 1.0
+        return dataclasses.replace(self, start=progress, end=min(1.0, progress + length), early=True)
+
+    def pending(self, progress: float) -> bool:
+        """Return whether it has not begun."""
+        return self.decay is not None and not self.early and progress < self.start
+
+    def over(self, progress: float) -> bool:
+        """Return whether it was called for early, and has ended."""
+        return self.early and progress >= self.end
+
+    def factor(self, progress: float) -> float:
+        """Return the multiple of the peak rate."""
+        if self.decay is None:
+            return FINAL_FACTOR + (1 - FINAL_FACTOR) * 0.5 * (1 + math.cos(math.pi * progress))
+        left = (self.end - progress) / max(self.end - self.start, 1e-9)
+        return max(FINAL_FACTOR, min(1.0, left))
+
+
+def learning_rate_factor(step: int, progress: float, warmup: int, fall: Fall) -> float:
+    """Return the multiple of the peak rate: a linear warm-up, and a fall down to `FINAL_FACTOR`."""
+    return min(1.0, (step + 1) / max(warmup, 1)) * fall.factor(progress)
 
 
 def stream_seed(*key: int | str) -> int:

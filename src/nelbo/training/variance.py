@@ -103,6 +103,7 @@ def refine(
     generator: torch.Generator,
     most: int | None = None,
     prepare: Callable[[Tensor], Tensor] | None = None,
+    rows: Tensor | None = None,
 ) -> None:
     r"""Set every learned :math:`\beta^2` to its closed form over the training rows x, for the weights as they are.
 
@@ -112,13 +113,15 @@ def refine(
         generator: Source of z ~ q(z|x).
         most: How many rows to look at, evenly spaced; None is all. Few rows get several z each.
         prepare: What turns some of the rows into what the model takes; None takes them as they are.
+        rows: Numbers of the rows of x that are meant; None is all.
     """
     likelihood = model.likelihood
     if not isinstance(likelihood, SharedVariance) or not likelihood.learned:
         return
-    rows = x[:: max(1, len(x) // most)] if most else x
+    rows = torch.arange(len(x), device=x.device) if rows is None else rows
+    rows = rows[:: max(1, len(rows) // most)] if most else rows
     for _ in range(1 if isinstance(likelihood, Gaussian) else EM_STEPS):
-        mean = _mean_square(model, likelihood, rows, generator, prepare)
+        mean = _mean_square(model, likelihood, x, rows, generator, prepare)
         change = mean.log() - likelihood.log_variance.double()
         likelihood.log_variance.copy_(mean.log())
         if float(change.abs().max()) < SETTLED:
@@ -129,17 +132,18 @@ def _mean_square(
     model: VAE,
     likelihood: SharedVariance,
     x: Tensor,
+    rows: Tensor,
     generator: torch.Generator,
     prepare: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
-    r"""Return the :math:`\beta^2` of one EM step over the rows x, at least the floor, of log_variance's shape."""
-    samples = max(1, min(16, ENOUGH // x.numel()))
+    r"""Return the :math:`\beta^2` of one EM step over some rows of x, at least the floor, of log_variance's shape."""
+    samples = max(1, min(16, ENOUGH // (len(rows) * math.prod(model.shape))))
     total = torch.zeros(model.shape, dtype=torch.float64, device=x.device)
-    for part in x.split(1024):
-        part = part if prepare is None else prepare(part)
+    for numbers in rows.split(1024):
+        part = x[numbers] if prepare is None else prepare(x[numbers])
         q = model.encode(part)
         for _ in range(samples):
             p = model.decode(draw(q, (), generator))
             total += likelihood.squared_residual(p, part).sum(0, dtype=torch.float64)
-    mean = total / (len(x) * samples)
+    mean = total / (len(rows) * samples)
     return (mean.mean() if likelihood.log_variance.ndim == 0 else mean).clamp_min(likelihood.floor)
