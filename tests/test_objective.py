@@ -49,6 +49,30 @@ def test_elbo_is_the_closed_form_on_a_linear_model_on_average(per_feature: bool)
     assert float(gap.min()) > 0.05
 
 
+def test_what_is_hidden_from_the_encoder_leaves_a_bound_and_ends_with_training() -> None:
+    model = linear_gaussian()
+    vae, x = started(model), draw(model, 40)
+    loss = objective.ELBO(vae, corruption=0.25)
+    seen: list[Tensor] = []
+    vae.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    draws = torch.stack([loss(x, rng(seed)).detach() for seed in range(400)])
+    error = draws.std(0) / 20
+    assert bool((draws.mean(0) < model.log_prob(x) + 3 * error).all())
+    assert float((model.log_prob(x) - draws.mean(0)).mean()) > 1  # q is the posterior of too few values
+    shown = torch.stack(seen) != 0
+    assert float(shown.double().mean()) == pytest.approx(0.75, abs=0.005)
+    torch.testing.assert_close(torch.stack(seen)[shown], (x / 0.75).expand(400, -1, -1)[shown])  # the same on average
+    assert torch.equal(loss(x, rng(1)), loss(x, rng(1)))
+    loss.eval()
+    assert torch.equal(loss(x, rng(1)), objective.ELBO(vae)(x, rng(1)))
+
+
+@pytest.mark.parametrize("corruption", [-0.1, 1.0, "half", float("nan")])
+def test_a_corruption_that_is_no_share_is_refused(corruption: object) -> None:
+    with pytest.raises(ValueError, match=r"corruption must be a number of at least 0, at most 0\.9"):
+        objective.ELBO(build(), corruption=corruption)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("samples", [1, 3])
 def test_elbo_and_iwae_are_reductions_of_the_same_terms(samples: int) -> None:
     vae, x = build(), normal(5, 6)
@@ -596,7 +620,7 @@ def test_nothing_stops_early_before_the_weight_has_settled() -> None:
     """The learning rate moves nothing: no validation beats the first."""
     ends = []
     for loss in (objective.ELBO(tiny()), Spy(tiny(), 0.5)):
-        history = fit(loss, ROWS, validation=ROWS, max_steps=150, batch_size=20, learning_rate=1e-30)
+        history = fit(loss, ROWS, validation=ROWS, max_steps=150, batch_size=20, learning_rate=1e-30, decay=None)
         assert history.stopped == "early"
         ends.append(history.records[-1].progress)
     assert ends[0] == pytest.approx(0.2, abs=0.05)
@@ -640,8 +664,10 @@ def test_an_unknown_name_or_option_is_refused_with_those_known() -> None:
         spec.build_objective("dregs", build())
     with pytest.raises(ValueError, match=r"objective 'capacity' has no option 'beta'. Known: capacity, gamma, share\."):
         spec.build_objective("capacity", build(), 1, {"beta": 4})
-    with pytest.raises(ValueError, match=r"objective 'elbo' has no option 'beta'. It has none\."):
+    with pytest.raises(ValueError, match=r"objective 'elbo' has no option 'beta'. Known: corruption\."):
         VariationalAutoencoder(objective_options={"beta": 4}).fit(ROWS.numpy())
+    with pytest.raises(ValueError, match=r"objective 'iwae' has no option 'beta'. It has none\."):
+        VariationalAutoencoder(objective="iwae", objective_options={"beta": 4}).fit(ROWS.numpy())
     with pytest.raises(TypeError, match="objective_options must be a dict"):
         VariationalAutoencoder(objective_options="beta=4").fit(ROWS.numpy())
 

@@ -279,6 +279,24 @@ def test_a_decay_that_is_no_share_is_refused(decay: float) -> None:
         fit(objective.ELBO(small()), normal(20, 3).float(), max_steps=9, decay=decay)
 
 
+def test_where_validation_stalls_the_best_weights_come_back_and_the_rate_falls_at_once() -> None:
+    """Few rows and a high rate: the bound on rows held out is best early, and training ends early."""
+    vae, x = small(), normal(60, 3).float()
+    store = Memory()
+    history = fit(
+        objective.ELBO(vae), x[:30], validation=x[30:], max_steps=3000, batch_size=30, learning_rate=0.05, store=store
+    )
+    assert history.stopped == "early"
+    last = history.records[-1]
+    assert last.progress < 0.75
+    rates = [record.learning_rate for record in history.records]
+    assert min(rates[1:-20]) <= max(rates)
+    assert rates[-1] < 0.1 * max(rates)
+    falling = [record for record in history.records if record.learning_rate < max(rates) and record.step > 20]
+    assert last.progress - falling[0].progress == pytest.approx(last.progress / 4, rel=0.15)
+    assert history.best_step in [record.step for record in history.records]
+
+
 def test_rate_in_force_is_the_schedules_at_every_record() -> None:
     history = fit(objective.ELBO(small()), normal(20, 3).float(), max_steps=90, batch_size=10, learning_rate=3e-3)
     for record in history.records:

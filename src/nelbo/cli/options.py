@@ -34,9 +34,10 @@ class FitOptions:
     decoder: Annotated[str | None, MODEL] = None
     """Network of the decoder, if not --network."""
     hidden: Annotated[str | None, MODEL] = None
-    """Widths of dense hidden layers, such as 512,512; by default 256,256, and 128,128 for tables."""
+    """Widths of dense hidden layers, such as 512,512; by default these, 128,128 for tables and 256,256 for 10,000
+    rows or more."""
     decoder_hidden: Annotated[str | None, MODEL] = None
-    """Those of the decoder, if they are to differ; by default 512,512,512, and 128,128 for tables."""
+    """Those of the decoder, if they are to differ; by default they do for 10,000 rows or more: 512,512,512."""
     channels: Annotated[str, MODEL] = "32,64"
     """Widths of convolutional stages, each halving the image."""
     activation: Annotated[str, MODEL] = "silu"

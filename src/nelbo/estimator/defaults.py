@@ -58,10 +58,10 @@ SAMPLES = 4
 """Of the objective."""
 SCORE_SAMPLES, SCORE_SAMPLES_OF_TABLES = 100, 1_000
 """Importance samples of `score_samples`."""
-HIDDEN_OF_ENCODER, HIDDEN_OF_DECODER = (256, 256), (512, 512, 512)
-"""Widths of hidden layers: what the encoder has to learn, the decoder has to learn in more detail."""
-HIDDEN_OF_CONV, HIDDEN_OF_TABLES = (512, 512), (128, 128)
-"""Of both, with convolutions and for tables."""
+HIDDEN, HIDDEN_OF_TABLES = (512, 512), (128, 128)
+"""Widths of hidden layers."""
+MANY_ROWS, HIDDEN_OF_ENCODER, HIDDEN_OF_DECODER = 10_000, (256, 256), (512, 512, 512)
+"""Rows from which dense encoder and decoder have other widths: with fewer a deep decoder learns them by heart."""
 LEAST_VARIANCE = 2.5e-3
 """Of noise that depends on z: far from all rows it is extrapolated, and an outlier must not meet one that is tiny."""
 FOLDS = 5
@@ -166,23 +166,24 @@ def silverman(rows: int, columns: int) -> float:
     return float((4 / ((columns + 2) * rows)) ** (1 / (columns + 4)))
 
 
-def hidden_for(estimator: Any, table: bool) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+def hidden_for(estimator: Any, rows: int, table: bool) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     """Return the widths of hidden layers, and the decoder's where they differ."""
     decoder = None if estimator.decoder_hidden is None else tuple(int(w) for w in estimator.decoder_hidden)
     if estimator.hidden is not None:
         return tuple(int(w) for w in estimator.hidden), decoder
     if table:
         return HIDDEN_OF_TABLES, decoder
-    if "conv" in (estimator.network, estimator.encoder, estimator.decoder):
-        return HIDDEN_OF_CONV, decoder
+    if rows < MANY_ROWS or "conv" in (estimator.network, estimator.encoder, estimator.decoder):
+        return HIDDEN, decoder
     return HIDDEN_OF_ENCODER, decoder or HIDDEN_OF_DECODER
 
 
 def objective_for(estimator: Any, table: bool) -> dict[str, Any]:
     """Return the objective to use and its samples."""
     auto = estimator.objective == "auto"
-    name = estimator.objective if not auto else "dreg" if table else "elbo"
-    samples = SAMPLES if auto and table else 1
+    dreg = auto and table and not estimator.objective_options  # which are the ELBO's
+    name = estimator.objective if not auto else "dreg" if dreg else "elbo"
+    samples = SAMPLES if dreg else 1
     return {"objective": name, "objective_samples": estimator.objective_samples or samples}
 
 

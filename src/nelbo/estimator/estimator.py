@@ -50,8 +50,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     encoder, decoder : as network, default=None
         Set them apart; None is ``network``.
     hidden : sequence of int or None, default=None
-        Widths of dense hidden layers; the length is the depth. None is (256, 256) for the encoder and (512, 512, 512)
-        for the decoder, and (128, 128) for tables and (512, 512) with convolutions for both.
+        Widths of dense hidden layers; the length is the depth. None is (512, 512), (128, 128) for tables; for 10,000
+        rows or more (256, 256) for the encoder and (512, 512, 512) for the decoder, unless there are convolutions.
     decoder_hidden : sequence of int or None, default=None
         Those of the decoder, if they are to differ from ``hidden``.
     channels : sequence of int, default=(32, 64)

@@ -197,7 +197,7 @@ def run(estimator: Any, X: Any) -> None:
         table = defaults.is_table(estimator, array)
         schema = infer_schema(estimator, array, columns, table)
         floor = max(noise_floor(estimator, schema, array), defaults.LEAST_VARIANCE if table else 0.0)
-        model_spec = make_spec(estimator, schema, floor, table)
+        model_spec = make_spec(estimator, schema, floor, table, len(array))
         seed = options.seed_from(seed_for(estimator, model_spec, array))
         model = spec.build(model_spec, torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")))
     history, interruption, kept = training.History(), None, False
@@ -258,7 +258,9 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
     options.check_names(estimator, X)
     options.check_width(estimator, array)
     old = estimator.spec_
-    new = make_spec(estimator, estimator.schema_, old.floor, defaults.was_table(estimator))
+    new = make_spec(estimator, estimator.schema_, old.floor, defaults.was_table(estimator), len(array))
+    if estimator.hidden is None:  # None was decided by the rows of then
+        new = dataclasses.replace(new, hidden=old.hidden, decoder_hidden=old.decoder_hidden)
     for option in dataclasses.fields(spec.Spec):
         was, now = getattr(old, option.name), getattr(new, option.name)
         if was != now:
@@ -301,7 +303,7 @@ def noise_floor(estimator: Any, schema: Schema, array: np.ndarray) -> float:
     return float(VARIANCE_FLOOR * spread**2)
 
 
-def make_spec(estimator: Any, schema: Schema, floor: float, table: bool) -> spec.Spec:
+def make_spec(estimator: Any, schema: Schema, floor: float, table: bool, rows: int) -> spec.Spec:
     """Turn constructor arguments into a model's configuration, in model units."""
     variance: Any = estimator.variance
     if variance == "auto":
@@ -316,7 +318,7 @@ def make_spec(estimator: Any, schema: Schema, floor: float, table: bool) -> spec
             )
         variance = _numbers(scaled)
     grid = dict(zip(("low", "width"), map(_numbers, schema.grid), strict=True)) if schema.discrete else {}
-    hidden, decoder_hidden = defaults.hidden_for(estimator, table)
+    hidden, decoder_hidden = defaults.hidden_for(estimator, rows, table)
     network = "residual" if estimator.network == "auto" else estimator.network
     return spec.Spec(
         shape=schema.shape,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from . import schedule
+from .checks import Transform
 from .history import Callback, History, Record, Units
 from .loop import Store, fit
 from .progress import ProgressBar
-from .run import VALIDATED, Transform
+from .run import VALIDATED
 
 __all__ = [
     "VALIDATED",

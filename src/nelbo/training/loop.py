@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ..objective import Objective
+from .checks import Transform
 from .history import Callback, History, Units
 from .interrupt import deferred
-from .run import Run, Transform
+from .run import Run
 from .schedule import DECAY, WARMUP, Budget, Fall, default_learning_rate, learning_rate_factor
 
 PATIENCE = 0.2

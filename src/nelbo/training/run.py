@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -18,6 +18,7 @@ from ..distributions import closed_form_kl
 from ..objective import Objective
 from ..vae import VAE
 from .adamw import AdamW
+from .checks import Transform, check_index, check_rows
 from .gauge import Gauge
 from .history import History, Record, Units
 from .muon import Muon
@@ -34,8 +35,8 @@ MINIMUM_REFINE = 2**20
 VALIDATED = 2048
 """Validation rows that a run looks at, evenly spaced: its choices compare bounds of the same rows."""
 OPTIMIZERS: dict[str, type[AdamW] | type[Muon]] = {"adamw": AdamW, "muon": Muon}
-Transform = Callable[[Tensor, torch.Generator], Tensor]
-"""What turns some raw rows into what the model takes, with fresh noise: dequantisation, say."""
+BLOCK = 2**16
+"""Numbers that are gathered at once."""
 UNAVERAGED = 50
 """Steps after which a running mean of the weights begins."""
 
@@ -64,8 +65,8 @@ class Run:
         average: float = 0.0,
         rows: Tensor | None = None,
     ) -> None:
-        _check_rows(objective, x, validation, transform)
-        _check_index(rows, len(x))
+        check_rows(_inner(objective).vae.shape, x, validation, transform)
+        check_index(rows, len(x))
         if learning_rate is not None and not learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}.")
         self.device = resolve_device(device)
@@ -95,6 +96,7 @@ class Run:
         self.gauge = Gauge(clip, self.device)
         self.count = 0
         self.order: tuple[int, Tensor] | None = None
+        self.block: tuple[int, Tensor] | None = None
         self.origin = self.mark = time.monotonic()
 
     def choose_precision(self, precision: str) -> None:
@@ -110,8 +112,13 @@ class Run:
         epoch, start, end = self.budget.place(self.step)
         if self.order is None or self.order[0] != epoch:
             order = epoch_order(len(self.rows), self.seed, epoch).to(self.device)
-            self.order = (epoch, self.rows[order])
-        return self.x.index_select(0, self.order[1][start:end])
+            self.order, self.block = (epoch, self.rows[order]), None
+        if self.block is None or end > self.block[0] + len(self.block[1]):
+            # Small batches are gathered several at once: a call costs more than they do.
+            many = max(end, start + BLOCK // max(1, self.x[0].numel()))
+            self.block = (start, self.x.index_select(0, self.order[1][start:many]))
+        first, rows = self.block
+        return rows[start - first : end - first]
 
     def prepare(self, rows: Tensor) -> Tensor:
         """Return stored rows as the model takes them."""
@@ -347,55 +354,6 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
 def validated(rows: Tensor) -> Tensor:
     """Return the validation rows that a run looks at."""
     return rows[:: math.ceil(len(rows) / VALIDATED)]
-
-
-def _check_rows(objective: nn.Module, x: Tensor, validation: Tensor | None, transform: Transform | None) -> None:
-    """Refuse rows that the model cannot take, by name."""
-    shape = _inner(objective).vae.shape
-    if transform is None:
-        _check_taken("x", x, shape)
-    else:
-        _check_content("x", x)
-        _check_taken("transform(x)", transform(x[:1], torch.Generator(x.device).manual_seed(0)), shape)
-    if validation is not None:
-        _check_taken("validation", validation, shape)
-
-
-def _check_index(rows: Tensor | None, count: int) -> None:
-    """Refuse row numbers that are none."""
-    if rows is None:
-        return
-    if (
-        rows.dtype != torch.int64
-        or rows.ndim != 1
-        or not len(rows)
-        or not 0 <= int(rows.min()) <= int(rows.max()) < count
-    ):
-        raise ValueError(f"rows must be a tensor of row numbers from 0 to {count - 1} (int64, one axis), got {rows}.")
-
-
-def _check_taken(name: str, rows: Tensor, shape: tuple[int, ...]) -> None:
-    """Refuse what is not some finite floats of the model's shape."""
-    _check_floats(name, rows)
-    if tuple(rows.shape[1:]) != shape:
-        raise ValueError(f"{name} has shape {tuple(rows.shape)}, but the model needs {('n', *shape)}.")
-    _check_content(name, rows)
-
-
-def _check_content(name: str, rows: Tensor) -> None:
-    """Refuse no rows, and what is not finite."""
-    if len(rows) == 0:
-        raise ValueError(f"{name} has no rows.")
-    # A sum of finite values may overflow; only then is every one of them looked at.
-    if not bool(rows.sum().isfinite()) and not bool(torch.isfinite(rows).all()):
-        raise ValueError(f"{name} contains NaN or infinite values; remove or impute them first.")
-
-
-def _check_floats(name: str, rows: object) -> None:
-    """Refuse what is not a tensor of floats."""
-    if not isinstance(rows, Tensor) or not rows.dtype.is_floating_point:
-        kind = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
-        raise TypeError(f"{name} must be a tensor of floats, got {kind}. Pass torch.as_tensor({name}).float().")
 
 
 def _inner(objective: nn.Module) -> Objective:

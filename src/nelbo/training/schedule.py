@@ -197,8 +197,8 @@ class Fall:
 
     def now(self, progress: float) -> Fall:
         """Return a fall that begins now, and takes its share of the shorter run."""
-        assert self.decay is not None
-        length = progress * self.decay / (1 - self.decay) if self.decay < 1 else 1.0
+        share = self.decay or 0.0
+        length = progress * share / (1 - share) if share < 1 else 1.0
         return dataclasses.replace(self, start=progress, end=min(1.0, progress + length), early=True)
 
     def pending(self, progress: float) -> bool:
