@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo import VariationalAutoencoder, networks, training
-from nelbo.estimator.defaults import HIDDEN_OF_DECODER, HIDDEN_OF_ENCODER
+from nelbo.estimator.defaults import HIDDEN, HIDDEN_OF_DECODER, HIDDEN_OF_ENCODER
 from nelbo.training import adamw, run, schedule
 
 from ._common import data_file, images, machine, picture, place, report
@@ -50,7 +50,9 @@ class Normed(nn.Module):
 
     def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         super().__init__()
-        hidden = HIDDEN_OF_ENCODER if inputs > outputs else HIDDEN_OF_DECODER
+        many = 784 in (math.prod(inputs), math.prod(outputs))  # of these data, only Fashion-MNIST has many rows
+        encodes = math.prod(inputs) > math.prod(outputs)
+        hidden = (HIDDEN_OF_ENCODER if encodes else HIDDEN_OF_DECODER) if many else HIDDEN
         self.network = networks.Residual(inputs, outputs, hidden, generator=torch.Generator().manual_seed(0))
         layers = []
         for layer in self.network.body.layers:

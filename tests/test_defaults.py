@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,54 @@ def test_noise_that_depends_on_z_never_meets_an_outlier_with_nothing() -> None:
 
     assert least(vae(max_steps=3).fit(correlated(300))) == pytest.approx(0.05)
     assert least(vae(max_steps=3, variance="heteroscedastic").fit(correlated(300))) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "expected"),
+    [
+        (9_999, {}, ((512, 512), None)),
+        (10_000, {}, ((256, 256), (512, 512, 512))),
+        (10_000, {"network": "conv"}, ((512, 512), None)),
+        (10_000, {"decoder": "conv"}, ((512, 512), None)),
+        (10_000, {"hidden": (9,)}, ((9,), None)),
+        (10_000, {"hidden": ()}, ((), None)),
+        (10_000, {"decoder_hidden": ()}, ((256, 256), ())),
+        (10_000, {"decoder_hidden": np.array([4, 5])}, ((256, 256), (4, 5))),
+        (100, {"hidden": [9], "decoder_hidden": [7, 8]}, ((9,), (7, 8))),
+    ],
+)
+def test_widths_by_the_rows_and_by_what_is_asked(rows: int, options: dict[str, Any], expected: Any) -> None:
+    assert defaults.hidden_for(VariationalAutoencoder(**options), rows, table=False) == expected
+
+
+def test_widths_of_tables() -> None:
+    assert defaults.hidden_for(VariationalAutoencoder(), 20_000, table=True) == ((128, 128), None)
+    assert defaults.hidden_for(VariationalAutoencoder(decoder_hidden=(3,)), 20_000, table=True) == ((128, 128), (3,))
+
+
+def test_the_decoders_widths_are_its_own_and_are_kept(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 4, 4)).astype(np.float32)
+    model = vae(hidden=(7,), decoder_hidden=(5, 6), max_steps=5).fit(x)
+    assert model.model_.encoder.hidden == (7,)
+    assert model.model_.decoder.hidden == (5, 6)
+    model.save(tmp_path / "model")
+    again = VariationalAutoencoder.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.score_samples(x), model.score_samples(x))
+    with pytest.raises(ValueError, match="decoder_hidden must be a sequence of positive integers"):
+        vae(decoder_hidden=(0,)).fit(x)
+
+
+def test_a_warm_start_keeps_widths_that_were_left_open_and_refuses_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 4, 4)).astype(np.float32)
+    model = vae(hidden=None, max_steps=5, warm_start=True).fit(x)
+    monkeypatch.setattr(defaults, "MANY_ROWS", 50)  # by now they would be others
+    model.fit(x)
+    assert model.spec_.hidden == (512, 512)
+    with pytest.raises(ValueError, match="decoder_hidden=None, but that is now"):
+        model.set_params(decoder_hidden=(64,)).fit(x)
+
+
+def test_options_of_an_objective_are_those_of_the_elbo() -> None:
+    assert defaults.objective_for(VariationalAutoencoder(), table=True)["objective"] == "dreg"
+    asked = defaults.objective_for(VariationalAutoencoder(objective_options={"corruption": 0.1}), table=True)
+    assert asked == {"objective": "elbo", "objective_samples": 1}

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch import distributions as torch_distributions
 
 from helpers import normal, rng
@@ -187,3 +188,17 @@ def test_derivatives_of_an_isotropic_normal_for_its_scale() -> None:
 
     assert torch.autograd.gradcheck(density, (x, loc, scale))
     assert torch.autograd.gradgradcheck(density, (x, loc, scale))
+
+
+@pytest.mark.parametrize("one_scale", [False, True])
+def test_kl_to_the_standard_normal_has_two_derivatives(one_scale: bool) -> None:
+    loc = normal(3, 4).requires_grad_()
+    raw = (normal(1, seed=1) if one_scale else normal(3, 4, seed=1)).requires_grad_()
+
+    def divergence(m: Tensor, r: Tensor) -> Tensor:
+        found = closed_form_kl(DiagonalNormal(m, r.exp()), Normal01(torch.zeros(4, dtype=torch.float64)))
+        assert found is not None
+        return found
+
+    assert torch.autograd.gradcheck(divergence, (loc, raw))
+    assert torch.autograd.gradgradcheck(divergence, (loc, raw))

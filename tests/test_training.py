@@ -279,22 +279,74 @@ def test_a_decay_that_is_no_share_is_refused(decay: float) -> None:
         fit(objective.ELBO(small()), normal(20, 3).float(), max_steps=9, decay=decay)
 
 
+STALLING: dict[str, Any] = {"max_steps": 900, "batch_size": 10, "learning_rate": 0.05, "seed": 2}
+"""Few rows and a high rate: the bound on rows held out is best early."""
+
+
+def stalling(store: Memory | None = None, seed: int = 0, **options: Any) -> tuple[VAE, training.History]:
+    x, vae = normal(60, 3).float(), small(seed=seed)
+    options |= STALLING | {"validation": x[30:], "store_every": -1.0}
+    return vae, fit(objective.ELBO(vae), x[:30], store=store, **options)
+
+
 def test_where_validation_stalls_the_best_weights_come_back_and_the_rate_falls_at_once() -> None:
-    """Few rows and a high rate: the bound on rows held out is best early, and training ends early."""
-    vae, x = small(), normal(60, 3).float()
     store = Memory()
-    history = fit(
-        objective.ELBO(vae), x[:30], validation=x[30:], max_steps=3000, batch_size=30, learning_rate=0.05, store=store
-    )
+    _, history = stalling(store)
     assert history.stopped == "early"
-    last = history.records[-1]
+    last, rates = history.records[-1], [record.learning_rate for record in history.records]
     assert last.progress < 0.75
-    rates = [record.learning_rate for record in history.records]
-    assert min(rates[1:-20]) <= max(rates)
-    assert rates[-1] < 0.1 * max(rates)
-    falling = [record for record in history.records if record.learning_rate < max(rates) and record.step > 20]
-    assert last.progress - falling[0].progress == pytest.approx(last.progress / 4, rel=0.15)
-    assert history.best_step in [record.step for record in history.records]
+    assert rates[-1] < 0.05 * max(rates)
+    falling = next(record for record in history.records if record.step > 20 and record.learning_rate < max(rates))
+    assert last.progress - falling.progress == pytest.approx(last.progress / 4, abs=0.02)
+    # Each state is saved before its step: between the last one that does not know of the fall and the first that does,
+    # one step was taken from the best weights.
+    before = next(i for i, (config, _) in enumerate(store.states) if config["fall"]["early"]) - 1
+    (_, old), (config, new) = store.states[before : before + 2]
+    name = "model.vae.decoder.layers.0.weight"
+    best = new[name.replace("model.", "best.")]
+    assert config["best"][1] < config["step"] - 50
+    assert float((new[name] - best).norm()) < 0.3 * float((old[name] - best).norm())
+
+
+def test_a_fall_that_has_begun_is_seen_through() -> None:
+    """The best bound is the first; under a fall over the whole run nothing ends early."""
+    x = normal(60, 3).float()
+    history = fit(
+        objective.ELBO(small()), x[:30], validation=x[30:], max_steps=150, batch_size=10, learning_rate=1e-30, decay=1.0
+    )
+    assert (history.stopped, history.records[-1].step) == ("steps", 150)
+
+
+@pytest.mark.parametrize("offset", [-1, 0, 1, 20])
+def test_a_run_interrupted_around_an_early_fall_resumes_to_the_same_bits(offset: int) -> None:
+    probe = Memory()
+    whole, expected = stalling(probe)
+    begun = next(config["step"] for config, _ in probe.states if config["fall"]["early"])
+    store = Memory(interrupt_at_step=begun + offset)
+    with pytest.raises(KeyboardInterrupt):
+        stalling(store)
+    resumed, history = stalling(store, seed=77)
+    assert equal_bits(weights(whole), weights(resumed))
+    assert [same_record(r) for r in history.records] == [same_record(r) for r in expected.records]
+    assert (history.best_step, history.stopped) == (expected.best_step, expected.stopped)
+
+
+def test_a_run_interrupted_by_the_validation_that_calls_for_the_fall_resumes_to_the_same_bits() -> None:
+    probe = Memory()
+    whole, expected = stalling(probe)
+    begun = next(config["step"] for config, _ in probe.states if config["fall"]["early"])
+    at = max(record.step for record in expected.records if record.step <= begun)
+
+    def interrupt(record: training.Record) -> None:
+        if record.step == at:
+            raise KeyboardInterrupt
+
+    store = Memory()
+    with pytest.raises(KeyboardInterrupt):
+        stalling(store, callbacks=[interrupt])
+    resumed, history = stalling(store, seed=77)
+    assert equal_bits(weights(whole), weights(resumed))
+    assert [same_record(r) for r in history.records] == [same_record(r) for r in expected.records]
 
 
 def test_rate_in_force_is_the_schedules_at_every_record() -> None:

@@ -158,7 +158,8 @@ def _two_pass(x: Tensor | Chunks, wide: torch.dtype, work: torch.dtype) -> tuple
     """Centre in `wide` at a first estimate of the mean, multiply in `work`, then correct for the estimate."""
     n, features = x.shape
     home = torch.device("cpu") if x.device.type == "mps" else x.device  # mps knows no float64
-    size = max(256, _CHUNK_ELEMENTS // features)
+    elements = _CHUNK_ELEMENTS if isinstance(x, Tensor) else _CHUNK_ELEMENTS // 8  # a tensor's chunks are views
+    size = max(256, elements // features)
     sums = torch.stack([chunk.to(wide).sum(0) for chunk in x.split(size)]).to(home, torch.float64)
     pivot = (sums.sum(0) / n).to(x.device, wide)
     blocks = math.ceil(features / 200)

@@ -34,10 +34,10 @@ class FitOptions:
     decoder: Annotated[str | None, MODEL] = None
     """Network of the decoder, if not --network."""
     hidden: Annotated[str | None, MODEL] = None
-    """Widths of dense hidden layers, such as 512,512; by default these, 128,128 for tables and 256,256 for 10,000
-    rows or more."""
+    """Widths of dense hidden layers, such as 512,512; by default these, 128,128 for tables, else 256,256 for
+    10,000 rows or more."""
     decoder_hidden: Annotated[str | None, MODEL] = None
-    """Those of the decoder, if they are to differ; by default they do for 10,000 rows or more: 512,512,512."""
+    """Those of the decoder, if they are to differ; by default 512,512,512 where 10,000 rows or more are no table."""
     channels: Annotated[str, MODEL] = "32,64"
     """Widths of convolutional stages, each halving the image."""
     activation: Annotated[str, MODEL] = "silu"
@@ -70,7 +70,7 @@ class FitOptions:
     max_seconds: Annotated[float | None, TRAINING] = None
     """Stop after so many seconds."""
     batch_size: Annotated[int | None, TRAINING] = None
-    """Rows in a step; by default 32 to 512, growing with the data."""
+    """Rows in a step; by default 32 to 256, growing with the data."""
     learning_rate: Annotated[float | None, TRAINING] = None
     """Peak learning rate of AdamW."""
     weight_decay: Annotated[float, TRAINING] = 0.0

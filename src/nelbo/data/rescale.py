@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from nelbo.data.layout import Layout, to_event
-from nelbo.data.whitening import unmix
 
 __all__ = ["Rescale", "borrowed"]
 
 
 class Rescale:
-    """t = (x - shift) / scale of a batch of flat float rows, unmixed where the schema mixes, in the model's layout.
+    """t = (x - shift) / scale of a batch of flat float rows on the CPU, unmixed where the schema mixes.
 
     The shift of float32 rows is taken off in two parts, so that a mean far greater than the spread costs no accuracy.
 
@@ -36,19 +35,19 @@ class Rescale:
         shape: tuple[int, ...],
         layout: Layout,
     ) -> None:
-        self.numbers = [torch.tensor(shift), torch.tensor(1 / scale)]
-        self.mixing, self.shape, self.layout = mixing, shape, layout
+        self.shift, self.scale = torch.tensor(shift), torch.tensor(scale)
+        self.unmixing = None if mixing is None else torch.linalg.inv(torch.tensor(mixing))
+        self.shape, self.layout = shape, layout
         self.parts: list[Tensor] = []
 
     def __call__(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return t, float32 (n, *shape), for flat rows (n, D) of float32 or float64."""
-        if not self.parts or self.parts[0].dtype != rows.dtype or self.parts[0].device != rows.device:
-            shift, slope = self.numbers  # once: copies at every step would wait for a GPU
-            near = shift.to(rows.dtype)
-            self.parts = [part.to(rows.device, rows.dtype) for part in (near, shift - near, slope)]
-        near, rest, slope = self.parts
-        t = (rows - near).sub_(rest).mul_(slope)
-        t = t if self.mixing is None else unmix(t, self.mixing)
+        if not self.parts or self.parts[0].dtype != rows.dtype:
+            near = self.shift.to(rows.dtype)
+            self.parts = [part.to(rows.dtype) for part in (near, self.shift - near, self.scale)]
+        near, rest, scale = self.parts
+        t = (rows - near).sub_(rest).div_(scale)
+        t = t if self.unmixing is None else t.double() @ self.unmixing  # which is symmetric
         return to_event(t.float(), self.shape, self.layout)
 
 

@@ -282,11 +282,15 @@ class Schema:
             out[rows] = to_event(x, self.shape, self.layout)
         return out
 
-    def stored(self, X: Any) -> tuple[Tensor, Dequantize | Rescale | None]:
+    def stored(self, X: Any, keep: bool = True) -> tuple[Tensor, Dequantize | Rescale | None]:
         """Return rows as they are best kept for training, and what turns a batch of them into t (n, *shape).
 
         8-bit pictures stay bytes (n, *shape), and get new U at every visit. Other data are scaled at once (None), but
         for large ones (`COPIED`), which stay as they are (n, D), and are never written to.
+
+        Arguments:
+            X: As in `to_model`.
+            keep: Whether large data may stay as they are: training on a GPU needs a copy in any case.
 
         Raises:
             ValueError: As `to_model`.
@@ -295,7 +299,7 @@ class Schema:
         if self.dequantize and array.dtype == np.uint8:
             rows = borrowed(conform(array, self.shape, self.layout))
             return to_event(rows, self.shape, self.layout).contiguous(), Dequantize(self.shift, self.scale)
-        if array.nbytes <= COPIED or array.dtype == np.uint8:
+        if not keep or array.nbytes <= COPIED or array.dtype == np.uint8:
             return self.to_model(array, noise="centre"), None
         flat = conform(array, self.shape, self.layout)
         for part in chunks(*flat.shape):

@@ -175,7 +175,7 @@ def hidden_for(estimator: Any, rows: int, table: bool) -> tuple[tuple[int, ...],
         return HIDDEN_OF_TABLES, decoder
     if rows < MANY_ROWS or "conv" in (estimator.network, estimator.encoder, estimator.decoder):
         return HIDDEN, decoder
-    return HIDDEN_OF_ENCODER, decoder or HIDDEN_OF_DECODER
+    return HIDDEN_OF_ENCODER, HIDDEN_OF_DECODER if decoder is None else decoder
 
 
 def objective_for(estimator: Any, table: bool) -> dict[str, Any]:
@@ -240,5 +240,6 @@ def refit(objective: Objective, rows: Rows, steps: int, seed: int, limits: Mappi
         seed=seed,
         callbacks=[lambda record: record.step >= steps],
         transform=Jitter(objective, rows),
+        rows=rows.index,
         **limits,
     )

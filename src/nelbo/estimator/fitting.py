@@ -85,7 +85,7 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     begun = time.monotonic()
     rows, held = split(len(X), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10)
     noise = torch.Generator().manual_seed(training.schedule.stream_seed(plan.seed, "dequantise"))
-    x, transform = schema.stored(X)
+    x, transform = schema.stored(X, training.resolve_device(plan.limits["device"]).type == "cpu")
     taken = Rows(x, None if held is None else torch.from_numpy(rows), transform, noise)
     everything = Rows(x, None, transform, noise)
     validation = None if held is None else schema.to_model(X[held], noise=noise)
@@ -260,7 +260,8 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
     old = estimator.spec_
     new = make_spec(estimator, estimator.schema_, old.floor, defaults.was_table(estimator), len(array))
     if estimator.hidden is None:  # None was decided by the rows of then
-        new = dataclasses.replace(new, hidden=old.hidden, decoder_hidden=old.decoder_hidden)
+        asked = new.decoder_hidden if estimator.decoder_hidden is not None else old.decoder_hidden
+        new = dataclasses.replace(new, hidden=old.hidden, decoder_hidden=asked)
     for option in dataclasses.fields(spec.Spec):
         was, now = getattr(old, option.name), getattr(new, option.name)
         if was != now:

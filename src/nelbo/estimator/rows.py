@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..training import Transform
 
-PIECE = 2**19
+PIECE = 2**18
 """Numbers that are put through a transform at once."""
 
 

@@ -30,7 +30,7 @@ class Objective(nn.Module, abc.ABC):
     in_nats = True
     """Whether its values are log-densities of x: a change of the data's units then adds the log of its Jacobian."""
     weighted = False
-    """Whether ``train()`` mode has another quantity than ``eval()``: a KL with another weight."""
+    """Whether ``train()`` mode has another quantity than ``eval()``: a KL with another weight, another q."""
     groups = 1
     """In how many groups of ``samples`` the draws of an example fall."""
     ramp = 0.0

@@ -38,6 +38,7 @@ class ELBO(Objective):
     def __init__(self, vae: VAE, samples: int = 1, corruption: float = 0.0) -> None:
         super().__init__(vae, samples)
         self.corruption = checked("corruption", corruption, 0, MOST)
+        self.weighted = self.corruption > 0
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the ELBO of each example of x (*batch, *shape), of shape (*batch,), in nats."""

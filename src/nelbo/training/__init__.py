@@ -6,6 +6,7 @@ from . import schedule
 from .checks import Transform
 from .history import Callback, History, Record, Units
 from .loop import Store, fit
+from .precision import resolve_device
 from .progress import ProgressBar
 from .run import VALIDATED
 
@@ -19,5 +20,6 @@ __all__ = [
     "Transform",
     "Units",
     "fit",
+    "resolve_device",
     "schedule",
 ]

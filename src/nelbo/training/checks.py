@@ -28,6 +28,8 @@ def check_index(rows: Tensor | None, count: int) -> None:
     """Refuse row numbers that are none."""
     if rows is None:
         return
+    if not isinstance(rows, Tensor):
+        raise TypeError(f"rows must be a tensor of row numbers, got {type(rows).__name__}. Pass torch.as_tensor(rows).")
     if (
         rows.dtype != torch.int64
         or rows.ndim != 1

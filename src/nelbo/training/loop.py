@@ -163,14 +163,15 @@ def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Stor
             run.peak = run.learning_rate or default_learning_rate(run.budget.planned_steps(run.step, elapsed))
             over = progress >= 1 or run.fall.over(progress)
             due = run.step % run.budget.validate_every == 0 or over
-            if due and not run.already_recorded():
-                record = run.validate(factor)
-                release()
-                stop = [callback(record) for callback in callbacks]
-                if any(answer is True for answer in stop):
-                    return "callback"
+            if due:
+                if not run.already_recorded():
+                    record = run.validate(factor)
+                    release()
+                    stop = [callback(record) for callback in callbacks]
+                    if any(answer is True for answer in stop):
+                        return "callback"
                 if not over and early_stopping and _out_of_patience(run, progress):
-                    if not run.fall.pending(progress):
+                    if run.fall.decay is None:
                         return "early"
                     run.fall_now(progress)
             if over:
@@ -190,9 +191,7 @@ def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Stor
 
 def _out_of_patience(run: Run, progress: float) -> bool:
     """Return whether too much of the budget has passed since the best validation bound, and since the ramp's end."""
-    if run.best is None:
-        return False
-    if run.fall.early:
-        return False
+    if run.best is None or (run.fall.decay is not None and not run.fall.pending(progress)):
+        return False  # a fall that has begun is seen through
     since = [record for record in run.history.records if record.step > run.best[1]]
     return len(since) > MINIMUM_PATIENCE and progress - max(since[0].progress, run.ramp) > PATIENCE

@@ -113,10 +113,11 @@ class Run:
         if self.order is None or self.order[0] != epoch:
             order = epoch_order(len(self.rows), self.seed, epoch).to(self.device)
             self.order, self.block = (epoch, self.rows[order]), None
-        if self.block is None or end > self.block[0] + len(self.block[1]):
-            # Small batches are gathered several at once: a call costs more than they do.
-            many = max(end, start + BLOCK // max(1, self.x[0].numel()))
-            self.block = (start, self.x.index_select(0, self.order[1][start:many]))
+        if self.block is None or not self.block[0] <= start < end <= self.block[0] + len(self.block[1]):
+            # Small batches are gathered several at once (the same ones after a resumption): a call costs more.
+            many = max(1, BLOCK // max(1, (end - start) * self.x[0].numel()))
+            first = start - self.budget.number_of(self.step) % many * (end - start)
+            self.block = (first, self.x.index_select(0, self.order[1][first : max(end, first + many * (end - start))]))
         first, rows = self.block
         return rows[start - first : end - first]
 
@@ -333,14 +334,14 @@ class Run:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         self.step, self.seconds, self.count = config["step"], config["seconds"], config["count"]
-        self.fall = Fall(**config["fall"])
+        self.fall = Fall(**config["fall"]) if "fall" in config else self.fall
         self.precision, self.adaptive = config["precision"], config["adaptive"]
         self.budget = dataclasses.replace(self.budget, max_seconds=config["max_seconds"])
         self.history.records[:] = History.from_dict(config["history"]).records
         self.objective.load_state_dict(part("model."))
         if config["best"] is not None:
             self.best = (config["best"][0], config["best"][1], part("best."))
-        self.averaged = part("averaged.") or None
+        self.averaged = {name: value.to(self.device) for name, value in part("averaged.").items()} or None
         self.optimiser.load_state(part("optimiser."))
         self.gauge.load_state(tensors)
         self.origin = self.mark = time.monotonic()

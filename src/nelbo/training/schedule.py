@@ -113,6 +113,13 @@ class Budget:
             epoch, start = epoch + 1, index * self.batch_size
         return epoch, start, min(start + self.batch_size, self.rows)
 
+    def number_of(self, step: int) -> int:
+        """Return how many batches of its epoch and size lie before that of a step."""
+        index = step - FIRST_STEPS * len(self.small)
+        if index < 0:
+            return step % FIRST_STEPS
+        return index if step < self.steps_of(1) else (step - self.steps_of(1)) % self.steps_per_epoch
+
     def epochs(self, step: int) -> float:
         """Return how many passes over the rows lie behind a step."""
         epoch, start, _ = self.place(step)
