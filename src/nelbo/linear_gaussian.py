@@ -160,8 +160,10 @@ def _two_pass(x: Tensor | Chunks, wide: torch.dtype, work: torch.dtype) -> tuple
     home = torch.device("cpu") if x.device.type == "mps" else x.device  # mps knows no float64
     elements = _CHUNK_ELEMENTS if isinstance(x, Tensor) else _CHUNK_ELEMENTS // 8  # a tensor's chunks are views
     size = max(256, elements // features)
-    sums = torch.stack([chunk.to(wide).sum(0) for chunk in x.split(size)]).to(home, torch.float64)
-    pivot = (sums.sum(0) / n).to(x.device, wide)
+    pivot = torch.zeros(features, dtype=torch.float64, device=home)
+    for chunk in x.split(size):  # summed at once: small results kept between large chunks would hold memory
+        pivot += chunk.to(wide).sum(0).to(home)
+    pivot = (pivot / n).to(x.device, wide)
     blocks = math.ceil(features / 200)
     width = math.ceil(features / blocks)
     total = torch.zeros(features, dtype=torch.float64, device=home)
