@@ -9,6 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import random
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,10 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
+
+# A suite that a shell runs in the background is started with Ctrl-C ignored; tests send it to themselves.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The suite draws the same examples every time; `pytest --hypothesis-profile=explore` looks for new ones.
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
