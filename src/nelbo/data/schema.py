@@ -208,7 +208,7 @@ class Schema:
 
     @property
     def log_scale_sum(self) -> float:
-        """sum_j log scale_j (and log |mixing|): log p(x) = log p(t) - log_scale_sum; 0 for a probability."""
+        """sum_j log scale_j (and log det mixing): log p(x) = log p(t) - log_scale_sum; 0 for a probability."""
         if self.discrete:
             return 0.0
         total = np.log(self.scale).sum() * (self.n_features if self.scale.ndim == 0 else 1)
