@@ -109,10 +109,12 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
-def kept(name: str) -> dict[str, list[Any]]:
-    """Return the rows of a result that is there already, by their first cell."""
+def kept(name: str, head: Sequence[str], cells: int = 1) -> dict[Any, list[Any]]:
+    """Return the rows of a result with these columns that is there already, by their first cell, or cells."""
     path = RESULTS / f"{name}.json"
-    return {row[0]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
+    record = json.loads(path.read_text()) if path.exists() else {"columns": []}
+    rows = record["rows"] if record["columns"] == list(head) else []
+    return {row[0] if cells == 1 else tuple(row[:cells]): row for row in rows}
 
 
 def guess(decoder: torch.nn.Module, mean: torch.Tensor, least: float) -> None:

@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--trial", action="store_true", help="print, but write no result")
     options = parser.parse_args()
     keep_memory()
-    before, found = machine(), kept("burda2016")
+    before, found = machine(), kept("burda2016", HEAD)
     for name in [options.only] if options.only else ROWS:
         row = run(name, options)
         print(*row, flush=True)

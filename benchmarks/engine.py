@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from nelbo import VariationalAutoencoder, networks, training
 from nelbo.estimator.defaults import HIDDEN, HIDDEN_OF_DECODER, HIDDEN_OF_ENCODER
 from nelbo.training import adamw, run, schedule
 
-from ._common import data_file, images, machine, picture, place, report
+from ._common import data_file, images, kept, machine, picture, report
 from .tables import noised, part, read
 
 DATA: dict[str, tuple[int, float, float]] = {
@@ -164,9 +163,7 @@ def main() -> None:
             print(*rows[-1], flush=True)
     if not options.trial:
         result = "engine_long" if options.long else "engine"
-        earlier = place(result, False)
-        others = json.loads(earlier.read_text())["rows"] if earlier.exists() else []
-        rows += [tuple(row) for row in others if row[0] not in options.only]
+        rows += [tuple(row) for key, row in kept(result, HEAD, cells=3).items() if key[0] not in options.only]
         rows.sort(key=lambda row: list(DATA).index(row[0]))
         report(result, HEAD, rows, before, seeds=options.seeds)
         draw(result, rows)

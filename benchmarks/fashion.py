@@ -10,7 +10,6 @@ against learning by heart a fifth of the values is hidden from the encoder, and 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from nelbo import VariationalAutoencoder
 from nelbo.training import VALIDATED
 
-from ._common import images, machine, place, report, timed
+from ._common import images, kept, machine, report, timed
 
 HEAD = ("network", "asked s", "took s", "target nats", "nats", "s.e.", "refined", "beta", "steps", "images/s")
 TARGETS: list[tuple[str, float | None, int]] = [
@@ -54,10 +53,7 @@ def main() -> None:
         print("ROW", *fit_once(options.one[0], limit), sep="\t")
         return
     before, rows = machine(), []
-    path = place("fashion", False)
-    found_before = json.loads(path.read_text()) if path.exists() and options.rows is not None else {"columns": []}
-    same = found_before["columns"] == list(HEAD)
-    earlier = {(row[0], row[1]): row for row in found_before["rows"]} if same else {}
+    earlier = kept("fashion", HEAD, cells=2)
     for number, (network, seconds, target) in enumerate(TARGETS):
         if options.rows is not None and number not in options.rows:
             rows += [tuple(earlier[network, seconds])] if (network, seconds) in earlier else []

@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--baselines", action="store_true", help="only fill the cache of baselines")
     options = parser.parse_args()
-    before, rows = machine(), kept("tables")
+    before, rows = machine(), kept("tables", HEAD)
     for name in options.only:
         X = noised(read(name))
         theirs = [baselines(name, X, split) for split in options.splits]

@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a folder to keep trained weights in, and to take them from")
     parser.add_argument("--no-judging", action="store_true", help="train only")
     options = parser.parse_args()
-    before, found = machine(), kept("wu2017")
+    before, found = machine(), kept("wu2017", HEAD)
     for name in [options.only] if options.only else MODELS:
         vae, trained = trained_model(name, options)
         if options.no_judging:

@@ -119,18 +119,6 @@ def test_numbers_of_rows_that_are_no_tensor_are_refused() -> None:
         nelbo.fit(objective.ELBO(build(dtype=torch.float32)), normal(6, 6, dtype=torch.float32), rows=[0, 1])  # type: ignore[arg-type]
 
 
-def test_small_batches_are_those_of_the_order_whatever_is_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    for block in (0, 100, 2**16):
-        monkeypatch.setattr(nelbo.training.run, "BLOCK", block)
-        model = build(dtype=torch.float32)
-        nelbo.fit(objective.ELBO(model), normal(1000, 6, dtype=torch.float32), max_epochs=3, seed=1)
-        nelbo.fit(objective.ELBO(model), normal(103, 6, dtype=torch.float32), max_epochs=3, batch_size=10)
-        found.append(torch.cat([p.flatten() for p in model.parameters()]))
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2])
-
-
 def test_no_more_rows_are_held_out_than_a_run_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nelbo.training, "VALIDATED", 50)
     rows, held = nelbo.estimator.fitting.split(1000, 0.1, 0)

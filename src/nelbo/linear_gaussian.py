@@ -158,8 +158,7 @@ def _two_pass(x: Tensor | Chunks, wide: torch.dtype, work: torch.dtype) -> tuple
     """Centre in `wide` at a first estimate of the mean, multiply in `work`, then correct for the estimate."""
     n, features = x.shape
     home = torch.device("cpu") if x.device.type == "mps" else x.device  # mps knows no float64
-    elements = _CHUNK_ELEMENTS if isinstance(x, Tensor) else _CHUNK_ELEMENTS // 8  # a tensor's chunks are views
-    size = max(256, elements // features)
+    size = max(256, _CHUNK_ELEMENTS // features)
     pivot = torch.zeros(features, dtype=torch.float64, device=home)
     for chunk in x.split(size):  # summed at once: small results kept between large chunks would hold memory
         pivot += chunk.to(wide).sum(0).to(home)

@@ -25,6 +25,7 @@ class Rescale:
         mixing: As in `Schema`.
         shape: The model's event shape.
         layout: How the user holds one example.
+        dtype: Of the rows: float32 or float64.
     """
 
     def __init__(
@@ -34,19 +35,17 @@ class Rescale:
         mixing: npt.NDArray[np.float64] | None,
         shape: tuple[int, ...],
         layout: Layout,
+        dtype: torch.dtype,
     ) -> None:
-        self.shift, self.scale = torch.tensor(shift), torch.tensor(scale)
+        whole = torch.tensor(shift)
+        near = whole.to(dtype)
+        self.near, self.rest, self.scale = near, (whole - near).to(dtype), torch.tensor(scale, dtype=dtype)
         self.unmixing = None if mixing is None else torch.linalg.inv(torch.tensor(mixing))
         self.shape, self.layout = shape, layout
-        self.parts: list[Tensor] = []
 
     def __call__(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return t, float32 (n, *shape), for flat rows (n, D) of float32 or float64."""
-        if not self.parts or self.parts[0].dtype != rows.dtype:
-            near = self.shift.to(rows.dtype)
-            self.parts = [part.to(rows.dtype) for part in (near, self.shift - near, self.scale)]
-        near, rest, scale = self.parts
-        t = (rows - near).sub_(rest).div_(scale)
+        """Return t, float32 (n, *shape), for flat rows (n, D)."""
+        t = (rows - self.near).sub_(self.rest).div_(self.scale)
         t = t if self.unmixing is None else t.double() @ self.unmixing  # which is symmetric
         return to_event(t.float(), self.shape, self.layout)
 

@@ -282,20 +282,19 @@ class Schema:
             out[rows] = to_event(x, self.shape, self.layout)
         return out
 
-    def stored(self, X: Any, keep: bool = True) -> tuple[Tensor, Dequantize | Rescale | None]:
+    def stored(self, array: Array, keep: bool = True) -> tuple[Tensor, Dequantize | Rescale | None]:
         """Return rows as they are best kept for training, and what turns a batch of them into t (n, *shape).
 
         8-bit pictures stay bytes (n, *shape), and get new U at every visit. Other data are scaled at once (None), but
         for large ones (`COPIED`), which stay as they are (n, D), and are never written to.
 
         Arguments:
-            X: As in `to_model`.
+            array: Rows as `validate_array` returns them.
             keep: Whether large data may stay as they are: training on a GPU needs a copy in any case.
 
         Raises:
             ValueError: As `to_model`.
         """
-        array, _ = with_columns(X)
         if self.dequantize and array.dtype == np.uint8:
             rows = borrowed(conform(array, self.shape, self.layout))
             return to_event(rows, self.shape, self.layout).contiguous(), Dequantize(self.shift, self.scale)
@@ -304,8 +303,8 @@ class Schema:
         flat = conform(array, self.shape, self.layout)
         for part in chunks(*flat.shape):
             self._check_units(flat[part])
-        shift, scale = self.to_user_flat(self.shift), self.to_user_flat(self.scale)
-        return borrowed(flat), Rescale(shift, scale, self.mixing, self.shape, self.layout)
+        rows, numbers = borrowed(flat), (self.to_user_flat(self.shift), self.to_user_flat(self.scale))
+        return rows, Rescale(*numbers, self.mixing, self.shape, self.layout, rows.dtype)
 
     def _units(self, rows: Array, noise: Noise, work: torch.dtype) -> Tensor:
         """x of some flat rows, in memory of its own."""

@@ -174,14 +174,10 @@ def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Stor
                     if run.fall.decay is None:
                         return "early"
                     run.fall_now(progress)
-            if over:
-                return (
-                    "early"
-                    if progress < 1
-                    else "steps"
-                    if run.budget.max_steps and run.step >= run.budget.max_steps
-                    else "seconds"
-                )
+            if run.fall.over(progress):
+                return "early"
+            if progress >= 1:
+                return "steps" if run.budget.max_steps and run.step >= run.budget.max_steps else "seconds"
             if store is not None and time.monotonic() - saved > store_every:
                 store.save(*run.state())
                 saved = time.monotonic()

@@ -35,8 +35,6 @@ MINIMUM_REFINE = 2**20
 VALIDATED = 2048
 """Validation rows that a run looks at, evenly spaced: its choices compare bounds of the same rows."""
 OPTIMIZERS: dict[str, type[AdamW] | type[Muon]] = {"adamw": AdamW, "muon": Muon}
-BLOCK = 2**16
-"""Numbers that are gathered at once."""
 UNAVERAGED = 50
 """Steps after which a running mean of the weights begins."""
 
@@ -96,7 +94,6 @@ class Run:
         self.gauge = Gauge(clip, self.device)
         self.count = 0
         self.order: tuple[int, Tensor] | None = None
-        self.block: tuple[int, Tensor] | None = None
         self.origin = self.mark = time.monotonic()
 
     def choose_precision(self, precision: str) -> None:
@@ -112,14 +109,8 @@ class Run:
         epoch, start, end = self.budget.place(self.step)
         if self.order is None or self.order[0] != epoch:
             order = epoch_order(len(self.rows), self.seed, epoch).to(self.device)
-            self.order, self.block = (epoch, self.rows[order]), None
-        if self.block is None or not self.block[0] <= start < end <= self.block[0] + len(self.block[1]):
-            # Small batches are gathered several at once (the same ones after a resumption): a call costs more.
-            many = max(1, BLOCK // max(1, (end - start) * self.x[0].numel()))
-            first = start - self.budget.number_of(self.step) % many * (end - start)
-            self.block = (first, self.x.index_select(0, self.order[1][first : max(end, first + many * (end - start))]))
-        first, rows = self.block
-        return rows[start - first : end - first]
+            self.order = (epoch, self.rows[order])
+        return self.x.index_select(0, self.order[1][start:end])
 
     def prepare(self, rows: Tensor) -> Tensor:
         """Return stored rows as the model takes them."""

@@ -113,13 +113,6 @@ class Budget:
             epoch, start = epoch + 1, index * self.batch_size
         return epoch, start, min(start + self.batch_size, self.rows)
 
-    def number_of(self, step: int) -> int:
-        """Return how many batches of its epoch and size lie before that of a step."""
-        index = step - FIRST_STEPS * len(self.small)
-        if index < 0:
-            return step % FIRST_STEPS
-        return index if step < self.steps_of(1) else (step - self.steps_of(1)) % self.steps_per_epoch
-
     def epochs(self, step: int) -> float:
         """Return how many passes over the rows lie behind a step."""
         epoch, start, _ = self.place(step)
@@ -203,14 +196,12 @@ class Fall:
         return cls(decay, 0.0 if decay is None else 1 - decay)
 
     def now(self, progress: float) -> Fall:
-        """Return a fall that begins now, and takes its share of the shorter run."""
-        share = self.decay or 0.0
-        length = progress * share / (1 - share) if share < 1 else 1.0
-        return dataclasses.replace(self, start=progress, end=min(1.0, progress + length), early=True)
+        """Return a fall that begins now, before its start, and takes its share of the shorter run."""
+        return dataclasses.replace(self, start=progress, end=progress / self.start, early=True)
 
     def pending(self, progress: float) -> bool:
         """Return whether it has not begun."""
-        return self.decay is not None and not self.early and progress < self.start
+        return self.decay is not None and progress < self.start
 
     def over(self, progress: float) -> bool:
         """Return whether it was called for early, and has ended."""
