@@ -205,7 +205,8 @@ def draw(result: str, rows: list[tuple[Any, ...]]) -> None:
         axes.set_xscale("symlog", linthresh=0.1)
         axes.set_xlabel("nats per row gained over the default after the same seconds")
         axes.invert_yaxis()
-        axes.legend(fontsize="small")
+        axes.tick_params(axis="y", labelsize="x-small")
+        axes.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)  # not over the points
 
 
 if __name__ == "__main__":

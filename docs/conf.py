@@ -23,6 +23,7 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_custom_sections = [("Arguments", "params_style")]
 
 html_theme = "pydata_sphinx_theme"
+html_sidebars: dict[str, list[str]] = {"**": []}  # no page has sections of its own; wide tables need the room
 html_title = "nelbo"
 html_show_sourcelink = False
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
