@@ -15,6 +15,7 @@ from helpers import ring
 from helpers import small_estimator as vae
 from nelbo import VariationalAutoencoder
 from nelbo import objective as nelbo_objective
+from nelbo.data import Schema, whitening
 from nelbo.estimator import defaults
 from nelbo.estimator.rows import Rows
 
@@ -34,9 +35,59 @@ def test_tables_are_whitened_where_held_out_rows_bear_it_out() -> None:
     assert defaults.whitens(correlated(300), 2)
     assert not defaults.whitens(np.random.default_rng(0).normal(size=(24, 20)), 2)  # noise: pPCA knows it is round
     model = vae(early_stopping=True, max_steps=20).fit(correlated(300))
+    assert shares(correlated(300)) == 0
     t = model.schema_.to_model(correlated(300), noise="hash", dtype=torch.float64).numpy()
     np.testing.assert_allclose(np.cov(t.T, bias=True), np.eye(5), atol=1e-6)
     np.testing.assert_allclose(model.schema_.from_model(torch.tensor(t)), correlated(300), rtol=1e-9)
+
+
+def shares(x: Array) -> float:
+    """Return which share of the correlations is taken away."""
+    t = torch.from_numpy((x - x.mean(0)) / x.std(0))
+    return whitening.shrinkage(t, t.T @ t / len(t))
+
+
+def test_correlations_of_few_rows_are_shrunk_as_far_as_it_predicts_others() -> None:
+    rng, wide = np.random.default_rng(0), (16, 12)
+    assert shares(rng.normal(size=wide)) == 0.3  # there are none
+    assert shares(rng.normal(size=(20_000, 12))) >= 0.1  # and where that is known, it costs nothing to say so
+    mixing = rng.normal(size=(12, 12))
+    assert shares(rng.normal(size=(20_000, 12)) @ mixing) == 0
+    few, many = (rng.normal(size=(n, 12)) @ mixing for n in (20, 4000))
+    schema = Schema.infer(few, scale="whitened")
+    np.testing.assert_array_equal(schema.mixing, Schema.infer(few, scale="whitened").mixing)
+    correlation = np.corrcoef(few.T)
+    share = shares(few)
+    assert share > 0
+    expected = (1 - share) * correlation + share * np.eye(12)
+    np.testing.assert_allclose(schema.mixing @ schema.mixing, expected, atol=1e-12)
+    covariances = [np.outer(few.std(0), few.std(0)) * c for c in (correlation, expected)]
+    raw, shrunk = (multivariate_normal(few.mean(0), c).logpdf(many).mean() for c in covariances)
+    assert shrunk > raw + 1
+
+
+def test_a_constant_column_is_left_alone_by_shrinkage() -> None:
+    x = np.random.default_rng(0).normal(size=(16, 12))
+    x[:, 3] = 7.0
+    mixing = Schema.infer(x, scale="whitened").mixing
+    assert mixing is not None
+    np.testing.assert_allclose(mixing[3], np.eye(12)[3], atol=1e-12)
+
+
+def test_what_nobody_watched_over_is_kept_only_if_it_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows are trained on in the end, without any to look at; that went astray in some fits of many latents."""
+
+    def astray(objective: nelbo_objective.Objective, *_: object) -> None:
+        with torch.no_grad():
+            for parameter in objective.vae.encoder.parameters():
+                parameter *= 100
+
+    x = ring(300)
+    good = VariationalAutoencoder(2, max_steps=300, random_state=0).fit(x)
+    monkeypatch.setattr(defaults, "refit", astray)
+    kept = VariationalAutoencoder(2, max_steps=300, random_state=0).fit(x)
+    assert not kept.kept_start_
+    assert kept.score(x) > good.score(x) - 1
 
 
 def test_whitening_has_its_jacobian_counted() -> None:

@@ -19,8 +19,10 @@ from ..objective import Objective
 from ..vae import VAE
 from .adamw import AdamW
 from .checks import Transform, check_index, check_rows
+from .direct import Direct
 from .gauge import Gauge
 from .history import History, Record, Units
+from .memory import keep_freed_memory
 from .muon import Muon
 from .precision import bfloat16_pays, resolve_device, resolve_precision
 from .schedule import WARMUP, Budget, Fall, epoch_order, stream_seed
@@ -68,6 +70,7 @@ class Run:
         if learning_rate is not None and not learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}.")
         self.device = resolve_device(device)
+        keep_freed_memory()
         self.objective = objective.to(self.device)
         self.dtype = next((p.dtype for p in objective.parameters()), x.dtype)
         self.x = x.to(self.device, self.dtype if transform is None else x.dtype)
@@ -82,6 +85,7 @@ class Run:
         self.weights = [p for p in objective.parameters() if id(p) not in special and p.requires_grad]
         if optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}.")
+        self.direct = Direct.of(objective, self.device)
         self.optimiser = OPTIMIZERS[optimizer](self.weights, weight_decay)
         self.generator = torch.Generator(self.device)
         self.average = average
@@ -168,6 +172,8 @@ class Run:
         """Return the bound of each stored row with this step's noise, and leave the gradients of their mean behind."""
         self.generator.manual_seed(stream_seed(self.seed, "noise", self.step))
         x = self.prepare(x)
+        if self.direct is not None:
+            return self.direct(x, self.generator, torch.bfloat16 if self.precision == "bf16" else None)
         with self.autocast():
             bound: Tensor = self.objective(x, self.generator)
         (-bound.mean()).backward()  # a gradient given here would make torch import sympy, half a second

@@ -1,0 +1,263 @@
+r"""The gradients of the default objectives, written out: a step without autograd.
+
+What is computed is what `VAE.terms`, `objective.ELBO` and `objective.DReG` say, and tests hold both together; here it
+is said again with its derivatives. Recording a graph of a small net and walking back costs as much as the arithmetic
+itself, and twice what is below. Everything else (other heads, networks and objectives, hooks, GPUs, where none of this
+was measured) goes through autograd.
+
+With :math:`z_k = \mu + \sigma \epsilon_k`, where p(z) is standard normal, the terms of z in :math:`-\log w_k` are
+:math:`\tfrac12 (z_k^2 - \epsilon_k^2) - \log \sigma`. DReG (Tucker et al., 2019) gives the decoder the gradient of
+IWAE, :math:`\tilde w_k \nabla \log p(x \mid z_k)`, and the encoder :math:`\tilde w_k^2` times the derivative along
+the path of z, in which :math:`\mu` and :math:`\sigma` inside of q count as constant.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Direct"]
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, silu, softplus
+
+from ..distributions import LOG_2PI
+from ..likelihood import Gaussian, HeteroscedasticGaussian
+from ..networks import MLP, Linear, Residual
+from ..networks.residual import REACH
+from ..objective import ELBO, DReG
+from ..posterior import SMALLEST_STD, DiagonalNormal
+from ..prior import StandardNormal
+from ..vae import VAE
+
+aten = torch.ops.aten
+Noise = Gaussian | HeteroscedasticGaussian
+Network = MLP | Linear | Residual
+Gradient = Callable[[Tensor | float], Tensor]
+
+
+class _Activation(NamedTuple):
+    """A function, and the gradient of its input from that of its output, its input h and its output a."""
+
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+ACTIVATIONS: dict[type[nn.Module], _Activation] = {
+    nn.ReLU: _Activation(torch.relu, lambda g, h, a: aten.threshold_backward(g, a, 0)),
+    nn.SiLU: _Activation(silu, lambda g, h, a: aten.silu_backward(g, h)),
+    nn.Tanh: _Activation(torch.tanh, lambda g, h, a: aten.tanh_backward(g, a)),
+    nn.GELU: _Activation(gelu, lambda g, h, a: aten.gelu_backward(g, h)),
+    nn.Sigmoid: _Activation(torch.sigmoid, lambda g, h, a: aten.sigmoid_backward(g, a)),
+}
+"""Those that are known here, as `networks.activation` makes them."""
+
+
+class Direct:
+    """A step of an objective whose gradients are known here: call it with rows, and it leaves them in ``grad``."""
+
+    def __init__(self, objective: ELBO | DReG, noise: Noise, encoder: Network, decoder: Network) -> None:
+        self.weighs = isinstance(objective, DReG)
+        self.samples, self.values = objective.samples, math.prod(noise.shape)
+        self.noise, self.encoder, self.decoder = noise, _Dense(encoder), _Dense(decoder)
+
+    @classmethod
+    def of(cls, objective: nn.Module, device: torch.device) -> Direct | None:
+        """Return the step of an objective, or None where autograd is needed."""
+        if device.type != "cpu" or not _is_plain(objective):
+            return None
+        if not (type(objective) is DReG or (type(objective) is ELBO and _draws_once(objective))):
+            return None
+        vae: VAE = objective.vae
+        if (type(vae), type(vae.prior), type(vae.posterior)) != (VAE, StandardNormal, DiagonalNormal):
+            return None
+        noise, encoder, decoder = vae.likelihood, vae.encoder, vae.decoder
+        if not (_is_known_noise(noise) and _is_known_network(encoder) and _is_known_network(decoder)):
+            return None
+        return cls(objective, noise, encoder, decoder)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, generator: torch.Generator, low: torch.dtype | None = None) -> Tensor:
+        """Return the bound of each row of x (n, *shape), and leave the gradients of minus their mean behind.
+
+        Arguments:
+            x: Rows, as the model takes them.
+            generator: Source of the noise of z.
+            low: What the networks' products are computed in, None for what the weights are.
+        """
+        x, rows = x.flatten(1), len(x)
+        h = self.encoder.forward(x, low)
+        loc, raw = h.chunk(2, -1)
+        width = softplus(raw)
+        scale = width.clamp_min(SMALLEST_STD)
+        shape = loc.shape if self.samples == 1 else (self.samples, *loc.shape)
+        noise = torch.randn(shape, generator=generator, dtype=loc.dtype)
+        z = torch.addcmul(loc, scale, noise)
+        out = self.decoder.forward(z.reshape(-1, z.shape[-1]), low)
+        log_lik, gradient = self.log_lik(x, out)
+        if self.weighs:
+            z, noise = z.view(-1, *loc.shape), noise.view(-1, *loc.shape)
+            log_weight = (noise.square() - z.square()).sum(-1).div_(2).add_(scale.log().sum(-1))
+            log_weight += log_lik.view(log_weight.shape)
+            bound = log_weight.logsumexp(0) - math.log(self.samples)
+            share = log_weight.softmax(0)
+            to_z = self.decoder.backward(gradient(share.flatten() / rows), low).view(z.shape)
+            share = share.unsqueeze(-1)
+            to_z = torch.addcmul(to_z, z - noise / scale, share, value=1 / rows).mul_(share)
+            to_loc, to_scale = to_z.sum(0), (to_z * noise).sum(0)
+        else:
+            kl = torch.addcmul(scale.square(), loc, loc).sub_(scale.log(), alpha=2).sum(-1).sub_(loc.shape[-1])
+            bound = log_lik.sub_(kl, alpha=0.5)
+            to_z = self.decoder.backward(gradient(1 / rows), low)
+            to_loc = torch.add(to_z, loc, alpha=1 / rows)
+            to_scale = torch.addcmul((scale - scale.reciprocal()).div_(rows), to_z, noise)
+        to_raw = aten.threshold_backward(to_scale.mul_(raw.sigmoid()), width, SMALLEST_STD)
+        self.encoder.backward(torch.cat((to_loc, to_raw), -1), low, inputs=False)
+        return bound
+
+    def log_lik(self, x: Tensor, out: Tensor) -> tuple[Tensor, Gradient]:
+        """Return log p(x|z), and the gradient of the decoder's outputs as a function of what each is to weigh.
+
+        Arguments:
+            x: Rows (n, D).
+            out: The decoder's outputs (k * n, D or 2 * D), in as many blocks as there are samples.
+        """
+        if isinstance(self.noise, Gaussian):
+            return self.log_lik_of_one(x, out, self.noise.log_variance)
+        loc, raw = out.chunk(2, -1)
+        scale = softplus(raw).add_(self.noise.floor**0.5)
+        residual = (loc.view(-1, *x.shape) - x).view(scale.shape).div_(scale)
+        square = residual.square()
+        log_lik = square.mul(0.5).add_(scale.log()).sum(-1).add_(0.5 * LOG_2PI * self.values).neg_()
+
+        def gradient(share: Tensor | float) -> Tensor:
+            slope = scale.reciprocal_().mul_(share if isinstance(share, float) else share.unsqueeze(-1))
+            to_loc = residual.mul_(slope)
+            return torch.cat((to_loc, square.neg_().add_(1).mul_(slope).mul_(raw.sigmoid())), -1)
+
+        return log_lik, gradient
+
+    def log_lik_of_one(self, x: Tensor, out: Tensor, log_variance: Tensor) -> tuple[Tensor, Gradient]:
+        """Return the same for one variance, whose gradient is left behind."""
+        residual = out.view(-1, *x.shape).sub_(x).view(out.shape)
+        square = residual.square().sum(-1)
+        precision = (-log_variance).exp().item()
+        log_lik = square.mul(-0.5 * precision).sub_(0.5 * self.values * (LOG_2PI + log_variance.item()))
+
+        def gradient(share: Tensor | float) -> Tensor:
+            total = square.sum() * share if isinstance(share, float) else square.dot(share)
+            if log_variance.requires_grad:
+                log_variance.grad = torch.full_like(log_variance, 0.5 * (self.values - total.item() * precision))
+            return residual.mul_(share * precision if isinstance(share, float) else (share * precision).unsqueeze(-1))
+
+        return log_lik, gradient
+
+
+class _Dense:
+    """The passes of a linear, a plain or a residual net, forward and back, over rows (n, features)."""
+
+    def __init__(self, network: Network) -> None:
+        self.residual = network.linear if isinstance(network, Residual) else None
+        layers = _layers(network)
+        self.layers = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        self.activations = [ACTIVATIONS[type(layer)] for layer in layers if not isinstance(layer, nn.Linear)]
+        self.inputs: list[Tensor] = []
+        self.before: list[Tensor] = []
+        self.weights: list[Tensor] = []
+        self.x, self.bend = torch.empty(0), torch.empty(0)
+
+    def forward(self, x: Tensor, low: torch.dtype | None) -> Tensor:
+        """Return the outputs for rows x, and keep what `backward` needs."""
+        h = x
+        if self.residual is not None:
+            self.bend = torch.addcmul(x.new_ones(()), x, x, value=1 / REACH**2).rsqrt()
+            h = x * self.bend
+        self.x = x = x if low is None else x.to(low)
+        h = h if low is None else h.to(low)
+        for i, layer in enumerate(self.layers):
+            weight: Tensor = layer.weight
+            bias: Tensor = layer.bias
+            if i == len(self.layers) - 1 and self.residual is not None:
+                bias = bias + self.residual.bias
+            if low is not None:
+                weight, bias = weight.to(low), bias.to(low)
+            self.weights.append(weight)
+            self.inputs.append(h)
+            h = torch.addmm(bias, h, weight.t())
+            if i < len(self.activations):
+                self.before.append(h)
+                h = self.activations[i].forward(h)
+        if self.residual is not None:
+            weight = self.residual.weight if low is None else self.residual.weight.to(low)
+            self.weights.append(weight)
+            h.addmm_(x, weight.t())
+        return h if low is None else h.float()
+
+    def backward(self, gradient: Tensor, low: torch.dtype | None, inputs: bool = True) -> Tensor:
+        """Leave the gradients of the weights behind, and return that of the rows, if it is wanted."""
+        top = gradient = gradient if low is None else gradient.to(low)
+        for i in reversed(range(len(self.layers))):
+            self.keep(self.layers[i], gradient, self.inputs[i])
+            if not i and not inputs:
+                break
+            gradient = gradient.mm(self.weights[i])
+            if i:
+                gradient = self.activations[i - 1].backward(gradient, self.before[i - 1], self.inputs[i])
+        if self.residual is not None:
+            self.keep(self.residual, top, self.x)
+            if inputs:
+                gradient = torch.addcmul(
+                    top.mm(self.weights[-1]).to(self.bend.dtype), gradient, self.bend * self.bend * self.bend
+                )
+        self.inputs, self.before, self.weights = [], [], []
+        return gradient if low is None else gradient.float()
+
+    def keep(self, layer: nn.Linear, gradient: Tensor, inputs: Tensor) -> None:
+        """Leave the gradients of a layer behind, those of its outputs and its inputs given."""
+        for parameter, found in ((layer.weight, gradient.t().mm), (layer.bias, None)):
+            if parameter.requires_grad:
+                total: Tensor = gradient.sum(0) if found is None else found(inputs)
+                parameter.grad = total.to(parameter.dtype)
+
+
+def _layers(network: Network) -> list[nn.Module]:
+    """Return the layers of a network's nonlinear path, or the one of a linear net."""
+    if isinstance(network, Linear):
+        return [network.linear]
+    return list((network.body if isinstance(network, Residual) else network).layers)
+
+
+def _draws_once(objective: ELBO) -> bool:
+    """Return whether an ELBO has one z for a row, found from all of the row."""
+    return objective.samples == 1 and not objective.corruption
+
+
+def _is_known_noise(likelihood: nn.Module) -> TypeGuard[Noise]:
+    """Return whether p(x|z) is a Gaussian with one variance, or with one for each value that is read off z."""
+    if type(likelihood) is Gaussian:
+        return likelihood.log_variance.ndim == 0
+    return type(likelihood) is HeteroscedasticGaussian
+
+
+def _is_known_network(network: nn.Module) -> TypeGuard[Network]:
+    """Return whether a network is one of ours, as we make them, with activations that are known here."""
+    if type(network) not in (MLP, Linear, Residual):
+        return False
+    layers = _layers(network)  # type: ignore[arg-type]
+    return all(isinstance(layer, nn.Linear) for layer in layers[::2]) and all(
+        type(layer) in ACTIVATIONS and getattr(layer, "approximate", "none") == "none" for layer in layers[1::2]
+    )
+
+
+def _is_plain(objective: nn.Module) -> bool:
+    """Return whether nobody listens in (hooks), no weight is made from others, and none is used twice."""
+    modules, parameters = list(objective.modules()), list(objective.parameters())
+    hooks = [(m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks) for m in modules]
+    return (
+        not any(map(any, hooks))
+        and not any(hasattr(module, "parametrizations") for module in modules)
+        and not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
+        and len(parameters) == sum(len(list(module.parameters(recurse=False))) for module in modules)
+    )

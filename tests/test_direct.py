@@ -1,0 +1,198 @@
+"""Gradients that are written out are those of autograd, and are taken where they apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nelbo
+from nelbo import VAE, likelihood, networks, objective, posterior, prior
+from nelbo.training.direct import ACTIVATIONS, Direct
+
+CPU = torch.device("cpu")
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": networks.MLP,
+    "residual": networks.Residual,
+    "linear": lambda a, b, hidden, activation: networks.Linear(a, b),
+    "no hidden layer": lambda a, b, hidden, activation: networks.MLP(a, b, ()),
+}
+NOISES: dict[str, Callable[..., likelihood.Likelihood]] = {
+    "learned": likelihood.Gaussian,
+    "fixed": lambda shape: likelihood.Gaussian(shape, 0.3),
+    "from z": likelihood.HeteroscedasticGaussian,
+}
+OBJECTIVES: dict[str, Callable[[VAE], objective.Objective]] = {
+    "elbo": objective.ELBO,
+    "dreg, one sample": lambda vae: objective.DReG(vae, 1),
+    "dreg": lambda vae: objective.DReG(vae, 4),
+}
+
+
+def model(
+    network: str = "residual",
+    activation: str = "silu",
+    noise: str = "learned",
+    shape: tuple[int, ...] = (6,),
+    hidden: tuple[int, ...] = (7, 5),
+) -> VAE:
+    """Return a model whose weights, those that start at zero as well, have moved."""
+    head, q = NOISES[noise](shape), posterior.DiagonalNormal(3)
+    build = NETWORKS[network]
+    vae = VAE(
+        prior.StandardNormal(3),
+        build((3,), head.in_shape, hidden, activation),
+        head,
+        build(shape, q.in_shape, hidden, activation),
+        q,
+    )
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator))
+    return vae
+
+
+def both_ways(target: objective.Objective, x: Tensor, low: torch.dtype | None = None) -> list[tuple[Tensor, Tensor]]:
+    """Return the bounds and all gradients by autograd, each with that of the direct step."""
+    step = Direct.of(target.train(), CPU)
+    assert step is not None
+    with torch.autocast("cpu", low, enabled=low is not None):
+        bound = target(x, torch.Generator().manual_seed(1))
+    (-bound.mean()).backward()
+    gradients = [p.grad for p in target.parameters()]
+    for parameter in target.parameters():
+        parameter.grad = None
+    pairs = [(bound.detach(), step(x, torch.Generator().manual_seed(1), low))]
+    for parameter, by_autograd in zip(target.parameters(), gradients, strict=True):
+        assert (parameter.grad is None) == (by_autograd is None)
+        if parameter.grad is not None and by_autograd is not None:
+            pairs.append((by_autograd, parameter.grad))
+    return pairs
+
+
+def assert_equal(pairs: list[tuple[Tensor, Tensor]], rtol: float = 1e-10) -> None:
+    for expected, found in pairs:
+        assert found.dtype == expected.dtype
+        torch.testing.assert_close(found, expected, rtol=rtol, atol=rtol * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 2, 3)])
+@pytest.mark.parametrize("target", OBJECTIVES)
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_gradients_are_those_of_autograd(network: str, noise: str, target: str, shape: tuple[int, ...]) -> None:
+    x = torch.randn(8, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    assert_equal(both_ways(OBJECTIVES[target](model(network, noise=noise, shape=shape).double()), x))
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "tanh", "gelu", "sigmoid"])
+def test_every_activation_has_its_derivative(activation: str) -> None:
+    x = torch.randn(8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    assert_equal(both_ways(objective.ELBO(model("mlp", activation).double()), x))
+    assert len(ACTIVATIONS) == 5
+
+
+def test_an_outlier_reaches_the_least_width_of_q_and_the_bend_of_the_path() -> None:
+    vae = model().double()
+    with torch.no_grad():
+        bias = vae.encoder.linear.bias
+        bias[3:] = -60.0
+    x = torch.randn(8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    x[3] *= 1e3
+    assert float(vae.encode(x[:1]).stddev.detach().min()) == pytest.approx(1e-6)
+    assert_equal(both_ways(objective.ELBO(vae), x))
+
+
+@pytest.mark.parametrize("network", ["mlp", "residual"])
+@pytest.mark.parametrize("target", OBJECTIVES)
+def test_bfloat16_is_that_of_autocast(network: str, target: str) -> None:
+    x = torch.randn(32, 40, generator=torch.Generator().manual_seed(2))
+    vae = model(network, shape=(40,), hidden=(64, 64))
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter *= 0.3  # else q is so narrow that autograd's z - mu has no digits left in float32
+    for expected, found in both_ways(OBJECTIVES[target](vae), x, torch.bfloat16):
+        assert found.dtype == torch.float32
+        assert float((found - expected).norm()) <= 0.01 * float(expected.norm())
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    vae = model()
+    for parameter in vae.encoder.parameters():
+        parameter.requires_grad_(False)
+    assert len(both_ways(objective.ELBO(vae), torch.randn(8, 6))) == 1 + len(list(vae.decoder.parameters())) + 1
+
+
+def shared(vae: VAE) -> VAE:
+    """The same matrix twice, which autograd adds up."""
+    layers = vae.decoder.body.layers
+    layers[0].weight = vae.decoder.linear.weight
+    return vae
+
+
+def with_hook(vae: VAE) -> VAE:
+    vae.decoder.body.layers[0].register_forward_hook(lambda *_: None)
+    return vae
+
+
+def with_gradient_hook(vae: VAE) -> VAE:
+    next(vae.parameters()).register_hook(lambda gradient: gradient * 2)
+    return vae
+
+
+class OtherELBO(objective.ELBO):
+    """Somebody's own."""
+
+
+def parametrised(vae: VAE) -> VAE:
+    nn.utils.parametrizations.weight_norm(vae.decoder.linear)
+    return vae
+
+
+OTHERS: dict[str, Callable[[], Any]] = {
+    "two samples": lambda: objective.ELBO(model(), 2),
+    "hidden values": lambda: objective.ELBO(model(), corruption=0.2),
+    "another objective": lambda: objective.IWAE(model(), 2),
+    "a subclass": lambda: OtherELBO(model()),
+    "an activation": lambda: objective.ELBO(model(activation="elu")),
+    "a variance for each column": lambda: objective.ELBO(
+        VAE(prior.StandardNormal(3), model().decoder, likelihood.Gaussian((6,), "per_feature"), model().encoder, q3())
+    ),
+    "a hook": lambda: objective.ELBO(with_hook(model())),
+    "a gradient's hook": lambda: objective.ELBO(with_gradient_hook(model())),
+    "a weight used twice": lambda: objective.ELBO(shared(model(shape=(7,)))),
+    "a parametrisation": lambda: objective.ELBO(parametrised(model())),
+    "something else": lambda: nn.Linear(2, 2),
+}
+
+
+def q3() -> posterior.DiagonalNormal:
+    return posterior.DiagonalNormal(3)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_all_else_is_left_to_autograd(other: str) -> None:
+    assert Direct.of(OTHERS[other](), CPU) is None
+
+
+def test_a_gpu_is_left_to_autograd() -> None:
+    assert Direct.of(objective.ELBO(model()), CPU) is not None
+    assert Direct.of(objective.ELBO(model()), torch.device("cuda")) is None
+
+
+@pytest.mark.parametrize("target", OBJECTIVES)
+def test_a_run_gets_where_autograd_gets(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty steps, from the first, at which beta^2 is far off, in double precision."""
+    x = 40 * torch.randn(64, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    weights = []
+    for direct in (True, False):
+        trained = OBJECTIVES[target](model().double())
+        if not direct:
+            monkeypatch.setattr(Direct, "of", lambda *_: None)
+        nelbo.fit(trained, x, max_steps=20, batch_size=16)
+        weights.append(torch.cat([p.detach().flatten() for p in trained.parameters()]))
+    assert float((weights[0] - weights[1]).abs().max()) < 1e-6
