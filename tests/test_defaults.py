@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal
 from helpers import flat_weights as weights
 from helpers import ring
 from helpers import small_estimator as vae
-from nelbo import VariationalAutoencoder
+from nelbo import VariationalAutoencoder, training
 from nelbo import objective as nelbo_objective
 from nelbo.data import Schema, whitening
 from nelbo.estimator import defaults
@@ -135,17 +135,28 @@ def test_jitter_fades_to_nothing_and_is_correlated_as_the_rows_are() -> None:
 
 
 def test_a_table_is_trained_on_all_rows_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as many passes as were best: the rows that were held out before make them longer."""
     seen: list[tuple[int, int]] = []
-    refit = defaults.refit
+    runs: list[training.History] = []
+    refit, run = defaults.refit, training.fit
 
-    def spy(objective: Any, x: torch.Tensor, steps: int, *rest: Any) -> None:
-        seen.append((len(x), steps))
-        refit(objective, x, steps, *rest)
+    def spy(objective: Any, x: Rows, before: int, steps: int, *rest: Any) -> None:
+        seen.append((len(x), before))
+        refit(objective, x, before, steps, *rest)
+
+    def keep(*arguments: Any, **options: Any) -> training.History:
+        runs.append(run(*arguments, **options))
+        return runs[-1]
 
     monkeypatch.setattr(defaults, "refit", spy)
+    monkeypatch.setattr(training, "fit", keep)
     model = vae(max_steps=300, hidden=(32,), batch_size=32).fit(ring(400))
     assert not model.kept_start_
-    assert seen == [(400, model.history_.best_step)]
+    assert seen == [(400, 300)]
+    best, every = model.history_.best_step, runs[1].records[1].step
+    assert 4 / 3 * best <= runs[1].records[-1].step < 4 / 3 * best + every
+    # Where the rate and the jitter stand is a matter of progress.
+    assert runs[1].records[-1].progress == pytest.approx(best / 300, abs=every / 300)
     again = vae(max_steps=300, hidden=(32,), batch_size=32).fit(ring(400))
     np.testing.assert_array_equal(weights(model), weights(again))
 

@@ -223,22 +223,27 @@ def limits_for(limits: Mapping[str, Any], rows: int, timed: bool) -> dict[str, A
     return found
 
 
-def refit(objective: Objective, rows: Rows, steps: int, seed: int, limits: Mapping[str, Any]) -> None:
-    """Train a model from its start on all rows, for as many steps as were best on the rows held out before.
+def refit(objective: Objective, rows: Rows, before: int, steps: int, seed: int, limits: Mapping[str, Any]) -> None:
+    """Train a model from its start on all rows, for as many passes as were best on the rows held out before.
+
+    More rows take longer to be learned by heart: run and schedule are stretched in proportion.
 
     Arguments:
         objective: Of the model at its start.
         rows: All rows.
-        steps: How many.
+        before: How many rows the run before was trained on.
+        steps: How many steps were best.
         seed: Of the run before.
-        limits: Of the run before: the schedule is the same.
+        limits: Of the run before.
     """
+    stretch, limits = len(rows) / before, dict(limits)
+    limits["max_steps"] = limits["max_steps"] and round(stretch * limits["max_steps"])
     training.fit(
         objective,
         rows.stored,
         early_stopping=False,
         seed=seed,
-        callbacks=[lambda record: record.step >= steps],
+        callbacks=[lambda record: record.step >= round(stretch * steps)],
         transform=Jitter(objective, rows),
         rows=rows.index,
         **limits,
