@@ -1,7 +1,8 @@
 """Microseconds per training step of a net too small to matter: 64-64-4 and back, batch 32, so that all else shows.
 
 nelbo's `fit` beside the best loop we can write by hand (batches gathered from one tensor, fused AdamW, learned beta, no
-host sync), the loop of PyTorch's examples (DataLoader, Adam, the loss read at every step) and Lightning's Trainer.
+host sync), the loop of PyTorch's examples (DataLoader, Adam, the loss read at every step) and Lightning's Trainer;
+and itself without gradients that are written out.
 Whole epochs of 1,000 steps after one to warm up, each run in a fresh process; ours includes its record after every
 epoch. A ratio compares a run with ours just before it; medians over all pairs.
 """
@@ -17,6 +18,7 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "PyTorch, resident": ("torch_loop", {"loader": "resident"}),
     "PyTorch, DataLoader": ("torch_loop", {"loader": "dataloader"}),
     "Lightning": ("lightning_loop", {}),
+    "nelbo by autograd": ("nelbo", {"without": "direct"}),
 }
 HEAD = ("contestant", "version", "us/step", "ours us/step", "theirs / ours", "lowest", "highest", "pairs")
 
