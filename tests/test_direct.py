@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -153,6 +154,37 @@ def parametrised(vae: VAE) -> VAE:
     return vae
 
 
+def edited(change: Callable[[VAE], object]) -> VAE:
+    """Return a model that somebody has changed."""
+    vae = model(hidden=(7, 7, 7))
+    change(vae)
+    return vae
+
+
+def in_columns(vae: VAE) -> None:
+    vae.decoder.linear.weight = nn.Parameter(vae.decoder.linear.weight.detach().t().contiguous().t())
+
+
+def repeat(vae: VAE) -> None:
+    vae.decoder.body.layers[4] = vae.decoder.body.layers[2]
+
+
+class OwnLinear(nn.Linear):
+    """With a forward pass that may be anything."""
+
+
+def own_layer(vae: VAE) -> None:
+    vae.decoder.body.layers[2] = OwnLinear(7, 7)
+
+
+def without_bias(vae: VAE) -> None:
+    vae.decoder.body.layers[2] = nn.Linear(7, 7, bias=False)
+
+
+def q3() -> posterior.DiagonalNormal:
+    return posterior.DiagonalNormal(3)
+
+
 OTHERS: dict[str, Callable[[], Any]] = {
     "two samples": lambda: objective.ELBO(model(), 2),
     "hidden values": lambda: objective.ELBO(model(), corruption=0.2),
@@ -167,11 +199,20 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "a weight used twice": lambda: objective.ELBO(shared(model(shape=(7,)))),
     "a parametrisation": lambda: objective.ELBO(parametrised(model())),
     "something else": lambda: nn.Linear(2, 2),
+    "a number as example": lambda: objective.ELBO(model("mlp", shape=())),
+    "a weight in columns": lambda: objective.ELBO(edited(in_columns)),
+    "a layer used twice": lambda: objective.ELBO(edited(repeat)),
+    "an activation at the end": lambda: objective.ELBO(edited(lambda vae: vae.encoder.body.layers.append(nn.Tanh()))),
+    "a layer of somebody's own": lambda: objective.ELBO(edited(own_layer)),
+    "a layer without bias": lambda: objective.ELBO(edited(without_bias)),
+    "another linear path": lambda: objective.ELBO(edited(lambda vae: setattr(vae.decoder, "linear", nn.Identity()))),
+    "a forward of its own": lambda: objective.ELBO(edited(lambda vae: setattr(vae.encoder, "forward", len))),
+    "an encode of its own": lambda: objective.ELBO(edited(lambda vae: setattr(vae, "encode", len))),
+    "nothing to learn": lambda: objective.ELBO(edited(lambda vae: vae.requires_grad_(False))),
+    "a compiled path": lambda: objective.ELBO(
+        edited(lambda vae: setattr(vae.encoder.body, "layers", nn.ModuleList([vae.encoder.body.layers])))
+    ),
 }
-
-
-def q3() -> posterior.DiagonalNormal:
-    return posterior.DiagonalNormal(3)
 
 
 @pytest.mark.parametrize("other", OTHERS)
@@ -179,9 +220,46 @@ def test_all_else_is_left_to_autograd(other: str) -> None:
     assert Direct.of(OTHERS[other](), CPU) is None
 
 
-def test_a_gpu_is_left_to_autograd() -> None:
-    assert Direct.of(objective.ELBO(model()), CPU) is not None
-    assert Direct.of(objective.ELBO(model()), torch.device("cuda")) is None
+def test_what_is_around_a_run_may_call_for_autograd() -> None:
+    target = objective.ELBO(model())
+    assert Direct.of(target, CPU) is not None
+    assert Direct.of(target, torch.device("cuda")) is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Direct.of(target, CPU) is None
+    handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    assert Direct.of(target, CPU) is None
+    handle.remove()
+    assert Direct.of(target, CPU) is not None
+
+
+def test_a_callback_may_change_the_model() -> None:
+    calls: list[int] = []
+    vae = model()
+
+    def listen(record: nelbo.training.Record) -> None:
+        if record.step == 0:
+            vae.decoder.register_forward_hook(lambda *_: calls.append(record.step))
+
+    nelbo.fit(objective.ELBO(vae), torch.randn(64, 6), max_steps=20, batch_size=16, callbacks=[listen])
+    assert len(calls) >= 20
+
+
+def test_what_overflows_is_a_step_that_is_skipped() -> None:
+    vae = model()
+    with torch.no_grad():
+        vae.likelihood.log_variance.fill_(math.log(1e-6))
+    step = Direct.of(objective.ELBO(vae), CPU)
+    assert step is not None
+    step(1e18 * torch.ones(8, 6), torch.Generator())
+    assert not bool(vae.likelihood.log_variance.grad.isfinite())
+
+
+def test_bfloat16_is_not_for_float64() -> None:
+    x = torch.randn(64, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    runs = [model().double() for _ in range(2)]
+    for vae, precision in zip(runs, ("bf16", "float32"), strict=True):
+        nelbo.fit(objective.ELBO(vae), x, max_steps=5, precision=precision)
+    assert all(torch.equal(a, b) for a, b in zip(runs[0].parameters(), runs[1].parameters(), strict=True))
 
 
 @pytest.mark.parametrize("target", OBJECTIVES)

@@ -39,7 +39,7 @@ def root(flat: npt.NDArray[Any], shift: Matrix, scale: Matrix) -> Matrix:
         t = torch.from_numpy((flat[rows] - shift) / scale)
         total += t.T @ t
     correlation = total / len(flat)
-    if len(flat) >= FOLDS and flat.size <= MOST_VALUES:
+    if len(flat) >= 2 * FOLDS and flat.size <= MOST_VALUES:
         share = shrinkage(torch.from_numpy((flat - shift) / scale), correlation)
         diagonal = correlation.diagonal().clone()
         correlation = (1 - share) * correlation
@@ -50,15 +50,21 @@ def root(flat: npt.NDArray[Any], shift: Matrix, scale: Matrix) -> Matrix:
 def shrinkage(t: Tensor, correlation: Tensor) -> float:
     """Return which of the `SHARES` predicts standardised rows t (n, D) best that were left out.
 
-    A constant column, whose variance is 0, counts for nothing.
+    Only correlations are in question: a column counts with the variance it has in the rows it is predicted from, or
+    else one rare value would decide for all others. A constant column counts for nothing.
     """
+    varies = correlation.diagonal() > 0
+    t, correlation = t[:, varies], correlation[varies][:, varies]
     order = np.random.default_rng(0).permutation(len(t))
     gains = torch.zeros(len(SHARES), dtype=torch.float64)
     for fold in range(FOLDS):
         held = t[order[fold::FOLDS]]
         rest = (len(t) * correlation - held.T @ held) / (len(t) - len(held))
+        spread = rest.diagonal().clamp_min(FLOOR).sqrt()
+        rest = rest / spread / spread[:, None]
+        rest.diagonal().fill_(1.0)
         values, vectors = torch.linalg.eigh(rest)
-        square = (held @ vectors).square()
+        square = (held / spread @ vectors).square()
         for i, share in enumerate(SHARES):
             variance = ((1 - share) * values + share).clamp_min(FLOOR * float(values.max()))
             gains[i] -= 0.5 * (square / variance).sum() + 0.5 * len(held) * variance.log().sum()

@@ -226,7 +226,7 @@ def limits_for(limits: Mapping[str, Any], rows: int, timed: bool) -> dict[str, A
 def refit(objective: Objective, rows: Rows, before: int, steps: int, seed: int, limits: Mapping[str, Any]) -> None:
     """Train a model from its start on all rows, for as many passes as were best on the rows held out before.
 
-    More rows take longer to be learned by heart: run and schedule are stretched in proportion.
+    More rows take longer to be learned by heart: run and schedule are stretched. One batch of all rows stays one.
 
     Arguments:
         objective: Of the model at its start.
@@ -236,7 +236,9 @@ def refit(objective: Objective, rows: Rows, before: int, steps: int, seed: int, 
         seed: Of the run before.
         limits: Of the run before.
     """
-    stretch, limits = len(rows) / before, dict(limits)
+    limits, batch = dict(limits), limits["batch_size"]
+    limits["batch_size"] = len(rows) if batch == before else batch
+    stretch = math.ceil(len(rows) / limits["batch_size"]) / math.ceil(before / batch)
     limits["max_steps"] = limits["max_steps"] and round(stretch * limits["max_steps"])
     training.fit(
         objective,

@@ -134,7 +134,8 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         history.best_step = 0
     if fresh is not None and not kept and judged and validation is not None and plan.max_seconds is None:
         defaults.refit(fresh, everything, len(taken), history.best_step, plan.seed, limits)
-        if begin.ahead(fresh.vae, model, validation):  # nobody watched over it; it has seen these rows, the other not
+        # Nobody watched over it; and it has seen these rows, the other has not.
+        if begin.ahead(fresh.vae, model, validation, begin.JUDGING_SAMPLES):
             model.load_state_dict(fresh.vae.state_dict())
     warn_of_floor(model, schema)
     return kept

@@ -54,11 +54,16 @@ def quick_model(model: VAE, x: Tensor | Rows, noise: torch.Generator) -> VAE | N
     return quick if initialize.random_features(quick, x, noise) else None
 
 
-def ahead(one: VAE, other: VAE, x: Tensor) -> bool:
-    """Return whether a model has the greater ELBO of some of these rows."""
+def ahead(one: VAE, other: VAE, x: Tensor, samples: int = 1) -> bool:
+    """Return whether a model has the greater bound, by so many samples, on log p(x) of some of these rows."""
     x = x[:: math.ceil(len(x) / QUICK_ROWS)]
-    gain = evaluate.elbo(one, x, samples=1) - evaluate.elbo(other.eval(), x, samples=1)
-    return bool(gain.mean() > 0)
+    mine, others = (
+        evaluate.log_likelihood(vae.eval(), x, evaluate.plain_method(vae), samples).value
+        if samples > 1
+        else evaluate.elbo(vae.eval(), x, samples=1)
+        for vae in (one, other)
+    )
+    return bool((mine - others).mean() > 0)
 
 
 def closed_form_start(model: VAE, x: Tensor | Rows, init: str) -> LinearGaussian | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Linear", "dense", "flat", "seed_weights", "shaped"]
+__all__ = ["Dense", "Linear", "dense", "flat", "seed_weights", "shaped"]
 
 import math
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def shaped(h: Tensor, shape: Sequence[int]) -> Tensor:
     return h if len(shape) == 1 else h.reshape(*h.shape[:-1], *shape)
 
 
-class _Dense(nn.Linear):
+class Dense(nn.Linear):
     """An affine layer that leaves torch's global generator alone: `seed_weights` draws its weights."""
 
     def reset_parameters(self) -> None:
@@ -51,7 +51,7 @@ class _Dense(nn.Linear):
 
 def dense(inputs: int, outputs: int, generator: torch.Generator | None = None) -> nn.Linear:
     """Return an affine layer whose outputs have unit variance where its inputs do."""
-    layer = _Dense(inputs, outputs)
+    layer = Dense(inputs, outputs)
     seed_weights(layer, inputs, generator)
     return layer
 

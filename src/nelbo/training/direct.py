@@ -22,10 +22,12 @@ from typing import NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu, softplus
+from torch.nn.modules.module import _has_any_global_hook
 
 from ..distributions import LOG_2PI
-from ..likelihood import Gaussian, HeteroscedasticGaussian
+from ..likelihood import Gaussian, HeteroscedasticGaussian, Likelihood
 from ..networks import MLP, Linear, Residual
+from ..networks.linear import Dense
 from ..networks.residual import REACH
 from ..objective import ELBO, DReG
 from ..posterior import SMALLEST_STD, DiagonalNormal
@@ -36,6 +38,8 @@ aten = torch.ops.aten
 Noise = Gaussian | HeteroscedasticGaussian
 Network = MLP | Linear | Residual
 Gradient = Callable[[Tensor | float], Tensor]
+REPLACED = {"forward", "encode", "decode", "terms", "terms_at"}
+"""Methods that an instance may have been given in place of its class's."""
 
 
 class _Activation(NamedTuple):
@@ -61,12 +65,12 @@ class Direct:
     def __init__(self, objective: ELBO | DReG, noise: Noise, encoder: Network, decoder: Network) -> None:
         self.weighs = isinstance(objective, DReG)
         self.samples, self.values = objective.samples, math.prod(noise.shape)
-        self.noise, self.encoder, self.decoder = noise, _Dense(encoder), _Dense(decoder)
+        self.noise, self.encoder, self.decoder = noise, _Passes(encoder), _Passes(decoder)
 
     @classmethod
     def of(cls, objective: nn.Module, device: torch.device) -> Direct | None:
         """Return the step of an objective, or None where autograd is needed."""
-        if device.type != "cpu" or not _is_plain(objective):
+        if device.type != "cpu" or torch.is_autocast_enabled("cpu") or not _is_plain(objective):
             return None
         if not (type(objective) is DReG or (type(objective) is ELBO and _draws_once(objective))):
             return None
@@ -87,7 +91,8 @@ class Direct:
             generator: Source of the noise of z.
             low: What the networks' products are computed in, None for what the weights are.
         """
-        x, rows = x.flatten(1), len(x)
+        rows = len(x)
+        x = x.flatten(1)
         h = self.encoder.forward(x, low)
         loc, raw = h.chunk(2, -1)
         width = softplus(raw)
@@ -149,13 +154,13 @@ class Direct:
         def gradient(share: Tensor | float) -> Tensor:
             total = square.sum() * share if isinstance(share, float) else square.dot(share)
             if log_variance.requires_grad:
-                log_variance.grad = torch.full_like(log_variance, 0.5 * (self.values - total.item() * precision))
+                log_variance.grad = total.mul_(-0.5 * precision).add_(0.5 * self.values).to(log_variance.dtype)
             return residual.mul_(share * precision if isinstance(share, float) else (share * precision).unsqueeze(-1))
 
         return log_lik, gradient
 
 
-class _Dense:
+class _Passes:
     """The passes of a linear, a plain or a residual net, forward and back, over rows (n, features)."""
 
     def __init__(self, network: Network) -> None:
@@ -166,7 +171,8 @@ class _Dense:
         self.inputs: list[Tensor] = []
         self.before: list[Tensor] = []
         self.weights: list[Tensor] = []
-        self.x, self.bend = torch.empty(0), torch.empty(0)
+        self.none = torch.empty(0)
+        self.x, self.bend = self.none, self.none
 
     def forward(self, x: Tensor, low: torch.dtype | None) -> Tensor:
         """Return the outputs for rows x, and keep what `backward` needs."""
@@ -211,7 +217,7 @@ class _Dense:
                 gradient = torch.addcmul(
                     top.mm(self.weights[-1]).to(self.bend.dtype), gradient, self.bend * self.bend * self.bend
                 )
-        self.inputs, self.before, self.weights = [], [], []
+        self.inputs, self.before, self.weights, self.x, self.bend = [], [], [], self.none, self.none
         return gradient if low is None else gradient.float()
 
     def keep(self, layer: nn.Linear, gradient: Tensor, inputs: Tensor) -> None:
@@ -222,11 +228,14 @@ class _Dense:
                 parameter.grad = total.to(parameter.dtype)
 
 
+def _body(network: MLP | Residual) -> MLP:
+    """Return the nonlinear path."""
+    return network.body if isinstance(network, Residual) else network
+
+
 def _layers(network: Network) -> list[nn.Module]:
     """Return the layers of a network's nonlinear path, or the one of a linear net."""
-    if isinstance(network, Linear):
-        return [network.linear]
-    return list((network.body if isinstance(network, Residual) else network).layers)
+    return [network.linear] if isinstance(network, Linear) else list(_body(network).layers)
 
 
 def _draws_once(objective: ELBO) -> bool:
@@ -234,8 +243,10 @@ def _draws_once(objective: ELBO) -> bool:
     return objective.samples == 1 and not objective.corruption
 
 
-def _is_known_noise(likelihood: nn.Module) -> TypeGuard[Noise]:
+def _is_known_noise(likelihood: Likelihood) -> TypeGuard[Noise]:
     """Return whether p(x|z) is a Gaussian with one variance, or with one for each value that is read off z."""
+    if not likelihood.shape:
+        return False
     if type(likelihood) is Gaussian:
         return likelihood.log_variance.ndim == 0
     return type(likelihood) is HeteroscedasticGaussian
@@ -245,19 +256,35 @@ def _is_known_network(network: nn.Module) -> TypeGuard[Network]:
     """Return whether a network is one of ours, as we make them, with activations that are known here."""
     if type(network) not in (MLP, Linear, Residual):
         return False
+    if type(network) is Residual and not (type(network.body) is MLP and _is_affine(network.linear)):
+        return False
+    if type(network) is not Linear and type(_body(network).layers) is not nn.Sequential:  # type: ignore[arg-type]
+        return False
     layers = _layers(network)  # type: ignore[arg-type]
-    return all(isinstance(layer, nn.Linear) for layer in layers[::2]) and all(
-        type(layer) in ACTIVATIONS and getattr(layer, "approximate", "none") == "none" for layer in layers[1::2]
+    return (
+        len(layers) % 2 == 1
+        and all(map(_is_affine, layers[::2]))
+        and all(type(a) in ACTIVATIONS and getattr(a, "approximate", "none") == "none" for a in layers[1::2])
     )
 
 
+def _is_affine(layer: nn.Module) -> bool:
+    """Return whether a layer is W x + b, and nothing else."""
+    return type(layer) in (nn.Linear, Dense) and isinstance(layer.bias, Tensor)
+
+
 def _is_plain(objective: nn.Module) -> bool:
-    """Return whether nobody listens in (hooks), no weight is made from others, and none is used twice."""
+    """Return whether modules do what their classes say: no hooks, nothing replaced, nothing used twice."""
     modules, parameters = list(objective.modules()), list(objective.parameters())
     hooks = [(m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks) for m in modules]
     return (
-        not any(map(any, hooks))
+        not _has_any_global_hook()
+        and not any(map(any, hooks))
+        and not any(vars(module).keys() & REPLACED for module in modules)
         and not any(hasattr(module, "parametrizations") for module in modules)
         and not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
-        and len(parameters) == sum(len(list(module.parameters(recurse=False))) for module in modules)
+        and any(p.requires_grad for p in parameters)
+        and all(p.is_contiguous() for p in parameters)  # the fused optimiser takes no notice of strides
+        and len(modules) == len(list(objective.named_modules(remove_duplicate=False)))
+        and len(parameters) == len(list(objective.named_parameters(remove_duplicate=False)))
     )

@@ -170,6 +170,8 @@ def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Stor
                     stop = [callback(record) for callback in callbacks]
                     if any(answer is True for answer in stop):
                         return "callback"
+                    if callbacks:  # which may have changed the model
+                        run.look_again()
                 if not over and early_stopping and _out_of_patience(run, progress):
                     if run.fall.decay is None:
                         return "early"

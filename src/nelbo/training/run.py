@@ -85,7 +85,7 @@ class Run:
         self.weights = [p for p in objective.parameters() if id(p) not in special and p.requires_grad]
         if optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}.")
-        self.direct = Direct.of(objective, self.device)
+        self.look_again()
         self.optimiser = OPTIMIZERS[optimizer](self.weights, weight_decay)
         self.generator = torch.Generator(self.device)
         self.average = average
@@ -99,6 +99,10 @@ class Run:
         self.count = 0
         self.order: tuple[int, Tensor] | None = None
         self.origin = self.mark = time.monotonic()
+
+    def look_again(self) -> None:
+        """Settle on whether the gradients are written out."""
+        self.direct = Direct.of(self.objective, self.device)
 
     def choose_precision(self, precision: str) -> None:
         """Settle on float32 or bfloat16, and on whether that may still change."""
@@ -173,7 +177,8 @@ class Run:
         self.generator.manual_seed(stream_seed(self.seed, "noise", self.step))
         x = self.prepare(x)
         if self.direct is not None:
-            return self.direct(x, self.generator, torch.bfloat16 if self.precision == "bf16" else None)
+            low = self.precision == "bf16" and self.dtype == torch.float32  # autocast leaves float64 alone
+            return self.direct(x, self.generator, torch.bfloat16 if low else None)
         with self.autocast():
             bound: Tensor = self.objective(x, self.generator)
         (-bound.mean()).backward()  # a gradient given here would make torch import sympy, half a second
