@@ -10,6 +10,7 @@ cross-validation, as their formula was worse than none on columns that nearly ar
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ FLOOR = 1e-6
 SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)
 """Of the correlations that may be taken away."""
 FOLDS = 5
+SURE = 1.0
+"""Standard errors by which shrinking must predict better: rows far from all others could decide otherwise."""
 MOST_VALUES = 2**22
 """Of larger tables the correlations are known well enough, and the comparison would take a copy of them."""
 
@@ -56,7 +59,7 @@ def shrinkage(t: Tensor, correlation: Tensor) -> float:
     varies = correlation.diagonal() > 0
     t, correlation = t[:, varies], correlation[varies][:, varies]
     order = np.random.default_rng(0).permutation(len(t))
-    gains = torch.zeros(len(SHARES), dtype=torch.float64)
+    density = torch.zeros(len(SHARES), len(t), dtype=torch.float64)  # its logarithm, up to a constant
     for fold in range(FOLDS):
         held = t[order[fold::FOLDS]]
         rest = (len(t) * correlation - held.T @ held) / (len(t) - len(held))
@@ -67,8 +70,10 @@ def shrinkage(t: Tensor, correlation: Tensor) -> float:
         square = (held / spread @ vectors).square()
         for i, share in enumerate(SHARES):
             variance = ((1 - share) * values + share).clamp_min(FLOOR * float(values.max()))
-            gains[i] -= 0.5 * (square / variance).sum() + 0.5 * len(held) * variance.log().sum()
-    return SHARES[int(gains.argmax())]
+            density[i, order[fold::FOLDS]] = -0.5 * ((square / variance).sum(1) + variance.log().sum())
+    best = int(density.sum(1).argmax())
+    gain = density[best] - density[0]
+    return SHARES[best] if float(gain.mean()) > SURE * float(gain.std()) / math.sqrt(len(t)) else 0.0
 
 
 def root_of(correlation: Tensor) -> Matrix:
