@@ -199,7 +199,6 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "a weight used twice": lambda: objective.ELBO(shared(model(shape=(7,)))),
     "a parametrisation": lambda: objective.ELBO(parametrised(model())),
     "something else": lambda: nn.Linear(2, 2),
-    "a number as example": lambda: objective.ELBO(model("mlp", shape=())),
     "a weight in columns": lambda: objective.ELBO(edited(in_columns)),
     "a layer used twice": lambda: objective.ELBO(edited(repeat)),
     "an activation at the end": lambda: objective.ELBO(edited(lambda vae: vae.encoder.body.layers.append(nn.Tanh()))),

@@ -151,6 +151,9 @@ def test_heteroscedastic_noise_is_read_from_the_decoder_and_stays_above_its_floo
         (lambda: Gaussian((3,), torch.ones(2)), r"variance has shape \(2,\).*\(3,\)"),
         (lambda: Gaussian((3,), "lerned"), 'learned", "per_feature" or a positive number, got \'lerned\''),
         (lambda: Gaussian((3,), floor=0.0), "floor must be a positive"),
+        (lambda: Gaussian(()), "shape must have at least one axis"),
+        (lambda: HeteroscedasticGaussian(()), "shape must have at least one axis"),
+        (lambda: Bernoulli(()), "shape must have at least one axis"),
         (lambda: HeteroscedasticGaussian((3,), floor=-1.0), "floor must be a positive"),
     ],
 )

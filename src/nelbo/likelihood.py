@@ -52,7 +52,7 @@ class SharedVariance(Likelihood):
         floor: The smallest value a learned :math:`\beta^2` may take.
 
     Raises:
-        ValueError: A fixed variance or the floor is not positive, or the word is unknown.
+        ValueError: A fixed variance or the floor is not positive, the word is unknown, or ``shape`` is ().
     """
 
     log_variance: Tensor
@@ -66,7 +66,7 @@ class SharedVariance(Likelihood):
         floor: float = VARIANCE_FLOOR,
     ) -> None:
         super().__init__()
-        self.shape = self.in_shape = tuple(shape)
+        self.shape = self.in_shape = _of_values(shape)
         if not floor > 0:
             raise ValueError(f"floor must be a positive variance, got {floor}.")
         self.floor = floor
@@ -131,7 +131,7 @@ class Gaussian(SharedVariance):
         floor: The smallest value a learned :math:`\beta^2` may take. Reaching it warns.
 
     Raises:
-        ValueError: A fixed variance or the floor is not positive, or the word is unknown.
+        ValueError: A fixed variance or the floor is not positive, the word is unknown, or ``shape`` is ().
     """
 
     def forward(self, h: Tensor) -> distributions.DiagonalNormal:
@@ -220,7 +220,7 @@ class HeteroscedasticGaussian(Likelihood):
         super().__init__()
         if not floor > 0:
             raise ValueError(f"floor must be a positive variance, got {floor}.")
-        self.shape = tuple(shape)
+        self.shape = _of_values(shape)
         self.in_shape = (2 * shape[0], *shape[1:])
         self.floor = floor
 
@@ -239,8 +239,15 @@ class Bernoulli(Likelihood):
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.shape = self.in_shape = tuple(shape)
+        self.shape = self.in_shape = _of_values(shape)
 
     def forward(self, h: Tensor) -> distributions.Bernoulli:
         """Map logits h, of shape (*batch, *shape), to p(x|z)."""
         return distributions.Bernoulli(h, len(self.shape))
+
+
+def _of_values(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of one example, if that has axes: sums over none would be sums over all examples."""
+    if not shape:
+        raise ValueError("shape must have at least one axis, got (). An example of a single number has shape (1,).")
+    return tuple(shape)

@@ -245,8 +245,6 @@ def _draws_once(objective: ELBO) -> bool:
 
 def _is_known_noise(likelihood: Likelihood) -> TypeGuard[Noise]:
     """Return whether p(x|z) is a Gaussian with one variance, or with one for each value that is read off z."""
-    if not likelihood.shape:
-        return False
     if type(likelihood) is Gaussian:
         return likelihood.log_variance.ndim == 0
     return type(likelihood) is HeteroscedasticGaussian
