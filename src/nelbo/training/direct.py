@@ -28,7 +28,7 @@ from ..distributions import LOG_2PI
 from ..likelihood import Gaussian, HeteroscedasticGaussian, Likelihood
 from ..networks import MLP, Linear, Residual
 from ..networks.linear import Dense
-from ..networks.residual import REACH
+from ..networks.residual import bend
 from ..objective import ELBO, DReG
 from ..posterior import SMALLEST_STD, DiagonalNormal
 from ..prior import StandardNormal
@@ -178,7 +178,7 @@ class _Passes:
         """Return the outputs for rows x, and keep what `backward` needs."""
         h = x
         if self.residual is not None:
-            self.bend = torch.addcmul(x.new_ones(()), x, x, value=1 / REACH**2).rsqrt()
+            self.bend = bend(x)
             h = x * self.bend
         self.x = x = x if low is None else x.to(low)
         h = h if low is None else h.to(low)
