@@ -43,7 +43,7 @@ define environment
 		"Install it, or name it: make PYTHON=/path/to/python3" >&2; exit 2
 endef
 
-.PHONY: help demo test test-slow lint peers bench docs clean
+.PHONY: help demo test test-slow faults lint peers bench docs clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -58,6 +58,9 @@ test: $(STAMP)-test  ## the test suite (tests of data sets need NELBO_DATA and a
 
 test-slow: $(STAMP)-test  ## the tests that take minutes
 	$(PYTEST) -m slow
+
+faults: $(STAMP)-test  ## the tests of faults that were met in use, slow ones included
+	$(PYTEST) -m fault
 
 lint: $(STAMP)-lint  ## ruff, the format, strict types
 	$(PY) -m ruff check .
