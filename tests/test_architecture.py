@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent / "src"
 RINGS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
+        "brief",
         "networks distributions linear_gaussian",
         "prior likelihood posterior",
         "vae",
@@ -206,7 +207,7 @@ def test_no_import_cycles() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "fault"),
     [
-        ("nelbo.vae", "from nelbo.objective import ELBO", "outwards, from ring 2 to ring 3"),
+        ("nelbo.vae", "from nelbo.objective import ELBO", "outwards, from ring 3 to ring 4"),
         ("nelbo.vae", "from nelbo import cli", "outwards"),
         ("nelbo.vae", "import nelbo.spec as s", "outwards"),
         ("nelbo.vae", "from .objective import ELBO", "outwards"),
@@ -216,8 +217,8 @@ def test_no_import_cycles() -> None:
         ("nelbo.vae", "if TYPE_CHECKING:\n    from nelbo.spec import Spec", "outwards"),
         ("nelbo.vae", "import importlib\nimportlib.import_module('nelbo.spec')", "outwards"),
         ("nelbo.vae", "from importlib import import_module\nimport_module('.spec', 'nelbo')", "outwards"),
-        ("nelbo.prior", "from nelbo.posterior import DiagonalNormal", "the same ring, 1"),
-        ("nelbo.networks.mlp", "import nelbo.distributions", "the same ring, 0"),
+        ("nelbo.prior", "from nelbo.posterior import DiagonalNormal", "the same ring, 2"),
+        ("nelbo.networks.mlp", "import nelbo.distributions", "the same ring, 1"),
         ("nelbo.estimator", "from nelbo.report import Report", "outwards"),
         ("nelbo.report.page", "from nelbo.cli import main", "outwards"),
         ("nelbo.spec", "from nelbo import VAE", "name the module it comes from"),

@@ -524,7 +524,7 @@ def test_evaluate_says_how_far_to_trust_it(
     assert table.columns == ("log_p", "standard_error", "effective_samples", "khat")
     assert found["mean"] == pytest.approx(table.array[:, 0].mean(), rel=1e-12)
     assert found["standard_error"] == pytest.approx(table.array[:, 0].std(ddof=1) / 150**0.5, rel=1e-9)
-    assert found["effective_samples"] == pytest.approx(np.sort(table.array[:, 2])[74], rel=1e-12)
+    assert found["effective_samples"] == pytest.approx(np.median(table.array[:, 2]), rel=1e-12)
     assert found["unreliable"] == pytest.approx((table.array[:, 3] > 0.7).mean())
     text = here(*command).stdout
     assert f"{found['mean']:.2f} ± {found['standard_error']:.2f} nats per row, over 150 rows" in text

@@ -182,7 +182,9 @@ def test_a_data_frame_goes_in_and_out(iris: np.ndarray) -> None:
     assert list(model.feature_names_in_) == ["a", "b", "c", "d"]
     assert model.n_features_in_ == 4
     np.testing.assert_array_equal(z.to_numpy(), small().fit(iris).transform(iris))
-    assert isinstance(model.reconstruct(frame), np.ndarray)
+    rebuilt = model.reconstruct(frame)
+    assert list(rebuilt.columns) == ["a", "b", "c", "d"]
+    assert list(rebuilt.index) == list(frame.index)
 
 
 def test_other_column_names_are_refused(iris: np.ndarray) -> None:

@@ -21,6 +21,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .brief import Brief
+
 __all__ = ["Chunks", "LinearGaussian", "factor_analysis", "moments", "ppca"]
 
 _CHUNK_ELEMENTS = 1 << 22  # numbers per working chunk: 16 MB of float32, which stays near the cores
@@ -28,8 +30,8 @@ _EXACT_WORK = 4e9  # below this many products float64 costs under about 50 ms, s
 _DEPTH, _RESTARTS = 5, 30  # of the Krylov iteration: blocks between restarts, and the most restarts
 
 
-@dataclass(frozen=True, eq=False)
-class LinearGaussian:
+@dataclass(frozen=True, eq=False, repr=False)
+class LinearGaussian(Brief):
     """`p(x) = N(x | b, W W^T + Psi)` with latent `z ~ N(0, I)`, every answer exact and in float64.
 
     Args:

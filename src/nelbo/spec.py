@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from . import likelihood, networks, objective, posterior, prior
+from .brief import Brief
 from .likelihood import VARIANCE_FLOOR
 from .vae import VAE
 
@@ -37,8 +38,8 @@ SPELT = {"DReG": "dreg"}
 """Names that snake case would tear apart."""
 
 
-@dataclass(frozen=True)
-class Spec:
+@dataclass(frozen=True, repr=False)
+class Spec(Brief):
     """All that is needed to rebuild a model but its weights; JSON in, JSON out.
 
     Attributes:

@@ -18,14 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from .brief import Brief
 from .distributions import closed_form_kl, draw
 from .likelihood import Likelihood
 from .posterior import Posterior
 from .prior import Prior
 
 
-@dataclass(frozen=True, eq=False)
-class Terms:
+@dataclass(frozen=True, eq=False, repr=False)
+class Terms(Brief):
     r"""The log-densities every bound is made of, at z ~ q(z|x): unpacks to ``log_lik, log_prior, log_post``.
 
     Each has shape (samples, *batch) and is in nats. What is not asked for is not computed.

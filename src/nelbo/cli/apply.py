@@ -92,7 +92,7 @@ def evaluate(
         trapped = bracket(bounds, model.schema_)
     if out is not None:
         columns = (found.value, found.standard_error, found.ess, found.khat)
-        per_row = np.stack([column.numpy() for column in columns], axis=1)
+        per_row = np.stack(columns, axis=1)
         files.write_rows(out, per_row, ("log_p", "standard_error", "effective_samples", "khat"))
     if as_json:
         whole = {"run": run, "data": data, **plain(judged), "warnings": judged.warnings(), "out": out}
@@ -133,7 +133,7 @@ def score(
     files.check_output(out, overwrite)
     model, source = _open(run, data, device)
     method = plain_method(model.model_)
-    values = model.log_likelihood(files.fits(model, source), method, samples).value.numpy()
+    values = model.log_likelihood(files.fits(model, source), method, samples).value
     files.write_rows(out, values, ("log_p",), header=False)
 
 

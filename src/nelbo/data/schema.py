@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nelbo.brief import aligned, selected
 from nelbo.data.dequantize import LEVELS, Dequantize, Noise, check_grey, check_noise, check_units, uniform
 from nelbo.data.layout import (
     Layout,
@@ -42,9 +43,9 @@ COPIED = 2**26
 """Bytes of floats up to which training keeps a copy in the model's units."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Schema:
-    """Shape, layout, units and scaling of a data set; immutable, and JSON there and back.
+    """Shape, layout, units and scaling of a data set; immutable, and JSON there and back; prints as a short table.
 
     Attributes:
         kind: "table" for rows (n, d), "images" for the rest.
@@ -82,6 +83,27 @@ class Schema:
 
     def __hash__(self) -> int:
         return hash((self.kind, self.shape, self.layout, self.columns, self.shift.tobytes(), self.scale.tobytes()))
+
+    def __repr__(self) -> str:
+        size = f"{self.n_features:,} column{'s' if self.n_features > 1 else ''}"
+        what = f"table of {size}" if self.kind == "table" else f"images {' × '.join(map(str, self.data_shape))}"
+        scaled = "one scale" if self.scale.ndim == 0 else "a scale for each value"
+        notes = ["whitened"] if self.mixing is not None else []
+        notes += ["8-bit values taken as they are"] if self.discrete else []
+        notes += ["8-bit, as (u8 + U) / 256"] if self.dequantize else []
+        notes += [f"{len(self.constant):,} constant"] if self.constant else []
+        return f"Schema({'; '.join([what, scaled, *notes])})"
+
+    def __str__(self) -> str:
+        """Return a short table: where each column is centred, and what one unit of the model is in its units."""
+        if self.kind != "table":
+            return repr(self)
+        scale = np.broadcast_to(self.scale, self.shape)
+        rows = [
+            ["…", "", ""] if i is None else [self.feature_name(i), f"{self.shift[i]:.6g}", f"{scale[i]:.6g}"]
+            for i in selected(self.n_features)
+        ]
+        return "\n".join([repr(self), *aligned([("column", "centre", "scale"), *rows])])
 
     # -- found from data, kept as JSON
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..brief import Brief
 from ..distributions import DiagonalNormal
 from ..evaluate import MEMORY
 from ..evaluate.noise import normals, row_keys
@@ -36,8 +37,8 @@ FEATURES = 512
 """Features, evenly spread, whose correlations are measured."""
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, repr=False)
+class Calibration(Brief):
     r"""How residuals compare with the noise of the model.
 
     Attributes:

@@ -19,7 +19,7 @@ MOST_DIGITS = 4
 """Decimals that are printed at most."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """A number measured on rows.
 
@@ -32,6 +32,9 @@ class Estimate:
     value: float
     standard_error: float
     rows: int
+
+    def __repr__(self) -> str:
+        return f"Estimate({self}, {self.rows:,} rows)"
 
     def __str__(self) -> str:
         """Both to two digits of the error."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..brief import Brief
 from ..distributions import DiagonalNormal, closed_form_kl
 from ..evaluate import MEMORY
 from ..evaluate.importance import blocks
@@ -35,8 +36,8 @@ MIXTURE_NUMBERS = 2**23
 """Numbers of an (z, components, latent_dim) table that are held at once."""
 
 
-@dataclass(frozen=True)
-class RateDistortion:
+@dataclass(frozen=True, repr=False)
+class RateDistortion(Brief):
     """The two parts of the ELBO (Alemi et al., 2018), in nats per row.
 
     Attributes:
@@ -53,8 +54,8 @@ class RateDistortion:
     per_dimension: Tensor | None
 
 
-@dataclass(frozen=True)
-class MutualInformation:
+@dataclass(frozen=True, repr=False)
+class MutualInformation(Brief):
     r"""The rate's two parts (Hoffman & Johnson, 2016), each between two estimates, in nats.
 
     q(z) is taken to be the mixture of the n rows' own q(z|x). Where a row's own component is part of the mixture,

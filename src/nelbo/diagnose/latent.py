@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..brief import Brief
 from ..distributions import DiagonalNormal
 from ..evaluate.ready import Ready
 from ..vae import VAE
@@ -22,8 +23,8 @@ TRACY_WIDOM = 2.02
 """99 % quantile of the Tracy-Widom law for real data, which largest eigenvalues of noise follow (Johnstone, 2001)."""
 
 
-@dataclass(frozen=True)
-class ActiveUnits:
+@dataclass(frozen=True, repr=False)
+class ActiveUnits(Brief):
     """Which latent dimensions carry information.
 
     Attributes:

@@ -24,7 +24,7 @@ from ..data import Schema
 from ..distributions import draw
 from ..training import History, Record
 from ..vae import VAE
-from . import defaults, fitting, noise, options, state
+from . import defaults, fitting, noise, options, output, state
 
 Array = npt.NDArray[Any]
 CHUNK_VALUES = 2**24
@@ -237,28 +237,33 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     # -- embed and decode ----------------------------------------------------------------------------
 
-    def transform(self, X: Any) -> Array:
-        """Return the posterior means E_q[z|x], of shape (n, latent_dim)."""
-        x = options.rows(self, X, "centre")
-        with torch.no_grad():
-            model = evaluate.in_precision(self.model_, x.dtype)
-            parts = [model.encode(part.to(_device(model))).mean.cpu() for part in self._chunks(x)]
-        return np.asarray(torch.cat(parts).numpy())
+    def transform(self, X: Any, return_std: bool = False) -> Any:
+        """Return the posterior means E_q[z|x], of shape (n, latent_dim).
 
-    def inverse_transform(self, Z: Any) -> Array:
+        Arguments:
+            X: Rows.
+            return_std: Whether to return the posterior's standard deviations as well, of the same shape: (Z, S).
+
+        `set_output` says whether arrays or data frames are returned, here and by `inverse_transform`, `reconstruct`
+        and `sample`, which give the columns the names that were fitted. Images stay arrays.
+        """
+        means, deviations = self._encode(X)
+        if not return_std:
+            return means  # scikit-learn wraps what transform returns first
+        return means, output.framed(self, deviations, self.get_feature_names_out(), X)
+
+    def inverse_transform(self, Z: Any) -> Any:
         """Return the decoder's means ``x_hat = f(z)`` for Z of shape (n, latent_dim), in data units and layout."""
-        return self._decode(options.latents(self, Z), None)
+        return self._named(self._decode(options.latents(self, Z), None), Z)
 
-    def reconstruct(
-        self, X: Any, noise: bool = False, random_state: int | np.random.RandomState | None = None
-    ) -> Array:
+    def reconstruct(self, X: Any, noise: bool = False, random_state: int | np.random.RandomState | None = None) -> Any:
         """Return ``inverse_transform(transform(X))``, in data units and layout; ``noise`` adds N(0, beta^2)."""
         generator = self._generator(random_state) if noise else None
-        return self._decode(options.latents(self, self.transform(X)), generator)
+        return self._named(self._decode(options.latents(self, self._encode(X)[0]), generator), X)
 
     def sample(
         self, n_samples: int = 1, noise: bool = True, random_state: int | np.random.RandomState | None = None
-    ) -> Array:
+    ) -> Any:
         """Draw new examples, in data units and layout, and in the floating type of the data fitted.
 
         First ``x_hat = f(z)`` with z ~ p(z), then, with ``noise``, ``x_tilde ~ N(x_hat, beta^2)``.
@@ -276,7 +281,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         options.integer("n_samples", n_samples)
         generator = self._generator(random_state)
         z = self.model_.prior().sample((n_samples,), generator=generator)
-        return self._decode(z.cpu().to(getattr(torch, self.dtype_)), generator if noise else None)
+        return self._named(self._decode(z.cpu().to(getattr(torch, self.dtype_)), generator if noise else None))
 
     # -- judge ---------------------------------------------------------------------------------------
 
@@ -290,8 +295,11 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def log_likelihood(
         self, X: Any, method: str = "auto", samples: int | None = None, seed: int = 0, **settings: Any
-    ) -> evaluate.LogLikelihood:
+    ) -> evaluate.Scores:
         """Return log p(x) of each row with its standard error and how far to trust it, in nats in the data's units.
+
+        What is returned holds numpy arrays (``value``, ``standard_error``, ``ess``, ``khat``, ``unreliable``), their
+        ``mean`` and ``mean_standard_error``, and prints as a short table.
 
         Arguments:
             X: Rows.
@@ -300,7 +308,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             seed: Of those samples.
             settings: Further arguments of `evaluate.log_likelihood`, such as ``memory`` and ``temperatures``.
         """
-        return self._judge(options.rows(self, X, "hash"), method, samples, seed, **settings)
+        return self._judge(options.rows(self, X, "hash"), method, samples, seed, **settings).numpy()
 
     def score(self, X: Any, y: object = None) -> float:
         """Return the mean of `score_samples`: held-out log p(x) in nats per example; larger is better."""
@@ -369,6 +377,22 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     _n_features_out = property(lambda self: self.model_.latent_dim)
 
     # -- helpers -------------------------------------------------------------------------------------
+
+    def _encode(self, X: Any) -> tuple[Array, Array]:
+        """Return means and standard deviations of q(z|x), each of shape (n, latent_dim)."""
+        x = options.rows(self, X, "centre")
+        means, deviations = [], []
+        with torch.no_grad():
+            model = evaluate.in_precision(self.model_, x.dtype)
+            for part in self._chunks(x):
+                q = model.encode(part.to(_device(model)))
+                means.append(q.mean.cpu())
+                deviations.append(q.stddev.cpu())
+        return np.asarray(torch.cat(means).numpy()), np.asarray(torch.cat(deviations).numpy())
+
+    def _named(self, rows: Array, like: Any = None) -> Any:
+        """Return rows in data units as `set_output` asks for them."""
+        return output.framed(self, rows, getattr(self, "feature_names_in_", self.schema_.columns), like)
 
     def _decode(self, z: torch.Tensor, generator: torch.Generator | None) -> Array:
         """Return means, or samples where there is a generator, in data units."""

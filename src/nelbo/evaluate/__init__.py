@@ -16,7 +16,7 @@ from .estimate import bidirectional, elbo, log_likelihood, methods, plain_method
 from .exact import affine_decoder
 from .importance import pareto_shape
 from .ready import MEMORY, in_precision
-from .result import UNRELIABLE, Cost, LogLikelihood
+from .result import UNRELIABLE, Cost, LogLikelihood, Scores
 
 __all__ = [
     "MEMORY",
@@ -24,6 +24,7 @@ __all__ = [
     "Bracket",
     "Cost",
     "LogLikelihood",
+    "Scores",
     "Settings",
     "affine_decoder",
     "bidirectional",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..brief import Brief
 from ..distributions import draw
 from ..vae import VAE
 from .annealing import SIMULATED, Settings, chunk, follow, pilot
@@ -26,8 +27,8 @@ TOGETHER = 64
 """Rows simulated together. Part of what a seed means, so never tuned at run time."""
 
 
-@dataclass(frozen=True)
-class Bracket:
+@dataclass(frozen=True, repr=False)
+class Bracket(Brief):
     """Two bounds on log p(x) of simulated rows, in nats and float64.
 
     Attributes:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["Cost", "LogLikelihood", "from_numbers", "mean_error", "rounded"]
+__all__ = ["Cost", "LogLikelihood", "Scores", "from_numbers", "mean_error", "rounded"]
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
+
+from ..brief import aligned, selected
+
+Array = npt.NDArray[Any]
 
 UNRELIABLE = 0.7
 """Pareto shape above which an importance estimate is not to be trusted (Vehtari et al., 2024)."""
@@ -39,9 +47,9 @@ class Cost:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LogLikelihood:
-    r"""Estimates of log p(x), one per example, in nats and float64.
+    r"""Estimates of log p(x), one per example, in nats and float64; prints as a short table.
 
     Attributes:
         value: The estimates, of shape (n,).
@@ -80,7 +88,7 @@ class LogLikelihood:
 
     @property
     def unreliable(self) -> Tensor:
-        """Rows whose own weights say not to believe the estimate, of shape (n,).
+        """Whether each row's own weights say that its estimate is unreliable, of shape (n,).
 
         Pareto k above 0.7; where samples are too few for it, a standard error above 0.5 nats; or no error known.
         """
@@ -103,6 +111,105 @@ class LogLikelihood:
         degrees = torch.where(self.samples > 1, self.samples - 1.0, math.inf)
         half = torch.from_numpy(stdtrit(degrees.double().numpy(), (1 + level) / 2)) * self.standard_error
         return self.value - half, self.value + half
+
+    def numpy(self) -> Scores:
+        """Return the same with numpy arrays in place of tensors."""
+        arrays: dict[str, Any] = {
+            name: value.numpy() if isinstance(value, Tensor) else value
+            for name, value in ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        }
+        return Scores(**arrays)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.numpy().summary})"
+
+    def __str__(self) -> str:
+        return str(self.numpy())
+
+
+@dataclass(frozen=True, repr=False)
+class Scores:
+    """What `LogLikelihood` holds, as numpy arrays; prints as a short table.
+
+    It is what `nelbo.VariationalAutoencoder.log_likelihood` returns, in the units of the data.
+
+    Attributes:
+        value, standard_error, ess, khat, samples, acceptance: Arrays of shape (n,), as in `LogLikelihood`.
+        method, reason, cost: As in `LogLikelihood`.
+    """
+
+    value: Array
+    standard_error: Array
+    ess: Array
+    khat: Array
+    method: str
+    samples: Array
+    reason: str = ""
+    acceptance: Array | None = None
+    cost: Cost = field(default_factory=Cost)
+
+    @property
+    def mean(self) -> float:
+        """Mean over rows, nats per row."""
+        return self.torch().mean
+
+    @property
+    def mean_standard_error(self) -> float:
+        """Standard error of the mean over rows, as an estimate for new data; infinite for one row."""
+        return self.torch().mean_standard_error
+
+    @property
+    def unreliable(self) -> Array:
+        """Whether each row's estimate is unreliable, of shape (n,), as in `LogLikelihood.unreliable`."""
+        return self.torch().unreliable.numpy()
+
+    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Return the two ends of an interval for each row's log p(x), as `LogLikelihood.interval` does.
+
+        Raises:
+            ValueError: ``level`` is not between 0 and 1.
+        """
+        low, high = self.torch().interval(level)
+        return low.numpy(), high.numpy()
+
+    def torch(self) -> LogLikelihood:
+        """Return the same with tensors in place of numpy arrays."""
+        tensors: dict[str, Any] = {
+            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for name, value in vars(self).items()
+        }
+        return LogLikelihood(**tensors)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def summary(self) -> str:
+        """The mean with its standard error, the method, and how many rows are unreliable, in one line."""
+        error = "" if len(self) < 2 else f" ± {self.mean_standard_error:.2f}"
+        rows = f"{len(self):,} row" + ("" if len(self) == 1 else "s")
+        most = int(self.samples.max(initial=0))
+        how = f"{self.method}, {most:,} {'chains' if self.method == 'ais' else 'samples'}" if most else self.method
+        doubtful = int(self.unreliable.sum())
+        told = f"; {doubtful:,} of them unreliable" if doubtful else ""
+        return f"mean {self.mean:.2f}{error} nats over {rows}{told}; {how}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.summary})"
+
+    def __str__(self) -> str:
+        sampled = bool((self.samples > 0).any())
+        heads = ["row", "log p(x)", "standard error", *(["ess", "Pareto k"] if sampled else []), ""]
+        rows = [["…", *[""] * (len(heads) - 1)] if i is None else self._row(i, sampled) for i in selected(len(self))]
+        return "\n".join([*aligned([heads, *rows], left=0), self.summary])
+
+    def _row(self, i: int, sampled: bool) -> list[str]:
+        error = float(self.standard_error[i])
+        numbers = [f"{self.value[i]:,.2f}", "<1e-6" if 0 < error < 1e-6 else f"{error:.2g}"]
+        if sampled:
+            ess, khat = float(self.ess[i]), float(self.khat[i])
+            numbers += [f"{ess:.1f}" if math.isfinite(ess) else "–", f"{khat:.2f}" if math.isfinite(khat) else "–"]
+        return [f"{i:,}", *numbers, "unreliable" if self.unreliable[i] else ""]
 
 
 def mean_error(values: Tensor) -> float:

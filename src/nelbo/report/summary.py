@@ -173,7 +173,7 @@ def plain(found: Density | Bracket | Summary) -> dict[str, Any]:
     return {name: finite(value) for name, value in dataclasses.asdict(found).items()}
 
 
-def density(found: evaluate.LogLikelihood, schema: Schema) -> Density:
+def density(found: evaluate.Scores, schema: Schema) -> Density:
     """Reduce an estimate in data units to its mean and to how far it can be trusted."""
     ess = found.ess[found.samples > 0]
     evaluations = (found.cost.decodes + found.cost.gradients) / len(found.value)
@@ -184,9 +184,9 @@ def density(found: evaluate.LogLikelihood, schema: Schema) -> Density:
         rows=len(found.value),
         method=found.method,
         samples=int(found.samples.max()),
-        effective_samples=float(ess.median()) if len(ess) else None,
-        unreliable=None if found.method == "exact" else float(found.unreliable.double().mean()),
-        row_error=_finite(float(found.standard_error.median())),
+        effective_samples=float(np.median(ess)) if len(ess) else None,
+        unreliable=None if found.method == "exact" else float(found.unreliable.mean()),
+        row_error=_finite(float(np.median(found.standard_error))),
         reason=found.reason,
         evaluations=evaluations,
         seconds=found.cost.seconds,
@@ -240,17 +240,15 @@ def summarise(
     )
 
 
-def _baseline(
-    model: VariationalAutoencoder, x: Tensor, held_out: Any, found: evaluate.LogLikelihood
-) -> Baseline | None:
+def _baseline(model: VariationalAutoencoder, x: Tensor, held_out: Any, found: evaluate.Scores) -> Baseline | None:
     schema = model.schema_
     if schema.discrete or isinstance(model.model_.likelihood, Bernoulli):
         return None  # probabilities and densities do not compare
     linear = ppca(*moments(x.flatten(1)), model.model_.latent_dim)
     value = linear.log_prob(schema.to_model(held_out, noise="hash", dtype=x.dtype).flatten(1)) - schema.log_scale_sum
     zero = torch.zeros_like(value)
-    exact = evaluate.LogLikelihood(value, zero, zero + math.inf, zero - math.inf, "exact", zero.long())
-    gain = dataclasses.replace(exact, value=found.value - value)
+    exact = evaluate.LogLikelihood(value, zero, zero + math.inf, zero - math.inf, "exact", zero.long()).numpy()
+    gain = dataclasses.replace(exact, value=found.value - exact.value)
     return Baseline(
         density=density(exact, schema),
         noise=_range("learned", schema, linear.variance),

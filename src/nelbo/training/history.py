@@ -12,9 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..brief import Brief, aligned, selected
 
-@dataclass(frozen=True)
-class Units:
+
+@dataclass(frozen=True, repr=False)
+class Units(Brief):
     """How to turn model units into the user's.
 
     Attributes:
@@ -63,6 +65,9 @@ class Record:
         return self.train if self.validation is None else self.validation
 
 
+COLUMNS = ("step", "epoch", "seconds", "train", "validation", "kl", "beta", "learning_rate")
+"""What a printed history shows of each record; bounds in nats per example."""
+
 Callback = Callable[[Record], object]
 """Called with each record; training stops early if it returns True."""
 
@@ -84,6 +89,29 @@ class History:
     def __len__(self) -> int:
         return len(self.records)
 
+    def __repr__(self) -> str:
+        last = f"{self.records[-1].step:,} steps, " if self.records else ""
+        kept = f"best_step={self.best_step:,}, stopped={self.stopped!r}"
+        return f"History({last}{len(self):,} records, {kept})"
+
+    def __str__(self) -> str:
+        """Return a short table: the first, the best and the last records."""
+        if not self.records:
+            return repr(self)
+        chosen = selected(len(self))
+        steps = self.column("step")
+        if None in chosen and self.best_step in steps and steps.index(self.best_step) not in chosen:
+            gap = chosen.index(None)
+            chosen[gap + 1 : gap + 1] = [steps.index(self.best_step), None]
+        names = [name for name in COLUMNS if any(value is not None for value in self.column(name))]
+        rows = [
+            ["…"] * len(names) if i is None else [_cell(name, getattr(self.records[i], name)) for name in names]
+            for i in chosen
+        ]
+        marks = ["" if i is None or steps[i] != self.best_step else "  best" for i in chosen]
+        table = aligned([[name.replace("_", " ") for name in names], *rows], left=0)
+        return "\n".join([repr(self), *map("".join, zip(table, ["", *marks], strict=True))])
+
     def column(self, name: str) -> list[Any]:
         """Return one attribute of all records."""
         return [getattr(record, name) for record in self.records]
@@ -100,3 +128,11 @@ class History:
     def to_jsonl(self) -> str:
         """Return one JSON object per record and line."""
         return "".join(json.dumps(dataclasses.asdict(record)) + "\n" for record in self.records)
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if name in ("beta", "learning_rate") else f"{value:.2f}"

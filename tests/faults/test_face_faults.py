@@ -1,0 +1,204 @@
+"""How results are asked for and shown: short tables, numpy, frames, files with names, advice that can be followed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+import torch
+
+from nelbo import VariationalAutoencoder, diagnose, evaluate
+
+pytestmark = pytest.mark.fault
+
+LINES = 20
+"""Lines that a result may print."""
+
+
+def rows(n: int, d: int = 4, seed: int = 0) -> np.ndarray:
+    """A table of d columns with two factors in it."""
+    g = np.random.default_rng(seed)
+    return g.normal(size=(n, 2)) @ g.normal(size=(2, d)) + 0.3 * g.normal(size=(n, d))
+
+
+def frame(n: int = 120) -> pd.DataFrame:
+    """The same with names and an index of its own."""
+    return pd.DataFrame(rows(n), columns=["age", "height", "depth", "weight"], index=np.arange(n) * 10)
+
+
+def small(**options: Any) -> VariationalAutoencoder:
+    """A model that is fitted in a fraction of a second."""
+    return VariationalAutoencoder(2, **({"hidden": (8,), "max_steps": 60, "random_state": 0} | options))
+
+
+@pytest.fixture(scope="module")
+def named() -> VariationalAutoencoder:
+    """A model of a frame, which the tests do not change."""
+    return small().fit(frame())
+
+
+def short(text: str) -> bool:
+    """Whether a text can be taken in at a glance, and names no tensor."""
+    lines = text.splitlines()
+    return 1 <= len(lines) <= LINES and max(map(len, lines)) < 1000 and "tensor(" not in text and "array(" not in text
+
+
+# -- what is printed ---------------------------------------------------------------------------------
+
+
+def test_log_likelihood_of_many_rows_prints_as_a_short_table_of_the_numbers_it_holds(
+    named: VariationalAutoencoder,
+) -> None:
+    found = named.log_likelihood(frame(1000), "importance", 50)
+    text = str(found)
+    assert short(text)
+    assert short(repr(found))
+    lines = text.splitlines()
+    assert lines[0].split() == ["row", "log", "p(x)", "standard", "error", "ess", "Pareto", "k"]
+    assert lines[1].split()[:2] == ["0", f"{found.value[0]:.2f}"]
+    assert lines[-2].split()[:2] == ["999", f"{found.value[999]:.2f}"]
+    assert f"{found.mean:.2f} ± {found.mean_standard_error:.2f} nats over 1,000 rows" in lines[-1]
+
+
+def test_a_printed_table_marks_unreliable_rows_and_counts_them() -> None:
+    model = small(network="mlp", max_steps=1).fit(rows(100))  # an encoder that knows nothing
+    found = model.log_likelihood(rows(8, seed=1) * 3, "importance", 30)
+    assert found.unreliable.any()
+    lines = str(found).splitlines()
+    assert [line.endswith("unreliable") for line in lines[1:-1]] == found.unreliable.tolist()
+    assert f"{found.unreliable.sum()} of them unreliable" in lines[-1]
+
+
+@pytest.mark.parametrize("method", ["importance", "quadrature", "ais"])
+def test_every_method_of_the_torch_level_prints_shortly_too(method: str, named: VariationalAutoencoder) -> None:
+    x = named.schema_.to_model(frame(40), noise="hash")
+    found = evaluate.log_likelihood(named.model_, x, method, None if method == "quadrature" else 4)
+    assert isinstance(found.value, torch.Tensor)
+    assert short(str(found))
+    assert short(repr(found))
+    assert str(found) == str(found.numpy())
+
+
+def test_history_prints_as_a_short_table_with_its_best_record() -> None:
+    model = small(max_steps=400, network="mlp").fit(rows(300))
+    history = model.history_
+    assert len(history) > 15
+    assert short(str(history))
+    assert len(repr(history)) < 200
+    best = [line for line in str(history).splitlines() if line.endswith("best")]
+    assert [line.split()[0] for line in best] == [f"{history.best_step:,}"]
+    assert short(repr(history.records[3]))
+
+
+def test_a_history_of_nothing_prints() -> None:
+    from nelbo import History
+
+    assert short(str(History()))
+
+
+@pytest.mark.parametrize(
+    "data", [rows(80, 90), rows(80, 3), np.random.default_rng(0).integers(0, 256, (40, 6, 6), dtype=np.uint8)]
+)
+def test_schema_prints_shortly_whatever_the_data(data: np.ndarray) -> None:
+    schema = small(max_steps=1).fit(data).schema_
+    assert short(str(schema))
+    assert len(repr(schema)) < 200
+
+
+def test_schema_prints_names_centres_and_scales(named: VariationalAutoencoder) -> None:
+    lines = str(named.schema_).splitlines()[1:]
+    assert [line.split()[0] for line in lines] == ["column", "age", "height", "depth", "weight"]
+    assert float(lines[1].split()[1]) == pytest.approx(float(named.schema_.shift[0]), rel=1e-4)
+
+
+def test_no_other_public_result_prints_pages_of_numbers(named: VariationalAutoencoder) -> None:
+    model, x = named.model_, named.schema_.to_model(frame(), noise="hash")
+    found = [
+        model.terms(x, samples=2),
+        named.spec_,
+        evaluate.bidirectional(model, 16, chains=2, temperatures=4),
+        diagnose.active_units(model, x),
+        diagnose.calibration(model, x),
+        diagnose.collapse(model, x),
+        diagnose.inference_gap(model, x[:20]),
+        diagnose.memorisation(model, x[:20], x[20:]),
+        diagnose.mutual_information(model, x),
+        diagnose.rate_distortion(model, x),
+    ]
+    assert [result for result in found if not short(repr(result))] == []
+
+
+# -- numpy and frames --------------------------------------------------------------------------------
+
+
+def test_log_likelihood_holds_numpy_arrays(named: VariationalAutoencoder) -> None:
+    found = named.log_likelihood(frame(), "importance", 30)
+    low, high = found.interval(0.9)
+    for values in (found.value, found.standard_error, found.ess, found.khat, found.samples, found.unreliable, low):
+        assert isinstance(values, np.ndarray)
+        assert values.shape == (120,)
+    assert (low <= found.value).all()
+    assert (found.value <= high).all()
+    assert found.mean == pytest.approx(found.value.mean())
+    assert found.mean_standard_error == pytest.approx(found.value.std(ddof=1) / 120**0.5)
+
+
+def test_log_likelihood_agrees_with_the_torch_level(named: VariationalAutoencoder) -> None:
+    x = named.schema_.to_model(frame(), noise="hash", dtype=torch.float64)
+    wanted = evaluate.log_likelihood(named.model_, x, "importance", 30)
+    found = named.log_likelihood(frame(), "importance", 30)
+    np.testing.assert_allclose(found.value, wanted.value.numpy() - named.schema_.log_scale_sum)
+    assert (found.unreliable == wanted.unreliable.numpy()).all()
+
+
+def test_transform_returns_the_posterior_standard_deviation_on_request(named: VariationalAutoencoder) -> None:
+    z, s = named.transform(frame(), return_std=True)
+    q = named.model_.double().encode(named.schema_.to_model(frame(), noise="centre", dtype=torch.float64))
+    named.model_.float()
+    np.testing.assert_allclose(z, q.mean.detach().numpy())
+    np.testing.assert_allclose(s, q.stddev.detach().numpy())
+    np.testing.assert_array_equal(z, named.transform(frame()))
+
+
+def test_by_default_arrays_come_back(named: VariationalAutoencoder) -> None:
+    z, s = named.transform(frame(), return_std=True)
+    found = [z, s, named.reconstruct(frame()), named.inverse_transform(z), named.sample(3, random_state=0)]
+    assert [type(values) for values in found] == [np.ndarray] * 5
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_frames_come_back_where_scikit_learn_is_told_so(everywhere: bool) -> None:
+    model = small().fit(frame())
+    arrays = model.reconstruct(frame(), noise=True, random_state=1), model.sample(5, random_state=2)
+    with sklearn.config_context(transform_output="pandas" if everywhere else "default"):
+        if not everywhere:
+            model.set_output(transform="pandas")
+        z, s = model.transform(frame(), return_std=True)
+        again = model.inverse_transform(z.iloc[3:7])
+        rebuilt = model.reconstruct(frame(), noise=True, random_state=1)
+        drawn = model.sample(5, random_state=2)
+    for values in (z, s):
+        assert list(values.columns) == list(model.get_feature_names_out())
+        assert list(values.index) == list(frame().index)
+    for values in (again, rebuilt, drawn):
+        assert list(values.columns) == list(frame().columns)
+    assert list(again.index) == [30, 40, 50, 60]
+    assert list(rebuilt.index) == list(frame().index)
+    assert list(drawn.index) == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(rebuilt.to_numpy(), arrays[0])
+    np.testing.assert_array_equal(drawn.to_numpy(), arrays[1])
+
+
+def test_frames_of_a_model_fitted_without_names_have_scikit_learns_own() -> None:
+    model = small().fit(rows(60)).set_output(transform="pandas")
+    assert list(model.sample(2).columns) == ["x0", "x1", "x2", "x3"]
+
+
+def test_images_stay_arrays_where_frames_are_asked_for() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8)
+    model = small(max_steps=2).fit(images).set_output(transform="pandas")
+    assert isinstance(model.transform(images), pd.DataFrame)
+    assert model.reconstruct(images).shape == (40, 4, 4)
