@@ -31,11 +31,20 @@ def fit(summary: Summary, data: str, options: FitOptions, written: Sequence[str]
     lines += _comparison(summary)
     lines += [
         f"Active units  {summary.active_units} of {summary.latent_dim}",
+        _explained(summary),
         f"Training      {_count(summary.epochs, 'epoch')}, {_count(summary.steps, 'step')}, {summary.seconds:.1f} s; "
         f"ended because {STOPPED.get(summary.stopped, summary.stopped)}",
     ]
     lines += ["", *(f"Note: {text}" for text in summary.warnings)] if summary.warnings else []
     return "\n".join([*lines, "", "Written:", *(f"  {path}" for path in written)]) + "\n"
+
+
+def _explained(summary: Summary) -> str:
+    """Say how much of the data z explains."""
+    found = summary.explained
+    beside = "" if found.pca is None else f" (PCA: {100 * found.pca:.0f} %)"
+    rows = "" if found.held_out else ", on the rows trained on"
+    return f"Explained     z explains {100 * found.share:.0f} % of the variance{beside}{rows}"
 
 
 def _comparison(summary: Summary) -> list[str]:

@@ -10,10 +10,13 @@ from .calibration import Calibration, calibration
 from .comparison import Baseline, Memorisation, PriorMatch, baseline, memorisation, prior_match
 from .diagnosis import diagnose
 from .estimate import Estimate
+from .explained import Explained, explained
 from .finding import Diagnosis, Finding, Value
 from .gap import InferenceGap, best_normal, inference_gap
 from .information import MutualInformation, RateDistortion, mutual_information, rate_distortion
 from .latent import ActiveUnits, Collapse, active_units, collapse
+from .rare import RareValue, rare_values
+from .verdicts import judge_explained, judge_rare
 
 __all__ = [
     "ActiveUnits",
@@ -22,11 +25,13 @@ __all__ = [
     "Collapse",
     "Diagnosis",
     "Estimate",
+    "Explained",
     "Finding",
     "InferenceGap",
     "Memorisation",
     "MutualInformation",
     "PriorMatch",
+    "RareValue",
     "RateDistortion",
     "Value",
     "active_units",
@@ -35,9 +40,13 @@ __all__ = [
     "calibration",
     "collapse",
     "diagnose",
+    "explained",
     "inference_gap",
+    "judge_explained",
+    "judge_rare",
     "memorisation",
     "mutual_information",
     "prior_match",
+    "rare_values",
     "rate_distortion",
 ]

@@ -16,19 +16,23 @@ from ..vae import VAE
 from .calibration import calibration
 from .comparison import SEARCHED, baseline, memorisation, prior_match
 from .estimate import subsample
+from .explained import explained
 from .finding import Diagnosis, Finding
 from .gap import inference_gap
 from .information import mutual_information, rate_distortion
 from .latent import collapse
+from .rare import RareValue, rare_values
 from .verdicts import (
     judge_baseline,
     judge_calibration,
     judge_collapse,
+    judge_explained,
     judge_gap,
     judge_information,
     judge_memory,
     judge_noise,
     judge_prior,
+    judge_rare,
     skipped,
 )
 
@@ -71,17 +75,26 @@ def diagnose(
     for name, count in (("x", len(x)), ("rows", rows)):
         if count < LEAST_ROWS:
             raise ValueError(f"{name} must be at least {LEAST_ROWS} rows for standard errors, got {count}. Pass more.")
-    total, x = len(x), subsample(x, rows, seed)
+    many, total, x = subsample(x, SEARCHED, seed), len(x), subsample(x, rows, seed)
     if train is not None:
         with Ready(vae, train):  # refuses what does not fit
             pass
         train = subsample(train, SEARCHED, seed)
-    findings = tuple(_findings(vae, x, train, units, seed, memory))
+    rare = rare_values(vae, many if train is None else train, units, seed)
+    findings = tuple(_findings(vae, x, train, rare, units, seed, memory))
     leading = next((f.sickness for f in findings if f.verdict == "problem"), "")
     return Diagnosis(leading, findings, len(x), total, None if train is None else len(train), seed)
 
 
-def _findings(vae: VAE, x: Tensor, train: Tensor | None, units: Units | None, seed: int, memory: int) -> list[Finding]:
+def _findings(
+    vae: VAE,
+    x: Tensor,
+    train: Tensor | None,
+    rare: tuple[RareValue, ...],
+    units: Units | None,
+    seed: int,
+    memory: int,
+) -> list[Finding]:
     """All findings, causes before consequences."""
     fixed = isinstance(vae.likelihood, Gaussian) and not vae.likelihood.learned
     few = subsample(x, GAP_ROWS, seed)
@@ -93,6 +106,7 @@ def _findings(vae: VAE, x: Tensor, train: Tensor | None, units: Units | None, se
     rate = rate_distortion(vae, x, units=units, seed=seed, memory=memory)
     information = mutual_information(vae, x, seed=seed, memory=memory)
     amortisation, approximation = judge_gap(gap)
+    says = judge_explained(explained(vae, x, train, units, memory))
     found = [judge_collapse(collapse(vae, x), noise, fixed)]
     if noise is None or best is None:
         found.append(skipped("noise level", "p(x|z) is not Gaussian: there is no beta^2 to compare residuals with."))
@@ -100,7 +114,7 @@ def _findings(vae: VAE, x: Tensor, train: Tensor | None, units: Units | None, se
         found.append(judge_noise(noise, best, fixed))
     if train is None:
         missing = "No training rows were passed."
-        found += [skipped("train against unseen", missing), skipped("against pPCA", missing), amortisation]
+        found += [skipped("train against unseen", missing), skipped("against pPCA", missing), amortisation, says]
     else:
         linear = baseline(vae, few, train, gap.found.value, units)
         ahead, copies = judge_memory(memorisation(vae, x, train, units, seed, memory), x[0].numel())
@@ -110,9 +124,12 @@ def _findings(vae: VAE, x: Tensor, train: Tensor | None, units: Units | None, se
             if linear is None
             else judge_baseline(linear),
             amortisation,
+            says,
             copies,
         ]
-    found += [judge_prior(rate, information, prior_match(vae, x, seed)), approximation]
+    found += [judge_prior(rate, information, prior_match(vae, x, seed))]
+    found += [judge_rare(rare)] if rare else []
+    found += [approximation]
     if noise is not None:
         found += judge_calibration(noise)
     return [*found, judge_information(rate, information)]

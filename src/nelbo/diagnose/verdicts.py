@@ -9,11 +9,13 @@ __all__ = [
     "judge_baseline",
     "judge_calibration",
     "judge_collapse",
+    "judge_explained",
     "judge_gap",
     "judge_information",
     "judge_memory",
     "judge_noise",
     "judge_prior",
+    "judge_rare",
     "skipped",
 ]
 
@@ -22,10 +24,12 @@ import math
 from .calibration import Calibration
 from .comparison import Baseline, Memorisation, PriorMatch
 from .estimate import Estimate
+from .explained import Explained
 from .finding import Finding, Value
 from .gap import InferenceGap
 from .information import MutualInformation, RateDistortion
 from .latent import Collapse
+from .rare import RareValue
 
 DISPERSION = (1.5, 3.0)
 """Residual variance over beta^2, or its inverse, from which on beta^2 is off and far off. A factor of 1.5 costs 0.05 to
@@ -54,9 +58,22 @@ COVERAGE = 0.1
 """Distance of the coverage of the central 50 % from 50 % at which the noise has another shape than a normal's."""
 INACTIVE = 0.5
 """Share of useful directions up to which too few units are active. A curved sheet needs fewer than its linear span."""
+EXPLAINED = (0.02, 0.05)
+"""Share of the variance by which z may be behind PCA: what a nonlinear encoder costs on rows it has not seen."""
+RARELY, OFTEN = (0.75, 0.5), (1.33, 2.0)
+"""How many times as often as in the data a rare value may be drawn."""
+SURE_OF_RARE = 3.5
+"""Standard errors that this takes: many values are compared."""
+LISTED = 3
+"""Rare values that a finding tells."""
 
 BETA_LARGE = 'lower beta^2, or learn it: variance="learned" is its closed form'
 BETA_SMALL = 'raise beta^2, or learn it: variance="learned" is its closed form'
+EXPLAINS = (
+    'scale="standard" for a table, objective="elbo", a smaller weight of the KL, or a smaller fixed beta^2; start at '
+    'pPCA (init="ppca", network="residual")'
+)
+RARE = "more latents (latent_dim) and more rows; rare classes may need a model of their own"
 ENCODER = 'train longer (max_steps, max_epochs) or widen the encoder (hidden, encoder="residual")'
 
 
@@ -298,6 +315,51 @@ def judge_baseline(found: Baseline) -> Finding:
         'init="ppca" with network="residual" starts there; train longer (max_steps), or learn beta^2' if worse else "",
         "Tipping & Bishop, 1999",
         "underfit: worse than exact pPCA" if worse else "",
+    )
+
+
+def judge_explained(found: Explained) -> Finding:
+    """Whether z carries what columns have in common, as principal components do."""
+    values = [Value("R² of reconstruct", found.share)]
+    sentence = f"z explains {100 * found.share.value:.0f} % of the variance"
+    if found.pca is not None and found.ppca is not None:
+        values += [Value("PCA", found.pca), Value("pPCA (posterior means)", found.ppca)]
+        sentence += f"; as many principal components explain {100 * found.pca.value:.0f} %"
+    verdict = "problem" if found.behind(EXPLAINED[1]) else "warning" if found.behind(EXPLAINED[0]) else "ok"
+    return Finding(
+        "explained variance",
+        verdict,
+        sentence + ".",
+        tuple(values),
+        "" if verdict == "ok" else EXPLAINS,
+        "Tipping & Bishop, 1999",
+        "z explains little of the data" if verdict == "problem" else "",
+    )
+
+
+def judge_rare(found: tuple[RareValue, ...]) -> Finding:
+    """Whether rare values are drawn as often as they are in the data, judged by the one furthest off."""
+    sure = [entry for entry in found if abs(entry.z) > SURE_OF_RARE]
+    verdict, worst = "ok", found[0]
+    for grade, low, high in zip(("warning", "problem"), RARELY, OFTEN, strict=True):
+        off = [entry for entry in sure if not low <= entry.ratio <= high]
+        verdict, worst = (grade, off[0]) if off else (verdict, worst)
+    listed = [worst, *(entry for entry in found if entry is not worst)][:LISTED]
+    values = [
+        Value(f"{entry.name}, {where}", number)
+        for entry in listed
+        for where, number in (("data", entry.data), ("samples", entry.samples))
+    ]
+    rarely = "rarely" if worst.ratio < 1 else "often"
+    return Finding(
+        "rare values",
+        verdict,
+        f"{worst.name} is {100 * worst.data.value:.2f} % of the data and {100 * worst.samples.value:.2f} % of samples"
+        + (f"; {len(found)} rare values were compared." if len(found) > 1 else "."),
+        tuple(values),
+        "" if verdict == "ok" else RARE,
+        "",
+        f"rare values are drawn too {rarely}" if verdict == "problem" else "",
     )
 
 

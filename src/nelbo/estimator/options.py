@@ -191,7 +191,10 @@ def rows(estimator: Any, X: Any, noise: Literal["hash", "centre"]) -> torch.Tens
 
 def units(schema: Schema) -> Units:
     """Return what turns numbers of the model into those of the user's data."""
-    return Units(-schema.log_scale_sum, torch.tensor(schema.scale))
+    density, scale = -schema.log_scale_sum, torch.tensor(schema.scale)
+    if schema.kind != "table" or schema.dequantize or schema.discrete:
+        return Units(density, scale)
+    return Units(density, scale, lambda t: torch.from_numpy(schema.from_model(t.double())), schema.feature_name)
 
 
 def is_discretised(estimator: Any) -> bool:

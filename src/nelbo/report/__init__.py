@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from .picture import draw, write_picture
-from .summary import Baseline, Bracket, Density, Noise, Summary, bracket, density, plain, summarise
+from .summary import Baseline, Bracket, Density, Explained, Noise, Summary, bracket, density, plain, summarise
 
 __all__ = [
     "Baseline",
     "Bracket",
     "Density",
+    "Explained",
     "Noise",
     "Summary",
     "bracket",

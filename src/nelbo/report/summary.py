@@ -6,7 +6,18 @@ r"""A fitted model in numbers, all in the units of the data: held-out log p(x) b
 
 from __future__ import annotations
 
-__all__ = ["Baseline", "Bracket", "Density", "Noise", "Summary", "bracket", "density", "plain", "summarise"]
+__all__ = [
+    "Baseline",
+    "Bracket",
+    "Density",
+    "Explained",
+    "Noise",
+    "Summary",
+    "bracket",
+    "density",
+    "plain",
+    "summarise",
+]
 
 import dataclasses
 import math
@@ -20,12 +31,14 @@ from torch import Tensor
 
 from .. import diagnose, evaluate
 from ..data import Schema
-from ..estimator import VariationalAutoencoder
+from ..estimator import VariationalAutoencoder, options
 from ..likelihood import Bernoulli, SharedVariance
 from ..linear_gaussian import moments, ppca
 
 MANY_ROWS = 0.05
 """Share of rows not to be believed from which on it is worth a warning."""
+EXPLAINED_ROWS = 2048
+"""Rows whose reconstructions are looked at."""
 NOISE_ROWS = 2048
 """Rows over which a noise that depends on z is averaged."""
 
@@ -126,6 +139,25 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """Share of the variance that reconstructions have: of standardised columns, or of images as they are.
+
+    Attributes:
+        share: R² of `reconstruct`.
+        pca: R² of as many principal components, fitted to the training rows; None where a row is too wide.
+        rows: How many.
+        held_out: Whether they were held out; where none were, they are training rows.
+        little: Whether z explains clearly less than linear models do.
+    """
+
+    share: float
+    pca: float | None
+    rows: int
+    held_out: bool
+    little: bool
+
+
+@dataclass(frozen=True)
 class Summary:
     """A fit in numbers; `to_dict` is its JSON twin.
 
@@ -137,6 +169,7 @@ class Summary:
         noise: beta.
         latent_dim: Size of the latent space.
         active_units: How many latent dimensions carry information.
+        explained: Share of the variance that z explains.
         epochs, steps, seconds: Of training.
         stopped: Why training ended: "steps", "seconds", "early" or "callback".
         kept_start: Whether the closed-form start was kept.
@@ -150,6 +183,7 @@ class Summary:
     noise: Noise
     latent_dim: int
     active_units: int
+    explained: Explained
     epochs: int
     steps: int
     seconds: float
@@ -222,6 +256,7 @@ def summarise(
     method = evaluate.plain_method(model.model_)  # quick; `nelbo evaluate` takes its time
     found = None if held_out is None else model.log_likelihood(held_out, method, samples)
     judged = None if found is None else density(found, model.schema_)
+    explained = _explained(model, x, held_out)
     last = model.history_.records[-1]
     return Summary(
         shape=model.schema_.data_shape,
@@ -231,12 +266,13 @@ def summarise(
         noise=_noise(model, x),
         latent_dim=vae.latent_dim,
         active_units=diagnose.active_units(vae, x.to(device)).count,
+        explained=explained,
         epochs=model.n_iter_,
         steps=last.step,
         seconds=last.seconds,
         stopped=model.history_.stopped,
         kept_start=model.kept_start_,
-        warnings=(*notes, *_warnings(model, judged)),
+        warnings=(*notes, *_warnings(model, judged, explained)),
     )
 
 
@@ -257,6 +293,15 @@ def _baseline(model: VariationalAutoencoder, x: Tensor, held_out: Any, found: ev
     )
 
 
+def _explained(model: VariationalAutoencoder, x: Tensor, held_out: Any) -> Explained:
+    judged = x if held_out is None else model.schema_.to_model(held_out, noise="hash", dtype=x.dtype)
+    judged = judged[:: math.ceil(len(judged) / EXPLAINED_ROWS)]
+    found = diagnose.explained(model.model_, judged, x, options.units(model.schema_))
+    pca = None if found.pca is None else found.pca.value
+    little = diagnose.judge_explained(found).verdict == "problem"
+    return Explained(found.share.value, pca, len(judged), held_out is not None, little)
+
+
 def _noise(model: VariationalAutoencoder, x: Tensor) -> Noise:
     vae, schema = model.model_, model.schema_
     head = vae.likelihood
@@ -275,8 +320,14 @@ def _range(kind: str, schema: Schema, variance: Tensor) -> Noise:
     return Noise(kind, float(beta.min()), float(beta.max()))
 
 
-def _warnings(model: VariationalAutoencoder, judged: Density | None) -> list[str]:
+def _warnings(model: VariationalAutoencoder, judged: Density | None, explained: Explained) -> list[str]:
     said = [] if judged is None else judged.warnings()
+    if explained.little and explained.pca is not None:
+        said.insert(
+            0,
+            f"z explains only {100 * explained.share:.0f} % of the variance, where as many principal components "
+            f"explain {100 * explained.pca:.0f} %: embeddings and reconstructions say less than PCA's.",
+        )
     if model.kept_start_:
         said.insert(
             0,

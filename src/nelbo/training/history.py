@@ -22,10 +22,15 @@ class Units(Brief):
     Attributes:
         log_density: Added to every bound: minus the sum of log scale over features.
         scale: The data's standard deviations per model unit, () or one per feature.
+        columns: From rows of a table in model units, (n, *shape), to its columns in data units, (n, D),
+            float64; None for images and unscaled data.
+        name: From the number of such a column to its name; None where columns have none.
     """
 
     log_density: float = 0.0
     scale: Tensor | float = 1.0
+    columns: Callable[[Tensor], Tensor] | None = None
+    name: Callable[[int], str] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,139 @@
+r"""How much of the data z explains: the share of their variance that reconstructions f(E[z|x]) have.
+
+.. math:: R^2 = 1 - \sum_i |x_i - f(\mu(x_i))|^2 \Big/ \sum_i |x_i - \bar x|^2
+
+Principal components stand beside it, as many as there are latents, fitted to the same rows. They reproduce noise
+as far as they can. Probabilistic PCA does not: its E[z|x] shrinks along directions that hardly stand out (Tipping &
+Bishop, 1999). So z explains too little only where it is behind both.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Explained", "explained"]
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..evaluate import MEMORY
+from ..evaluate.ready import Ready, rows_at_once
+from ..linear_gaussian import LinearGaussian, moments, ppca
+from ..training.history import Units
+from ..vae import VAE
+from .estimate import Estimate
+
+WIDEST = 4096
+"""Values of a row up to which the covariance matrix of the linear model is made."""
+VALUES = 2**23
+"""Values of training rows that components are found in, at most: 10,000 rows of 784 features."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The share of variance that z explains, and what linear models of as many latents explain.
+
+    Attributes:
+        share: R² of the model's reconstructions.
+        pca: R² of principal components; None where rows are too wide or too few to find them.
+        ppca: R² of the posterior means of probabilistic PCA; None likewise.
+        behind_pca, behind_ppca: How much less the model explains, paired by row; None likewise.
+    """
+
+    share: Estimate
+    pca: Estimate | None = None
+    ppca: Estimate | None = None
+    behind_pca: Estimate | None = None
+    behind_ppca: Estimate | None = None
+
+    def behind(self, margin: float) -> bool:
+        """Whether the model is behind both by more than a margin, and two standard errors."""
+        found = (self.behind_pca, self.behind_ppca)
+        return all(difference is not None and difference.above(margin) for difference in found)
+
+
+def explained(
+    vae: VAE, x: Tensor, train: Tensor | None = None, units: Units | None = None, memory: int = MEMORY
+) -> Explained:
+    """Measure how much of the variance of rows their reconstructions have.
+
+    Arguments:
+        vae: The model.
+        x: Rows of shape (n, *vae.shape), in model units, best such that the model has not seen.
+        train: Rows it was fitted to, (m, *vae.shape): principal components are found in them. Without any
+            they are found in one half of x and judged on the other.
+        units: Of the data. Columns of a table are standardised by the training rows; None, and images,
+            keep the model's scale.
+        memory: Bytes for intermediate results.
+
+    Raises:
+        ValueError: Rows that do not fit.
+    """
+    with Ready(vae, x) as (model, rows):
+        parts = rows.split(rows_at_once(model, rows, 1, memory))
+        x_hat = torch.cat([model.decode(model.encode(part).mean).mean.cpu() for part in parts])
+    reference = x if train is None else train[:: math.ceil(train.numel() / VALUES)]
+    shift, scale = _scaling(reference, units)
+    x, x_hat, reference = ((_columns(t, units) - shift) / scale for t in (x.cpu(), x_hat, reference.cpu()))
+    total, error = x.square().sum(1), (x - x_hat).square().sum(1)
+    share = _ratio(total - error, total)
+    if x.shape[1] > WIDEST or len(reference) < 3 or not bool(total.sum() > 0):
+        return Explained(share)
+    left = [torch.zeros(len(x), dtype=torch.float64) for _ in range(2)]
+    for fitted, judged in _folds(len(x), reference, x, crossed=train is None):
+        linear = ppca(*moments(fitted), vae.latent_dim)
+        for residual, x_bar in zip(left, _reconstructions(linear, x[judged], vae.latent_dim), strict=True):
+            residual[judged] = (x[judged] - x_bar).square().sum(1)
+    pca, shrunk = left
+    return Explained(
+        share,
+        _ratio(total - pca, total),
+        _ratio(total - shrunk, total),
+        _ratio(error - pca, total),
+        _ratio(error - shrunk, total),
+    )
+
+
+def _columns(t: Tensor, units: Units | None) -> Tensor:
+    """Return rows (n, D), float64, in the data's units where the data are a table."""
+    return t.flatten(1).double() if units is None or units.columns is None else units.columns(t)
+
+
+def _scaling(t: Tensor, units: Units | None) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of columns, one of all columns but for tables."""
+    x = _columns(t.cpu(), units)
+    deviation = x.std(0, correction=0)
+    if units is None or units.columns is None:
+        deviation = deviation.square().mean().sqrt()
+    return x.mean(0), torch.where(deviation > 0, deviation, math.inf)  # what never varies has no weight
+
+
+def _folds(n: int, reference: Tensor, x: Tensor, crossed: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield rows to find components in, and which rows of x to judge them on."""
+    every = torch.arange(n)
+    if not crossed:
+        yield reference, every
+        return
+    for side in range(2):
+        judged = every[every % 2 == side]
+        yield x[every % 2 != side], judged
+
+
+def _reconstructions(linear: LinearGaussian, x: Tensor, latent_dim: int) -> tuple[Tensor, Tensor]:
+    """Return rows (n, D) projected on the principal components, and as their posterior means have them."""
+    if latent_dim >= x.shape[1]:
+        return x, linear.posterior(x)[0] @ linear.weight.T + linear.bias
+    length = linear.weight.norm(dim=0)
+    axes = linear.weight[:, length > 0] / length[length > 0]
+    projected = (x - linear.bias) @ axes @ axes.T + linear.bias
+    return projected, linear.posterior(x)[0] @ linear.weight.T + linear.bias
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Estimate:
+    """Return the sum of one over the sum of the other, with the standard error of a ratio (Cochran, 1977)."""
+    n, value = len(part), float(part.sum() / whole.sum().clamp_min(1e-300))
+    residual = part - value * whole
+    error = float(residual.std()) * math.sqrt(n) / max(float(whole.sum()), 1e-300) if n > 1 else math.inf
+    return Estimate(value, error, n)

@@ -1,0 +1,148 @@
+"""What z says of the data is measured and told: beside PCA, and for values that few rows have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits, load_wine
+from sklearn.decomposition import PCA
+
+from nelbo import VariationalAutoencoder, diagnose, initialize
+from nelbo.cli import main
+from nelbo.estimator import options
+from nelbo.linear_gaussian import LinearGaussian
+from nelbo.report.diagnosis import examine
+
+pytestmark = pytest.mark.fault
+
+
+def wine() -> tuple[np.ndarray, np.ndarray]:
+    X = load_wine().data
+    order = np.random.default_rng(0).permutation(len(X))
+    return X[order[:107]], X[order[107:]]
+
+
+def r_squared(x: np.ndarray, x_hat: np.ndarray, train: np.ndarray) -> float:
+    """On columns standardised by the training rows."""
+    mean, spread = train.mean(0), train.std(0)
+    return 1 - float(np.sum(((x - x_hat) / spread) ** 2) / np.sum(((x - mean) / spread) ** 2))
+
+
+def pca_explains(x: np.ndarray, train: np.ndarray, q: int) -> float:
+    mean, spread = train.mean(0), train.std(0)
+    pca = PCA(q).fit((train - mean) / spread)
+    x_hat = pca.inverse_transform(pca.transform((x - mean) / spread)) * spread + mean
+    return r_squared(x, x_hat, train)
+
+
+def test_a_diagnosis_tells_the_held_out_share_of_variance_beside_that_of_pca_on_standardised_columns() -> None:
+    train, test = wine()
+    model = VariationalAutoencoder(2, network="linear", scale="standard", max_steps=5, random_state=0).fit(train)
+    ours, pca, _ = (value.number.value for value in examine(model, test, train)["explained variance"].values)
+    assert ours == pytest.approx(r_squared(test, model.reconstruct(test), train), abs=1e-6)
+    assert pca == pytest.approx(pca_explains(test, train, 2), abs=1e-6)
+
+
+def silent(model: VariationalAutoencoder) -> None:
+    """Let z say nothing of the columns' common variance: it is a noisy copy of the column least like the others."""
+    features = model.n_features_in_
+    weight = torch.zeros(features, model.latent_dim, dtype=torch.float64)
+    weight[2, 0], weight[0, 1] = 0.5, 0.5
+    start = LinearGaussian(weight, torch.zeros(features, dtype=torch.float64), torch.tensor(0.9, dtype=torch.float64))
+    initialize.start_at(model.model_, start)
+
+
+@pytest.mark.parametrize("with_training_rows", [True, False])
+def test_a_model_whose_z_explains_little_is_not_healthy(with_training_rows: bool) -> None:
+    train, test = wine()
+    model = VariationalAutoencoder(2, network="linear", scale="standard", max_steps=5, random_state=0).fit(train)
+    known = train if with_training_rows else None
+    assert examine(model, test, known)["explained variance"].verdict == "ok"
+    silent(model)
+    found = examine(model, test, known)
+    assert not found.healthy
+    told = found["explained variance"]
+    assert (told.verdict, told.sickness) == ("problem", "z explains little of the data")
+    assert told.advice
+    share = 100 * r_squared(test, model.reconstruct(test), train)
+    assert f"z explains {share:.0f} % of the variance" in told.sentence or not with_training_rows
+
+
+def test_components_that_only_reproduce_noise_are_no_reproach() -> None:
+    """Independent columns: PCA(2) of 5 has two fifths of the variance, and no model of z should."""
+    x = np.random.default_rng(0).normal(size=(500, 5))
+    model = VariationalAutoencoder(2, network="linear", max_steps=5, random_state=0).fit(x[:300])
+    found = examine(model, x[300:], x[:300])["explained variance"]
+    ours, pca = found.values[0].number.value, found.values[1].number.value
+    assert ours < pca - 0.1
+    assert found.verdict == "ok"
+
+
+def test_images_are_judged_on_one_scale() -> None:
+    X = load_digits().images.astype(np.float32)
+    train, test = X[:600], X[600:900]
+    model = VariationalAutoencoder(3, network="linear", max_steps=5, random_state=0).fit(train)
+    ours, pca = (value.number.value for value in examine(model, test, train)["explained variance"].values[:2])
+    x, x_hat, mean = test, model.reconstruct(test), train.mean(0)
+    assert ours == pytest.approx(1 - np.sum((x - x_hat) ** 2) / np.sum((x - mean) ** 2), abs=1e-5)
+    flat = PCA(3).fit(train.reshape(600, -1))
+    again = flat.inverse_transform(flat.transform(test.reshape(300, -1))).reshape(test.shape)
+    assert pca == pytest.approx(1 - np.sum((x - again) ** 2) / np.sum((x - mean) ** 2), abs=1e-5)
+
+
+def test_fit_tells_on_the_terminal_and_in_its_results_what_z_explains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test = wine()
+    for name, rows in (("train", train), ("test", test)):
+        np.save(tmp_path / f"{name}.npy", rows)
+    command = ["fit", str(tmp_path / "train.npy"), "--test", str(tmp_path / "test.npy"), "--quiet"]
+    command += ["--latent-dim", "2", "--network", "linear", "--max-steps", "5", "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    said = json.loads((tmp_path / "run" / "results.json").read_text())["explained"]
+    model = VariationalAutoencoder.load(tmp_path / "run")
+    assert said["held_out"]
+    assert said["rows"] == len(test)
+    assert said["share"] == pytest.approx(r_squared(test, model.reconstruct(test), train), abs=1e-6)
+    assert said["pca"] == pytest.approx(pca_explains(test, train, 2), abs=1e-6)
+    line = f"z explains {100 * said['share']:.0f} % of the variance (PCA: {100 * said['pca']:.0f} %)"
+    assert line in capsys.readouterr().out
+
+
+# -- rare values -------------------------------------------------------------------------------------
+
+
+def flagged(rows: int = 2000, share: float = 0.025) -> np.ndarray:
+    """Three normals and a column of zeros and ones."""
+    g = np.random.default_rng(1)
+    return np.column_stack([g.normal(size=(rows, 3)), np.arange(rows) < share * rows])
+
+
+def test_rare_values_that_are_drawn_too_rarely_are_a_problem_with_both_shares() -> None:
+    X = flagged()
+    model = VariationalAutoencoder(2, network="linear", max_steps=5, random_state=0).fit(X)
+    found = examine(model, X)
+    told = found["rare values"]
+    data, samples = (value.number.value for value in told.values[:2])
+    assert data == 0.025
+    drawn = model.sample(50_000, random_state=1)[:, 3]
+    assert samples == pytest.approx(np.mean(drawn > 0.5), abs=0.003)
+    assert told.verdict == "problem"
+    assert "column 3 = 1" in told.sentence
+    assert "2.50 % of the data" in told.sentence
+    assert not found.healthy
+
+
+def test_rare_values_that_are_drawn_as_often_as_they_are_there_are_no_problem() -> None:
+    """The same model, and data that it could have drawn: shares of rounded normals."""
+    X = flagged()
+    model = VariationalAutoencoder(2, network="linear", max_steps=5, random_state=0).fit(X[:, :3])
+    drawn = np.round(model.sample(4000, random_state=3))
+    x = model.schema_.to_model(drawn, noise="hash", dtype=torch.float64)
+    found = diagnose.rare_values(model.model_, x, options.units(model.schema_))
+    assert {f"column {j} = 2" for j in range(3)} <= {entry.name for entry in found}
+    assert diagnose.judge_rare(found).verdict == "ok"
