@@ -381,7 +381,7 @@ def test_wrong_use_ends_a_process_with_2_and_one_line(place: Path) -> None:
         ("fit empty.csv --out never", "empty"),
         ("fit text.csv --out never", "'blue'"),
         ("fit pictures --out never", "broken.png"),
-        ("fit table.csv --out never --latent-dim 0", "latent_dim must be at least 1"),
+        ("fit table.csv --out never --latent-dim 0", "--latent-dim must be at least 1"),
         ("fit table.csv --out never --latent-dim two", "--latent-dim"),
         ("fit table.csv --out never --activation cosine", "silu"),
         ("fit table.csv --out never --network mpl", "Did you mean 'mlp'"),

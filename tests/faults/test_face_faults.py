@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +15,11 @@ import pytest
 import sklearn
 import torch
 
-from nelbo import VariationalAutoencoder, diagnose, evaluate
+from nelbo import VAE, VariationalAutoencoder, diagnose, evaluate, likelihood, networks, posterior, prior
+from nelbo.cli import main
+from nelbo.cli.options import FitOptions
+from nelbo.diagnose import cures
+from nelbo.report.diagnosis import examine
 
 pytestmark = pytest.mark.fault
 
@@ -74,7 +83,7 @@ def test_a_printed_table_marks_unreliable_rows_and_counts_them() -> None:
 
 @pytest.mark.parametrize("method", ["importance", "quadrature", "ais"])
 def test_every_method_of_the_torch_level_prints_shortly_too(method: str, named: VariationalAutoencoder) -> None:
-    x = named.schema_.to_model(frame(40), noise="hash")
+    x = named.schema_.to_model(frame(8), noise="hash")
     found = evaluate.log_likelihood(named.model_, x, method, None if method == "quadrature" else 4)
     assert isinstance(found.value, torch.Tensor)
     assert short(str(found))
@@ -119,11 +128,11 @@ def test_no_other_public_result_prints_pages_of_numbers(named: VariationalAutoen
     found = [
         model.terms(x, samples=2),
         named.spec_,
-        evaluate.bidirectional(model, 16, chains=2, temperatures=4),
+        evaluate.bidirectional(model, 8, chains=2, temperatures=4),
         diagnose.active_units(model, x),
         diagnose.calibration(model, x),
         diagnose.collapse(model, x),
-        diagnose.inference_gap(model, x[:20]),
+        diagnose.inference_gap(model, x[:4]),
         diagnose.memorisation(model, x[:20], x[20:]),
         diagnose.mutual_information(model, x),
         diagnose.rate_distortion(model, x),
@@ -202,3 +211,134 @@ def test_images_stay_arrays_where_frames_are_asked_for() -> None:
     model = small(max_steps=2).fit(images).set_output(transform="pandas")
     assert isinstance(model.transform(images), pd.DataFrame)
     assert model.reconstruct(images).shape == (40, 4, 4)
+
+
+# -- advice ------------------------------------------------------------------------------------------
+
+
+def all_cures() -> list[cures.Cure]:
+    """Every cure that a verdict can name."""
+    found: list[cures.Cure] = []
+    for value in vars(cures).values():
+        parts: Iterable[Any] = value if isinstance(value, tuple) else (value,)
+        found += [part for part in parts if isinstance(part, cures.Cure)]
+    return found
+
+
+def test_every_option_that_a_cure_names_exists_in_python_and_on_the_shell() -> None:
+    named = {(name, value) for cure in all_cures() for name, value in cure.options.items()}
+    assert len(named) > 15
+    known = set(VariationalAutoencoder().get_params()) & {field.name for field in dataclasses.fields(FitOptions)}
+    assert {name for name, value in named if (name, value) != ("noise", False)} <= known
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    sorted(
+        {
+            (name, value)
+            for cure in all_cures()
+            for name, value in cure.options.items()
+            if value is not None and name != "noise"
+        },
+        key=str,
+    ),
+)
+def test_every_value_that_a_cure_names_can_be_fitted(name: str, value: Any) -> None:
+    small(max_steps=1, **{name: value}).fit(rows(30))
+
+
+@pytest.mark.slow
+def test_every_finding_that_may_be_bad_has_a_cure(named: VariationalAutoencoder) -> None:
+    """Models made sick in many ways: whatever is found, the advice is one that can be followed."""
+    x, train = named.schema_.to_model(frame(), noise="hash"), named.schema_.to_model(rows(60, seed=5), noise="hash")
+    for network in ("mlp", "residual", "linear"):
+        for variance in ("learned", "per_feature", "heteroscedastic", 1e-3, 40.0):
+            model = small(network=network, variance=variance, max_steps=3).fit(frame())
+            found = diagnose.diagnose(model.model_, x[:40], train, rows=40)
+            for finding in found.findings:
+                assert bool(finding.advice) == (finding.verdict in ("warning", "problem")), finding
+                assert f'="{network}"' not in finding.advice
+                assert f'variance="{variance}"' not in finding.advice
+
+
+def test_nothing_in_use_is_advised_by_the_model_alone() -> None:
+    def vae(head: likelihood.Likelihood, network: Any) -> VAE:
+        q = posterior.DiagonalNormal(2)
+        return VAE(prior.StandardNormal(2), network((2,), head.in_shape), head, network((4,), q.in_shape), q)
+
+    residual = vae(likelihood.Gaussian((4,), variance="learned"), networks.Residual)
+    dense = vae(likelihood.Gaussian((4,), variance=0.1), networks.MLP)
+    told = [cures.advise(cures.ENCODER, cures.used_by(model)) for model in (residual, dense)]
+    assert ["residual" in text for text in told] == [False, True]
+    told = [cures.advise(cures.PRIOR, cures.used_by(model)) for model in (residual, dense)]
+    assert ['variance="learned"' in text for text in told] == [False, True]
+    assert "learned prior" not in "".join(told)
+
+
+@pytest.mark.parametrize("objective", ["elbo", "iwae", "dreg"])
+def test_what_only_the_estimator_knows_to_be_in_use_is_not_advised(objective: str) -> None:
+    model = small(network="mlp", objective=objective, max_steps=20, scale="global").fit(rows(200))
+    found = examine(model, rows(60, seed=3) * 4, rows(200))
+    told = " ".join(finding.advice for finding in found.findings)
+    assert found.advice
+    assert ('objective="iwae"' in told) <= (objective == "elbo")
+    assert "early_stopping=True" not in told
+    assert "richer posterior" not in told
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a table and a RUN whose noise is fixed too small; the process works there."""
+    monkeypatch.chdir(tmp_path)
+    frame().to_csv("table.csv", index=False)
+    small(network="mlp", variance=1e-4, max_steps=3).fit(frame()).save("run")
+    return tmp_path
+
+
+def test_the_shell_is_advised_in_flags(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diagnose", "run", "table.csv", "--train", "table.csv"]) == 0
+    text = capsys.readouterr().out
+    assert main(["diagnose", "run", "table.csv", "--train", "table.csv", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    advice = " ".join(finding["advice"] for finding in found["findings"])
+    assert "--variance learned" in found["advice"]
+    assert "--variance learned" in " ".join(text.split())
+    for option in set(VariationalAutoencoder().get_params()):
+        assert not re.search(rf"{option}=", text + advice)
+    flags = {flag.strip(",)") for flag in re.findall(r"--[a-z-]+", advice)}
+    known = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(FitOptions)}
+    assert flags <= known | {"--no-noise", "--no-early-stopping"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--latent-dim 0", "--latent-dim must be at least 1"),
+        ("--validation-fraction 2", "--validation-fraction must be in [0, 1)"),
+        ("--variance -1", "--variance is beta^2"),
+        ("--hidden 0,4", "--hidden must be a sequence of positive integers such as 512,512, got 0,4"),
+        ("--likelihood bernoulli", "or use --likelihood gaussian"),
+        ("--learning-rate -1", "--learning-rate must be a positive number"),
+        ("--init ppca --network mlp", "--init ppca needs networks with a linear path"),
+        ("--variance 1e-40", "or --variance learned"),
+        ("--scale nothing", "--scale must be"),
+    ],
+)
+def test_a_refusal_names_flags_on_the_shell(
+    arguments: str, said: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "table.csv", "--out", "never", "--quiet", "--max-steps", "1", *arguments.split()]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_words_that_are_no_options_are_left_alone() -> None:
+    from nelbo.cli.flags import in_flags
+
+    for text in ("--config a.toml has the unknown key latent_dims. Did you mean latent_dim?", "runs/max_steps.csv is"):
+        assert in_flags(text, FitOptions) == text
+    assert in_flags("the scale of a hidden network is variance", FitOptions) == (
+        "the scale of a hidden network is variance"
+    )
+    told = in_flags("Use scale=None, early_stopping=False and variance='learned'.", FitOptions)
+    assert told == "Use --scale none, --no-early-stopping and --variance learned."

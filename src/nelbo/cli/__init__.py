@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "allocate memory" in str(error) or "out of memory" in str(error).lower():
             error = MemoryError()  # torch has its own kinds
         if isinstance(error, WRONG_USE) and not _slipped(error):
-            return _say(_one_line(error), 2)
+            return _say(_for_the_shell(_one_line(error)), 2)
         return _say(
             f"{type(error).__name__}: {_one_line(error)} (This is a bug; run with NELBO_DEBUG=1 for the traceback.)", 1
         )
@@ -116,6 +116,13 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}. Check the path and its permissions."
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _for_the_shell(message: str) -> str:
+    from .flags import in_flags
+    from .options import FitOptions
+
+    return in_flags(message, FitOptions)
 
 
 def _say(message: str, code: int) -> int:

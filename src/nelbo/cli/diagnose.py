@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from . import files
-from .flags import Flag, Json, check_seed
+from .flags import Flag, Json, as_flag, check_seed
 
 
 def diagnose(
@@ -57,7 +57,7 @@ def diagnose(
     model, source = files.open_model(run, device), files.read(data)
     held_out = files.fits(model, source)
     known = None if train is None else files.fits(model, files.read(train))
-    found = examine(model, held_out, known, rows, seed)
+    found = examine(model, held_out, known, rows, seed, as_flag)
     whole = {"run": run, "data": data, "train": train, **found.to_dict()}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if out is not None:

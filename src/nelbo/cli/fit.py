@@ -19,7 +19,7 @@ from cyclopts import Parameter
 
 from . import config as toml
 from . import files, show
-from .flags import Flag, Json
+from .flags import Flag, Json, in_flags
 from .interrupt import Terminated, terminable
 from .options import FitOptions
 
@@ -201,7 +201,7 @@ def _noted(notes: list[str], quiet: bool) -> Iterator[None]:
     """Collect warnings as plain text, each once, and show them on standard error as they come."""
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
-        text = " ".join(str(message).split())
+        text = in_flags(" ".join(str(message).split()), FitOptions)
         if text not in notes:
             notes.append(text)
             if not quiet:

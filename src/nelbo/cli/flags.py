@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
-__all__ = ["Flag", "Json", "check_seed"]
+__all__ = ["Flag", "Json", "as_flag", "check_seed", "in_flags"]
 
-from typing import Annotated
+import ast
+import dataclasses
+import re
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 Flag = Annotated[bool, Parameter(negative=())]
 """A switch without its opposite."""
 Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+
+NAMES = {"random_state": "seed", "score_samples_k": "samples"}
+"""Options of Python that have another name on the shell."""
+
+
+def as_flag(option: str, value: Any = None) -> str:
+    """Return an option of Python as it is written on the shell."""
+    name = NAMES.get(option, option).replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name}" if value is None else f"--{name} {value}"
+
+
+def in_flags(text: str, options: type) -> str:
+    """Return a message of the library in which options of Python are written as flags.
+
+    An option is recognised where a value is assigned to it, where it begins the message, and, if its name has an
+    underscore, wherever it stands as a word of its own.
+
+    Arguments:
+        text: The message.
+        options: The dataclass whose fields are the options.
+    """
+    if text.startswith("--config"):
+        return text  # the keys of a file are written as in Python
+    names = [*NAMES, *(field.name for field in dataclasses.fields(options))]
+    every, longer = "|".join(names), "|".join(name for name in names if "_" in name)
+    begin, value = r"(?<![\w/.=\[-])", r"""("[^"]*"|'[^']*'|\([\d, ]*\)|None|True|False|-?\d[\d.e+-]*\d|\d)"""
+    text = re.sub(rf"{begin}({every})={value}", lambda found: as_flag(found[1], _value(found[2])), text)
+    text = re.sub(rf"^({every})(?= (?:must|is|cannot)\b)", lambda found: as_flag(found[1]), text)
+    text = re.sub(rf"{begin}({longer})(?![\w/=-]|\.\w)", lambda found: as_flag(found[1]), text)
+    return re.sub(r"\((\d+(?:, \d+)*),?\)", lambda found: found[1].replace(" ", ""), text) if text[:2] == "--" else text
+
+
+def _value(text: str) -> str | bool:
+    """Return a value as the shell takes it: a number or word as it is, None as "none", a tuple with commas alone."""
+    value = ast.literal_eval(text)
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value if isinstance(value, bool) else "none" if value is None else str(value)
 
 
 def check_seed(seed: int) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 __all__ = ["diagnose"]
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,6 +18,7 @@ from ..training.history import Units
 from ..vae import VAE
 from .calibration import calibration
 from .comparison import SEARCHED, baseline, memorisation, prior_match
+from .cures import Spell, in_python, used_by
 from .estimate import subsample
 from .explained import explained
 from .finding import Diagnosis, Finding
@@ -53,6 +57,8 @@ def diagnose(
     units: Units | None = None,
     seed: int = 0,
     memory: int = MEMORY,
+    used: Mapping[str, Any] | None = None,
+    spell: Spell = in_python,
 ) -> Diagnosis:
     """Find out what is wrong with a model.
 
@@ -68,6 +74,8 @@ def diagnose(
         units: Of the data; None are the model's own.
         seed: Of everything drawn. Equal calls give equal answers.
         memory: Bytes for intermediate results.
+        used: Options in use that the model does not show, such as ``objective``: the advice leaves these out.
+        spell: How the advice writes an option and its value; as in Python unless told.
 
     Raises:
         ValueError: Rows that do not fit or are too few, ``rows`` below 20, or a q(z|x) that is no diagonal normal.
@@ -81,7 +89,9 @@ def diagnose(
             pass
         train = subsample(train, SEARCHED, seed)
     rare = rare_values(vae, many if train is None else train, units, seed)
-    findings = tuple(_findings(vae, x, train, rare, units, seed, memory))
+    found = _findings(vae, x, train, rare, units, seed, memory)
+    known = {**used_by(vae), **(used or {})}
+    findings = tuple(finding.advised(known, spell) for finding in found)
     leading = next((f.sickness for f in findings if f.verdict == "problem"), "")
     return Diagnosis(leading, findings, len(x), total, None if train is None else len(train), seed)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 __all__ = ["VERDICTS", "Diagnosis", "Finding", "Value"]
 
+import dataclasses
 import math
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .cures import Cure, Spell, advise, in_python
 from .estimate import Estimate
 
 VERDICTS = ("ok", "warning", "problem", "skipped")
@@ -59,9 +62,10 @@ class Finding:
         verdict: "ok", "warning", "problem" or "skipped".
         sentence: What was seen, in one sentence.
         values: The numbers behind it.
-        advice: What to change, in the names of the library's options; empty where nothing needs changing.
+        advice: What to change, in options that exist and are not in use; empty where nothing needs changing.
         reference: Author, year.
         sickness: Its name, where this finding alone is one; empty otherwise.
+        cures: What the advice is chosen from.
     """
 
     name: str
@@ -71,10 +75,16 @@ class Finding:
     advice: str = ""
     reference: str = ""
     sickness: str = ""
+    cures: tuple[Cure, ...] = ()
+
+    def advised(self, used: Mapping[str, Any], spell: Spell = in_python) -> Finding:
+        """Return the finding with those of its cures as advice that are open to a model with these options."""
+        return dataclasses.replace(self, advice=advise(self.cures, used, spell)) if self.cures else self
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
-        return {**vars(self), "values": [value.to_dict() for value in self.values]}
+        told = {name: value for name, value in vars(self).items() if name != "cures"}
+        return {**told, "values": [value.to_dict() for value in self.values]}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ __all__ = [
 
 import math
 
+from . import cures
 from .calibration import Calibration
 from .comparison import Baseline, Memorisation, PriorMatch
 from .estimate import Estimate
@@ -67,15 +68,6 @@ SURE_OF_RARE = 3.5
 LISTED = 3
 """Rare values that a finding tells."""
 
-BETA_LARGE = 'lower beta^2, or learn it: variance="learned" is its closed form'
-BETA_SMALL = 'raise beta^2, or learn it: variance="learned" is its closed form'
-EXPLAINS = (
-    'scale="standard" for a table, objective="elbo", a smaller weight of the KL, or a smaller fixed beta^2; start at '
-    'pPCA (init="ppca", network="residual")'
-)
-RARE = "more latents (latent_dim) and more rows; rare classes may need a model of their own"
-ENCODER = 'train longer (max_steps, max_epochs) or widen the encoder (hidden, encoder="residual")'
-
 
 def skipped(name: str, why: str) -> Finding:
     """Return a finding that says why there is none."""
@@ -90,29 +82,28 @@ def judge_collapse(found: Collapse, noise: Calibration | None, fixed: bool) -> F
     drowned = noise is not None and noise.dispersion.below(1 / DISPERSION[1])
     few = found.useful is not None and found.useful > 0 and found.active <= INACTIVE * found.useful
     nothing = found.useful == 0
-    verdict, sickness, advice = "ok", "", ""
+    verdict, sickness, advice = "ok", "", cures.NONE
     sentence = f"{found.active} of {found.latent_dim} latent dimensions carry information."
     if found.active == 0 and nothing:
-        verdict, advice = "warning", "a latent model has nothing to add here; compare with independent noise"
+        verdict, advice = "warning", cures.NOTHING_TO_ENCODE
         sentence = "No latent dimension carries information, and no direction of the data stands out of the noise."
     elif (found.active == 0 or few) and drowned and fixed:
         verdict, sickness = "problem", "posterior collapse: beta^2 is fixed far too large"
-        advice = BETA_LARGE
+        advice = cures.BETA_LARGE
         sentence = (
             f"{found.active} of {found.latent_dim} latent dimensions are active, though {found.useful} directions of "
             f"the data stand out: only {found.supported} vary more than beta^2, which is far above the residuals."
         )
     elif found.active == 0:
         verdict, sickness = "problem", "posterior collapse: the decoder ignores z"
-        advice = 'start at pPCA (init="ppca", network="residual"), or train longer (max_steps); learn beta^2'
+        advice = cures.IGNORED
         stand = "" if found.useful is None else f", though {found.useful} directions of the data stand out of the noise"
         sentence = f"No latent dimension carries information{stand}."
     elif few:
-        verdict = "warning"
-        advice = 'none if the data are a curved sheet of few dimensions; else init="ppca" and network="residual"'
+        verdict, advice = "warning", cures.FEW_ACTIVE
         sentence += f" {found.useful} directions of the data stand out of the noise."
     reference = "Lucas et al., 2019" if found.useful is not None else "Burda et al., 2016"
-    return Finding("active units", verdict, sentence, tuple(values), advice, reference, sickness)
+    return Finding("active units", verdict, sentence, tuple(values), "", reference, sickness, advice)
 
 
 def judge_noise(q: Calibration, best: Calibration, fixed: bool) -> Finding:
@@ -125,22 +116,23 @@ def judge_noise(q: Calibration, best: Calibration, fixed: bool) -> Finding:
     )
     name, reference = "noise level", "Rybkin et al., 2021"
     kind = "fixed" if fixed else "learned"
+    advice: tuple[cures.Cure, ...]
     for verdict, limit in (("problem", DISPERSION[1]), ("warning", DISPERSION[0])):
         far = "far " if verdict == "problem" else ""
         if best.dispersion.above(limit) and q.dispersion.above(limit):
             told = f"Residuals have {best.dispersion.value:.3g} times the variance beta^2 even where z is at its best."
             if fixed:
-                sick, advice = f"beta^2 is fixed {far}too small", BETA_SMALL
+                sick, advice = f"beta^2 is fixed {far}too small", cures.BETA_SMALL
             else:
                 sick = f"overfitting: beta^2, learned on training rows, is {far}too small for these"
-                advice = "more rows, early_stopping, weight_decay, a smaller hidden; or rows like those trained on"
+                advice = cures.UNLIKE_TRAINING
         elif best.dispersion.below(1 / limit) and q.dispersion.below(1 / limit):
             told = f"beta^2 is {1 / q.dispersion.value:.3g} times the variance of the residuals."
             sick = f"beta^2 is {kind} {far}too large"
-            advice = BETA_LARGE if fixed else "train longer (max_steps): beta^2 has not caught up with the residuals"
+            advice = cures.BETA_LARGE if fixed else cures.BETA_BEHIND
         else:
             continue
-        return Finding(name, verdict, told, values, advice, reference, sick if verdict == "problem" else "")
+        return Finding(name, verdict, told, values, "", reference, sick if verdict == "problem" else "", advice)
     sentence = "beta^2 is the variance of the residuals."
     if q.dispersion.above(DISPERSION[0]):
         sentence = "beta^2 is right where z is at its best; what is off is where the encoder puts z."
@@ -161,9 +153,10 @@ def judge_gap(found: InferenceGap) -> tuple[Finding, Finding]:
             Value("ELBO(q)", found.elbo, "nats"),
             Value("rate of q*", found.rate, "nats"),
         ),
-        "" if verdict == "ok" else ENCODER,
+        "",
         "Cremer et al., 2018",
         "underfit encoder (large amortisation gap)" if verdict == "problem" else "",
+        cures.NONE if verdict == "ok" else cures.ENCODER,
     )
     verdict = _graded(found.approximation, [max(least, share * rate) for least, share in GAP])
     doubt = f" For {unreliable:.0%} of the rows log p(x) is a guess from below." if unreliable > 0.05 else ""
@@ -172,9 +165,10 @@ def judge_gap(found: InferenceGap) -> tuple[Finding, Finding]:
         verdict,
         f"The best diagonal normals are {found.approximation.value:.3g} nats below log p(x).{doubt}",
         (Value("log p(x) - ELBO(q*)", found.approximation, "nats"), Value("log p(x)", found.log_p, "nats")),
-        "" if verdict == "ok" else 'a richer posterior, or objective="iwae" with objective_samples',
+        "",
         "Cremer et al., 2018",
         "the posterior family is too simple (large approximation gap)" if verdict == "problem" else "",
+        cures.NONE if verdict == "ok" else cures.APPROXIMATION,
     )
     return amortisation, approximation
 
@@ -217,9 +211,10 @@ def judge_prior(rate: RateDistortion, found: MutualInformation, match: PriorMatc
             Value("at most", found.kl_upper, "nats"),
             Value("energy coefficient", match.energy),
         ),
-        "" if verdict == "ok" else 'a learned prior, a larger beta^2, variance="learned", or a smaller latent_dim',
+        "",
         "Hoffman & Johnson, 2016",
         "q(z) is far from p(z): samples will look unlike the data" if verdict == "problem" else "",
+        cures.NONE if verdict == "ok" else cures.PRIOR,
     )
 
 
@@ -233,8 +228,8 @@ def judge_calibration(found: Calibration) -> tuple[Finding, ...]:
         "warning" if shape else "ok",
         f"The central 50 % intervals of p(x|z) hold {half.value:.1%} of the values, the 90 % ones {most.value:.1%}.",
         (Value("of central 50 %", half), Value("of central 90 %", most)),
-        'see "noise level"; where that is right, variance="per_feature" or "heteroscedastic"' if shape else "",
-        "Gneiting et al., 2007",
+        reference="Gneiting et al., 2007",
+        cures=cures.COVERAGE if shape else cures.NONE,
     )
     findings = [coverage]
     if found.gain is not None:
@@ -251,8 +246,8 @@ def judge_calibration(found: Calibration) -> tuple[Finding, ...]:
                     Value("smallest / beta", low),
                     Value("largest", high),
                 ),
-                'variance="per_feature", or "heteroscedastic"; for a table, scale="standard"' if uneven else "",
-                "Tipping & Bishop, 1999",
+                reference="Tipping & Bishop, 1999",
+                cures=cures.UNEVEN if uneven else cures.NONE,
             )
         )
     if found.correlation is not None:
@@ -265,8 +260,8 @@ def judge_calibration(found: Calibration) -> tuple[Finding, ...]:
                 f"Residuals of two features correlate by {root:.2g} (root mean square): "
                 + ("structure is left that z does not carry." if tied else "little structure is left."),
                 (Value("mean squared correlation", found.correlation),),
-                "a larger latent_dim, a wider decoder (hidden), or longer training (max_steps)" if tied else "",
-                "Tipping & Bishop, 1999",
+                reference="Tipping & Bishop, 1999",
+                cures=cures.TIED if tied else cures.NONE,
             )
         )
     return tuple(findings)
@@ -280,9 +275,10 @@ def judge_memory(found: Memorisation, features: int) -> tuple[Finding, Finding]:
         verdict,
         f"log p(x) of training rows is {found.difference.value:.3g} nats above that of unseen rows.",
         (Value("train - unseen", found.difference, "nats"), Value("log p(x) unseen", found.test, "nats")),
-        "" if verdict == "ok" else "more rows, early_stopping, weight_decay, a smaller hidden or latent_dim",
+        "",
         "Wu et al., 2017",
         "overfitting: log p(x) is far higher on training rows" if verdict == "problem" else "",
+        cures.NONE if verdict == "ok" else cures.OVERFITTED,
     )
     copies = _graded(found.closer, list(CLOSER))
     far = found.closer.below(FURTHER)
@@ -292,13 +288,10 @@ def judge_memory(found: Memorisation, features: int) -> tuple[Finding, Finding]:
         "warning" if far else copies,
         sentence + (" Samples are noisier, or smoother, than data." if far else ""),
         (Value("share closer than unseen", found.closer), Value("training rows searched", found.searched)),
-        {
-            "ok": "a better decoder or a finer noise (see the other findings); with noise=False samples are means"
-            if far
-            else "",
-        }.get(copies, "more rows, weight_decay, a smaller hidden; a beta^2 that is not too small"),
+        "",
         "Meehan et al., 2020",
         "memorisation: samples are copies of training rows" if copies == "problem" else "",
+        cures.COPIES if copies != "ok" else cures.UNLIKE_DATA if far else cures.NONE,
     )
     return ahead, near
 
@@ -312,9 +305,10 @@ def judge_baseline(found: Baseline) -> Finding:
         "problem" if worse else "ok",
         f"log p(x) is {abs(found.gain.value):.3g} nats {told} that of the best linear model of the same latent size.",
         (Value("log p(x) - linear", found.gain, "nats"), Value("linear", found.linear, "nats")),
-        'init="ppca" with network="residual" starts there; train longer (max_steps), or learn beta^2' if worse else "",
+        "",
         "Tipping & Bishop, 1999",
         "underfit: worse than exact pPCA" if worse else "",
+        cures.BELOW_PPCA if worse else cures.NONE,
     )
 
 
@@ -331,9 +325,10 @@ def judge_explained(found: Explained) -> Finding:
         verdict,
         sentence + ".",
         tuple(values),
-        "" if verdict == "ok" else EXPLAINS,
+        "",
         "Tipping & Bishop, 1999",
         "z explains little of the data" if verdict == "problem" else "",
+        cures.NONE if verdict == "ok" else cures.EXPLAINED,
     )
 
 
@@ -357,9 +352,10 @@ def judge_rare(found: tuple[RareValue, ...]) -> Finding:
         f"{worst.name} is {100 * worst.data.value:.2f} % of the data and {100 * worst.samples.value:.2f} % of samples"
         + (f"; {len(found)} rare values were compared." if len(found) > 1 else "."),
         tuple(values),
-        "" if verdict == "ok" else RARE,
+        "",
         "",
         f"rare values are drawn too {rarely}" if verdict == "problem" else "",
+        cures.NONE if verdict == "ok" else cures.RARE,
     )
 
 

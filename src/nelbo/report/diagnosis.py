@@ -7,11 +7,17 @@ __all__ = ["examine"]
 from typing import Any
 
 from ..diagnose import Diagnosis, diagnose
-from ..estimator import VariationalAutoencoder, options
+from ..diagnose.cures import Spell, in_python
+from ..estimator import VariationalAutoencoder, defaults, options
 
 
 def examine(
-    model: VariationalAutoencoder, rows: Any, train: Any | None = None, limit: int = 1000, seed: int = 0
+    model: VariationalAutoencoder,
+    rows: Any,
+    train: Any | None = None,
+    limit: int = 1000,
+    seed: int = 0,
+    spell: Spell = in_python,
 ) -> Diagnosis:
     """Diagnose a fitted model.
 
@@ -21,10 +27,30 @@ def examine(
         train: The rows it was fitted to, likewise, or None.
         limit: How many rows to look at.
         seed: Of everything drawn.
+        spell: How the advice writes an option and its value.
 
     Raises:
         ValueError: Rows that do not fit or are too few.
     """
     known = None if train is None else options.rows(model, train, "hash")
     units = options.units(model.schema_)
-    return diagnose(model.model_, options.rows(model, rows, "hash"), known, rows=limit, units=units, seed=seed)
+    x = options.rows(model, rows, "hash")
+    return diagnose(model.model_, x, known, rows=limit, units=units, seed=seed, used=_used(model), spell=spell)
+
+
+def _used(model: VariationalAutoencoder) -> dict[str, Any]:
+    """Return the options in use that the torch model does not show."""
+    return {
+        "objective": defaults.objective_for(model, defaults.was_table(model))["objective"],
+        "init": model.init,
+        "early_stopping": bool(model.early_stopping and model.validation_fraction),
+        "scale": _scale(model),
+        "kind": model.schema_.kind,
+        "stopped": model.history_.stopped or "steps",
+    }
+
+
+def _scale(model: VariationalAutoencoder) -> str:
+    if model.schema_.mixing is not None:
+        return "whitened"
+    return "global" if model.schema_.scale.ndim == 0 else "standard"
