@@ -415,7 +415,8 @@ def test_default_batches_are_powers_of_two_that_fit(rows: int) -> None:
     assert size & (size - 1) == 0
     budget = schedule.Budget.resolve(rows, None, 1, None, None)
     assert budget.batch_size == min(size, rows)
-    assert budget.steps_per_epoch == math.ceil(rows / budget.batch_size)
+    alone = rows % budget.batch_size == 1 and rows > 1  # one row joins the batch before
+    assert budget.steps_per_epoch == math.ceil(rows / budget.batch_size) - alone
 
 
 @settings(max_examples=100)
@@ -428,8 +429,10 @@ def test_every_epoch_visits_every_row_once(rows: int, batch_size: int | None, ep
         assert (following, start) == ((epoch, end) if end < rows else (epoch + 1, 0))
     assert places[-1][2] == rows
     sizes = [end - start for _, start, end in places]
-    assert max(sizes) <= budget.batch_size
-    assert batch_size is None or set(sizes[:-1]) <= {budget.batch_size, rows % budget.batch_size}
+    assert max(sizes) <= budget.batch_size + (budget.batch_size > 1)  # a single row left joins the batch before
+    assert min(sizes) > 1 or budget.batch_size == 1
+    last = {rows % budget.batch_size, budget.batch_size + 1 if rows % budget.batch_size == 1 else 0}
+    assert batch_size is None or set(sizes[:-1]) <= {budget.batch_size, *last}
     assert budget.epochs(len(places)) == epochs
 
 

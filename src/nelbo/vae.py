@@ -8,8 +8,9 @@ and diagnosis are reductions of what it returns.
 
 from __future__ import annotations
 
-__all__ = ["VAE", "Terms"]
+__all__ = ["VAE", "Terms", "check_content"]
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,18 +74,44 @@ class Terms(Brief):
 class VAE(nn.Module):
     r"""A variational autoencoder (Kingma & Welling, 2014; Rezende et al., 2014).
 
+    Both networks are always given exactly one leading axis: those of x or z are flattened before and put back after,
+    so that a network may end in ``.view(-1, c, h, w)``, hold ``Unflatten(1, ...)``, convolutions or BatchNorm.
+
     Arguments:
         prior: p(z).
-        decoder: A network from (latent_dim,) to ``likelihood.in_shape``.
+        decoder: A network from (n, latent_dim) to (n, *likelihood.in_shape).
         likelihood: The head of p(x|z).
-        encoder: A network from ``likelihood.shape`` to ``posterior.in_shape``.
+        encoder: A network from (n, *likelihood.shape) to (n, *posterior.in_shape).
         posterior: The head of q(z|x).
+
+    Raises:
+        TypeError: A part is of another kind, as where two were swapped.
+        ValueError: Two parts have latent spaces of different sizes.
     """
 
     def __init__(
         self, prior: Prior, decoder: nn.Module, likelihood: Likelihood, encoder: nn.Module, posterior: Posterior
     ) -> None:
         super().__init__()
+        parts = {
+            "prior": (prior, Prior),
+            "decoder": (decoder, nn.Module),
+            "likelihood": (likelihood, Likelihood),
+            "encoder": (encoder, nn.Module),
+            "posterior": (posterior, Posterior),
+        }
+        for name, (part, kind) in parts.items():
+            if not isinstance(part, kind) or (kind is nn.Module and isinstance(part, Prior | Likelihood | Posterior)):
+                wanted = "a network (torch.nn.Module)" if kind is nn.Module else f"a nelbo.{name}.{kind.__name__}"
+                raise TypeError(
+                    f"{name} must be {wanted}, got {type(part).__name__}. "
+                    "The order is VAE(prior, decoder, likelihood, encoder, posterior)."
+                )
+        if getattr(posterior, "latent_dim", prior.latent_dim) != prior.latent_dim:
+            raise ValueError(
+                f"The prior has latent_dim={prior.latent_dim}, but the posterior has {posterior.latent_dim}. "
+                "Give both the same."
+            )
         self.prior = prior
         self.decoder = decoder
         self.likelihood = likelihood
@@ -101,23 +128,46 @@ class VAE(nn.Module):
         """The number of latent dimensions."""
         return self.prior.latent_dim
 
+    def check_rows(self, name: str, rows: object) -> None:
+        """Refuse what is not some finite rows of floats, (n, *shape), by the name that the caller knows it by.
+
+        Raises:
+            TypeError: It is no tensor of floats.
+            ValueError: It has another shape, no rows, or values that are not finite.
+        """
+        floats = _floats(name, rows)
+        if floats.shape[1:] != self.shape or floats.ndim == 0:
+            raise ValueError(f"{name} has shape {tuple(floats.shape)}, but the model needs {('n', *self.shape)}.")
+        check_content(name, floats)
+
     def encode(self, x: Tensor) -> Distribution:
         """Return q(z|x) for x of shape (*batch, *shape).
 
         Raises:
-            ValueError: The trailing dimensions of x are not the model's, or the encoder's output does not fit.
+            TypeError: x is no tensor of floats.
+            ValueError: The trailing dimensions of x are not the model's, its device or dtype is another than that of
+                the weights, or what the encoder or the posterior returns does not fit.
         """
-        _check("x", x, self.shape)
-        return self.posterior(_check("the encoder's output", self.encoder(x), self.posterior.in_shape))  # type: ignore[no-any-return]
+        batch = _leading("x", x, self.shape)
+        h = _through("encoder", self.encoder, x, batch, self.shape, self.posterior)
+        q: Distribution = self.posterior(h)
+        _check_shapes("posterior", q, batch, (self.latent_dim,))
+        return q
 
     def decode(self, z: Tensor) -> Distribution:
         """Return p(x|z) for z of shape (*batch, latent_dim). Its mean is ``x_hat = f(z)``, a sample is ``x_tilde``.
 
         Raises:
-            ValueError: The last dimension of z is not latent_dim, or the decoder's output does not fit.
+            TypeError: z is no tensor of floats.
+            ValueError: The last dimension of z is not latent_dim, its device or dtype is another than that of the
+                weights, or what the decoder or the likelihood returns does not fit.
         """
-        _check("z", z, (self.latent_dim,))
-        return self.likelihood(_check("the decoder's output", self.decoder(z), self.likelihood.in_shape))  # type: ignore[no-any-return]
+        shape = (self.latent_dim,)
+        batch = _leading("z", z, shape)
+        h = _through("decoder", self.decoder, z, batch, shape, self.likelihood)
+        p: Distribution = self.likelihood(h)
+        _check_shapes("likelihood", p, batch, self.shape)
+        return p
 
     def terms(self, x: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Terms:
         """Return the log-densities at ``samples`` draws z ~ q(z|x), for x of shape (*batch, *shape).
@@ -129,7 +179,9 @@ class VAE(nn.Module):
 
     def terms_at(self, x: Tensor, z: Tensor, q: Distribution) -> Terms:
         """Return the log-densities at given z, of shape (samples, *batch, latent_dim), for a given q(z|x)."""
-        return Terms(self.decode(z).log_prob(x), z, self.prior(), q)
+        p = self.prior()
+        _check_shapes("prior", p, (), (self.latent_dim,))
+        return Terms(self.decode(z).log_prob(x), z, p, q)
 
     @torch.no_grad()
     def sample(self, n: int, noise: bool = True, generator: torch.Generator | None = None) -> Tensor:
@@ -138,9 +190,101 @@ class VAE(nn.Module):
         return draw(p, (), generator, gradients=False) if noise else p.mean
 
 
-def _check(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return the tensor if its trailing shape is right, in at least float32: autocast stops at the networks' ends."""
-    if tuple(tensor.shape[tensor.ndim - len(shape) :]) != shape:
+def check_content(name: str, rows: Tensor) -> None:
+    """Refuse no rows, and what is not finite.
+
+    Raises:
+        ValueError: It is so.
+    """
+    if len(rows) == 0:
+        raise ValueError(f"{name} has no rows.")
+    # A sum of finite values may overflow; only then is every one of them looked at.
+    if bool(rows.sum().isfinite()) or bool(torch.isfinite(rows).all()):
+        return
+    bad = (~torch.isfinite(rows.flatten(1)).all(1)).nonzero()[:, 0].tolist() if rows.ndim > 1 else []
+    where = f" in {len(bad)} of {len(rows)} rows, the first of them row {bad[0]} (counting from 0)" if bad else ""
+    raise ValueError(f"{name} contains NaN or infinite values{where}; remove or impute them first.")
+
+
+def _floats(name: str, rows: object) -> Tensor:
+    """Return what is a tensor of floats."""
+    if isinstance(rows, Tensor) and rows.dtype.is_floating_point:
+        return rows
+    kind = f"{rows.dtype}" if isinstance(rows, Tensor) else type(rows).__name__
+    raise TypeError(f"{name} must be a tensor of floats, got {kind}. Pass torch.as_tensor({name}).float().")
+
+
+def _leading(name: str, tensor: Tensor, shape: tuple[int, ...]) -> torch.Size:
+    """Return the leading axes of a tensor whose trailing ones are to be ``shape``."""
+    _floats(name, tensor)
+    split = tensor.ndim - len(shape)
+    if tensor.shape[max(split, 0) :] != shape:
         expected = ", ".join(["*batch", *map(str, shape)])
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but this model needs ({expected}).")
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+    return tensor.shape[:split]
+
+
+def _through(
+    name: str,
+    network: nn.Module,
+    tensor: Tensor,
+    batch: torch.Size,
+    shape: tuple[int, ...],
+    head: Posterior | Likelihood,
+) -> Tensor:
+    """Return what a network makes of a tensor (*batch, *shape), of shape (*batch, *head.in_shape), for its head.
+
+    It is in at least float32: autocast stops at the networks' ends.
+    """
+    rows = math.prod(batch)
+    try:
+        h: Tensor = network(tensor if len(batch) == 1 else tensor.reshape(rows, *shape))
+    except RuntimeError as error:
+        _explain(name, network, tensor, shape, head, error)
+        raise
+    if h.shape != (rows, *head.in_shape):
+        expected = ", ".join(["*batch", *map(str, head.in_shape)])
+        raise ValueError(
+            f"the {name}'s output has shape {tuple(h.shape)} for {rows} rows, but this model needs ({expected}): "
+            f"{type(head).__name__} reads {tuple(head.in_shape)} for each row."
+        )
+    h = h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
+    return h if len(batch) == 1 else h.reshape(*batch, *head.in_shape)
+
+
+def _explain(
+    name: str,
+    network: nn.Module,
+    tensor: Tensor,
+    shape: tuple[int, ...],
+    head: Posterior | Likelihood,
+    error: RuntimeError,
+) -> None:
+    """Raise what says why a network failed where that is known: torch's own text names neither x nor the cure."""
+    x = "x" if name == "encoder" else "z"
+    weight = next(network.parameters(), None)
+    if weight is not None and weight.device != tensor.device:
+        raise ValueError(
+            f"{x} is on {tensor.device}, but the {name} is on {weight.device}. Pass {x}.to({str(weight.device)!r})."
+        ) from error
+    if weight is not None and weight.dtype != tensor.dtype and not torch.is_autocast_enabled(tensor.device.type):
+        raise ValueError(
+            f"{x} is {tensor.dtype}, but the {name}'s weights are {weight.dtype}. Pass {x}.to({weight.dtype})."
+        ) from error
+    if type(error) is RuntimeError:  # its subclasses say that memory ran out, say
+        takes, gives = (", ".join(["n", *map(str, sizes)]) for sizes in (shape, head.in_shape))
+        raise ValueError(
+            f"The {name} must map ({takes}) to ({gives}), but it failed: {error}. Check its layers, and whether "
+            "encoder and decoder were swapped: the order is VAE(prior, decoder, likelihood, encoder, posterior)."
+        ) from error
+
+
+def _check_shapes(name: str, p: Distribution, batch: tuple[int, ...], event: tuple[int, ...]) -> None:
+    """Refuse a distribution whose log-density would not be one number for each example."""
+    if p.event_shape == event and p.batch_shape == batch:
+        return
+    raise ValueError(
+        f"The {name} returned a {type(p).__name__} with batch shape {tuple(p.batch_shape)} and event shape "
+        f"{tuple(p.event_shape)}, but one example has shape {tuple(event)}, so these must be {tuple(batch)} and "
+        f"{tuple(event)}. Wrap it: torch.distributions.Independent(p, {max(1, len(event) - len(p.event_shape))})."
+    )

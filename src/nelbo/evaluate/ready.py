@@ -20,21 +20,34 @@ CACHE = 2**25
 
 
 class Ready(contextlib.ExitStack):
-    """Context: a model in the precision of x, in evaluation mode, without gradients or autocast."""
+    """Context: a model in the precision of x, in evaluation mode, without gradients or autocast.
+
+    Arguments:
+        vae: The model.
+        x: Rows (n, *shape).
+
+    Raises:
+        TypeError: One is no model, or the other no tensor of floats.
+        ValueError: Rows of another shape, none, or some that are not finite.
+    """
 
     def __init__(self, vae: VAE, x: Tensor) -> None:
         super().__init__()
-        if tuple(x.shape[1:]) != vae.shape or x.ndim != len(vae.shape) + 1:
-            raise ValueError(f"x has shape {tuple(x.shape)}, but the model needs {('n', *vae.shape)}.")
-        if len(x) == 0:
-            raise ValueError("x has no rows.")
+        if not isinstance(vae, VAE):
+            inner = {"Objective": "objective.vae", "VariationalAutoencoder": "model.model_"}
+            held = next((inner[kind.__name__] for kind in type(vae).__mro__ if kind.__name__ in inner), None)
+            raise TypeError(f"vae must be a nelbo.VAE, got {type(vae).__name__}." + (f" Pass {held}." if held else ""))
+        vae.check_rows("x", x)
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         self.model = in_precision(vae, dtype)
         parameter = next(self.model.parameters(), None)
         self.x = x.to(parameter.device if parameter is not None else x.device, dtype)
 
     def __enter__(self) -> tuple[VAE, Tensor]:  # type: ignore[override]
+        # Some methods climb: gradients for z can be switched on again in here, but not under inference_mode.
+        self.enter_context(torch.inference_mode(False))
         self.enter_context(torch.no_grad())
+        self.x = self.x.clone() if self.x.is_inference() else self.x
         self.enter_context(torch.autocast(self.x.device.type, enabled=False))
         self.callback(self.model.train, self.model.training)
         self.model.eval()

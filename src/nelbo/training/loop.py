@@ -34,6 +34,8 @@ class Store(Protocol):
         """Replace the state, all or nothing."""
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit(
     objective: Objective,
     x: Tensor,

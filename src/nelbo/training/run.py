@@ -18,7 +18,7 @@ from ..distributions import closed_form_kl
 from ..objective import Objective
 from ..vae import VAE
 from .adamw import AdamW
-from .checks import Transform, check_index, check_rows
+from .checks import Transform, check_index, check_objective, check_rows
 from .direct import Direct
 from .gauge import Gauge
 from .history import History, Record, Units
@@ -65,7 +65,8 @@ class Run:
         average: float = 0.0,
         rows: Tensor | None = None,
     ) -> None:
-        check_rows(_inner(objective).vae.shape, x, validation, transform)
+        check_objective(objective)
+        check_rows(_inner(objective).vae, x, validation, transform)
         check_index(rows, len(x))
         if learning_rate is not None and not learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}.")
@@ -80,6 +81,8 @@ class Run:
         self.validation = None if validation is None else validated(validation).to(self.device, self.dtype)
         self.seed, self.units, self.learning_rate = seed, units, learning_rate
         self.parts = [part for part in objective.modules() if isinstance(part, Objective)]
+        for part in self.parts:  # one made under inference_mode could not be told how far the run is
+            part.progress = part.progress.clone()
         self.variance = VarianceStep(objective)
         special = {id(p) for p in self.variance.parameters}
         self.weights = [p for p in objective.parameters() if id(p) not in special and p.requires_grad]

@@ -43,6 +43,8 @@ class Budget:
 
     Without any limit, the number of steps grows with the data: 2,000 for a small table, 20,000 for 60,000 rows.
     Without a given batch size, the first epoch begins with smaller batches, which double every `FIRST_STEPS` steps.
+    A single row that would be left at the end of an epoch joins the batch before: it has no variance, which networks
+    with batch normalisation need.
 
     Attributes:
         rows: How many there are.
@@ -91,12 +93,17 @@ class Budget:
     @property
     def steps_per_epoch(self) -> int:
         """Steps of every epoch but the first, which may begin with smaller batches."""
-        return math.ceil(self.rows / self.batch_size)
+        return self.batches(self.rows)
+
+    def batches(self, rows: int) -> int:
+        """Return in how many batches so many rows fall."""
+        whole, left = divmod(rows, self.batch_size)
+        return whole + (left > 1 or (left == 1 and whole == 0))
 
     def steps_of(self, epochs: int) -> int:
         """Return how many steps the first epochs take."""
         left = self.rows - FIRST_STEPS * sum(self.small)
-        first = FIRST_STEPS * len(self.small) + math.ceil(left / self.batch_size)
+        first = FIRST_STEPS * len(self.small) + self.batches(left)
         return first + (epochs - 1) * self.steps_per_epoch
 
     def place(self, step: int) -> tuple[int, int, int]:
@@ -111,7 +118,9 @@ class Budget:
         if step >= self.steps_of(1):
             epoch, index = divmod(step - self.steps_of(1), self.steps_per_epoch)
             epoch, start = epoch + 1, index * self.batch_size
-        return epoch, start, min(start + self.batch_size, self.rows)
+        end = start + self.batch_size
+        alone = end == self.rows - 1 and self.batch_size > 1
+        return epoch, start, self.rows if alone else min(end, self.rows)
 
     def epochs(self, step: int) -> float:
         """Return how many passes over the rows lie behind a step."""
