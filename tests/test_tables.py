@@ -18,6 +18,8 @@ from nelbo.linear_gaussian import moments, ppca
 
 Array = np.ndarray[Any, Any]
 
+pytestmark = pytest.mark.filterwarnings("ignore::nelbo.DataWarning")  # that columns are constant, rounded or flags
+
 SKLEARN = ("iris", "wine", "diabetes", "breast_cancer", "digits")
 ADBENCH = (
     "14_glass",

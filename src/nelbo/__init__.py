@@ -27,6 +27,7 @@ _MODULES = (
     "training",
 )
 _NAMES = {
+    "DataWarning": "data",
     "VAE": "vae",
     "Terms": "vae",
     "VariationalAutoencoder": "estimator",
@@ -34,7 +35,7 @@ _NAMES = {
     "History": "training",
 }
 
-__all__ = ["VAE", "History", "Terms", "VariationalAutoencoder", "__version__", "fit", *_MODULES]
+__all__ = ["DataWarning", "VAE", "History", "Terms", "VariationalAutoencoder", "__version__", "fit", *_MODULES]
 
 if TYPE_CHECKING:
     from . import (
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         spec,
         training,
     )
+    from .data import DataWarning
     from .estimator import VariationalAutoencoder
     from .training import History, fit
     from .vae import VAE, Terms

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without ± or × shows ? in their place
     debug = bool(os.environ.get("NELBO_DEBUG"))
     try:
-        code = _run(tokens)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _note
+            code = _run(tokens)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
@@ -123,6 +127,11 @@ def _for_the_shell(message: str) -> str:
     from .options import FitOptions
 
     return in_flags(message, FitOptions)
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    """Show a warning as people read it, without the place in the code that it comes from."""
+    sys.stderr.write(f"nelbo: {_for_the_shell(' '.join(str(message).split()))}\n")
 
 
 def _say(message: str, code: int) -> int:

@@ -208,6 +208,7 @@ def _noted(notes: list[str], quiet: bool) -> Iterator[None]:
                 print(f"nelbo: {text}", file=sys.stderr, flush=True)
 
     with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
         warnings.showwarning = note
         yield
 

@@ -11,5 +11,6 @@ from nelbo.data.dequantize import to_uint8
 from nelbo.data.load import Source, load
 from nelbo.data.schema import Schema
 from nelbo.data.validate import validate_array
+from nelbo.data.warned import DataWarning
 
-__all__ = ["Schema", "Source", "load", "to_uint8", "validate_array"]
+__all__ = ["DataWarning", "Schema", "Source", "load", "to_uint8", "validate_array"]

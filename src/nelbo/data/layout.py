@@ -128,7 +128,12 @@ def check_fields(schema: Any) -> None:
         raise ValueError(f"dequantize must be true or false, got {schema.dequantize!r}")
     if not isinstance(schema.discrete, bool) or (schema.discrete and schema.dequantize):
         raise ValueError(f"discrete must be true or false, and false for dequantised data, got {schema.discrete!r}")
-    if schema.columns is not None and (len(schema.columns),) != schema.shape:
+    indices = [index for index, _ in schema.left_out]
+    if indices != sorted(set(indices)) or (indices and (schema.layout != "flat" or indices[0] < 0)):
+        raise ValueError(f"left_out {schema.left_out} is not a list of different columns of a table")
+    if indices and not (indices[-1] < schema.n_features and np.isfinite([v for _, v in schema.left_out]).all()):
+        raise ValueError(f"left_out {schema.left_out} does not fit {schema.n_features} columns, or is not finite")
+    if schema.columns is not None and (schema.layout != "flat" or len(schema.columns) != schema.n_features):
         raise ValueError(f"{len(schema.columns)} columns do not fit shape {schema.shape}")
     if not all(0 <= index < schema.n_features for index in schema.constant):
         raise ValueError(f"constant features {schema.constant} do not fit shape {schema.shape}")

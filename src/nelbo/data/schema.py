@@ -49,7 +49,7 @@ class Schema:
 
     Attributes:
         kind: "table" for rows (n, d), "images" for the rest.
-        shape: The model's event shape: (d,) or (c, h, w).
+        shape: The model's event shape: (d,) or (c, h, w); without the columns that are left out.
         layout: How the user holds one example: "flat" (d,), "hw", "hwc" or "chw".
         columns: Names of the d columns, or None.
         dequantize: Whether 8-bit data u8 stand for x = (u8 + U) / 256.
@@ -58,6 +58,8 @@ class Schema:
         discrete: Whether x is one of the whole numbers 0 to 255 itself, and p(x) a probability: then nothing is added
             to the data, and no Jacobian to log p(x).
         mixing: Of a whitened table, the (d, d) matrix R in x = shift + scale * (R t); else None.
+        left_out: Columns of a table that the model does not see, because they have one value in all rows: (index,
+            value) each, in order. What comes out has that value; what goes in must have it, or is impossible.
     """
 
     kind: Literal["table", "images"]
@@ -70,6 +72,7 @@ class Schema:
     constant: tuple[int, ...] = ()
     discrete: bool = False
     mixing: Vector | None = None
+    left_out: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("shift", "scale") if self.mixing is None else ("shift", "scale", "mixing"):
@@ -116,6 +119,7 @@ class Schema:
         dequantize: bool | Literal["auto"] = "auto",
         columns: Iterable[str] | None = None,
         discrete: bool = False,
+        leave_out: bool = False,
     ) -> Schema:
         """Find the schema of training data.
 
@@ -129,6 +133,8 @@ class Schema:
             columns: Names of the columns, where X is not a data frame.
             discrete: Whether X holds whole numbers from 0 to 255, uint8 or not, to be taken as they are. Then "auto"
                 scales globally and does not dequantise.
+            leave_out: Whether columns of a table that have one value in all rows are no part of the model. (Where
+                all have, or where values are dequantised, none is.)
 
         Raises:
             ValueError: An unknown option, data that `validate_array` refuses, or discrete data that are not so.
@@ -153,10 +159,21 @@ class Schema:
             raise ValueError("scale='whitened' is for tables of numbers, got images or 8-bit data. Use scale='auto'.")
         layout = infer_layout(array.shape)
         shape = event_shape(array.shape[1:], layout)
-        shift, factor, constant = fit_scaling(array.reshape(len(array), -1), scale, noisy)
-        mixing = root(array, shift, factor) if scale == "whitened" else None
+        flat = array.reshape(len(array), -1)
+        shift, factor, constant = fit_scaling(flat, scale, noisy)
+        left_out: tuple[tuple[int, float], ...] = ()
+        if leave_out and constant and not images:
+            left_out = tuple((j, float(flat[0, j])) for j in constant if _is_one_value(flat, j))
+        if len(left_out) == flat.shape[1]:
+            left_out = ()
+        if left_out:
+            flat = np.delete(flat, [j for j, _ in left_out], axis=1)
+            shape = (flat.shape[1],)
+            shift, factor, _ = fit_scaling(flat, scale, noisy)
+        mixing = root(flat, shift, factor) if scale == "whitened" else None
         return cls(
             mixing=mixing,
+            left_out=left_out,
             kind="images" if images else "table",
             shape=shape,
             layout=layout,
@@ -181,6 +198,7 @@ class Schema:
             "constant": list(self.constant),
             "discrete": self.discrete,
             "mixing": None if self.mixing is None else self.mixing.tolist(),
+            "left_out": [list(column) for column in self.left_out],
         }
 
     @classmethod
@@ -190,7 +208,12 @@ class Schema:
         Raises:
             ValueError: A field is missing, unknown, or does not fit the others (named).
         """
-        fields = {"discrete": False, "mixing": None, **fields}  # models saved before there were such fields
+        fields = {
+            "discrete": False,
+            "mixing": None,
+            "left_out": [],
+            **fields,
+        }  # models saved before there were such fields
         wanted = set(cls.__dataclass_fields__)
         if set(fields) != wanted:
             odd = sorted(set(fields) ^ wanted)
@@ -212,6 +235,7 @@ class Schema:
                 constant=tuple(int(i) for i in fields["constant"]),
                 discrete=fields["discrete"],
                 mixing=None if fields["mixing"] is None else np.asarray(fields["mixing"]).reshape(shape * 2),
+                left_out=tuple((int(j), float(value)) for j, value in fields["left_out"]),
             )
         except (TypeError, ValueError) as error:
             raise ValueError(f"schema fields do not fit together ({error}). Save the model again.") from error
@@ -220,20 +244,25 @@ class Schema:
 
     @property
     def n_features(self) -> int:
-        """D, the number of values in one example."""
-        return math.prod(self.shape)
+        """D, the number of values in one example, those included that are left out of the model."""
+        return math.prod(self.shape) + len(self.left_out)
+
+    @property
+    def kept(self) -> npt.NDArray[np.intp]:
+        """Features that the model sees, as places in the user's flat order."""
+        return np.delete(np.arange(self.n_features), [j for j, _ in self.left_out])
 
     @property
     def data_shape(self) -> tuple[int, ...]:
         """The shape of one example as the user holds it."""
-        return user_shape(self.shape, self.layout)
+        return (self.n_features,) if self.layout == "flat" else user_shape(self.shape, self.layout)
 
     @property
     def log_scale_sum(self) -> float:
         """sum_j log scale_j (and log det mixing): log p(x) = log p(t) - log_scale_sum; 0 for a probability."""
         if self.discrete:
             return 0.0
-        total = np.log(self.scale).sum() * (self.n_features if self.scale.ndim == 0 else 1)
+        total = np.log(self.scale).sum() * (math.prod(self.shape) if self.scale.ndim == 0 else 1)
         return float(total + (0 if self.mixing is None else np.linalg.slogdet(self.mixing)[1]))
 
     @property
@@ -291,15 +320,16 @@ class Schema:
         if not dtype.is_floating_point:
             raise ValueError(f"dtype must be a floating type, got {dtype}. Pass torch.float32 or torch.float64.")
         array, names = with_columns(X, columns=columns)
-        flat = conform(array, self.shape, self.layout)
+        flat = self._conform(array)
         self.check_columns(names)
-        shift, scale = (torch.from_numpy(self.to_user_flat(a).copy()) for a in (self.shift, self.scale))
+        kept = self.kept if self.left_out else slice(None)
+        shift, scale = (torch.from_numpy(self._flat(a).copy()) for a in (self.shift, self.scale))
         out = torch.empty((len(flat), *self.shape), dtype=dtype)
         # 8-bit data carry noise of 1e-3: float32 arithmetic, twice as fast, is exact enough where float32 is asked for
         work = torch.float32 if self.dequantize and flat.dtype == np.uint8 and dtype == torch.float32 else torch.float64
         shift, scale = shift.to(work), scale.to(work)
         for rows in chunks(*flat.shape):
-            x = self._units(flat[rows], noise, work).sub_(shift).div_(scale)
+            x = self._units(flat[rows][:, kept], noise, work).sub_(shift).div_(scale)
             x = x if self.mixing is None else unmix(x, self.mixing)
             out[rows] = to_event(x, self.shape, self.layout)
         return out
@@ -318,15 +348,19 @@ class Schema:
             ValueError: As `to_model`.
         """
         if self.dequantize and array.dtype == np.uint8:
-            rows = borrowed(conform(array, self.shape, self.layout))
+            rows = borrowed(self._conform(array))
             return to_event(rows, self.shape, self.layout).contiguous(), Dequantize(self.shift, self.scale)
-        if not keep or array.nbytes <= COPIED or array.dtype == np.uint8:
+        if not keep or array.nbytes <= COPIED or array.dtype == np.uint8 or self.left_out:
             return self.to_model(array, noise="centre"), None
-        flat = conform(array, self.shape, self.layout)
+        flat = self._conform(array)
         for part in chunks(*flat.shape):
             self._check_units(flat[part])
-        rows, numbers = borrowed(flat), (self.to_user_flat(self.shift), self.to_user_flat(self.scale))
+        rows, numbers = borrowed(flat), (self._flat(self.shift), self._flat(self.scale))
         return rows, Rescale(*numbers, self.mixing, self.shape, self.layout, rows.dtype)
+
+    def _conform(self, array: Array) -> Array:
+        """Rows (n, D) in the user's order, once their shape is seen to fit."""
+        return conform(array, self.data_shape if self.layout == "flat" else self.shape, self.layout)
 
     def _units(self, rows: Array, noise: Noise, work: torch.dtype) -> Tensor:
         """x of some flat rows, in memory of its own."""
@@ -363,29 +397,63 @@ class Schema:
             (len(values), *self.data_shape), dtype=np.float64 if values.dtype == torch.float64 else np.float32
         )
         shift, scale = torch.tensor(self.shift), torch.tensor(self.scale)
+        for j, value in self.left_out:
+            out[:, j] = value
+        kept = self.kept if self.left_out else slice(None)
         for rows in chunks(len(values), self.n_features):
             t = values[rows].double() if self.mixing is None else mix(values[rows], self.mixing)
             x = t.mul(scale).add_(shift)
-            out[rows] = to_user(x.round_().abs_() if drawn and self.discrete else x, self.layout).numpy()
+            x = to_user(x.round_().abs_() if drawn and self.discrete else x, self.layout)
+            if self.left_out:
+                out[rows, kept] = x.numpy()
+            else:
+                out[rows] = x.numpy()
         return out
+
+    # -- what cannot be
+
+    def possible(self, X: Any) -> npt.NDArray[np.bool_]:
+        """Return which rows hold, in columns that are left out of the model, the one value that these have: (n,).
+
+        Rounding to float32 is no difference. Of any other value the model says that it cannot be: p(x) = 0.
+
+        Raises:
+            ValueError: As `to_model`.
+        """
+        array = with_columns(X)[0]
+        found = np.ones(len(array), dtype=np.bool_)
+        flat = self._conform(array)
+        for j, value in self.left_out:
+            found &= _same(flat[:, j], value)
+        return found
+
+    def impossible_values(self, X: Any) -> dict[str, npt.NDArray[np.intp]]:
+        """Return the rows in which a column that is left out has another value, by the column's name."""
+        flat = self._conform(with_columns(X)[0])
+        found = {self.feature_name(j): np.flatnonzero(~_same(flat[:, j], value)) for j, value in self.left_out}
+        return {name: rows for name, rows in found.items() if len(rows)}
 
     # -- noise and nats in data units
 
     def variance_from_model(self, v: float | Array | Tensor) -> float | Vector:
         """beta^2 in data units, scale^2 * v: a number if v and the scale are, else (n_features,).
 
+        Columns that are left out of the model have none: 0.
+
         Arguments:
             v: beta^2 of the model: one number, or one per feature, of shape `shape`; out, in the user's order.
         """
         values = np.asarray(v.detach().cpu().double() if isinstance(v, Tensor) else v, dtype=np.float64)
-        if values.size == 1 and self.n_features > 1:
+        if values.size == 1 and math.prod(self.shape) > 1:
             values = values.reshape(())
         elif values.ndim:
             values = values.reshape(self.shape)
         if self.mixing is not None:
             values = mixed_variance(values, self.mixing)
         product = values * self.scale**2
-        return float(product) if product.ndim == 0 else self.to_user_flat(product)
+        if product.ndim == 0 and not self.left_out:
+            return float(product)
+        return self.to_user_flat(np.broadcast_to(product, self.shape))
 
     def variance_to_model(self, v: float) -> Vector:
         """beta^2 of the model for beta^2 = v in data units, v / scale^2: shape () or `shape`."""
@@ -405,7 +473,16 @@ class Schema:
         return -(nats if self.discrete else nats - d * math.log(LEVELS)) / (d * math.log(2))
 
     def to_user_flat(self, values: Vector) -> Vector:
-        """Values of shape `shape` in the user's flat order (D,); a scalar stays one."""
+        """Values of shape `shape` in the user's flat order (D,), 0 for what is left out; a scalar stays one."""
+        found = self._flat(values)
+        if values.ndim == 0 or not self.left_out:
+            return found
+        whole = np.zeros(self.n_features, dtype=found.dtype)
+        whole[self.kept] = found
+        return whole
+
+    def _flat(self, values: Vector) -> Vector:
+        """The same without what is left out."""
         if values.ndim == 0:
             return values
         return to_user(torch.tensor(values)[None], self.layout).reshape(-1).numpy()
@@ -414,3 +491,18 @@ class Schema:
 def _event(values: Vector, shape: tuple[int, ...], layout: Layout) -> Vector:
     """Values in the user's flat order (D,), or one number, as the model sees them."""
     return to_event(torch.from_numpy(values)[None], shape, layout)[0].numpy() if values.ndim else values
+
+
+SAME = 1e-6
+"""Relative difference up to which a value is a constant's own, rounded to float32 on its way."""
+
+
+def _same(values: Array, constant: float) -> npt.NDArray[np.bool_]:
+    """Which values are the constant, but for rounding."""
+    found: npt.NDArray[np.bool_] = np.abs(values.astype(np.float64) - constant) <= SAME * abs(constant)
+    return found
+
+
+def _is_one_value(flat: Array, j: int) -> bool:
+    """Whether column j of rows (n, D) holds the value of its first row throughout, but for rounding."""
+    return all(_same(flat[rows, j], float(flat[0, j])).all() for rows in chunks(len(flat), 1))

@@ -17,6 +17,7 @@ __all__ = [
     "refit",
     "samples_for",
     "scale_for",
+    "varying",
     "was_table",
     "white_start",
     "whitens",
@@ -80,13 +81,13 @@ POWER = 3
 
 
 def is_table(estimator: Any, array: np.ndarray) -> bool:
-    """Return whether data are a table, all of whose columns vary, and nothing but the defaults was asked."""
+    """Return whether data are a table, two of whose columns vary, and nothing but the defaults was asked."""
     return (
         array.ndim == 2
         and len(array) >= FEWEST_ROWS
-        and 2 <= array.shape[1] <= MOST_COLUMNS
+        and array.shape[1] <= MOST_COLUMNS
         and array.dtype != np.uint8
-        and _varies(array)
+        and varying(array).sum() >= 2
         and estimator.dequantize in ("auto", False)
         and estimator.scale in ("auto", "whitened")
         and estimator.objective != "autoencoder"
@@ -94,19 +95,19 @@ def is_table(estimator: Any, array: np.ndarray) -> bool:
     )
 
 
-def _varies(array: np.ndarray) -> bool:
-    """Return whether every column has two values: most show it in the first rows."""
+def varying(array: np.ndarray) -> np.ndarray:
+    """Return which columns have two values: most show it in the first rows."""
     varies = np.zeros(array.shape[1], dtype=bool)
     for rows in chunks(*array.shape):
         varies |= (array[rows] != array[0]).any(0)
         if varies.all():
-            return True
-    return False
+            break
+    return varies
 
 
 def scale_for(estimator: Any, array: np.ndarray, table: bool) -> Any:
     """Return the scale to use: "auto" is "whitened" for a table whose rows bear it out."""
-    if estimator.scale == "auto" and table and whitens(array, estimator.latent_dim):
+    if estimator.scale == "auto" and table and whitens(array[:, varying(array)], estimator.latent_dim):
         return "whitened"
     return estimator.scale
 

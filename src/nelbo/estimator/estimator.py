@@ -24,7 +24,7 @@ from ..data import Schema
 from ..distributions import draw
 from ..training import History, Record
 from ..vae import VAE
-from . import defaults, fitting, noise, options, output, state
+from . import defaults, fitting, noise, options, output, recipe, state
 
 Array = npt.NDArray[Any]
 CHUNK_VALUES = 2**24
@@ -130,6 +130,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Epochs trained, rounded up.
     kept_start_ : bool
         Whether the closed-form start was kept.
+    recipe_ : dict
+        What was decided about the data, by name: ``{"value": what, "reason": why}``.
     n_features_in_ : int
         Values per example.
     dtype_ : str
@@ -220,6 +222,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     spec_: spec.Spec
     seed_: int
     kept_start_: bool
+    recipe_: recipe.Recipe
     n_iter_: int
     n_features_in_: int
     dtype_: str
@@ -291,7 +294,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Exact for a linear model; else by `score_samples_k` importance samples, a stochastic lower bound.
         """
         x = options.rows(self, X, "hash")
-        return np.asarray(self._judge(x, evaluate.plain_method(self.model_)).value.to(x.dtype).numpy())
+        nats = options.possible(self, X, self._judge(x, evaluate.plain_method(self.model_)).value)
+        return np.asarray(nats.to(x.dtype).numpy())
 
     def log_likelihood(
         self, X: Any, method: str = "auto", samples: int | None = None, seed: int = 0, **settings: Any
@@ -308,7 +312,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             seed: Of those samples.
             settings: Further arguments of `evaluate.log_likelihood`, such as ``memory`` and ``temperatures``.
         """
-        return self._judge(options.rows(self, X, "hash"), method, samples, seed, **settings).numpy()
+        found = self._judge(options.rows(self, X, "hash"), method, samples, seed, **settings)
+        return dataclasses.replace(found, value=options.possible(self, X, found.value)).numpy()
 
     def score(self, X: Any, y: object = None) -> float:
         """Return the mean of `score_samples`: held-out log p(x) in nats per example; larger is better."""
@@ -317,7 +322,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def elbo(self, X: Any) -> Array:
         """Return the evidence lower bound of each row, in nats in the units of the data, of shape (n,)."""
         x = options.rows(self, X, "hash")
-        nats = evaluate.elbo(self.model_, x) - self.schema_.log_scale_sum
+        nats = options.possible(self, X, evaluate.elbo(self.model_, x) - self.schema_.log_scale_sum)
         return np.asarray(nats.to(x.dtype).numpy())
 
     @property

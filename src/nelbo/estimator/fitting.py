@@ -25,7 +25,7 @@ from ..likelihood import VARIANCE_FLOOR, Gaussian
 from ..networks import Linear
 from ..training.variance import learned_gaussians
 from ..vae import VAE
-from . import defaults, options
+from . import defaults, options, recipe
 from . import start as begin
 from .rows import Rows
 
@@ -45,6 +45,8 @@ TIED = (
 """Further arguments that a resumed run must share with the run it resumes."""
 RANDOM_LINEAR_RATE = 1e-2
 """Peak learning rate of linear networks from a random start, which have far to go and no bad basins on the way."""
+NEAR_FLOOR = 2.0
+"""Times the floor: what the posterior's own width adds to noise that the floor alone holds up."""
 SMALLEST_VARIANCE = 1e-30
 """Of a fixed variance in model units; float32 holds its inverse, and the square of a far residual."""
 
@@ -159,7 +161,7 @@ def warn_of_floor(model: VAE, schema: Schema) -> None:
     for likelihood in learned_gaussians(model):
         if not isinstance(likelihood, Gaussian):
             continue
-        low = likelihood.at_floor().cpu()
+        low = (likelihood.variance <= NEAR_FLOOR * likelihood.floor).detach().cpu()
         if not bool(low.any()):
             continue
         floor = math.sqrt(VARIANCE_FLOOR)
@@ -198,6 +200,7 @@ def run(estimator: Any, X: Any) -> None:
     else:
         table = defaults.is_table(estimator, array)
         schema = infer_schema(estimator, array, columns, table)
+        recipe.announce(recipe.describe(schema))
         floor = max(noise_floor(estimator, schema, array), defaults.LEAST_VARIANCE if table else 0.0)
         model_spec = make_spec(estimator, schema, floor, table, len(array))
         seed = options.seed_from(seed_for(estimator, model_spec, array))
@@ -232,6 +235,7 @@ def run(estimator: Any, X: Any) -> None:
     estimator.schema_, estimator.spec_, estimator.seed_ = schema, model_spec, seed
     estimator.model_ = model.eval()
     estimator.history_ = history
+    estimator.recipe_ = recipe.describe(schema)
     estimator.kept_start_ = kept
     estimator.n_iter_ = max(1, math.ceil(history.records[-1].epoch))
     estimator.n_features_in_ = schema.n_features
@@ -259,6 +263,7 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
     """
     options.check_names(estimator, X)
     options.check_width(estimator, array)
+    options.check_possible(estimator.schema_, array)
     old = estimator.spec_
     new = make_spec(estimator, estimator.schema_, old.floor, defaults.was_table(estimator), len(array))
     if estimator.hidden is None:  # None was decided by the rows of then
@@ -289,6 +294,7 @@ def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | Non
             dequantize=estimator.dequantize,
             columns=columns,
             discrete=discrete,
+            leave_out=not discrete,
         )
     if estimator.scale not in ("auto", None) or estimator.dequantize not in ("auto", False):
         raise ValueError(

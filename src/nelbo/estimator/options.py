@@ -5,19 +5,23 @@ from __future__ import annotations
 __all__ = [
     "check",
     "check_binary",
+    "check_possible",
     "check_names",
     "check_width",
     "integer",
     "is_discretised",
     "latents",
     "names_of",
+    "possible",
     "rows",
     "seed_from",
     "units",
+    "warn_of_impossible",
 ]
 
 import math
 import numbers
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -31,6 +35,7 @@ from torch import nn
 from .. import spec
 from ..data import Schema, validate_array
 from ..data.scaling import chunks
+from ..data.warned import DataWarning, listed
 from ..likelihood import DiscretizedGaussian
 from ..training import Units
 
@@ -184,9 +189,54 @@ def rows(estimator: Any, X: Any, noise: Literal["hash", "centre"]) -> torch.Tens
     array = validate_array(X)
     check_width(estimator, array)
     check_binary(estimator.likelihood, array)
+    warn_of_impossible(estimator.schema_, array)
     dtype = torch.float64 if array.dtype == np.float64 else torch.float32
     found: torch.Tensor = estimator.schema_.to_model(array, noise=noise, dtype=dtype)
     return found
+
+
+def warn_of_impossible(schema: Schema, array: npt.NDArray[Any]) -> None:
+    """Warn, naming column and row, where a column that is left out of the model has another value."""
+    if not schema.left_out:
+        return
+    found = schema.impossible_values(array)
+    if found:
+        name, places = next(iter(found.items()))
+        rows = np.unique(np.concatenate(list(found.values())))
+        warnings.warn(
+            f"X holds in {listed(list(found))} another value than all rows that the model was fitted on, first "
+            f"{array.reshape(len(array), -1)[places[0], _place(schema, name)]:g} in row {places[0]} (counting from 0). "
+            f"Under the model that is impossible: log p(x) is -inf for {len(rows)} of {len(array)} rows, and all else "
+            "is computed as if they held the old value. Fit again on rows in which that column varies, or drop it.",
+            DataWarning,
+            stacklevel=4,
+        )
+
+
+def check_possible(schema: Schema, array: npt.NDArray[Any]) -> None:
+    """Refuse to go on training with a column that was left out of the model but now has another value.
+
+    Raises:
+        ValueError: There is one (it is named).
+    """
+    found = schema.impossible_values(array) if schema.left_out else {}
+    if found:
+        raise ValueError(
+            f"warm_start=True goes on from a model that leaves {listed(list(found))} out, as all rows had one value "
+            "there, but now some have another. Fit anew with warm_start=False."
+        )
+
+
+def _place(schema: Schema, name: str) -> int:
+    return next(j for j, _ in schema.left_out if schema.feature_name(j) == name)
+
+
+def possible(estimator: Any, X: Any, nats: torch.Tensor) -> torch.Tensor:
+    """Return nats of rows that passed `rows`, with -inf for those that are impossible under the model."""
+    schema: Schema = estimator.schema_
+    if not schema.left_out:
+        return nats
+    return nats.masked_fill(torch.from_numpy(~schema.possible(X)), -math.inf)
 
 
 def units(schema: Schema) -> Units:

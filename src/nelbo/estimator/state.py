@@ -35,6 +35,7 @@ def save(
         "schema": estimator.schema_.to_dict(),
         "params": params,
         "history": estimator.history_.to_dict(),
+        "recipe": estimator.recipe_,
         "fitted": {
             "seed": estimator.seed_,
             "kept_start": estimator.kept_start_,
@@ -57,6 +58,7 @@ def load(cls: Any, path: str | PathLike[str]) -> Any:
         estimator = cls(**params)
         estimator.spec_ = spec.Spec.from_dict(config["spec"])
         estimator.schema_ = Schema.from_dict(config["schema"])
+        estimator.recipe_ = dict(config.get("recipe", {}))  # models saved before there was one
         fitted = config["fitted"]
         estimator.seed_, estimator.kept_start_ = fitted["seed"], fitted["kept_start"]
         estimator.n_iter_, estimator.dtype_ = fitted["n_iter"], fitted["dtype"]

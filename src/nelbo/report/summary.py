@@ -60,6 +60,8 @@ class Density:
         reason: Why this method, where it was picked automatically.
         evaluations: Of p(x|z) for each row, those for gradients counted twice.
         seconds: Of computing.
+        impossible: Further rows, of log p(x) = -inf, that are in none of these numbers: a column that was constant in
+            training has another value there.
     """
 
     mean: float
@@ -74,9 +76,21 @@ class Density:
     reason: str = ""
     evaluations: float = 0.0
     seconds: float = 0.0
+    impossible: int = 0
 
     def warnings(self) -> list[str]:
         """Say in plain words where the number is less than it seems."""
+        return [*self._impossible(), *self._unreliable()]
+
+    def _impossible(self) -> list[str]:
+        if not self.impossible:
+            return []
+        return [
+            f"For {self.impossible:,} further {'row' if self.impossible == 1 else 'rows'} log p(x) is -inf, as a "
+            "column that had one value in training has another there: they are not in the mean."
+        ]
+
+    def _unreliable(self) -> list[str]:
         if self.unreliable is None or self.unreliable <= MANY_ROWS:
             return []
         cure = "nelbo evaluate RUN DATA, whose automatic method takes better samples where they are needed, or "
@@ -208,7 +222,15 @@ def plain(found: Density | Bracket | Summary) -> dict[str, Any]:
 
 
 def density(found: evaluate.Scores, schema: Schema) -> Density:
-    """Reduce an estimate in data units to its mean and to how far it can be trusted."""
+    """Reduce an estimate in data units to its mean and to how far it can be trusted.
+
+    Rows that are impossible under the model are counted apart, where there are others.
+    """
+    possible = found.value > -math.inf
+    impossible = int((~possible).sum()) if schema.left_out else 0
+    if 0 < impossible < len(possible):
+        per_row = ("value", "standard_error", "ess", "khat", "samples")
+        found = dataclasses.replace(found, **{name: getattr(found, name)[possible] for name in per_row})
     ess = found.ess[found.samples > 0]
     evaluations = (found.cost.decodes + found.cost.gradients) / len(found.value)
     return Density(
@@ -224,6 +246,7 @@ def density(found: evaluate.Scores, schema: Schema) -> Density:
         reason=found.reason,
         evaluations=evaluations,
         seconds=found.cost.seconds,
+        impossible=impossible,
     )
 
 
@@ -283,8 +306,11 @@ def _baseline(model: VariationalAutoencoder, x: Tensor, held_out: Any, found: ev
     linear = ppca(*moments(x.flatten(1)), model.model_.latent_dim)
     value = linear.log_prob(schema.to_model(held_out, noise="hash", dtype=x.dtype).flatten(1)) - schema.log_scale_sum
     zero = torch.zeros_like(value)
+    if schema.left_out:  # what is impossible under the one is so under the other
+        value[torch.from_numpy(found.value == -math.inf)] = -math.inf
     exact = evaluate.LogLikelihood(value, zero, zero + math.inf, zero - math.inf, "exact", zero.long()).numpy()
-    gain = dataclasses.replace(exact, value=found.value - exact.value)
+    possible = exact.value > -math.inf if schema.left_out else slice(None)
+    gain = dataclasses.replace(exact, value=found.value[possible] - exact.value[possible])
     return Baseline(
         density=density(exact, schema),
         noise=_range("learned", schema, linear.variance),
