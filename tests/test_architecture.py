@@ -22,7 +22,7 @@ RINGS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "brief",
         "networks distributions linear_gaussian",
-        "prior likelihood posterior",
+        "prior likelihood posterior baseline",
         "vae",
         "objective",
         "data training checkpoint evaluate initialize",

@@ -35,8 +35,8 @@ def table() -> VariationalAutoencoder:
 
 
 def exact_ppca(train: np.ndarray, latent_dim: int) -> Any:
-    """Tipping & Bishop (1999) written out: N(mean, W W^T + sigma^2 I)."""
-    covariance = np.cov(train.T, bias=True)
+    """Tipping & Bishop (1999) written out, N(mean, W W^T + sigma^2 I), of variances over n - 1 as scikit-learn has."""
+    covariance = np.cov(train.T)
     values, vectors = np.linalg.eigh(covariance)
     sigma2 = values[:-latent_dim].mean()
     leading = vectors[:, -latent_dim:]

@@ -123,13 +123,17 @@ class Chunks(Protocol):
 
 
 @torch.no_grad()
-def moments(x: Tensor | Chunks) -> tuple[Tensor, Tensor]:
+def moments(x: Tensor | Chunks, exact: bool = False) -> tuple[Tensor, Tensor]:
     """Mean (D,) and covariance (D, D) of the rows of x (n, D), divided by n, in float64 on the device of x.
 
     Large inputs are multiplied in float32, in centred chunks accumulated in float64: the relative error is
     about 1e-7 (at worst 1e-5, where a column holds few distinct values, which all round alike). Small ones are
     multiplied in float64. Rows are centred before they are squared, so a mean far greater than the spread
     costs no accuracy. Memory beyond the result is bounded.
+
+    Args:
+        x: the rows.
+        exact: multiply large inputs in float64, too.
 
     Raises:
         ValueError: x is not a matrix of at least one row and one column, or holds NaN or infinity.
@@ -145,7 +149,7 @@ def moments(x: Tensor | Chunks) -> tuple[Tensor, Tensor]:
         torch.bool,
     )
     wide = torch.float32 if fits_float32 else torch.float64
-    if x.shape[0] * x.shape[1] ** 2 > _EXACT_WORK:
+    if not exact and x.shape[0] * x.shape[1] ** 2 > _EXACT_WORK:
         mean, covariance = _two_pass(x, wide, torch.float32)
         # Squares of values beyond about 1e-19 .. 1e19 leave float32's range: only then take the slow road.
         if 1e-25 < covariance.diagonal().mean().item() < 1e25:
@@ -184,7 +188,9 @@ def _two_pass(x: Tensor | Chunks, wide: torch.dtype, work: torch.dtype) -> tuple
 
 
 @torch.no_grad()
-def ppca(mean: Tensor, covariance: Tensor, latent_dim: int, *, floor: float = 1e-6) -> LinearGaussian:
+def ppca(
+    mean: Tensor, covariance: Tensor, latent_dim: int, *, floor: float = 1e-6, directions: int | None = None
+) -> LinearGaussian:
     """Maximum-likelihood probabilistic PCA of data with these moments (Tipping & Bishop 1999).
 
     `W = U (L - beta^2 I)^(1/2)` with the `latent_dim` leading eigenpairs `(L, U)` of the covariance, in
@@ -198,16 +204,19 @@ def ppca(mean: Tensor, covariance: Tensor, latent_dim: int, *, floor: float = 1e
         covariance: shape (D, D), symmetric positive semi-definite.
         latent_dim: q >= 1, the number of columns of W.
         floor: least beta^2, relative to the mean feature variance (absolute where all variances are zero).
+        directions: how many there are to spread the variance over, None is D. As many as rows, where these are
+            fewer, gives what scikit-learn's PCA has, whose beta^2 is greater by D / n.
 
     Raises:
         ValueError: shapes disagree, an entry is not finite, `latent_dim` < 1, or `floor` <= 0.
     """
     mean, covariance = _checked(mean, covariance, latent_dim, floor)
     features = len(mean)
-    rank = min(latent_dim, features - 1)
+    spread = features if directions is None else min(directions, features)
+    rank = min(latent_dim, spread - 1)
     least = _least(covariance, floor)
     values, vectors, rest = _leading(covariance, rank)
-    variance = (rest / (features - rank)).clamp(min=least)
+    variance = (rest / (spread - rank)).clamp(min=least)
     weight = vectors * (values - variance).clamp(min=0.0).sqrt()
     return LinearGaussian(_arranged(weight, latent_dim), mean, variance)
 

@@ -69,7 +69,7 @@ def evaluate(
     import numpy as np
 
     from .. import evaluate as judge
-    from ..report import bracket, density, plain
+    from ..report import baseline, bracket, density, plain
 
     files.check_output(out, overwrite)
     for name, value in (("--samples", samples), ("--temperatures", temperatures), ("--memory", memory)):
@@ -84,8 +84,9 @@ def evaluate(
     count = 200 if samples is None and method != "ais" else samples
     annealing: dict[str, Any] = {} if temperatures is None else {"temperatures": temperatures}
     settings = annealing if method == "ais" else {}
-    found = model.log_likelihood(files.fits(model, source), method, count, seed, memory=memory * 2**20, **settings)
-    judged = density(found, model.schema_)
+    rows = files.fits(model, source)
+    found = model.log_likelihood(rows, method, count, seed, memory=memory * 2**20, **settings)
+    judged, linear = density(found, model.schema_), baseline(model, rows, found)
     trapped = None
     if simulated:
         bounds = judge.bidirectional(model.model_, simulated, seed=seed, memory=memory * 2**20, **annealing)
@@ -96,10 +97,11 @@ def evaluate(
         files.write_rows(out, per_row, ("log_p", "standard_error", "effective_samples", "khat"))
     if as_json:
         whole = {"run": run, "data": data, **plain(judged), "warnings": judged.warnings(), "out": out}
+        whole["baseline"] = None if linear is None else plain(linear)
         whole["simulated"] = None if trapped is None else plain(trapped)
         print(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print(show.density(judged) + ("" if trapped is None else show.bracket(trapped)), end="")
+        print(show.density(judged, linear) + ("" if trapped is None else show.bracket(trapped)), end="")
 
 
 def score(

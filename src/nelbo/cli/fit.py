@@ -79,6 +79,8 @@ def fit(
 def _fit(
     data: str, run: Path, partial: Path, options: FitOptions, overwrite: bool, resume: bool, quiet: bool, as_json: bool
 ) -> None:
+    from ..estimator.linear import fit_linear
+
     source = files.read(data)
     test = None if options.test is None else _read_test(options.test, source)
     train, held_out = _split(source.array, test, options)
@@ -89,6 +91,8 @@ def _fit(
     with _noted(notes, quiet):
         model.fit(files.table(train, source.columns))
     model.progress, model.checkpoint_dir = False, None
+    if model.baseline_ is None:
+        model.baseline_ = fit_linear(model.schema_, model.model_, train)
     model.save(run, overwrite=overwrite, extra_text={CONFIG: toml.to_toml(data, options)})
     _note_saved(run)
     if not quiet and held_out is not None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..report import Bracket, Density, Noise, Summary
+    from ..report import Baseline, Bracket, Density, Noise, Summary
     from .options import FitOptions
 
 WIDTH = 100
@@ -64,12 +64,17 @@ def _comparison(summary: Summary) -> list[str]:
     return [*lines, f"(nats per row, ± standard error, in the units of the data; {_how(summary.density)})", ""]
 
 
-def density(found: Density) -> str:
-    """Say what an evaluation came to."""
+def density(found: Density, linear: Baseline | None = None) -> str:
+    """Say what an evaluation came to, beside exact pPCA where that is known."""
     value, bits = _cells(found)
     lines = [f"log p(x)           {value} nats per row, over {found.rows:,} rows; {_how(found)}"]
     if bits:
         lines.append(f"bits per dimension {bits}")
+    if linear is not None:
+        gain = f"{linear.gain:+.2f}" + ("" if linear.gain_error is None else f" ± {linear.gain_error:.2f}")
+        verdict = _verdict(linear.gain, linear.gain_error)
+        lines.append(f"exact pPCA         {_cells(linear.density)[0]} nats per row")
+        lines.append(f"difference         {gain} nats per row" + (f": {verdict}" if verdict else ""))
     if found.row_error:
         lines.append(f"error of one row   {found.row_error:.2g} nats (median over rows)")
     if found.effective_samples is not None:

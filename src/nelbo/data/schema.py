@@ -320,7 +320,7 @@ class Schema:
         if not dtype.is_floating_point:
             raise ValueError(f"dtype must be a floating type, got {dtype}. Pass torch.float32 or torch.float64.")
         array, names = with_columns(X, columns=columns)
-        flat = self._conform(array)
+        flat = self.conformed(array)
         self.check_columns(names)
         kept = self.kept if self.left_out else slice(None)
         shift, scale = (torch.from_numpy(self._flat(a).copy()) for a in (self.shift, self.scale))
@@ -329,7 +329,7 @@ class Schema:
         work = torch.float32 if self.dequantize and flat.dtype == np.uint8 and dtype == torch.float32 else torch.float64
         shift, scale = shift.to(work), scale.to(work)
         for rows in chunks(*flat.shape):
-            x = self._units(flat[rows][:, kept], noise, work).sub_(shift).div_(scale)
+            x = self.units_of(flat[rows][:, kept], noise, work).sub_(shift).div_(scale)
             x = x if self.mixing is None else unmix(x, self.mixing)
             out[rows] = to_event(x, self.shape, self.layout)
         return out
@@ -348,22 +348,22 @@ class Schema:
             ValueError: As `to_model`.
         """
         if self.dequantize and array.dtype == np.uint8:
-            rows = borrowed(self._conform(array))
+            rows = borrowed(self.conformed(array))
             return to_event(rows, self.shape, self.layout).contiguous(), Dequantize(self.shift, self.scale)
         if not keep or array.nbytes <= COPIED or array.dtype == np.uint8 or self.left_out:
             return self.to_model(array, noise="centre"), None
-        flat = self._conform(array)
+        flat = self.conformed(array)
         for part in chunks(*flat.shape):
             self._check_units(flat[part])
         rows, numbers = borrowed(flat), (self._flat(self.shift), self._flat(self.scale))
         return rows, Rescale(*numbers, self.mixing, self.shape, self.layout, rows.dtype)
 
-    def _conform(self, array: Array) -> Array:
+    def conformed(self, array: Array) -> Array:
         """Rows (n, D) in the user's order, once their shape is seen to fit."""
         return conform(array, self.data_shape if self.layout == "flat" else self.shape, self.layout)
 
-    def _units(self, rows: Array, noise: Noise, work: torch.dtype) -> Tensor:
-        """x of some flat rows, in memory of its own."""
+    def units_of(self, rows: Array, noise: Noise, work: torch.dtype) -> Tensor:
+        """x of some flat rows (n, D), in data units and in memory of its own: 8-bit data are given their noise."""
         self._check_units(rows)
         x = torch.tensor(rows, dtype=work)
         if self.dequantize and rows.dtype == np.uint8:
@@ -422,14 +422,14 @@ class Schema:
         """
         array = with_columns(X)[0]
         found = np.ones(len(array), dtype=np.bool_)
-        flat = self._conform(array)
+        flat = self.conformed(array)
         for j, value in self.left_out:
             found &= _same(flat[:, j], value)
         return found
 
     def impossible_values(self, X: Any) -> dict[str, npt.NDArray[np.intp]]:
         """Return the rows in which a column that is left out has another value, by the column's name."""
-        flat = self._conform(with_columns(X)[0])
+        flat = self.conformed(with_columns(X)[0])
         found = {self.feature_name(j): np.flatnonzero(~_same(flat[:, j], value)) for j, value in self.left_out}
         return {name: rows for name, rows in found.items() if len(rows)}
 

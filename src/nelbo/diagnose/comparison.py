@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..baseline import fit_baseline
 from ..distributions import draw
 from ..evaluate import MEMORY, log_likelihood, plain_method
 from ..evaluate.noise import normals, row_keys
 from ..evaluate.proposal import from_encoder
 from ..evaluate.ready import Ready
-from ..initialize import closed_form
+from ..likelihood import DiscretizedGaussian, HeteroscedasticGaussian, SharedVariance
 from ..training.history import Units
 from ..vae import VAE
 from .estimate import Estimate, jackknife, mean, subsample
@@ -54,7 +55,7 @@ class Memorisation:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The model beside a linear one of the same latent size and kind of noise, in nats per row.
+    """The model beside exact pPCA of the same latent size, in nats per row.
 
     Attributes:
         model, linear: Mean log p(x) of unseen rows, in the units of the data.
@@ -109,25 +110,44 @@ def memorisation(
     )
 
 
-def baseline(vae: VAE, x: Tensor, train: Tensor, log_p: Tensor, units: Units | None = None) -> Baseline | None:
-    """Hold a model against the best linear one: exact pPCA of the training rows (factor analysis for one beta^2 each).
+def baseline(
+    vae: VAE,
+    x: Tensor,
+    train: Tensor | None,
+    log_p: Tensor,
+    units: Units | None = None,
+    linear: Tensor | None = None,
+) -> Baseline | None:
+    """Hold a model against exact pPCA with as many latents.
 
     Arguments:
         vae: The model.
         x: Unseen rows of shape (n, *vae.shape), in model units.
-        train: Rows the model was fitted to, (m, *vae.shape).
+        train: Rows the model was fitted to, (m, *vae.shape): pPCA takes them as they are, unscaled.
         log_p: The model's log p(x) of each row of x, in model units, of shape (n,).
         units: Of the data; None are the model's own.
+        linear: log p(x) of each row of x under a pPCA that is known already, in the units of the data, of shape (n,).
 
     Returns:
-        The comparison, or None where p(x|z) is not Gaussian or a row has more than 4,096 values.
+        The comparison, or None where p(x|z) is not Gaussian, or pPCA is neither given nor quickly found: there are no
+        training rows, or rows have more than 4,096 values.
     """
-    linear = closed_form(vae, train) if math.prod(vae.shape) <= WIDEST else None
-    if linear is None:
-        return None
-    theirs = linear.log_prob(x.flatten(1).cpu())
     shift = 0.0 if units is None else units.log_density
-    return Baseline(mean(log_p, shift), mean(theirs, shift), mean(log_p - theirs))
+    if linear is None:
+        wide = math.prod(vae.shape) > WIDEST
+        found = (
+            None if train is None or wide or not _is_density(vae) else fit_baseline(train.flatten(1), vae.latent_dim)
+        )
+        if found is None:
+            return None
+        linear = found.log_prob(x.flatten(1).cpu()) + shift
+    return Baseline(mean(log_p, shift), mean(linear), mean(log_p + shift - linear.to(log_p)))
+
+
+def _is_density(vae: VAE) -> bool:
+    """Whether p(x|z) is a normal density: probabilities do not compare with one."""
+    head = vae.likelihood
+    return isinstance(head, SharedVariance | HeteroscedasticGaussian) and not isinstance(head, DiscretizedGaussian)
 
 
 def nearest(x: Tensor, known: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ def diagnose(
     *,
     rows: int = ROWS,
     units: Units | None = None,
+    linear: Tensor | None = None,
     seed: int = 0,
     memory: int = MEMORY,
     used: Mapping[str, Any] | None = None,
@@ -69,9 +70,11 @@ def diagnose(
     Arguments:
         vae: The model; it is left as it was.
         x: Rows of shape (n, *vae.shape), in model units, at least 20, best such that the model has not seen.
-        train: Rows it was fitted to. Without them memorisation and pPCA are not looked at.
+        train: Rows it was fitted to. Without them memorisation is not looked at, nor pPCA unless ``linear`` is given.
         rows: How many rows of x to look at; where there are more, they are drawn with the seed.
         units: Of the data; None are the model's own.
+        linear: log p(x) of each row of x under exact pPCA, in the units of the data, where that is known; else it is
+            found from ``train``, taken as they are.
         seed: Of everything drawn. Equal calls give equal answers.
         memory: Bytes for intermediate results.
         used: Options in use that the model does not show, such as ``objective``: the advice leaves these out.
@@ -84,12 +87,13 @@ def diagnose(
         if count < LEAST_ROWS:
             raise ValueError(f"{name} must be at least {LEAST_ROWS} rows for standard errors, got {count}. Pass more.")
     many, total, x = subsample(x, SEARCHED, seed), len(x), subsample(x, rows, seed)
+    linear = None if linear is None else subsample(linear, rows, seed)
     if train is not None:
         with Ready(vae, train):  # refuses what does not fit
             pass
         train = subsample(train, SEARCHED, seed)
     rare = rare_values(vae, many if train is None else train, units, seed)
-    found = _findings(vae, x, train, rare, units, seed, memory)
+    found = _findings(vae, x, train, linear, rare, units, seed, memory)
     known = {**used_by(vae), **(used or {})}
     findings = tuple(finding.advised(known, spell) for finding in found)
     leading = next((f.sickness for f in findings if f.verdict == "problem"), "")
@@ -100,6 +104,7 @@ def _findings(
     vae: VAE,
     x: Tensor,
     train: Tensor | None,
+    linear: Tensor | None,
     rare: tuple[RareValue, ...],
     units: Units | None,
     seed: int,
@@ -122,21 +127,20 @@ def _findings(
         found.append(skipped("noise level", "p(x|z) is not Gaussian: there is no beta^2 to compare residuals with."))
     else:
         found.append(judge_noise(noise, best, fixed))
-    if train is None:
-        missing = "No training rows were passed."
-        found += [skipped("train against unseen", missing), skipped("against pPCA", missing), amortisation, says]
+    theirs = None if linear is None else subsample(linear, GAP_ROWS, seed)
+    beside = baseline(vae, few, train, gap.found.value, units, theirs)
+    missing = "No training rows were passed."
+    if beside is not None:
+        against = judge_baseline(beside)
+    elif train is None:
+        against = skipped("against pPCA", missing)
     else:
-        linear = baseline(vae, few, train, gap.found.value, units)
+        against = skipped("against pPCA", "pPCA is for Gaussian p(x|z) and rows of at most 4,096 values.")
+    if train is None:
+        found += [skipped("train against unseen", missing), against, amortisation, says]
+    else:
         ahead, copies = judge_memory(memorisation(vae, x, train, units, seed, memory), x[0].numel())
-        found += [
-            ahead,
-            skipped("against pPCA", "pPCA is for Gaussian p(x|z) and rows of at most 4,096 values.")
-            if linear is None
-            else judge_baseline(linear),
-            amortisation,
-            says,
-            copies,
-        ]
+        found += [ahead, against, amortisation, says, copies]
     found += [judge_prior(rate, information, prior_match(vae, x, seed))]
     found += [judge_rare(rare)] if rare else []
     found += [approximation]

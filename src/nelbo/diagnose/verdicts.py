@@ -303,8 +303,8 @@ def judge_baseline(found: Baseline) -> Finding:
     return Finding(
         "against pPCA",
         "problem" if worse else "ok",
-        f"log p(x) is {abs(found.gain.value):.3g} nats {told} that of the best linear model of the same latent size.",
-        (Value("log p(x) - linear", found.gain, "nats"), Value("linear", found.linear, "nats")),
+        f"log p(x) is {abs(found.gain.value):.3g} nats {told} that of exact pPCA of the same latent size.",
+        (Value("log p(x) - pPCA", found.gain, "nats"), Value("pPCA", found.linear, "nats")),
         "",
         "Tipping & Bishop, 1999",
         "underfit: worse than exact pPCA" if worse else "",

@@ -20,6 +20,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from .. import evaluate, spec
+from ..baseline import ProbabilisticPCA
 from ..data import Schema
 from ..distributions import draw
 from ..training import History, Record
@@ -124,6 +125,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         The torch model, in scaled units.
     schema_ : Schema
         Between the user's units and the model's.
+    baseline_ : ProbabilisticPCA or None
+        Exact pPCA of the rows fitted, with as many latents, in the units of the data
+        (`nelbo.baseline`). None where p(x) is a probability, and for fits so large that it would
+        take a while: there only `nelbo fit` finds it.
     history_ : History
         Records of training.
     n_iter_ : int
@@ -218,6 +223,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     model_: VAE
     schema_: Schema
+    baseline_: ProbabilisticPCA | None
     history_: History
     spec_: spec.Spec
     seed_: int

@@ -27,6 +27,7 @@ from ..training.variance import learned_gaussians
 from ..vae import VAE
 from . import defaults, options, recipe
 from . import start as begin
+from .linear import fit_linear_early
 from .rows import Rows
 
 PASSED_ON = ("max_epochs", "max_steps", "batch_size", "learning_rate", "weight_decay", "device", "precision")
@@ -205,6 +206,7 @@ def run(estimator: Any, X: Any) -> None:
         model_spec = make_spec(estimator, schema, floor, table, len(array))
         seed = options.seed_from(seed_for(estimator, model_spec, array))
         model = spec.build(model_spec, torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")))
+    linear = fit_linear_early(schema, model, array)
     history, interruption, kept = training.History(), None, False
     with contextlib.ExitStack() as stack:
         callbacks = list(estimator.callbacks or ())
@@ -234,6 +236,7 @@ def run(estimator: Any, X: Any) -> None:
         plan.store.clear()
     estimator.schema_, estimator.spec_, estimator.seed_ = schema, model_spec, seed
     estimator.model_ = model.eval()
+    estimator.baseline_ = linear
     estimator.history_ = history
     estimator.recipe_ = recipe.describe(schema)
     estimator.kept_start_ = kept

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .. import checkpoint, spec
+from ..baseline import ProbabilisticPCA
 from ..data import Schema
 from ..training import History
 from ..vae import VAE
@@ -20,6 +21,8 @@ from . import card
 
 NOT_SAVED = ("callbacks", "progress", "checkpoint_dir", "warm_start", "device")
 """Constructor arguments that belong to one process, not to a model."""
+BASELINE = "baseline."
+"""What the names of the baseline's tensors begin with, which lie beside the weights."""
 
 
 def save(
@@ -46,13 +49,16 @@ def save(
     }
     text = {"metrics.jsonl": estimator.history_.to_jsonl(), "README.md": card.model_card(estimator)}
     text |= extra_text or {}
-    weights = {name: value.cpu() for name, value in estimator.model_.state_dict().items()}
-    checkpoint.write_folder(path, config, weights, overwrite=overwrite, extra_text=text)
+    tensors = {name: value.cpu() for name, value in estimator.model_.state_dict().items()}
+    if estimator.baseline_ is not None:
+        tensors |= {BASELINE + name: value for name, value in estimator.baseline_.to_tensors().items()}
+    checkpoint.write_folder(path, config, tensors, overwrite=overwrite, extra_text=text)
 
 
 def load(cls: Any, path: str | PathLike[str]) -> Any:
     """Read what `save` wrote."""
     config, weights = checkpoint.read_folder(path)
+    linear = _taken_out(weights, BASELINE)
     try:
         params = {k: tuple(v) if isinstance(v, list) else v for k, v in config["params"].items()}
         estimator = cls(**params)
@@ -67,6 +73,7 @@ def load(cls: Any, path: str | PathLike[str]) -> Any:
             estimator.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
         estimator.history_ = History.from_dict(config["history"])
         estimator.model_ = restore(estimator.spec_, weights)
+        estimator.baseline_ = ProbabilisticPCA.from_tensors(linear) if linear else None
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         if isinstance(error, checkpoint.CheckpointError):
             raise
@@ -75,6 +82,12 @@ def load(cls: Any, path: str | PathLike[str]) -> Any:
             f"{path}: config.json and model.safetensors do not describe one model ({reason}). Fit and save it again."
         ) from error
     return estimator
+
+
+def _taken_out(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Take the tensors whose names begin with ``prefix`` out, and return them without it."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors.pop(name) for name in names}
 
 
 def restore(model_spec: spec.Spec, weights: dict[str, torch.Tensor]) -> VAE:
@@ -90,6 +103,9 @@ def to_numpy(values: dict[str, Any]) -> dict[str, Any]:
     model = values.pop("model_", None)
     if model is not None:
         values["_weights"] = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+    linear = values.pop("baseline_", None)
+    if linear is not None:
+        values["_baseline"] = {name: value.numpy() for name, value in linear.to_tensors().items()}
     return values
 
 
@@ -100,6 +116,9 @@ def from_numpy(values: dict[str, Any]) -> dict[str, Any]:
     if weights is not None:
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
         values["model_"] = restore(values["spec_"], tensors)
+        linear = values.pop("_baseline", None)
+        found = None if linear is None else {name: torch.from_numpy(np.array(value)) for name, value in linear.items()}
+        values["baseline_"] = None if found is None else ProbabilisticPCA.from_tensors(found)
     return values
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .picture import draw, write_picture
-from .summary import Baseline, Bracket, Density, Explained, Noise, Summary, bracket, density, plain, summarise
+from .summary import Baseline, Bracket, Density, Explained, Noise, Summary, baseline, bracket, density, plain, summarise
 
 __all__ = [
     "Baseline",
@@ -12,6 +12,7 @@ __all__ = [
     "Explained",
     "Noise",
     "Summary",
+    "baseline",
     "bracket",
     "density",
     "draw",

@@ -9,6 +9,7 @@ from typing import Any
 from ..diagnose import Diagnosis, diagnose
 from ..diagnose.cures import Spell, in_python
 from ..estimator import VariationalAutoencoder, defaults, options
+from ..estimator.linear import fit_linear, linear_log_prob
 
 
 def examine(
@@ -32,10 +33,16 @@ def examine(
     Raises:
         ValueError: Rows that do not fit or are too few.
     """
-    known = None if train is None else options.rows(model, train, "hash")
-    units = options.units(model.schema_)
     x = options.rows(model, rows, "hash")
-    return diagnose(model.model_, x, known, rows=limit, units=units, seed=seed, used=_used(model), spell=spell)
+    known = None if train is None else options.rows(model, train, "hash")
+    pca = model.baseline_
+    if pca is None and train is not None:
+        pca = fit_linear(model.schema_, model.model_, train)
+    linear = None if pca is None else linear_log_prob(model.schema_, pca, rows)
+    units = options.units(model.schema_)
+    return diagnose(
+        model.model_, x, known, rows=limit, units=units, linear=linear, seed=seed, used=_used(model), spell=spell
+    )
 
 
 def _used(model: VariationalAutoencoder) -> dict[str, Any]:

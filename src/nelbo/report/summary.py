@@ -13,6 +13,7 @@ __all__ = [
     "Explained",
     "Noise",
     "Summary",
+    "baseline",
     "bracket",
     "density",
     "plain",
@@ -32,8 +33,8 @@ from torch import Tensor
 from .. import diagnose, evaluate
 from ..data import Schema
 from ..estimator import VariationalAutoencoder, options
+from ..estimator.linear import fit_linear, linear_log_prob
 from ..likelihood import Bernoulli, SharedVariance
-from ..linear_gaussian import moments, ppca
 
 MANY_ROWS = 0.05
 """Share of rows not to be believed from which on it is worth a warning."""
@@ -137,7 +138,10 @@ class Noise:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Exact probabilistic PCA of the same latent size, fitted to the same training rows in the same scaling.
+    """Exact probabilistic PCA of the same latent size, fitted to the same training rows, in the units of the data.
+
+    Columns of tables are standardised for it, images are not, however the model scales them: it is what scikit-learn's
+    `PCA` says of such rows, with the Jacobian counted (`nelbo.baseline`).
 
     Attributes:
         density: Its held-out log p(x).
@@ -210,7 +214,7 @@ class Summary:
         return plain(self)
 
 
-def plain(found: Density | Bracket | Summary) -> dict[str, Any]:
+def plain(found: Density | Baseline | Bracket | Summary) -> dict[str, Any]:
     """Return the fields as JSON types, None in place of what is infinite or no number."""
 
     def finite(value: Any) -> Any:
@@ -285,7 +289,7 @@ def summarise(
         shape=model.schema_.data_shape,
         training_rows=len(train),
         density=judged,
-        baseline=None if found is None or held_out is None else _baseline(model, x, held_out, found),
+        baseline=None if found is None or held_out is None else baseline(model, held_out, found, train),
         noise=_noise(model, x),
         latent_dim=vae.latent_dim,
         active_units=diagnose.active_units(vae, x.to(device)).count,
@@ -299,21 +303,36 @@ def summarise(
     )
 
 
-def _baseline(model: VariationalAutoencoder, x: Tensor, held_out: Any, found: evaluate.Scores) -> Baseline | None:
-    schema = model.schema_
-    if schema.discrete or isinstance(model.model_.likelihood, Bernoulli):
-        return None  # probabilities and densities do not compare
-    linear = ppca(*moments(x.flatten(1)), model.model_.latent_dim)
-    value = linear.log_prob(schema.to_model(held_out, noise="hash", dtype=x.dtype).flatten(1)) - schema.log_scale_sum
+def baseline(
+    model: VariationalAutoencoder, rows: Any, found: evaluate.Scores, train: Any | None = None
+) -> Baseline | None:
+    """Hold a model against exact pPCA of its training rows.
+
+    Arguments:
+        model: The model.
+        rows: Rows that neither has seen, in data units.
+        found: The model's log p(x) of each of them.
+        train: The rows it was fitted to, for models that do not keep their pPCA.
+
+    Returns:
+        The comparison; None where p(x) is a probability, or the pPCA is not known.
+    """
+    pca = model.baseline_
+    if pca is None and train is not None:
+        pca = fit_linear(model.schema_, model.model_, train)
+    if pca is None:
+        return None
+    value = linear_log_prob(model.schema_, pca, rows)
     zero = torch.zeros_like(value)
-    if schema.left_out:  # what is impossible under the one is so under the other
+    if model.schema_.left_out:  # what is impossible under the one is so under the other
         value[torch.from_numpy(found.value == -math.inf)] = -math.inf
     exact = evaluate.LogLikelihood(value, zero, zero + math.inf, zero - math.inf, "exact", zero.long()).numpy()
-    possible = exact.value > -math.inf if schema.left_out else slice(None)
+    possible = exact.value > -math.inf if model.schema_.left_out else slice(None)
     gain = dataclasses.replace(exact, value=found.value[possible] - exact.value[possible])
+    beta = pca.linear.variance.sqrt()
     return Baseline(
-        density=density(exact, schema),
-        noise=_range("learned", schema, linear.variance),
+        density=density(exact, model.schema_),
+        noise=Noise("learned", float(beta.min()), float(beta.max())),
         gain=gain.mean,
         gain_error=_finite(gain.mean_standard_error),
     )

@@ -1,0 +1,44 @@
+"""Rows in the units of the data, flat and in float64, a part at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nelbo.data.schema import Schema
+from nelbo.data.validate import validate_array
+
+__all__ = ["Numbers"]
+
+
+class Numbers:
+    """x itself, (n, D) in the user's order: floats as they are, 8-bit data with the noise that evaluation gives them.
+
+    Arguments:
+        schema: Of the data.
+        X: Rows, as `Schema.to_model` takes them.
+
+    Raises:
+        ValueError: X does not fit the schema.
+    """
+
+    dtype = torch.float64
+    device = torch.device("cpu")
+
+    def __init__(self, schema: Schema, X: Any) -> None:
+        self.schema = schema
+        self.flat = schema.conformed(validate_array(X))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and values of each."""
+        rows, values = self.flat.shape
+        return rows, values
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """Go through the rows, ``size`` at a time."""
+        for start in range(0, len(self.flat), size):
+            yield self.schema.units_of(self.flat[start : start + size], "hash", torch.float64)

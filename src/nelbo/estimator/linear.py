@@ -1,0 +1,47 @@
+"""Exact pPCA of the rows that a model was fitted to, in the units of the data, whatever scaling the model has."""
+
+from __future__ import annotations
+
+__all__ = ["fit_linear", "fit_linear_early", "linear_log_prob"]
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..baseline import ProbabilisticPCA, fit_baseline
+from ..data import Schema
+from ..data.numbers import Numbers
+from ..likelihood import Bernoulli
+from ..vae import VAE
+
+EARLY_WORK = 4e9
+"""Products up to which `fit` itself takes the time, a tenth of a second: 90,000 rows of 200 columns."""
+
+
+def fit_linear(schema: Schema, model: VAE, X: Any) -> ProbabilisticPCA | None:
+    """Return exact pPCA of all rows of X with as many latents as the model.
+
+    Columns of tables are compared in units of their standard deviations, images in one unit.
+
+    Returns:
+        The model; None where p(x) is a probability, which does not compare with a density, or nothing varies.
+    """
+    if schema.discrete or isinstance(model.likelihood, Bernoulli):
+        return None
+    unit = torch.from_numpy(schema.to_user_flat(schema.scale).copy()) if schema.scale.ndim else None
+    constant = schema.constant if schema.kind == "table" else ()
+    return fit_baseline(Numbers(schema, X), model.latent_dim, unit, constant)
+
+
+def fit_linear_early(schema: Schema, model: VAE, X: np.ndarray) -> ProbabilisticPCA | None:
+    """Return the same where it costs next to nothing; else None, and who wants it calls `fit_linear`."""
+    if len(X) * math.prod(X.shape[1:]) ** 2 > EARLY_WORK:
+        return None
+    return fit_linear(schema, model, X)
+
+
+def linear_log_prob(schema: Schema, linear: ProbabilisticPCA, X: Any) -> torch.Tensor:
+    """Return log p(x) of each row of X under pPCA, in nats in the units of the data, of shape (n,)."""
+    return linear.log_prob(Numbers(schema, X))
