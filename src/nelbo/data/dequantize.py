@@ -25,6 +25,7 @@ __all__ = [
     "check_noise",
     "check_units",
     "hash_uniform",
+    "scrambled",
     "to_uint8",
     "uniform",
 ]
@@ -42,7 +43,7 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
-def _mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def scrambled(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """The SplitMix64 finaliser, in place: every output bit depends on every input bit."""
     shifted = np.right_shift(z, np.uint64(30))
     z ^= shifted
@@ -64,8 +65,8 @@ def hash_uniform(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """
     steps = np.arange(1, rows.shape[1] + 1, dtype=np.uint64) * _WEYL
     # Multilinear hashing of the row: two rows collide with probability about 2^-56. The key seeds one stream.
-    key = _mix(rows.astype(np.uint64) @ (_mix(steps.copy()) | np.uint64(1)))
-    bits = _mix(key[:, None] + steps)
+    key = scrambled(rows.astype(np.uint64) @ (scrambled(steps.copy()) | np.uint64(1)))
+    bits = scrambled(key[:, None] + steps)
     bits >>= np.uint64(11)
     return bits.astype(np.float64) * 2.0**-53
 

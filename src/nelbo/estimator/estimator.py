@@ -22,10 +22,11 @@ from sklearn.utils.validation import check_is_fitted
 from .. import evaluate, spec
 from ..baseline import ProbabilisticPCA
 from ..data import Schema
+from ..data.known import KnownRows
 from ..distributions import draw
 from ..training import History, Record
 from ..vae import VAE
-from . import defaults, fitting, noise, options, output, recipe, state
+from . import defaults, fitting, noise, options, output, recipe, rows_known, state
 
 Array = npt.NDArray[Any]
 CHUNK_VALUES = 2**24
@@ -129,6 +130,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Exact pPCA of the rows fitted, with as many latents, in the units of the data
         (`nelbo.baseline`). None where p(x) is a probability, and for fits so large that it would
         take a while: there only `nelbo fit` finds it.
+    known_rows_ : KnownRows or None
+        64 bits of each row fitted, which is how `trained_on` knows it again; None for models saved
+        before rows were remembered.
     history_ : History
         Records of training.
     n_iter_ : int
@@ -224,6 +228,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     model_: VAE
     schema_: Schema
     baseline_: ProbabilisticPCA | None
+    known_rows_: KnownRows | None
     history_: History
     spec_: spec.Spec
     seed_: int
@@ -297,7 +302,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def score_samples(self, X: Any) -> Array:
         """Return log p(x) of each row, in nats in the units of the data, of shape (n,); it depends on the row alone.
 
-        Exact for a linear model; else by `score_samples_k` importance samples, a stochastic lower bound.
+        Exact for a linear model; else by `score_samples_k` importance samples, a stochastic lower bound. Which rows
+        that bound is unreliable for, and which the model was fitted to, `log_likelihood` says.
         """
         x = options.rows(self, X, "hash")
         nats = options.possible(self, X, self._judge(x, evaluate.plain_method(self.model_)).value)
@@ -308,8 +314,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     ) -> evaluate.Scores:
         """Return log p(x) of each row with its standard error and how far to trust it, in nats in the data's units.
 
-        What is returned holds numpy arrays (``value``, ``standard_error``, ``ess``, ``khat``, ``unreliable``), their
-        ``mean`` and ``mean_standard_error``, and prints as a short table.
+        What is returned holds numpy arrays (``value``, ``standard_error``, ``ess``, ``khat``, ``unreliable``, and
+        ``trained``, the rows that the model was fitted to), their ``mean`` and ``mean_standard_error``, and prints as a
+        short table.
 
         Arguments:
             X: Rows.
@@ -319,10 +326,26 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             settings: Further arguments of `evaluate.log_likelihood`, such as ``memory`` and ``temperatures``.
         """
         found = self._judge(options.rows(self, X, "hash"), method, samples, seed, **settings)
-        return dataclasses.replace(found, value=options.possible(self, X, found.value)).numpy()
+        use = rows_known.uses(self, X)
+        trained = None if use is None else torch.from_numpy(rows_known.fitted(use))
+        return dataclasses.replace(found, value=options.possible(self, X, found.value), trained=trained).numpy()
+
+    def trained_on(self, X: Any) -> npt.NDArray[np.bool_]:
+        """Return which rows of X this model was fitted to, those for validation included: of shape (n,).
+
+        A row is known by its values, in whatever order and floating type; what `score_samples` says of
+        it is not what it says of new rows.
+
+        Raises:
+            ValueError: X does not fit, or the model was saved before rows were remembered.
+        """
+        return rows_known.trained_on(self, X)
 
     def score(self, X: Any, y: object = None) -> float:
-        """Return the mean of `score_samples`: held-out log p(x) in nats per example; larger is better."""
+        """Return the mean of `score_samples`: log p(x) in nats per example; larger is better.
+
+        It is held-out log p(x) only where no row is one that `trained_on` knows.
+        """
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
     def elbo(self, X: Any) -> Array:

@@ -20,6 +20,7 @@ import torch
 
 from .. import checkpoint, initialize, spec, training
 from ..data import Schema
+from ..data.known import KnownRows
 from ..data.validate import with_columns
 from ..likelihood import VARIANCE_FLOOR, Gaussian
 from ..networks import Linear
@@ -144,6 +145,14 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     return kept
 
 
+def known_rows(estimator: Any, schema: Schema, array: np.ndarray, seed: int, table: bool, warm: bool) -> KnownRows:
+    """Return what tells the rows of this fit, and of those that a warm start goes on from, from new ones."""
+    _, held = split(len(array), estimator.validation_fraction, seed, defaults.HELD if table else 10)
+    found = KnownRows.of(schema.conformed(array), held)
+    before = getattr(estimator, "known_rows_", None) if warm else None
+    return found if before is None else found.and_those_of(before)
+
+
 def split(n: int, fraction: float, seed: int, least: int = 10) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the rows to train on and those to hold out: a share, but ``least`` rows or a quarter of few.
 
@@ -234,9 +243,11 @@ def run(estimator: Any, X: Any) -> None:
             interruption = error
     if plan.store is not None and interruption is None:
         plan.store.clear()
+    known = known_rows(estimator, schema, array, seed, table, warm)
     estimator.schema_, estimator.spec_, estimator.seed_ = schema, model_spec, seed
     estimator.model_ = model.eval()
     estimator.baseline_ = linear
+    estimator.known_rows_ = known
     estimator.history_ = history
     estimator.recipe_ = recipe.describe(schema)
     estimator.kept_start_ = kept

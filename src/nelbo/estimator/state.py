@@ -15,6 +15,7 @@ import torch
 from .. import checkpoint, spec
 from ..baseline import ProbabilisticPCA
 from ..data import Schema
+from ..data.known import KnownRows
 from ..training import History
 from ..vae import VAE
 from . import card
@@ -23,6 +24,8 @@ NOT_SAVED = ("callbacks", "progress", "checkpoint_dir", "warm_start", "device")
 """Constructor arguments that belong to one process, not to a model."""
 BASELINE = "baseline."
 """What the names of the baseline's tensors begin with, which lie beside the weights."""
+ROWS = "rows."
+"""The same of the rows that the model knows."""
 
 
 def save(
@@ -52,13 +55,20 @@ def save(
     tensors = {name: value.cpu() for name, value in estimator.model_.state_dict().items()}
     if estimator.baseline_ is not None:
         tensors |= {BASELINE + name: value for name, value in estimator.baseline_.to_tensors().items()}
+    known = estimator.known_rows_
+    if known is not None:
+        tensors |= {
+            ROWS + "keys": torch.from_numpy(known.keys.view(np.int64)),
+            ROWS + "use": torch.from_numpy(known.use),
+        }
+        config["fitted"]["row_precision"] = known.precision
     checkpoint.write_folder(path, config, tensors, overwrite=overwrite, extra_text=text)
 
 
 def load(cls: Any, path: str | PathLike[str]) -> Any:
     """Read what `save` wrote."""
     config, weights = checkpoint.read_folder(path)
-    linear = _taken_out(weights, BASELINE)
+    linear, rows = _taken_out(weights, BASELINE), _taken_out(weights, ROWS)
     try:
         params = {k: tuple(v) if isinstance(v, list) else v for k, v in config["params"].items()}
         estimator = cls(**params)
@@ -74,6 +84,7 @@ def load(cls: Any, path: str | PathLike[str]) -> Any:
         estimator.history_ = History.from_dict(config["history"])
         estimator.model_ = restore(estimator.spec_, weights)
         estimator.baseline_ = ProbabilisticPCA.from_tensors(linear) if linear else None
+        estimator.known_rows_ = _known(rows, fitted["row_precision"]) if rows else None
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         if isinstance(error, checkpoint.CheckpointError):
             raise
@@ -82,6 +93,20 @@ def load(cls: Any, path: str | PathLike[str]) -> Any:
             f"{path}: config.json and model.safetensors do not describe one model ({reason}). Fit and save it again."
         ) from error
     return estimator
+
+
+def _known(tensors: dict[str, torch.Tensor], precision: Any) -> KnownRows:
+    """Restore the rows that a model knows.
+
+    Raises:
+        ValueError: The tensors do not belong together.
+    """
+    keys, use = (np.array(tensors[name].numpy()) for name in ("keys", "use"))
+    if keys.dtype != np.int64 or use.dtype != np.uint8 or keys.shape != use.shape or keys.ndim != 1:
+        raise ValueError(f"the rows that it knows are {keys.dtype} {keys.shape} and {use.dtype} {use.shape}")
+    if precision not in ("float32", "float64"):
+        raise ValueError(f"the rows that it knows have the precision {precision!r}")
+    return KnownRows(keys.view(np.uint64), use, precision)
 
 
 def _taken_out(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -119,6 +144,7 @@ def from_numpy(values: dict[str, Any]) -> dict[str, Any]:
         linear = values.pop("_baseline", None)
         found = None if linear is None else {name: torch.from_numpy(np.array(value)) for name, value in linear.items()}
         values["baseline_"] = None if found is None else ProbabilisticPCA.from_tensors(found)
+        values.setdefault("known_rows_", None)  # pickled before rows were remembered
     return values
 
 

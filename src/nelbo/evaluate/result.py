@@ -64,6 +64,7 @@ class LogLikelihood:
         reason: Why this method, in plain words, where it was picked by "auto"; else empty.
         acceptance: Share of accepted moves of each row's chains, NaN where there are none; None without any.
         cost: What it took.
+        trained: Whether the model was fitted to each row, of shape (n,); None where that is not known.
     """
 
     value: Tensor
@@ -75,6 +76,7 @@ class LogLikelihood:
     reason: str = ""
     acceptance: Tensor | None = None
     cost: Cost = field(default_factory=Cost)
+    trained: Tensor | None = None
 
     @property
     def mean(self) -> float:
@@ -134,7 +136,7 @@ class Scores:
     It is what `nelbo.VariationalAutoencoder.log_likelihood` returns, in the units of the data.
 
     Attributes:
-        value, standard_error, ess, khat, samples, acceptance: Arrays of shape (n,), as in `LogLikelihood`.
+        value, standard_error, ess, khat, samples, acceptance, trained: Arrays of shape (n,), as in `LogLikelihood`.
         method, reason, cost: As in `LogLikelihood`.
     """
 
@@ -147,6 +149,7 @@ class Scores:
     reason: str = ""
     acceptance: Array | None = None
     cost: Cost = field(default_factory=Cost)
+    trained: Array | None = None
 
     @property
     def mean(self) -> float:
@@ -192,7 +195,17 @@ class Scores:
         how = f"{self.method}, {most:,} {'chains' if self.method == 'ais' else 'samples'}" if most else self.method
         doubtful = int(self.unreliable.sum())
         told = f"; {doubtful:,} of them unreliable" if doubtful else ""
-        return f"mean {self.mean:.2f}{error} nats over {rows}{told}; {how}"
+        return f"mean {self.mean:.2f}{error} nats over {rows}{self._seen()}{told}; {how}"
+
+    def _seen(self) -> str:
+        """Say how many rows the model was fitted to, and how far they are from the others."""
+        count = 0 if self.trained is None else int(self.trained.sum())
+        if self.trained is None or count == 0:
+            return ""
+        if count == len(self):
+            return ", trained on" if count == 1 else ", all of them trained on"
+        new, seen = self.value[~self.trained].mean(), self.value[self.trained].mean()
+        return f", {count:,} of them trained on (mean {seen:.2f}; the others {new:.2f})"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.summary})"
@@ -209,7 +222,9 @@ class Scores:
         if sampled:
             ess, khat = float(self.ess[i]), float(self.khat[i])
             numbers += [f"{ess:.1f}" if math.isfinite(ess) else "–", f"{khat:.2f}" if math.isfinite(khat) else "–"]
-        return [f"{i:,}", *numbers, "unreliable" if self.unreliable[i] else ""]
+        notes = ["unreliable"] if self.unreliable[i] else []
+        notes += ["trained on"] if self.trained is not None and self.trained[i] else []
+        return [f"{i:,}", *numbers, ", ".join(notes)]
 
 
 def mean_error(values: Tensor) -> float:
