@@ -21,7 +21,7 @@ RINGS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "brief",
-        "networks distributions linear_gaussian",
+        "networks distributions linear_gaussian paired",
         "prior likelihood posterior baseline",
         "vae",
         "objective",

@@ -21,6 +21,8 @@ __all__ = ["Scale", "chunks", "feature_moments", "fit_scaling", "is_constant"]
 
 Vector = npt.NDArray[np.float64]
 Scale = Literal["auto", "global", "standard", "whitened"] | None
+SMALLEST_VARIANCE = 1e-280
+"""Below it squares of deviations lose their last bits, and then all of them."""
 
 _CHUNK_VALUES = 2**16  # half a MB in float64: stays in cache, and bounds the memory of every loop over rows
 
@@ -78,6 +80,17 @@ def _check_finite(variance: Tensor) -> None:
         )
 
 
+def _check_not_too_small(flat: npt.NDArray[Any], variance: Vector) -> None:
+    """Raise ValueError where a column varies, but its variance is too small for a float64."""
+    small = np.flatnonzero(variance < SMALLEST_VARIANCE)
+    varies = small[(flat[:, small] != flat[0, small]).any(0)]
+    if len(varies):
+        raise ValueError(
+            f"X feature {int(varies[0])} varies, but its variance is below what a float64 holds "
+            f"({len(varies)} such in all). Multiply it by a constant so that it varies by more than 1e-140."
+        )
+
+
 def is_constant(mean: Vector, variance: Vector, dtype: np.dtype[Any]) -> npt.NDArray[np.bool_]:
     """Which features do not vary: deviation zero, or below the resolution of `dtype` at their mean."""
     resolution = np.finfo(dtype).eps if dtype.kind == "f" else np.finfo(np.float64).eps
@@ -88,6 +101,7 @@ def is_constant(mean: Vector, variance: Vector, dtype: np.dtype[Any]) -> npt.NDA
 def fit_scaling(flat: npt.NDArray[Any], scale: Scale, dequantize: bool) -> tuple[Vector, Vector, tuple[int, ...]]:
     """Shift (D,), scale () or (D,), and the constant features of flat rows (n, D)."""
     mean, variance = feature_moments(flat)
+    _check_not_too_small(flat, variance)
     constant = is_constant(mean, variance, flat.dtype)
     variance[constant] = 0.0
     if dequantize and flat.dtype == np.uint8:

@@ -33,7 +33,7 @@ from nelbo.data.layout import (
 from nelbo.data.rescale import Rescale, borrowed
 from nelbo.data.scaling import Scale, chunks, fit_scaling
 from nelbo.data.validate import with_columns
-from nelbo.data.whitening import mix, mixed_variance, root, unmix
+from nelbo.data.whitening import Axes, mix, mixed_variance, unmix
 
 __all__ = ["Schema"]
 
@@ -120,6 +120,7 @@ class Schema:
         columns: Iterable[str] | None = None,
         discrete: bool = False,
         leave_out: bool = False,
+        latent_dim: int = 0,
     ) -> Schema:
         """Find the schema of training data.
 
@@ -128,13 +129,14 @@ class Schema:
             scale: "global": shift by each feature's mean, divide by one number (root mean variance),
                 so beta^2 I stays isotropic in data units; "standard": each feature by its own deviation (by 1
                 where it is constant); None: leave the numbers alone; "auto": "global" for images and 8-bit
-                data, else "standard". "whitened", for tables: standard, and uncorrelated.
+                data, else "standard". "whitened", for tables: standard, and what z is not to explain uncorrelated.
             dequantize: Whether x = (u8 + U) / 256; "auto" for uint8 only.
             columns: Names of the columns, where X is not a data frame.
             discrete: Whether X holds whole numbers from 0 to 255, uint8 or not, to be taken as they are. Then "auto"
                 scales globally and does not dequantise.
             leave_out: Whether columns of a table that have one value in all rows are no part of the model. (Where
                 all have, or where values are dequantised, none is.)
+            latent_dim: Of whitened data, how many principal axes are left to z (`data.whitening`).
 
         Raises:
             ValueError: An unknown option, data that `validate_array` refuses, or discrete data that are not so.
@@ -170,7 +172,7 @@ class Schema:
             flat = np.delete(flat, [j for j, _ in left_out], axis=1)
             shape = (flat.shape[1],)
             shift, factor, _ = fit_scaling(flat, scale, noisy)
-        mixing = root(flat, shift, factor) if scale == "whitened" else None
+        mixing = Axes.of(flat, shift, factor, latent_dim).root if scale == "whitened" else None
         return cls(
             mixing=mixing,
             left_out=left_out,

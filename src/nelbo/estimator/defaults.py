@@ -1,9 +1,10 @@
 r"""What the defaults of a table are decided by: the table itself.
 
 A table of numbers, where nothing else is asked for, gets noise that depends on z, and its training rows get jitter.
-Two linear models say whether it is whitened, on rows that neither has seen. One is probabilistic PCA. The other is
-the normal with every correlation, :math:`\mathcal{N}(m, S)`, which is where a model of whitened data starts: if it
-predicts at least as well, ``scale="auto"`` whitens. With few rows for that many columns it does not.
+z starts at its principal components. Two linear models say what noise it starts with, on rows that neither has seen.
+One is probabilistic PCA, whose noise is independent. The other is the normal with every correlation,
+:math:`\mathcal{N}(m, S)`, whose noise is correlated as what the principal components leave is: if it predicts at
+least as well, ``scale="auto"`` whitens. With few rows for that many columns it does not.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ from torch import Tensor
 from .. import training
 from ..data import Schema
 from ..data.scaling import chunks
-from ..data.whitening import root_of
+from ..data.whitening import Axes, root_of
 from ..linear_gaussian import LinearGaussian, moments, ppca
 from ..objective import Objective
+from ..paired import trimmed_mean
 from ..vae import VAE
 from .rows import Rows
 
@@ -113,14 +115,18 @@ def scale_for(estimator: Any, array: np.ndarray, table: bool) -> Any:
 
 
 def whitens(array: np.ndarray, latent_dim: int) -> bool:
-    """Return whether the normal with every correlation predicts rows (n, D) at least as well as probabilistic PCA."""
+    """Return whether the normal with every correlation predicts rows (n, D) at least as well as probabilistic PCA.
+
+    No single row decides: one that is far from all others may lose more nats than all others gain.
+    """
     rows = array[:: math.ceil(len(array) / MOST_ROWS)]
     order, gains = np.random.default_rng(0).permutation(len(rows)), []
     for fold in range(FOLDS):
         held = np.zeros(len(rows), dtype=bool)
         held[order[fold::FOLDS]] = True
         gains.append(_gain(rows[~held], rows[held], latent_dim))
-    return bool(np.mean(np.concatenate(gains)) >= -MARGIN)
+    gain, _ = trimmed_mean(torch.from_numpy(np.concatenate(gains)))
+    return gain >= -MARGIN
 
 
 def _gain(train: np.ndarray, test: np.ndarray, latent_dim: int) -> np.ndarray:
@@ -199,17 +205,13 @@ def samples_for(estimator: Any) -> int:
     return chosen or (SCORE_SAMPLES_OF_TABLES if was_table(estimator) else SCORE_SAMPLES)
 
 
-def white_start(model: VAE, mixing: np.ndarray) -> LinearGaussian:
-    """Return N(0, I) as a linear model of whitened data, whose latents are half the variance of a column each.
-
-    Its noise is the other half. Of more columns than latents these are the ones most correlated with others. (pPCA of
-    uncorrelated columns leaves all latents silent, from where no gradient leads.)
-    """
-    columns = len(mixing)
-    chosen = torch.from_numpy(np.argsort(np.diagonal(mixing), kind="stable")[: model.latent_dim].copy())
-    weight = torch.zeros(columns, model.latent_dim, dtype=torch.float64)
-    weight[chosen, torch.arange(len(chosen))] = math.sqrt(0.5)
-    return LinearGaussian(weight, torch.zeros(columns, dtype=torch.float64), 1 - weight.square().sum(1))
+def white_start(model: VAE, array: np.ndarray, schema: Schema) -> LinearGaussian:
+    """Return N(m, S) as a linear model of whitened data: z the principal components of array (n, D), noise N(0, I)."""
+    found = torch.from_numpy(Axes.of(array[:, schema.kept], schema.shift, schema.scale, model.latent_dim).weight)
+    weight = torch.zeros(len(found), model.latent_dim, dtype=torch.float64)
+    weight[:, : found.shape[1]] = found
+    nothing = torch.zeros(len(found), dtype=torch.float64)
+    return LinearGaussian(weight, nothing, torch.ones_like(nothing))
 
 
 def limits_for(limits: Mapping[str, Any], rows: int, timed: bool) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     fresh, jitter = None, None
     if plan.table and start is not None:
         if schema.mixing is not None:
-            start = defaults.white_start(model, schema.mixing)
+            start = defaults.white_start(model, X, schema)
             initialize.start_at(model, start)
         limits = defaults.limits_for(limits, len(taken), plan.max_seconds is not None)
         jitter = defaults.Jitter(objective, taken)
@@ -309,6 +309,7 @@ def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | Non
             columns=columns,
             discrete=discrete,
             leave_out=not discrete,
+            latent_dim=int(estimator.latent_dim),
         )
     if estimator.scale not in ("auto", None) or estimator.dequantize not in ("auto", False):
         raise ValueError(

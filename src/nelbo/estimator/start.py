@@ -8,13 +8,13 @@ import copy
 import math
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from .. import evaluate, initialize
 from ..likelihood import DiscretizedGaussian
 from ..linear_gaussian import LinearGaussian
 from ..networks import Linear
+from ..paired import surely_greater, trimmed_mean
 from ..vae import VAE
 from .rows import Rows
 
@@ -63,7 +63,7 @@ def ahead(one: VAE, other: VAE, x: Tensor, samples: int = 1) -> bool:
         else evaluate.elbo(vae.eval(), x, samples=1)
         for vae in (one, other)
     )
-    return bool((mine - others).mean() > 0)
+    return trimmed_mean(mine - others)[0] > 0
 
 
 def closed_form_start(model: VAE, x: Tensor | Rows, init: str) -> LinearGaussian | None:
@@ -91,14 +91,15 @@ def beats(model: VAE, start: LinearGaussian, x: Tensor) -> bool:
     rows, samples = _effort(model)
     x = x[:: max(1, len(x) // rows)][:rows]
     few = x[:: max(1, len(x) // QUICK_ROWS)]
-    if len(few) < len(x) and _sure(
-        evaluate.elbo(model, few, samples=1) - _value_of_start(model, start, few, samples), FEW_SURE
-    ):
-        return True
+    if len(few) < len(x):
+        one = evaluate.elbo(model, few, samples=1)
+        if surely_greater(one, _value_of_start(model, start, few, samples), FEW_SURE):
+            return True
     baseline = _value_of_start(model, start, x, samples)
-    if _sure(evaluate.elbo(model, x, samples=1) - baseline):  # cheap, and it can only understate the model
+    if surely_greater(evaluate.elbo(model, x, samples=1), baseline, SURE):  # cheap, and can only understate the model
         return True
-    return _sure(evaluate.log_likelihood(model, x, evaluate.plain_method(model), samples).value - baseline)
+    one = evaluate.log_likelihood(model, x, evaluate.plain_method(model), samples).value
+    return surely_greater(one, baseline, SURE)
 
 
 def _value_of_start(model: VAE, start: LinearGaussian, x: Tensor, samples: int) -> Tensor:
@@ -114,11 +115,3 @@ def _effort(model: VAE) -> tuple[int, int]:
     """Return how many rows and samples to compare on: fewer where both sides are sampled, at many times the cost."""
     share = 4 if isinstance(model.likelihood, DiscretizedGaussian) else 1
     return JUDGING_ROWS // share, JUDGING_SAMPLES // share
-
-
-def _sure(gain: Tensor, confidence: float = SURE) -> bool:
-    """Return whether the mean of paired differences is above zero beyond doubt."""
-    n = len(gain)
-    if n < 2 or not bool(gain.isfinite().all()):
-        return False
-    return bool(gain.mean() > float(stdtrit(n - 1, confidence)) * gain.std() / math.sqrt(n))
