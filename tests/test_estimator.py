@@ -278,8 +278,13 @@ def test_an_interrupted_fit_resumes_bit_for_bit(tmp_path: Path, variant: dict[st
     assert seen[0].step > 30
     for name in ("step", "validation", "train", "kl", "beta"):
         assert whole.history_.column(name) == resumed.history_.column(name)
+    assert folder.is_dir()  # nobody has saved the model yet
+    resumed.save(tmp_path / "run")
     assert not folder.exists()
-    assert not other.exists()
+    again = vae(**options, checkpoint_dir=other, callbacks=[seen.append])
+    seen.clear()
+    np.testing.assert_array_equal(weights(whole), weights(again.fit(x)))
+    assert seen == []  # it was finished, and is taken up as it was
 
 
 def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:

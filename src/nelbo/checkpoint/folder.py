@@ -44,7 +44,17 @@ from torch import Tensor
 
 from .. import __version__
 
-__all__ = ["CheckpointError", "CheckpointWriteError", "read_folder", "write_folder"]
+__all__ = [
+    "CheckpointError",
+    "CheckpointWriteError",
+    "check_replaceable",
+    "host",
+    "is_alive",
+    "read_folder",
+    "recover",
+    "remove_folder",
+    "write_folder",
+]
 
 PathLike = str | os.PathLike[str]
 FORMAT = "nelbo"
@@ -57,6 +67,11 @@ _CHANGED = "changed after it was written (its sha256 differs)"
 _ATTEMPTS = 100  # how often an operation yields to another process that is replacing the same folder
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def host() -> str:
+    """Return a word that stands for this machine."""
+    return _HOST
 
 
 def _sha256(data: bytes) -> str:
@@ -110,8 +125,8 @@ def write_folder(
     try:
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
-        _recover(target)
-        _check_replaceable(target, overwrite)
+        recover(target)
+        check_replaceable(target, overwrite)
         _write_and_swap(target, files, overwrite)
     except OSError as error:
         reason = error.strerror or str(error).replace("\n", " ")
@@ -143,6 +158,28 @@ def read_folder(path: PathLike, *, kind: str = "model") -> tuple[dict[str, Any],
             if place == before:  # else it was replaced under our eyes: read again
                 raise
     raise CheckpointError(f"{os.fspath(path)} keeps being replaced by another process; try again later.")
+
+
+def remove_folder(path: PathLike) -> None:
+    """Remove a checkpoint folder, all at once; files in it that nelbo did not write stay, in a folder of that name.
+
+    Raises:
+        CheckpointError: It is not a folder that nelbo wrote.
+        CheckpointWriteError: The system refused.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        recover(target)
+        check_replaceable(target, overwrite=True)
+        if target.is_dir():
+            _write_and_swap(target, {}, overwrite=True)
+            with contextlib.suppress(OSError):  # it is not empty: others' files are in it
+                target.rmdir()
+    except OSError as error:
+        reason = error.strerror or str(error).replace("\n", " ")
+        refused = CheckpointWriteError(f"could not remove {os.fspath(path)}: {reason}. Remove it by hand.")
+        refused.errno = error.errno
+        raise refused from error
 
 
 def _check_json(value: Any, where: str) -> None:
@@ -197,7 +234,12 @@ def _is_plain(name: object) -> bool:  # that is, can only mean a file directly i
     return isinstance(name, str) and name not in ("", ".") and re.search(r"[/\\\0]|\.\.", name) is None
 
 
-def _check_replaceable(target: Path, overwrite: bool) -> None:
+def check_replaceable(target: Path, overwrite: bool) -> None:
+    """Refuse a place where no folder may be put.
+
+    Raises:
+        CheckpointError: It is a file, the current directory, or a folder that may not be replaced.
+    """
     try:
         found = target.stat()
     except FileNotFoundError:
@@ -295,7 +337,8 @@ def _stem(target: Path) -> str:  # with a digest, so that the longest name allow
     return f".nelbo-{_sha256(os.fsencode(target.name))[:12]}-"
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Return whether there is a process of this number."""
     try:
         if os.name != "nt":  # where signal 0 would end the process
             os.kill(pid, 0)
@@ -304,17 +347,17 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _recover(target: Path) -> Path | None:
+def recover(target: Path) -> Path | None:
     """Settle what dead writers of `target` left; return the folder that a living one has set aside."""
     aside, prefix = None, _stem(target)
     with contextlib.suppress(OSError, ValueError):
         names = [name for name in os.listdir(target.parent) if name.startswith(prefix)]
         for stem in {name.removesuffix(".new").removesuffix(".old") for name in names}:
-            host, pid, _token = stem.removeprefix(prefix).split("-")
+            machine, pid, _token = stem.removeprefix(prefix).split("-")
             new, old = target.with_name(stem + ".new"), target.with_name(stem + ".old")
             # ctime, since a rename sets it: the mtime of `old` is as old as its contents.
             changed = max((path.stat().st_ctime for path in (new, old) if path.exists()), default=0.0)
-            if time.time() - changed > _STALE_SECONDS or (host == _HOST and not _alive(int(pid))):
+            if time.time() - changed > _STALE_SECONDS or (machine == _HOST and not is_alive(int(pid))):
                 _settle(new, old, target)
             if new.exists() and old.exists():
                 aside = old
@@ -323,8 +366,8 @@ def _recover(target: Path) -> Path | None:
 
 def _locate(target: Path) -> tuple[Path, int]:
     """The folder that holds the state of `target` now, and which it is (0 if there is none)."""
-    # Put back by _recover; or else, if its writer lives or we may not rename here, read where it is.
-    aside = None if os.path.exists(target) else _recover(target)
+    # Put back by recover; or else, if its writer lives or we may not rename here, read where it is.
+    aside = None if os.path.exists(target) else recover(target)
     for folder in (target, aside or target):
         with contextlib.suppress(OSError):  # an inode alone is soon used again; a rename sets the ctime
             return folder, (found := folder.stat()).st_ino << 64 | found.st_ctime_ns

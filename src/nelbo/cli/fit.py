@@ -8,8 +8,9 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import sys
+import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from ..report import Summary
 
 CONFIG, RESULTS, PICTURE = "run.toml", "results.json", "picture.png"
+MANIFEST = "manifest.json"
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between attempts to save a model where the system refuses: a disk may be full for a moment."""
 
 
 def fit(
@@ -47,6 +51,7 @@ def fit(
     """Fit a model to DATA, save it in the folder RUN, and compare it with exact pPCA on held-out rows.
 
     Ctrl-C or SIGTERM saves the state of training in RUN.partial; the same command with --resume goes on from there.
+    That state is removed once the model is saved in RUN.
 
     Parameters
     ----------
@@ -66,38 +71,82 @@ def fit(
         Print the results as one JSON object.
     """
     run = Path(out)
+    if run.name in ("", ".."):
+        raise ValueError(f"--out {out} is no name for a new folder. Name one to make, such as runs/first.")
     partial = run.with_name(f"{run.name}.partial")
     options.check()
-    _check_free(run, partial, overwrite, resume)
-    try:
-        with terminable():
-            _fit(data, run, partial, options, overwrite, resume, quiet, as_json)
-    except KeyboardInterrupt as stop:
-        raise type(stop)(_what_is_left(stop, run, partial)) from None
+    from ..checkpoint import locked
+
+    with locked(partial):
+        before = _identity(run)
+        try:
+            with terminable():
+                _check_free(run, partial, overwrite, resume)
+                _fit(data, run, partial, options, overwrite, resume, quiet, as_json)
+        except KeyboardInterrupt as stop:
+            raise type(stop)(_what_is_left(stop, run, before, partial)) from None
 
 
 def _fit(
     data: str, run: Path, partial: Path, options: FitOptions, overwrite: bool, resume: bool, quiet: bool, as_json: bool
 ) -> None:
+    from ..checkpoint import exists, remove_folder
     from ..estimator.linear import fit_linear
 
     source = files.read(data)
     test = None if options.test is None else _read_test(options.test, source)
     train, held_out = _split(source.array, test, options)
     model = options.estimator(checkpoint_dir=partial, progress=not quiet)
-    if not resume and partial.exists():
-        shutil.rmtree(partial)
+    if not resume and exists(partial):
+        remove_folder(partial)
     notes: list[str] = []
     with _noted(notes, quiet):
         model.fit(files.table(train, source.columns))
-    model.progress, model.checkpoint_dir = False, None
+    model.progress = False
     if model.baseline_ is None:
         model.baseline_ = fit_linear(model.schema_, model.model_, train)
-    model.save(run, overwrite=overwrite, extra_text={CONFIG: toml.to_toml(data, options)})
-    _note_saved(run)
+    _save(model, run, overwrite, {CONFIG: toml.to_toml(data, options)}, partial)
     if not quiet and held_out is not None:
         print(f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ...", file=sys.stderr, flush=True)
     _report(model, train, held_out, source.columns, run, data, options, tuple(notes), quiet, as_json)
+
+
+def _save(model: VariationalAutoencoder, run: Path, overwrite: bool, text: dict[str, str], partial: Path) -> None:
+    """Save the model in RUN; where the system goes on refusing, save it elsewhere, and say where.
+
+    Raises:
+        OSError: It is not in RUN; the message says where it is, and what to do.
+    """
+    from ..checkpoint import CheckpointWriteError
+    from ..training import deferred
+
+    for pause in (*PAUSES, None):
+        try:
+            with deferred():  # Ctrl-C waits for the end of a save
+                model.save(run, overwrite=overwrite, extra_text=text)
+            model.checkpoint_dir = None
+            return
+        except CheckpointWriteError as error:
+            why = error
+        if pause is not None:
+            time.sleep(pause)
+    model.checkpoint_dir = None  # whose state stays, until the model is where it belongs
+    again = f"Free some space and run the same command with --resume: the state of training is in {partial}."
+    for folder in (tempfile.gettempdir(), os.path.expanduser("~")):
+        elsewhere = Path(folder, f"nelbo-{run.name}-{os.getpid()}")
+        try:
+            model.save(elsewhere, overwrite=True, extra_text=text)
+        except (OSError, ValueError):
+            continue
+        left = again if (partial / MANIFEST).exists() else f"Move it where it belongs: mv {elsewhere} {run}"
+        raise OSError(f"{_refusal(run, why)} The model is saved in {elsewhere} instead. {left}") from why
+    if (partial / MANIFEST).exists():
+        raise OSError(f"{_refusal(run, why)} {again}") from why
+    raise OSError(f"{_refusal(run, why)} Nor could it anywhere else: free some space and fit again.") from why
+
+
+def _refusal(run: Path, why: OSError) -> str:
+    return f"The model is trained, but could not be saved in {run}: {os.strerror(why.errno) if why.errno else why}."
 
 
 def _report(
@@ -125,7 +174,7 @@ def _report(
     except (ImportError, OSError) as error:
         missing = f"No picture was written: {error}"
     results = _results(summary, data, run, options, missing)
-    (run / RESULTS).write_text(results, encoding="utf-8")
+    files.write_whole(run / RESULTS, lambda file: file.write(results.encode(errors="backslashreplace")))
     if missing is not None and not quiet:
         print(f"nelbo: {missing}", file=sys.stderr)
     print(results if as_json else show.fit(summary, data, options, _written(run)), end="")
@@ -141,8 +190,8 @@ def _results(summary: Summary, data: str, run: Path, options: FitOptions, missin
 
 def _written(run: Path) -> list[str]:
     """The files of a RUN, those that other people put there left out."""
-    ours = set(json.loads((run / "manifest.json").read_text(encoding="utf-8"))["files"]) | {RESULTS, PICTURE}
-    return [str(run / name) for name in sorted(ours | {"manifest.json"}) if (run / name).exists()]
+    ours = set(json.loads((run / MANIFEST).read_text(encoding="utf-8"))["files"]) | {RESULTS, PICTURE}
+    return [str(run / name) for name in sorted(ours | {MANIFEST}) if (run / name).exists()]
 
 
 # -- rows --------------------------------------------------------------------------------------------
@@ -181,22 +230,18 @@ def _split(
 
 def _check_free(run: Path, partial: Path, overwrite: bool, resume: bool) -> None:
     """Refuse what could not be written, before hours of training."""
-    if not run.name:
-        raise ValueError(f"--out {run} is the current folder. Name a folder to make, such as runs/first.")
-    if run.is_dir() and any(run.iterdir()) and not overwrite:
-        raise ValueError(f"--out {run} exists. Choose another name, or replace it with --overwrite.")
-    if partial.exists() and not (resume or overwrite):
-        raise ValueError(
-            f"{partial} holds an interrupted fit. Go on with --resume, or start anew and delete it with --overwrite."
-        )
-    if (
-        partial.exists()
-        and not (partial / "manifest.json").exists()
-        and (not partial.is_dir() or any(partial.iterdir()))
-    ):
-        raise ValueError(f"{partial} is in the way and was not written by nelbo. Move it, or choose another --out.")
-    from ..checkpoint import check_free
+    from ..checkpoint import check_free, exists
 
+    if exists(run) and run.is_dir() and not overwrite:
+        raise ValueError(f"--out {run} exists. Choose another name, or replace it with --overwrite.")
+    if exists(partial):
+        if not (partial / MANIFEST).exists():
+            raise ValueError(f"{partial} is in the way and was not written by nelbo. Move it, or choose another --out.")
+        if not (resume or overwrite):
+            raise ValueError(
+                f"{partial} holds an interrupted fit. Go on with --resume, or start anew and delete it with "
+                "--overwrite."
+            )
     check_free(run, overwrite)
 
 
@@ -217,18 +262,20 @@ def _noted(notes: list[str], quiet: bool) -> Iterator[None]:
         yield
 
 
-_saved: list[Path] = []
+def _identity(run: Path) -> tuple[int, int] | None:
+    """Tell one saved model in RUN from the next."""
+    try:
+        found = (run / MANIFEST).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
-def _note_saved(run: Path) -> None:
-    _saved[:] = [run]
-
-
-def _what_is_left(stop: KeyboardInterrupt, run: Path, partial: Path) -> str:
+def _what_is_left(stop: KeyboardInterrupt, run: Path, before: tuple[int, int] | None, partial: Path) -> str:
     how = "Terminated" if isinstance(stop, Terminated) else "Interrupted"
-    if _saved == [run]:
+    if _identity(run) not in (None, before):
         return f"{how} after the model was saved in {run}; measure it with: nelbo evaluate {run} DATA"
-    if (partial / "manifest.json").exists():
+    if (partial / MANIFEST).exists():
         return (
             f"{how}; the state of training is saved in {os.fspath(partial)}. Go on with the same command and --resume."
         )

@@ -226,7 +226,16 @@ def limits_for(limits: Mapping[str, Any], rows: int, timed: bool) -> dict[str, A
     return found
 
 
-def refit(objective: Objective, rows: Rows, before: int, steps: int, seed: int, limits: Mapping[str, Any]) -> None:
+def refit(
+    objective: Objective,
+    rows: Rows,
+    before: int,
+    steps: int,
+    seed: int,
+    limits: Mapping[str, Any],
+    store: training.Store | None = None,
+    store_every: float = 30.0,
+) -> None:
     """Train a model from its start on all rows, for as many passes as were best on the rows held out before.
 
     More rows take longer to be learned by heart: run and schedule are stretched. One batch of all rows stays one.
@@ -238,6 +247,8 @@ def refit(objective: Objective, rows: Rows, before: int, steps: int, seed: int, 
         steps: How many steps were best.
         seed: Of the run before.
         limits: Of the run before.
+        store: Where to keep its state.
+        store_every: How often, in seconds.
     """
     limits, batch = dict(limits), limits["batch_size"]
     limits["batch_size"] = len(rows) if batch == before else batch
@@ -251,5 +262,7 @@ def refit(objective: Objective, rows: Rows, before: int, steps: int, seed: int, 
         callbacks=[lambda record: record.step >= round(stretch * steps)],
         transform=Jitter(objective, rows),
         rows=rows.index,
+        store=store,
+        store_every=store_every,
         **limits,
     )

@@ -49,6 +49,8 @@ RANDOM_LINEAR_RATE = 1e-2
 """Peak learning rate of linear networks from a random start, which have far to go and no bad basins on the way."""
 NEAR_FLOOR = 2.0
 """Times the floor: what the posterior's own width adds to noise that the floor alone holds up."""
+STORE_EVERY = 30.0
+"""Seconds between two states on disk."""
 SMALLEST_VARIANCE = 1e-30
 """Of a fixed variance in model units; float32 holds its inverse, and the square of a far residual."""
 
@@ -120,7 +122,8 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         max_seconds=left,
         callbacks=plan.callbacks,
         units=options.units(schema),
-        store=plan.store,
+        store=None if plan.store is None else plan.store.phase("training"),
+        store_every=STORE_EVERY,
         history=history,
         transform=jitter or transform,
         rows=taken.index,
@@ -137,7 +140,8 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         initialize.start_at(model, initialize.closed_form(model, everything) or start)
         history.best_step = 0
     if fresh is not None and not kept and judged and validation is not None and plan.max_seconds is None:
-        defaults.refit(fresh, everything, len(taken), history.best_step, plan.seed, limits)
+        store = None if plan.store is None else plan.store.phase("training on all rows")
+        defaults.refit(fresh, everything, len(taken), history.best_step, plan.seed, limits, store, STORE_EVERY)
         # Nobody watched over it; and it has seen these rows, the other has not.
         if begin.ahead(fresh.vae, model, validation, begin.JUDGING_SAMPLES):
             model.load_state_dict(fresh.vae.state_dict())
@@ -217,7 +221,11 @@ def run(estimator: Any, X: Any) -> None:
         model = spec.build(model_spec, torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")))
     linear = fit_linear_early(schema, model, array)
     history, interruption, kept = training.History(), None, False
+    store = open_store(estimator, model_spec, array, seed, model if warm else None)
     with contextlib.ExitStack() as stack:
+        if store is not None:
+            stack.enter_context(store)
+            stack.enter_context(training.threads(store.threads))
         callbacks = list(estimator.callbacks or ())
         if estimator.progress:
             callbacks.append(stack.enter_context(training.ProgressBar()))
@@ -232,7 +240,7 @@ def run(estimator: Any, X: Any) -> None:
             max_seconds=None if seconds is None else max(seconds - (time.monotonic() - begun), 1e-3),
             limits={name: plain(getattr(estimator, name)) for name in PASSED_ON},
             callbacks=callbacks,
-            store=open_store(estimator, model_spec, array, seed),
+            store=store,
             table=table,
         )
         try:
@@ -241,8 +249,12 @@ def run(estimator: Any, X: Any) -> None:
             if not history.records:
                 raise
             interruption = error
-    if plan.store is not None and interruption is None:
-        plan.store.clear()
+        if store is not None and interruption is None:
+            training.attempt(store.finish, "The model is trained and in memory.")
+    if store is not None and interruption is None:
+        estimator._fingerprint = store.fingerprint
+    else:
+        vars(estimator).pop("_fingerprint", None)
     known = known_rows(estimator, schema, array, seed, table, warm)
     estimator.schema_, estimator.spec_, estimator.seed_ = schema, model_spec, seed
     estimator.model_ = model.eval()
@@ -367,11 +379,17 @@ def _numbers(values: np.ndarray) -> Any:
     return float(values) if values.ndim == 0 else tuple(values.ravel().tolist())
 
 
-def open_store(estimator: Any, model_spec: spec.Spec, array: np.ndarray, seed: int) -> checkpoint.Folder | None:
-    """Return where training keeps its state, tied to this configuration and these data."""
+def open_store(
+    estimator: Any, model_spec: spec.Spec, array: np.ndarray, seed: int, warm: VAE | None
+) -> checkpoint.Folder | None:
+    """Return where training keeps its state, tied to configuration, data, and the weights it goes on from."""
     if estimator.checkpoint_dir is None:
         return None
-    return checkpoint.Folder(estimator.checkpoint_dir, fingerprint(estimator, model_spec, array, seed))
+    found = fingerprint(estimator, model_spec, array, seed)
+    if warm is not None:
+        weights = b"".join(value.cpu().numpy().tobytes() for value in warm.state_dict().values())
+        found = hashlib.sha256(found.encode() + weights).hexdigest()
+    return checkpoint.Folder(estimator.checkpoint_dir, found)
 
 
 def seed_for(estimator: Any, model_spec: spec.Spec, array: np.ndarray) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["from_numpy", "load", "save", "to_numpy"]
 
+import contextlib
 import numbers
 from collections.abc import Mapping
 from os import PathLike
@@ -63,6 +64,17 @@ def save(
         }
         config["fitted"]["row_precision"] = known.precision
     checkpoint.write_folder(path, config, tensors, overwrite=overwrite, extra_text=text)
+    _forget(estimator)
+
+
+def _forget(estimator: Any) -> None:
+    """Clear the state of the training whose model has just been saved."""
+    found = getattr(estimator, "_fingerprint", None)
+    if estimator.checkpoint_dir is None or found is None:
+        return
+    # The model is safe, and what may be wrong with that folder (another fit has it, say) is none of its business.
+    with contextlib.suppress(checkpoint.CheckpointError, checkpoint.CheckpointWriteError):
+        checkpoint.Folder(estimator.checkpoint_dir, found).clear()
 
 
 def load(cls: Any, path: str | PathLike[str]) -> Any:

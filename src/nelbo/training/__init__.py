@@ -5,7 +5,8 @@ from __future__ import annotations
 from . import schedule
 from .checks import Transform
 from .history import Callback, History, Record, Units
-from .loop import Store, fit
+from .interrupt import deferred
+from .loop import Store, attempt, fit, threads
 from .precision import resolve_device
 from .progress import ProgressBar
 from .run import VALIDATED
@@ -19,7 +20,10 @@ __all__ = [
     "Store",
     "Transform",
     "Units",
+    "attempt",
+    "deferred",
     "fit",
     "resolve_device",
     "schedule",
+    "threads",
 ]

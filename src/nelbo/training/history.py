@@ -6,13 +6,15 @@ __all__ = ["Callback", "History", "Record", "Units"]
 
 import dataclasses
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from ..brief import Brief, aligned, selected
+from . import fields
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,17 +124,33 @@ class History:
         return [getattr(record, name) for record in self.records]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists and numbers, ready for JSON."""
-        return dataclasses.asdict(self)
+        """Return plain lists and numbers, ready for JSON; what is not finite is "nan", "inf" or "-inf"."""
+        found = dataclasses.asdict(self)
+        found["records"] = [{name: fields.plain(value) for name, value in one.items()} for one in found["records"]]
+        return found
 
     @classmethod
-    def from_dict(cls, state: dict[str, Any]) -> History:
-        """Undo `to_dict`."""
-        return cls([Record(**record) for record in state["records"]], state["best_step"], state["stopped"])
+    def from_dict(cls, state: Mapping[str, Any]) -> History:
+        """Undo `to_dict`.
+
+        Raises:
+            ValueError: A field is missing, unknown or of another type; the message names it.
+        """
+        records = fields.section(state, "records")
+        if not isinstance(records, list):
+            raise fields.StateError("records is no list")
+        others = {name: value for name, value in state.items() if name != "records"}
+        found = fields.record(cls, {**others, "records": []}, "history")
+        found.records = [fields.record(Record, one, f"record {i}") for i, one in enumerate(records)]
+        return found
 
     def to_jsonl(self) -> str:
-        """Return one JSON object per record and line."""
-        return "".join(json.dumps(dataclasses.asdict(record)) + "\n" for record in self.records)
+        """Return one JSON object per record and line; what is not finite is null, as tools that read it expect."""
+        return "".join(json.dumps({k: _or_null(v) for k, v in vars(one).items()}) + "\n" for one in self.records)
+
+
+def _or_null(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(name: str, value: float | None) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 __all__ = ["Store", "fit"]
 
+import contextlib
 import time
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from ..objective import Objective
 from .checks import Transform
+from .fields import StateError
 from .history import Callback, History, Units
 from .interrupt import deferred
 from .run import Run
@@ -31,7 +34,7 @@ class Store(Protocol):
         """Return the last state saved, or None."""
 
     def save(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Replace the state, all or nothing."""
+        """Replace the state, all or nothing. Where that fails, training goes on, and tries again later."""
 
 
 @torch.inference_mode(False)
@@ -92,7 +95,9 @@ def fit(
         precision: "auto", "bf16" (autocast) or "float32".
         callbacks: Called with each `Record`; training stops if one returns True.
         units: How records are turned into the user's units.
-        store: Where to save the state every ``store_every`` seconds and on interruption; a state there is resumed.
+        store: Where to save the state every ``store_every`` seconds, on interruption, and when training is finished; a
+            state there is resumed, with the number of threads that it began with, and one that is finished is returned
+            as it was. A store may have a method ``refuse(why)`` that returns the error to raise for an odd state.
         history: Where records are added, so that they outlive an interruption; None makes a new one.
         transform: What each batch of training rows is put through, ``transform(rows, generator)``: fresh noise or
             augmentation at every visit. x may then be of any dtype, such as uint8, and is kept as it is.
@@ -125,68 +130,139 @@ def fit(
     run.choose_precision(precision)
     run.history = History() if history is None else history
     if store is not None and (state := store.load()) is not None:
-        run.load_state(*state)
-    _go(run, early_stopping and validation is not None, list(callbacks), store, store_every)
+        try:
+            run.load_state(*state)
+        except StateError as error:
+            refuse = getattr(store, "refuse", ValueError)
+            raise refuse(f"the state of training is damaged: {error}") from error
+    if run.finished:
+        run.objective.eval()
+        return run.history
+    with threads(run.threads):
+        _go(run, early_stopping and validation is not None, list(callbacks), store, store_every)
     return run.history
+
+
+@contextlib.contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Let torch work with so many threads (None: as many as it does), and as before when the block ends.
+
+    Sums are rounded differently by another number of threads, so that a resumed run needs that of its beginning.
+    """
+    before = torch.get_num_threads()
+    if number is None or number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _go(run: Run, early_stopping: bool, callbacks: list[Callback], store: Store | None, store_every: float) -> None:
     """Train until something ends it; whatever does, leave the best weights in place."""
-    finished = False
-    try:
-        run.history.stopped = _loop(run, early_stopping, callbacks, store, store_every)
-        finished = True
-    except KeyboardInterrupt:
-        run.history.stopped = "interrupted"
+    with deferred() as release:  # Ctrl-C waits for the end of a step, and for what follows the last one
+        try:
+            run.history.stopped = _loop(run, early_stopping, callbacks, store, store_every, release)
+            run.finished = True
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            if interrupted:
+                run.history.stopped = "interrupted"
+            if store is not None and run.whole and (interrupted or run.step):
+                keep(store, run, "What was saved before is unchanged.")
+            raise
+        finally:
+            if run.best is not None and early_stopping:
+                run.objective.load_state_dict(run.best[2])
+            else:
+                run.take_mean()
+            run.history.best_step = run.best[1] if run.best is not None and early_stopping else run.step
+            run.objective.eval()
+            run.tell(1.0)
+        run.refine()
         if store is not None:
-            store.save(*run.state())
-        raise
-    finally:
-        if run.best is not None and early_stopping:
-            run.objective.load_state_dict(run.best[2])
-        else:
-            run.take_mean()
-        run.history.best_step = run.best[1] if run.best is not None and early_stopping else run.step
-        run.objective.eval()
-        run.tell(1.0)
-        if finished:
-            run.refine()
+            keep(store, run, "The model is trained and in memory.")
 
 
-def _loop(run: Run, early_stopping: bool, callbacks: list[Callback], store: Store | None, store_every: float) -> str:
+def keep(store: Store, run: Run, otherwise: str) -> None:
+    """Save the state of a run, or warn, and say how things stand where that fails."""
+
+    def save() -> None:
+        if not run.is_sound():
+            raise ValueError("the weights are no longer finite")
+        store.save(*(run.outcome() if run.finished else run.state()))
+
+    attempt(save, otherwise)
+
+
+def attempt(save: Callable[[], None], otherwise: str) -> None:
+    """Save a state, or warn: whatever goes wrong with a file is no reason to end training.
+
+    Arguments:
+        save: What saves it.
+        otherwise: How things stand where that fails.
+    """
+    try:
+        save()
+    except Exception as error:
+        why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        # A filter that makes errors of warnings must not end training either, nor take the place of Ctrl-C.
+        with contextlib.suppress(UserWarning):
+            warnings.warn(f"The state of training could not be saved: {why}. {otherwise}", stacklevel=3)
+
+
+def _loop(
+    run: Run,
+    early_stopping: bool,
+    callbacks: list[Callback],
+    store: Store | None,
+    store_every: float,
+    release: Callable[[], None],
+) -> str:
     """Alternate steps and validations, and return why training ended."""
     run.objective.train()
     saved = time.monotonic()
-    with deferred() as release:  # Ctrl-C waits for the end of a step
-        while True:
-            elapsed = run.elapsed()
-            progress = run.budget.progress(run.step, elapsed)
-            factor = learning_rate_factor(run.step, progress, WARMUP, run.fall)
-            run.peak = run.learning_rate or default_learning_rate(run.budget.planned_steps(run.step, elapsed))
-            over = progress >= 1 or run.fall.over(progress)
-            due = run.step % run.budget.validate_every == 0 or over
-            if due:
-                if not run.already_recorded():
-                    record = run.validate(factor)
-                    release()
-                    stop = [callback(record) for callback in callbacks]
-                    if any(answer is True for answer in stop):
-                        return "callback"
-                    if callbacks:  # which may have changed the model
-                        run.look_again()
-                if not over and early_stopping and _out_of_patience(run, progress):
-                    if run.fall.decay is None:
-                        return "early"
+    while not run.ended:
+        elapsed = run.elapsed()
+        progress = run.budget.progress(run.step, elapsed)
+        factor = learning_rate_factor(run.step, progress, WARMUP, run.fall)
+        run.peak = run.learning_rate or default_learning_rate(run.budget.planned_steps(run.step, elapsed))
+        over = progress >= 1 or run.fall.over(progress)
+        due = run.step % run.budget.validate_every == 0 or over
+        if due:
+            if not run.already_recorded():
+                _validate(run, factor, callbacks)
+                release()
+            if not run.ended and not over and early_stopping and _out_of_patience(run, progress):
+                if run.fall.decay is None:
+                    run.ended = "early"
+                else:
                     run.fall_now(progress)
-            if run.fall.over(progress):
-                return "early"
-            if progress >= 1:
-                return "steps" if run.budget.max_steps and run.step >= run.budget.max_steps else "seconds"
+        if run.ended:
+            break
+        if run.fall.over(progress):
+            run.ended = "early"
+        elif progress >= 1:
+            run.ended = "steps" if run.budget.max_steps and run.step >= run.budget.max_steps else "seconds"
+        else:
             if store is not None and time.monotonic() - saved > store_every:
-                store.save(*run.state())
+                keep(store, run, "Training goes on, and tries again later.")
                 saved = time.monotonic()
             run.train_step(factor)
             release()
+    return run.ended
+
+
+def _validate(run: Run, factor: float, callbacks: list[Callback]) -> None:
+    """Add a record, and let the callbacks see it."""
+    record = run.validate(factor)
+    answers = [callback(record) for callback in callbacks]
+    if any(answer is True for answer in answers):
+        run.ended = "callback"
+    elif callbacks:  # which may have changed the model
+        run.look_again()
 
 
 def _out_of_patience(run: Run, progress: float) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..distributions import closed_form_kl
 from ..objective import Objective
 from ..vae import VAE
+from . import fields
 from .adamw import AdamW
 from .checks import Transform, check_index, check_objective, check_rows
 from .direct import Direct
@@ -37,6 +38,8 @@ MINIMUM_REFINE = 2**20
 VALIDATED = 2048
 """Validation rows that a run looks at, evenly spaced: its choices compare bounds of the same rows."""
 OPTIMIZERS: dict[str, type[AdamW] | type[Muon]] = {"adamw": AdamW, "muon": Muon}
+MOST_THREADS = 4096
+"""Threads that a state may name."""
 UNAVERAGED = 50
 """Steps after which a running mean of the weights begins."""
 
@@ -101,6 +104,13 @@ class Run:
         self.gauge = Gauge(clip, self.device)
         self.count = 0
         self.order: tuple[int, Tensor] | None = None
+        self.threads = torch.get_num_threads()
+        self.whole = True
+        """Whether nothing is half done, so that the state is one that the run passes through."""
+        self.ended = ""
+        """Why training is over, once that is known."""
+        self.finished = False
+        """Whether what follows the last step is done, too."""
         self.origin = self.mark = time.monotonic()
 
     def look_again(self) -> None:
@@ -129,6 +139,7 @@ class Run:
 
     def train_step(self, factor: float) -> None:
         """Take one optimiser step; a gradient that is not finite changes nothing."""
+        self.whole = False
         x = self.batch()
         self.tell(self.budget.progress(self.step + 1, self.elapsed()))  # a run of one step ends with it
         bound = self.backward(x)
@@ -146,6 +157,7 @@ class Run:
         self.count += len(x)
         self.step += 1
         self.follow()
+        self.whole = True
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -217,6 +229,7 @@ class Run:
     def validate(self, factor: float) -> Record:
         """Measure the bound on held-out rows, keep the best weights, and return a record in the user's units."""
         begun = time.monotonic()
+        self.whole = False
         if self.adaptive and not bfloat16_pays(self.objective):
             self.precision, self.adaptive = "float32", False
         self.generator.manual_seed(stream_seed(self.seed, "validation"))
@@ -238,7 +251,9 @@ class Run:
             self.best = (value, self.step, weights)
         if self.step == 0:
             self.budget = self.budget.reserving(ENDING * (time.monotonic() - begun))
-        return self.record(train, value, kl, factor)
+        record = self.record(train, value, kl, factor)
+        self.whole = True
+        return record
 
     def judged_train(self) -> float | None:
         """Return the mean objective over the training rows since the last record, None at the start.
@@ -313,6 +328,9 @@ class Run:
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return all that the rest of the run depends on, as JSON and tensors."""
         config = {
+            "finished": False,
+            "threads": self.threads,
+            "ended": self.ended,
             "step": self.step,
             "max_seconds": self.budget.max_seconds,
             "seconds": self.elapsed(),
@@ -332,24 +350,104 @@ class Run:
         tensors |= self.gauge.state()
         return config, tensors
 
+    def outcome(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what came of a run that is finished, as JSON and tensors."""
+        config = {
+            "finished": True,
+            "threads": self.threads,
+            "step": self.step,
+            "history": self.history.to_dict(),
+        }
+        return config, {f"model.{name}": value for name, value in _weights(self.objective).items()}
+
+    def is_sound(self) -> bool:
+        """Return whether all weights are finite, so that there is something to keep."""
+        return all(bool(value.isfinite().all()) for value in self.objective.state_dict().values())
+
     def load_state(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Go on from a state."""
+        """Go on from a state, or take up what came of a finished run.
 
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        self.step, self.seconds, self.count = config["step"], config["seconds"], config["count"]
-        self.fall = Fall(**config["fall"]) if "fall" in config else self.fall
-        self.precision, self.adaptive = config["precision"], config["adaptive"]
-        self.budget = dataclasses.replace(self.budget, max_seconds=config["max_seconds"])
-        self.history.records[:] = History.from_dict(config["history"]).records
-        self.objective.load_state_dict(part("model."))
-        if config["best"] is not None:
-            self.best = (config["best"][0], config["best"][1], part("best."))
-        self.averaged = {name: value.to(self.device) for name, value in part("averaged.").items()} or None
-        self.optimiser.load_state(part("optimiser."))
-        self.gauge.load_state(tensors)
+        Raises:
+            StateError: A field or tensor is missing, unknown or odd; the message names it. The run is then unusable.
+        """
+        self.finished = fields.flag(config, "finished")
+        self.threads = fields.integer(config, "threads", 1, MOST_THREADS)
+        self.step = fields.integer(config, "step", 0, self.budget.max_steps)
+        self._load_history(fields.section(config, "history"))
+        if self.finished:
+            wanted = {f"model.{name}": value for name, value in self.live.items()}
+            fields.tensors_like(tensors, wanted)
+            if not all(bool(value.isfinite().all()) for value in tensors.values()):
+                raise fields.StateError("the weights are not finite")
+        else:
+            self._load_progress(config, tensors)
+            self.optimiser.load_state(_part(tensors, "optimiser."))
+            self.gauge.load_state(tensors)
+        self.objective.load_state_dict(_part(tensors, "model."))
         self.origin = self.mark = time.monotonic()
+
+    def _load_history(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise fields.StateError("history holds no fields")
+        history = History.from_dict(state)
+        steps = [record.step for record in history.records]
+        if steps != sorted(set(steps)) or not all(0 <= step <= self.step for step in [*steps, history.best_step]):
+            raise fields.StateError(f"history has the steps {steps[-3:]}, expected growing ones up to {self.step}")
+        if not all(math.isfinite(record.epoch) and record.epoch >= 0 for record in history.records):
+            raise fields.StateError("history has an epoch that is no number of passes")
+        if self.finished and not history.records:
+            raise fields.StateError("history has no records, though training is finished")
+        self.history.records[:] = history.records
+        self.history.best_step, self.history.stopped = history.best_step, history.stopped
+
+    def _load_progress(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take the fields of a run that goes on, and see that the tensors are those that belong to them."""
+        self.ended = fields.word(config, "ended", ("", "steps", "seconds", "early", "callback"))
+        self.seconds = fields.number(config, "seconds", 0)
+        self.count = fields.integer(config, "count")
+        self.fall = self._fall(fields.section(config, "fall"))
+        self.precision = fields.word(config, "precision", ("float32", "bf16"))
+        self.adaptive = fields.flag(config, "adaptive")
+        limit = fields.section(config, "max_seconds")
+        if (limit is None) != (self.budget.max_seconds is None):
+            raise fields.StateError(f"max_seconds is {limit!r}, expected {self.budget.max_seconds!r}")
+        if limit is not None:
+            self.budget = dataclasses.replace(self.budget, max_seconds=fields.number(config, "max_seconds", 1e-9))
+        best = fields.section(config, "best")
+        if best is not None:
+            if not isinstance(best, list) or len(best) != 2:
+                raise fields.StateError(f"best is {best!r}, expected a bound and its step")
+            pair = {"bound of the best weights": best[0], "step of the best weights": best[1]}
+            value = fields.number(pair, "bound of the best weights")
+            step = fields.integer(pair, "step of the best weights", 0, self.step)
+            self.best = (value, step, _part(tensors, "best."))
+        averaged = _part(tensors, "averaged.") or None
+        if (averaged is None) == bool(self.average and self.step):
+            raise fields.StateError("the running mean of the weights is there, or missing, where it should not be")
+        self.averaged = None if averaged is None else {name: value.to(self.device) for name, value in averaged.items()}
+        kinds = ["model.", *(["best."] if best is not None else []), *(["averaged."] if averaged is not None else [])]
+        wanted = {f"{kind}{name}": value for kind in kinds for name, value in self.live.items()}
+        wanted |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
+        gauge = self.gauge.state()
+        fields.tensors_like(tensors, wanted | gauge)
+        for name, tensor in tensors.items():
+            # Moments may overflow, and a bound be infinite, in a run that goes on all the same.
+            strict = not name.startswith("optimiser.") and name != "total"
+            if not bool((tensor.isfinite() if strict else ~tensor.isnan() | (name == "total")).all()):
+                raise fields.StateError(f"{name} holds values that are not finite")
+
+    def _fall(self, state: Any) -> Fall:
+        found = fields.record(Fall, state, "fall")
+        if found == self.fall:
+            return found
+        if not (found.early and found.decay == self.fall.decay is not None and 0 <= found.start <= found.end <= 1):
+            raise fields.StateError(f"fall is {state!r}, which no run with these options comes to")
+        return found
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin like this, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:

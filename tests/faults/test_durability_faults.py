@@ -1,0 +1,353 @@
+"""A model that is trained is on disk, or in memory until it is on disk: no error takes both away."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import flat_weights, ring, small_estimator
+from nelbo import VariationalAutoencoder
+from nelbo.checkpoint import CheckpointError, CheckpointWriteError, Folder, write_folder
+from nelbo.estimator import fitting
+
+pytestmark = pytest.mark.fault
+
+X = ring(150)
+
+
+class Disk:
+    """A disk that takes no more bytes while it is full."""
+
+    full = False
+    refused = 0
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """The disk that checkpoints are written to."""
+    found, write = Disk(), Path.write_bytes
+
+    def write_bytes(path: Path, data: Any) -> int:
+        if found.full:
+            found.refused += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    return found
+
+
+def quick(folder: Path, **options: Any) -> VariationalAutoencoder:
+    """An estimator that is fitted in no time, keeps its state in a folder, and trains twice."""
+    plain: dict[str, Any] = {"hidden": (8,), "max_steps": 100, "learning_rate": 0.02, "checkpoint_dir": folder}
+    return small_estimator(**(plain | options))
+
+
+@pytest.fixture(scope="module")
+def whole() -> np.ndarray[Any, Any]:
+    """The weights that `quick` comes to where nothing disturbs it."""
+    return flat_weights(small_estimator(hidden=(8,), max_steps=100, learning_rate=0.02).fit(X))
+
+
+def stop_at(step: int) -> Callable[[Any], None]:
+    def callback(record: Any) -> None:
+        if record.step >= step:
+            raise KeyboardInterrupt
+
+    return callback
+
+
+def state_in(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return found
+
+
+# -- until the model is saved ------------------------------------------------------------------------
+
+
+def test_the_state_of_a_finished_fit_stays_until_its_model_is_saved(
+    tmp_path: Path, disk: Disk, whole: np.ndarray[Any, Any]
+) -> None:
+    model = quick(tmp_path / "state").fit(X)
+    disk.full = True
+    with pytest.raises(CheckpointWriteError, match="choose another path"):
+        model.save(tmp_path / "run")
+    disk.full = False
+    assert state_in(tmp_path / "state")["complete"] is True
+    seen: list[Any] = []
+    again = quick(tmp_path / "state", callbacks=[seen.append]).fit(X)
+    assert seen == []  # it was finished, and nothing is trained again
+    np.testing.assert_array_equal(flat_weights(again), whole)
+    assert again.history_.to_dict() == model.history_.to_dict()
+    model.save(tmp_path / "run")
+    assert not (tmp_path / "state").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_complete_state_makes_room_for_the_next_fit_and_an_unfinished_one_does_not(tmp_path: Path) -> None:
+    quick(tmp_path / "state", max_steps=3).fit(X)
+    quick(tmp_path / "state", max_steps=4).fit(X)  # in a loop over options, say
+    assert state_in(tmp_path / "state")["complete"] is True
+    with pytest.raises(KeyboardInterrupt):
+        quick(tmp_path / "state", callbacks=[stop_at(20)]).fit(X)
+    with pytest.raises(CheckpointError, match="other data or options"):
+        quick(tmp_path / "state", max_steps=3).fit(X)
+
+
+def test_a_saved_model_of_an_interrupted_fit_leaves_the_state_that_goes_on(tmp_path: Path) -> None:
+    model = quick(tmp_path / "state", callbacks=[stop_at(20)])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    model.save(tmp_path / "run")
+    assert state_in(tmp_path / "state")["complete"] is False
+
+
+# -- records that are not finite ---------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_record_that_is_not_finite_spoils_neither_model_nor_state(tmp_path: Path) -> None:
+    def spoil(record: Any) -> None:
+        object.__setattr__(record, "validation", float("-inf"))
+        object.__setattr__(record, "kl", float("nan"))
+        if record.step >= 20:
+            raise KeyboardInterrupt
+
+    model = quick(tmp_path / "state", callbacks=[spoil])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    resumed = quick(tmp_path / "state").fit(X)
+    resumed.save(tmp_path / "run")
+    loaded = VariationalAutoencoder.load(tmp_path / "run").history_.records[0]
+    assert loaded.validation == float("-inf")
+    assert np.isnan(loaded.kl)
+    for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)  # NaN is no JSON
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_data_beyond_all_scales_make_a_model_that_can_be_saved(tmp_path: Path) -> None:
+    g = np.random.default_rng(0)
+    rows = g.normal(size=(200, 3)) @ g.normal(size=(3, 5)) * 1e12
+    model = VariationalAutoencoder(2, hidden=(16,), max_steps=40, random_state=0, scale=None).fit(rows)
+    model.save(tmp_path / "run")
+    VariationalAutoencoder.load(tmp_path / "run")
+
+
+# -- disks that are full -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_for_a_moment_costs_a_warning_and_no_training(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, whole: np.ndarray[Any, Any]
+) -> None:
+    monkeypatch.setattr(fitting, "STORE_EVERY", 0.0)
+
+    def fill(record: Any) -> None:
+        disk.full = 10 <= record.step < 20
+
+    with pytest.warns(UserWarning, match=r"could not be saved: .*No space left.* Training goes on"):
+        model = quick(tmp_path / "state", callbacks=[fill]).fit(X)
+    assert disk.refused > 0
+    np.testing.assert_array_equal(flat_weights(model), whole)
+    assert state_in(tmp_path / "state")["complete"] is True
+
+
+def test_a_disk_that_stays_full_leaves_the_model_in_memory(
+    tmp_path: Path, disk: Disk, whole: np.ndarray[Any, Any]
+) -> None:
+    disk.full = True
+    with pytest.warns(UserWarning, match="The model is trained and in memory"):
+        model = quick(tmp_path / "state").fit(X)
+    np.testing.assert_array_equal(flat_weights(model), whole)
+    with pytest.raises(CheckpointWriteError, match="free some space, or choose another path"):
+        model.save(tmp_path / "run")
+    disk.full = False
+    model.save(tmp_path / "run")
+    np.testing.assert_array_equal(flat_weights(VariationalAutoencoder.load(tmp_path / "run")), whole)
+
+
+def test_a_full_disk_does_not_take_the_place_of_ctrl_c(tmp_path: Path, disk: Disk) -> None:
+    disk.full = True
+    model = quick(tmp_path / "state", callbacks=[stop_at(20)])
+    with pytest.warns(UserWarning, match="could not be saved"), pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    assert model.history_.stopped == "interrupted"
+    assert np.isfinite(model.sample(3)).all()
+    model = quick(tmp_path / "state", callbacks=[stop_at(20)])
+    with pytest.raises(KeyboardInterrupt):  # where warnings are errors, too
+        model.fit(X)
+
+
+# -- places ------------------------------------------------------------------------------------------
+
+
+def set_aside(folder: Path) -> None:
+    """Leave what a writer leaves that is killed between its two renames."""
+    import hashlib
+
+    digest = hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:12]
+    import socket
+
+    host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    stem = folder.with_name(f".nelbo-{digest}-{host}-{dead.pid}-00000000")
+    shutil.copytree(folder, f"{stem}.new")
+    folder.rename(f"{stem}.old")
+
+
+def test_a_state_that_a_killed_writer_set_aside_is_resumed(tmp_path: Path, whole: np.ndarray[Any, Any]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        quick(tmp_path / "state", callbacks=[stop_at(20)]).fit(X)
+    set_aside(tmp_path / "state")
+    seen: list[Any] = []
+    model = quick(tmp_path / "state", callbacks=[seen.append]).fit(X)
+    assert seen[0].step > 20
+    np.testing.assert_array_equal(flat_weights(model), whole)
+
+
+def test_the_second_of_two_fits_in_one_place_is_refused_before_it_trains(tmp_path: Path) -> None:
+    def second(_: Any) -> bool:
+        script = (
+            "import sys; sys.path.insert(0, sys.argv[2]); from test_durability_faults import *\n"
+            "def no(record): raise SystemExit('it trained')\n"
+            "quick(Path(sys.argv[1]), callbacks=[no]).fit(X)"
+        )
+        found = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / "state"), str(Path(__file__).parent)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        seen.append(found.stderr.splitlines()[-1])
+        return True
+
+    seen: list[str] = []
+    quick(tmp_path / "state", callbacks=[second]).fit(X)
+    assert f"{tmp_path / 'state'} is in use by another fit (process {os.getpid()})" in seen[0]
+    quick(tmp_path / "state").fit(X)  # and when it has ended, nothing is in the way
+
+
+def test_a_crashed_owner_leaves_no_lock(tmp_path: Path) -> None:
+    script = "import os, sys; from nelbo.checkpoint import locked\nwith locked(sys.argv[1]): os._exit(1)"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "state")], check=False)
+    assert [entry.name.startswith(".nelbo-lock-") for entry in tmp_path.iterdir()] == [True]
+    quick(tmp_path / "state", max_steps=1).fit(X)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
+
+
+@pytest.mark.parametrize("place", ["a file", "someone's folder", "a model", "below a file"])
+def test_a_place_where_no_state_can_be_kept_is_refused_before_training(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / "state"
+    if place == "a file":
+        folder.write_text("mine")
+    elif place == "someone's folder":
+        folder.mkdir()
+        (folder / "thesis.tex").write_text("mine")
+    elif place == "a model":
+        write_folder(folder, {}, {})
+    else:
+        folder.write_text("mine")
+        folder = folder / "deeper"
+
+    def no(_: Any) -> None:
+        pytest.fail("it trained")
+
+    with pytest.raises((CheckpointError, CheckpointWriteError), match="state") as caught:
+        quick(folder, callbacks=[no]).fit(X)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_users_put_beside_the_state_stay(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        quick(tmp_path / "state", callbacks=[stop_at(20)]).fit(X)
+    (tmp_path / "state" / "notes.txt").write_text("mine")
+    (tmp_path / "state" / "plots").mkdir()
+    model = quick(tmp_path / "state").fit(X)
+    model.save(tmp_path / "run")
+    assert sorted(entry.name for entry in (tmp_path / "state").iterdir()) == ["notes.txt", "plots"]
+
+
+# -- the same bits -----------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """What ends a process without leave."""
+
+
+def killed_at(monkeypatch: pytest.MonkeyPatch, count: int) -> Iterator[None]:
+    """Let so many states be saved, and then end all."""
+    calls = iter(range(count))
+    save = Folder._write
+
+    def write(self: Folder, *arguments: Any, **more: Any) -> None:
+        if next(calls, None) is None:
+            raise Killed
+        save(self, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "_write", write)
+        yield
+
+
+@pytest.mark.slow
+def test_a_fit_that_is_killed_in_either_training_resumes_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: np.ndarray[Any, Any]
+) -> None:
+    """States are saved so often that both trainings have some; the fit is killed at every tenth, and resumed."""
+    monkeypatch.setattr(fitting, "STORE_EVERY", -1.0)
+    phases, model = set(), None
+    for _ in range(60):
+        for _ in killed_at(monkeypatch, 10):
+            try:
+                model = quick(tmp_path / "state").fit(X)
+            except Killed:
+                found = state_in(tmp_path / "state")
+                phases.add((found["phase"], found["state"]["finished"]))
+        if model is not None:
+            break
+    assert model is not None
+    np.testing.assert_array_equal(flat_weights(model), whole)
+    assert len({name for name, _ in phases}) == 2  # the training on all rows has its states, too
+
+
+def test_a_resumed_fit_has_the_number_of_threads_of_its_beginning(tmp_path: Path, whole: np.ndarray[Any, Any]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        quick(tmp_path / "state", callbacks=[stop_at(20)]).fit(X)
+    assert state_in(tmp_path / "state")["state"]["threads"] == 1
+    seen: list[int] = []
+    torch.set_num_threads(2)
+    try:
+        model = quick(tmp_path / "state", callbacks=[lambda _: seen.append(torch.get_num_threads())]).fit(X)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    np.testing.assert_array_equal(flat_weights(model), whole)
+
+
+def test_a_cold_runs_state_does_not_replace_the_weights_of_a_warm_start(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"hidden": (8,), "max_steps": 100, "learning_rate": 0.02, "warm_start": True}
+    expected = small_estimator(**options).fit(X).fit(X)
+    model = small_estimator(**options).fit(X)
+    quick(tmp_path / "state").fit(X)  # cold, complete, with the same data and options
+    model.checkpoint_dir = tmp_path / "state"
+    np.testing.assert_array_equal(flat_weights(model.fit(X)), flat_weights(expected))
+    with pytest.raises(KeyboardInterrupt):
+        quick(tmp_path / "cold", callbacks=[stop_at(20)]).fit(X)
+    model.checkpoint_dir = tmp_path / "cold"
+    with pytest.raises(CheckpointError, match="other data or options"):
+        model.fit(X)
