@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_digits, load_wine
 from sklearn.decomposition import PCA
 
@@ -146,3 +147,76 @@ def test_rare_values_that_are_drawn_as_often_as_they_are_there_are_no_problem() 
     found = diagnose.rare_values(model.model_, x, options.units(model.schema_))
     assert {f"column {j} = 2" for j in range(3)} <= {entry.name for entry in found}
     assert diagnose.judge_rare(found).verdict == "ok"
+
+
+# -- how many latent dimensions ----------------------------------------------------------------------
+
+
+def plane(rows: int = 400, latents: int = 3, columns: int = 12) -> np.ndarray:
+    """Rows of a linear model with so many latents, all columns of one variance."""
+    g = np.random.default_rng(5)
+    weight = g.normal(size=(latents, columns))
+    weight /= np.linalg.norm(weight, axis=0)
+    return g.normal(size=(rows, latents)) @ weight + 0.3 * g.normal(size=(rows, columns))
+
+
+def auto(**options: object) -> VariationalAutoencoder:
+    settings = {"network": "linear", "max_steps": 30, "random_state": 0, **options}
+    return VariationalAutoencoder(latent_dim="auto", **settings)
+
+
+def test_the_smallest_size_that_holds_the_data_is_chosen_and_the_reason_told() -> None:
+    model = auto().fit(plane())
+    told = model.recipe_["latent_dim"]
+    assert told["value"] == model.model_.latent_dim == model.transform(plane()[:5]).shape[1] == 4  # of 1, 2, 4, 8
+    assert told["reason"].startswith("4 ")
+    assert "held-out rows" in told["reason"]
+    assert "1: +0.00" in told["reason"]
+    assert model.get_params()["latent_dim"] == "auto"
+
+
+def test_noise_alone_gets_one_latent_dimension_and_few_columns_no_more_than_there_are() -> None:
+    x = np.random.default_rng(0).normal(size=(300, 6))
+    assert auto().fit(x).model_.latent_dim == 1
+    assert auto().fit(plane(columns=3)).model_.latent_dim <= 3
+    assert auto().fit(x[:, :1]).model_.latent_dim == 1
+    assert auto().fit(x[:4]).model_.latent_dim == 1
+
+
+def test_a_chosen_size_is_kept_by_files_copies_and_warm_starts(tmp_path: Path) -> None:
+    model = auto(warm_start=True).fit(plane())
+    model.save(tmp_path / "run")
+    again = VariationalAutoencoder.load(tmp_path / "run")
+    assert again.recipe_ == model.recipe_
+    assert again.get_params()["latent_dim"] == "auto"
+    assert np.array_equal(again.transform(plane()), model.transform(plane()))
+    assert clone(again).fit(plane()).model_.latent_dim == 4
+    model.fit(plane())  # goes on, in the size that it has
+    assert model.model_.latent_dim == model.recipe_["latent_dim"]["value"] == 4
+
+
+def test_choosing_a_size_is_the_same_whenever_it_is_done_and_leaves_torchs_random_state_alone() -> None:
+    state = torch.random.get_rng_state()
+    first, second = (auto().fit(plane()) for _ in range(2))
+    assert first.recipe_ == second.recipe_
+    assert np.array_equal(first.transform(plane()), second.transform(plane()))
+    fixed = VariationalAutoencoder(4, network="linear", max_steps=30, random_state=0).fit(plane())
+    assert np.array_equal(first.transform(plane()), fixed.transform(plane()))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_size_is_a_number_or_auto() -> None:
+    with pytest.raises(TypeError, match='latent_dim must be an integer or "auto"'):
+        VariationalAutoencoder(latent_dim="many").fit(plane())
+
+
+def test_the_shell_chooses_a_size_too_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "plane.npy", plane())
+    command = ["fit", str(tmp_path / "plane.npy"), "--quiet", "--latent-dim", "auto", "--network", "linear"]
+    assert main([*command, "--max-steps", "30", "--out", str(tmp_path / "run")]) == 0
+    told = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert told["latent_dim"] == told["recipe"]["latent_dim"]["value"] == 4
+    assert "Latent size   4 " in capsys.readouterr().out
+    again = ["fit", "--config", str(tmp_path / "run" / "run.toml"), "--quiet", "--out", str(tmp_path / "again")]
+    assert main(again) == 0
+    assert VariationalAutoencoder.load(tmp_path / "again").model_.latent_dim == 4

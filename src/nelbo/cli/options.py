@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["FitOptions"]
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -25,8 +25,8 @@ JUDGING = Parameter(group=Group("Held-out rows", sort_key=4))
 class FitOptions:
     """Everything that decides which model comes out; also the keys of a TOML file."""
 
-    latent_dim: Annotated[int, MODEL] = 8
-    """Number of latent dimensions."""
+    latent_dim: Annotated[int | Literal["auto"], MODEL] = 8
+    """Number of latent dimensions; auto takes the fewest whose held-out log p(x) is as good as any's."""
     network: Annotated[str, MODEL] = "auto"
     """linear, mlp, residual (an MLP beside a linear path that starts at pPCA), conv (images), or auto."""
     encoder: Annotated[str | None, MODEL] = None

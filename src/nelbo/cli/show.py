@@ -32,6 +32,7 @@ def fit(summary: Summary, data: str, options: FitOptions, written: Sequence[str]
     lines += [
         f"Active units  {summary.active_units} of {summary.latent_dim}",
         _explained(summary),
+        *_chosen(summary),
         f"Training      {_count(summary.epochs, 'epoch')}, {_count(summary.steps, 'step')}, {summary.seconds:.1f} s; "
         f"ended because {STOPPED.get(summary.stopped, summary.stopped)}",
     ]
@@ -45,6 +46,12 @@ def _explained(summary: Summary) -> str:
     beside = "" if found.pca is None else f" (PCA: {100 * found.pca:.0f} %)"
     rows = "" if found.held_out else ", on the rows trained on"
     return f"Explained     z explains {100 * found.share:.0f} % of the variance{beside}{rows}"
+
+
+def _chosen(summary: Summary) -> list[str]:
+    """Say how many latent dimensions were chosen, and why, where that was left open."""
+    found = summary.recipe.get("latent_dim")
+    return [] if found is None else textwrap.wrap(f"Latent size   {found['reason']}", WIDTH, subsequent_indent=14 * " ")
 
 
 def _comparison(summary: Summary) -> list[str]:

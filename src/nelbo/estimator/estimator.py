@@ -43,8 +43,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     Parameters
     ----------
-    latent_dim : int, default=8
-        Number of latent dimensions.
+    latent_dim : int or "auto", default=8
+        Number of latent dimensions. "auto" fits 1, 2, 4, 8, ... for a short while each, up to the number of columns and
+        at most 64, and takes the smallest whose held-out log p(x) is within one standard error of the best; what and
+        why is in `recipe_`.
     network : {"auto", "linear", "mlp", "residual", "conv"} or callable, default="auto"
         "mlp" is the plain net; "residual" is an MLP beside a linear path that starts at the closed-form pPCA solution;
         "conv" has convolutions beside such a path, for images; "linear" makes the model probabilistic PCA; "auto" is
@@ -154,7 +156,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def __init__(
         self,
-        latent_dim: int = 8,
+        latent_dim: int | Literal["auto"] = 8,
         *,
         network: str | spec.NetworkFactory = "auto",
         encoder: str | spec.NetworkFactory | None = None,

@@ -26,7 +26,7 @@ from ..likelihood import VARIANCE_FLOOR, Gaussian
 from ..networks import Linear
 from ..training.variance import learned_gaussians
 from ..vae import VAE
-from . import defaults, options, recipe
+from . import defaults, latent, options, recipe
 from . import start as begin
 from .linear import fit_linear_early
 from .rows import Rows
@@ -208,16 +208,17 @@ def run(estimator: Any, X: Any) -> None:
     options.check_binary(estimator.likelihood, array)
     names = options.names_of(X)
     warm = bool(estimator.warm_start and hasattr(estimator, "model_"))
+    asked, sized = latent.settled(estimator, array, warm)
     if warm:
-        schema, model_spec, seed, model = take_up(estimator, X, array)
-        table = defaults.was_table(estimator)
+        schema, model_spec, seed, model = take_up(asked, X, array)
+        table = defaults.was_table(asked)
     else:
-        table = defaults.is_table(estimator, array)
-        schema = infer_schema(estimator, array, columns, table)
+        table = defaults.is_table(asked, array)
+        schema = infer_schema(asked, array, columns, table)
         recipe.announce(recipe.describe(schema))
-        floor = max(noise_floor(estimator, schema, array), defaults.LEAST_VARIANCE if table else 0.0)
-        model_spec = make_spec(estimator, schema, floor, table, len(array))
-        seed = options.seed_from(seed_for(estimator, model_spec, array))
+        floor = max(noise_floor(asked, schema, array), defaults.LEAST_VARIANCE if table else 0.0)
+        model_spec = make_spec(asked, schema, floor, table, len(array))
+        seed = options.seed_from(seed_for(asked, model_spec, array))
         model = spec.build(model_spec, torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")))
     linear = fit_linear_early(schema, model, array)
     history, interruption, kept = training.History(), None, False
@@ -261,7 +262,7 @@ def run(estimator: Any, X: Any) -> None:
     estimator.baseline_ = linear
     estimator.known_rows_ = known
     estimator.history_ = history
-    estimator.recipe_ = recipe.describe(schema)
+    estimator.recipe_ = {**sized, **recipe.describe(schema)}
     estimator.kept_start_ = kept
     estimator.n_iter_ = max(1, math.ceil(history.records[-1].epoch))
     estimator.n_features_in_ = schema.n_features

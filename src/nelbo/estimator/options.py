@@ -38,6 +38,7 @@ from ..data.scaling import chunks
 from ..data.warned import DataWarning, listed
 from ..likelihood import DiscretizedGaussian
 from ..training import Units
+from . import latent
 
 
 def check(estimator: Any) -> None:
@@ -47,7 +48,10 @@ def check(estimator: Any) -> None:
         ValueError: An option is out of range.
         TypeError: An option has the wrong type.
     """
-    integer("latent_dim", estimator.latent_dim)
+    if isinstance(estimator.latent_dim, str) and not latent.is_auto(estimator.latent_dim):
+        raise TypeError(f'latent_dim must be an integer or "auto", got {estimator.latent_dim!r}.')
+    if not latent.is_auto(estimator.latent_dim):
+        integer("latent_dim", estimator.latent_dim)
     for name in ("max_epochs", "max_steps", "batch_size", "objective_samples", "score_samples_k"):
         if getattr(estimator, name) is not None:
             integer(name, getattr(estimator, name))

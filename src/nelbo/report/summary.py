@@ -22,7 +22,7 @@ __all__ = [
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -192,6 +192,7 @@ class Summary:
         stopped: Why training ended: "steps", "seconds", "early" or "callback".
         kept_start: Whether the closed-form start was kept.
         warnings: In plain words.
+        recipe: What was decided about the data, and why, as the estimator's ``recipe_``.
     """
 
     shape: tuple[int, ...]
@@ -208,6 +209,7 @@ class Summary:
     stopped: str
     kept_start: bool
     warnings: tuple[str, ...]
+    recipe: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
@@ -300,6 +302,7 @@ def summarise(
         stopped=model.history_.stopped,
         kept_start=model.kept_start_,
         warnings=(*notes, *_warnings(model, judged, explained)),
+        recipe=model.recipe_,
     )
 
 
