@@ -214,8 +214,8 @@ def test_the_options_written_beside_the_model_repeat_it(
 
 
 def test_the_text_of_fit_says_all_there_is_to_say(here: Callable[..., Run]) -> None:
-    result = here("fit", "images.npy", "--out", "text", "--max-steps", "3", "--variance", "0.25", "--quiet", *SMALL)
-    assert (result.returncode, result.stderr) == (0, "")
+    result = here("fit", "images.npy", "--out", "text", "--max-steps", "3", "--variance", "0.25", *SMALL)
+    assert result.returncode == 0
     for part in ("held-out log p(x)", "±", "exact pPCA, latent size 2", "bits/dim", "0.5 (fixed)", "Active units"):
         assert part in result.stdout
     assert str(Path("text", "picture.png")) in result.stdout
@@ -521,11 +521,14 @@ def test_evaluate_says_how_far_to_trust_it(
     command = ("evaluate", "run", "table.csv", "--method", "importance", "--samples", "50")
     result = here(*command, "--json", "--out", "e.csv")
     found, table = json.loads(result.stdout), data.load(place / "e.csv")
-    assert table.columns == ("log_p", "standard_error", "effective_samples", "khat")
-    assert found["mean"] == pytest.approx(table.array[:, 0].mean(), rel=1e-12)
-    assert found["standard_error"] == pytest.approx(table.array[:, 0].std(ddof=1) / 150**0.5, rel=1e-9)
-    assert found["effective_samples"] == pytest.approx(np.median(table.array[:, 2]), rel=1e-12)
-    assert found["unreliable"] == pytest.approx((table.array[:, 3] > 0.7).mean())
+    assert table.columns == ("row", "log_p", "standard_error", "effective_samples", "khat", "unreliable")
+    row, log_p, _, ess, khat, unreliable = table.array.T
+    assert np.array_equal(row, np.arange(150))
+    assert found["mean"] == pytest.approx(log_p.mean(), rel=1e-12)
+    assert found["standard_error"] == pytest.approx(log_p.std(ddof=1) / 150**0.5, rel=1e-9)
+    assert found["effective_samples"] == pytest.approx(np.median(ess), rel=1e-12)
+    assert np.array_equal(unreliable, khat > 0.7)
+    assert found["unreliable"] == pytest.approx(unreliable.mean())
     text = here(*command).stdout
     assert f"{found['mean']:.2f} ± {found['standard_error']:.2f} nats per row, over 150 rows" in text
 
@@ -620,13 +623,12 @@ def test_images_become_pngs_rounded_to_the_nearest_level(here: Callable[..., Run
     assert sorted(path.name for path in (place / "pngs").iterdir()) == [f"{i:06d}.png" for i in range(3)]
 
 
-def test_numbers_become_pngs_only_in_a_stated_range(here: Callable[..., Run], place: Path) -> None:
+def test_numbers_become_pngs_in_a_stated_range(here: Callable[..., Run], place: Path) -> None:
     pytest.importorskip("PIL")
     rows = 16 * np.random.default_rng(0).random((30, 3, 3))
     np.save(place / "numbers.npy", rows)
     model = VariationalAutoencoder(1, hidden=(4,), max_steps=2, random_state=0).fit(rows)
     model.save(place / "numbersrun", overwrite=True)
-    assert "--range" in complaint(here("sample", "numbersrun", "--out", "ranged"))
     assert "LOW,HIGH" in complaint(here("sample", "numbersrun", "--out", "ranged", "--range", "16,0"))
     assert here("sample", "numbersrun", "-n", "2", "--out", "ranged", "--range", "0,16").returncode == 0
     expected = data.to_uint8(model.sample(2, random_state=0) / 16)

@@ -145,7 +145,7 @@ def test_the_shell_shows_the_same_baseline_after_fit_in_results_and_in_evaluate(
     for name, part in (("train", train), ("test", test)):
         np.savetxt(f"{name}.csv", part, delimiter=",", header=",".join(f"c{j}" for j in range(13)), comments="")
     fit = ["fit", "train.csv", "--test", "test.csv", "--out", "run", "--latent-dim", "2", "--max-steps", "5"]
-    assert main([*fit, "--quiet"]) == 0
+    assert main(fit) == 0
     error = expected.std(ddof=1) / len(expected) ** 0.5
     assert f"exact pPCA, latent size 2  {expected.mean():.2f} ± {error:.2f}" in capsys.readouterr().out
     results = json.loads(Path("run/results.json").read_text(encoding="utf-8"))

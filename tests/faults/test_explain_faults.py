@@ -101,7 +101,7 @@ def test_fit_tells_on_the_terminal_and_in_its_results_what_z_explains(
     train, test = wine()
     for name, rows in (("train", train), ("test", test)):
         np.save(tmp_path / f"{name}.npy", rows)
-    command = ["fit", str(tmp_path / "train.npy"), "--test", str(tmp_path / "test.npy"), "--quiet"]
+    command = ["fit", str(tmp_path / "train.npy"), "--test", str(tmp_path / "test.npy")]
     command += ["--latent-dim", "2", "--network", "linear", "--max-steps", "5", "--out", str(tmp_path / "run")]
     assert main(command) == 0
     said = json.loads((tmp_path / "run" / "results.json").read_text())["explained"]

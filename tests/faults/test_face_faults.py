@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
+from PIL import Image
 
-from nelbo import VAE, VariationalAutoencoder, diagnose, evaluate, likelihood, networks, posterior, prior
+from nelbo import VAE, VariationalAutoencoder, data, diagnose, evaluate, likelihood, networks, posterior, prior
 from nelbo.cli import main
 from nelbo.cli.options import FitOptions
 from nelbo.diagnose import cures
@@ -342,3 +345,169 @@ def test_words_that_are_no_options_are_left_alone() -> None:
     )
     told = in_flags("Use scale=None, early_stopping=False and variance='learned'.", FitOptions)
     assert told == "Use --scale none, --no-early-stopping and --variance learned."
+
+
+# -- files -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table, named pictures, and a RUN of each; the numbers of digits in a RUN called numbers."""
+    place = tmp_path_factory.mktemp("face")
+    frame().to_csv(place / "table.csv", index=False)
+    small().fit(frame()).save(place / "run")
+    pictures = np.random.default_rng(0).integers(0, 256, (30, 6, 5), dtype=np.uint8)
+    (place / "pictures").mkdir()
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(place / "pictures" / f"cat {i}.png")
+    order = sorted(range(30), key=lambda i: f"cat {i}.png")
+    small(max_steps=2).fit(pictures[order]).save(place / "imagerun")
+    digits = data.load("digits").array
+    small(max_steps=2).fit(digits[:200]).save(place / "numbers")
+    return place
+
+
+@pytest.fixture
+def there(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """A command in that folder: its exit code, output and errors."""
+    monkeypatch.chdir(folder)
+
+    def command(*arguments: str, stdin: bytes | None = None) -> tuple[int, str, str]:
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = main(arguments)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_scores_in_a_file_stand_beside_their_rows_and_errors(
+    suffix: str, there: Callable[..., Any], folder: Path
+) -> None:
+    assert there("score", "run", "table.csv", "--out", f"s.{suffix}")[0] == 0
+    found = pd.read_csv("s.csv") if suffix == "csv" else pd.read_parquet("s.parquet")
+    assert list(found.columns) == ["row", "log_p", "standard_error", "unreliable"]
+    wanted = VariationalAutoencoder.load("run").log_likelihood(pd.read_csv("table.csv"), "importance", 200)
+    np.testing.assert_allclose(found["log_p"], wanted.value)
+    np.testing.assert_allclose(found["standard_error"], wanted.standard_error)
+    assert list(found["row"]) == list(range(120))
+    assert list(found["unreliable"]) == wanted.unreliable.astype(int).tolist()
+
+
+@pytest.mark.parametrize("command", ["score", "evaluate", "encode", "reconstruct"])
+def test_results_of_pictures_name_their_files(command: str, there: Callable[..., Any], folder: Path) -> None:
+    code, _, err = there(command, "imagerun", "pictures", "--out", f"{command}.csv")
+    assert (code, err) == (0, "")
+    found = pd.read_csv(f"{command}.csv")
+    names = sorted(path.name for path in (folder / "pictures").iterdir())
+    assert list(found["file"]) == names
+    if command in ("score", "evaluate"):
+        assert list(found.columns[:3]) == ["row", "file", "log_p"]
+
+
+def test_reconstructions_of_pictures_keep_their_names(there: Callable[..., Any], folder: Path) -> None:
+    assert there("reconstruct", "imagerun", "pictures", "--out", "rebuilt")[0] == 0
+    visible = sorted(path.name for path in (folder / "rebuilt").glob("*.png"))
+    assert visible == sorted(path.name for path in (folder / "pictures").iterdir())
+    source = data.load("pictures")
+    expected = data.to_uint8(VariationalAutoencoder.load("imagerun").reconstruct(source.array))
+    assert np.array_equal(data.load("rebuilt").array, expected)
+    assert data.load("rebuilt").files == source.files
+    assert there("reconstruct", "imagerun", "pictures", "--out", "rebuilt", "--overwrite")[0] == 0
+
+
+def test_a_folder_with_pictures_of_other_people_is_never_replaced(there: Callable[..., Any], folder: Path) -> None:
+    code, _, err = there("reconstruct", "imagerun", "pictures", "--out", "pictures", "--overwrite")
+    assert (code, len(list((folder / "pictures").iterdir()))) == (2, 30)
+    assert "other files" in err
+    assert there("reconstruct", "imagerun", "pictures", "--out", "mixed")[0] == 0
+    (folder / "mixed" / "mine.png").write_bytes(b"")
+    assert there("reconstruct", "imagerun", "pictures", "--out", "mixed", "--overwrite")[0] == 2
+
+
+def test_pictures_whose_names_differ_in_the_suffix_alone_do_not_overwrite_each_other(
+    there: Callable[..., Any], folder: Path
+) -> None:
+    (folder / "twice").mkdir()
+    for name in ("a.png", "a.bmp", "b.bmp"):
+        Image.fromarray(np.zeros((6, 5), dtype=np.uint8)).save(folder / "twice" / name)
+    assert there("reconstruct", "imagerun", "twice", "--out", "once")[0] == 0
+    assert sorted(path.name for path in (folder / "once").glob("*.png")) == ["a.bmp.png", "a.png.png", "b.png"]
+
+
+@pytest.mark.parametrize("command", [("reconstruct", "numbers", "digits"), ("sample", "numbers", "-n", "3")])
+def test_pictures_of_numbers_are_written_and_their_range_is_said(
+    command: tuple[str, ...], there: Callable[..., Any], folder: Path
+) -> None:
+    code, _, err = there(*command, "--out", f"{command[0]}-pngs")
+    assert code == 0
+    assert "--range LOW,HIGH sets others" in err
+    if command[0] == "reconstruct":
+        assert "0 as black and 16 as white" in err
+    written = data.load(f"{command[0]}-pngs").array
+    assert written.shape[1:] == (8, 8)
+    assert np.ptp(written) > 50
+
+
+@pytest.mark.parametrize("kind", ["csv", "npy", "parquet"])
+def test_data_may_come_from_standard_input(kind: str, there: Callable[..., Any], folder: Path) -> None:
+    table = pd.read_csv("table.csv")
+    packed = io.BytesIO()
+    if kind == "csv":
+        packed.write((folder / "table.csv").read_bytes())
+    elif kind == "npy":
+        np.save(packed, table.to_numpy())
+    else:
+        table.to_parquet(packed)
+    code, out, err = there("score", "run", "-", "--samples", "20", stdin=packed.getvalue())
+    assert (code, err) == (0, "")
+    assert out == there("score", "run", "table.csv", "--samples", "20")[1]
+
+
+def test_a_model_is_fitted_to_standard_input(there: Callable[..., Any], folder: Path) -> None:
+    options = ("--max-steps", "2", "--hidden", "8", "--json", "--quiet")
+    code, out, _ = there("fit", "-", "--out", "piped", *options, stdin=(folder / "table.csv").read_bytes())
+    assert code == 0
+    assert json.loads(out)["training_rows"] == 108
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"", "standard input is empty"), (b"a,b\n1,x\n", "standard input: column 'b'"), (b"\x93NUMPY", "standard input")],
+)
+def test_what_is_wrong_with_standard_input_is_said_of_standard_input(
+    text: bytes, said: str, there: Callable[..., Any]
+) -> None:
+    code, out, err = there("score", "run", "-", stdin=text)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "/tmp" not in err
+
+
+def test_a_quiet_fit_prints_nothing(there: Callable[..., Any], folder: Path) -> None:
+    fit = ("fit", "table.csv", "--max-steps", "1", "--hidden", "8", "--quiet")
+    assert there(*fit, "--out", "quiet") == (0, "", "")
+    assert (folder / "quiet" / "results.json").exists()
+    code, out, err = there(*fit, "--out", "quiet2", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["latent_dim"] == 8
+
+
+@pytest.mark.parametrize("share", ["0.2", "0.1", "0"])
+def test_two_ways_to_say_which_rows_are_held_out_are_refused(share: str, there: Callable[..., Any]) -> None:
+    code, _, err = there("fit", "table.csv", "--test", "table.csv", "--held-out", share, "--out", "never")
+    assert code == 2
+    assert "--held-out" in err
+    assert "--test" in err
+
+
+def test_the_share_held_out_is_written_to_the_run_and_repeats_it(there: Callable[..., Any], folder: Path) -> None:
+    fit = ("--max-steps", "1", "--hidden", "8", "--quiet", "--json")
+    first = json.loads(there("fit", "table.csv", "--out", "once0", *fit)[1])
+    assert "\nheld_out = 0.1\n" in (folder / "once0" / "run.toml").read_text()
+    again = json.loads(there("fit", "--config", "once0/run.toml", "--out", "twice0", "--quiet", "--json")[1])
+    assert again["density"]["mean"] == first["density"]["mean"]
+    assert there("fit", "table.csv", "--test", "table.csv", "--out", "tested0", *fit)[0] == 0
+    assert there("fit", "--config", "tested0/run.toml", "--out", "tested1", "--quiet")[0] == 0

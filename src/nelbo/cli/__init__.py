@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from . import stdin
 from .interrupt import Terminated
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _run(tokens: list[str]) -> int:
     from cyclopts.exceptions import CycloptsError
 
     app = _app()
+    tokens = [stdin.NAME if token == stdin.STANDARD_INPUT else token for token in tokens]  # "-" is no option
     if tokens[:1] == ["fit"]:
         from . import config
 

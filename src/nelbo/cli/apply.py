@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["encode", "evaluate", "reconstruct", "sample", "score"]
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from .flags import Flag, Json, check_seed
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ..data import Source
     from ..estimator import VariationalAutoencoder
 
 DEVICE = "auto"
@@ -58,7 +60,9 @@ def evaluate(
     seed
         Seed of all samples.
     out
-        Also write log p(x), its standard error, effective samples and Pareto k of every row: .npy, .csv or .parquet.
+        Also write log p(x) of every row to an .npy, .csv or .parquet file: columns log_p, standard_error,
+        effective_samples, khat (Pareto k) and unreliable (0 or 1), in .csv and .parquet after row (counting from 0) and
+        file (of pictures).
     overwrite
         Replace --out if it exists.
     as_json
@@ -92,9 +96,9 @@ def evaluate(
         bounds = judge.bidirectional(model.model_, simulated, seed=seed, memory=memory * 2**20, **annealing)
         trapped = bracket(bounds, model.schema_)
     if out is not None:
-        columns = (found.value, found.standard_error, found.ess, found.khat)
-        per_row = np.stack(columns, axis=1)
-        files.write_rows(out, per_row, ("log_p", "standard_error", "effective_samples", "khat"))
+        per_row = {"log_p": found.value, "standard_error": found.standard_error, "effective_samples": found.ess}
+        per_row |= {"khat": found.khat, "unreliable": found.unreliable.astype(np.int64)}
+        files.write_results(out, source, per_row)
     if as_json:
         whole = {"run": run, "data": data, **plain(judged), "warnings": judged.warnings(), "out": out}
         whole["baseline"] = None if linear is None else plain(linear)
@@ -113,7 +117,7 @@ def score(
     overwrite: Flag = False,
     device: str = DEVICE,
 ) -> None:
-    """Write log p(x) of every row of DATA, in nats: one number per line, or into --out.
+    """Write log p(x) of every row of DATA, in nats: one number per line, or with its standard error into --out.
 
     Parameters
     ----------
@@ -124,19 +128,25 @@ def score(
     samples
         Importance samples for each row.
     out
-        File to write: .npy, .csv or .parquet.
+        File to write: .csv or .parquet with columns row (counting from 0), file (of pictures), log_p, standard_error
+        and unreliable (1 for rows whose estimate is), or .npy with log p(x) alone.
     overwrite
         Replace --out if it exists.
     device
         auto, cpu or cuda.
     """
+    import numpy as np
+
     from ..evaluate import plain_method
 
     files.check_output(out, overwrite)
     model, source = _open(run, data, device)
-    method = plain_method(model.model_)
-    values = model.log_likelihood(files.fits(model, source), method, samples).value
-    files.write_rows(out, values, ("log_p",), header=False)
+    found = model.log_likelihood(files.fits(model, source), plain_method(model.model_), samples)
+    if out is None or Path(out).suffix.lower() == ".npy":
+        files.write_rows(out, found.value, ("log_p",), header=False)
+        return
+    per_row = {"log_p": found.value, "standard_error": found.standard_error}
+    files.write_results(out, source, per_row | {"unreliable": found.unreliable.astype(np.int64)})
 
 
 def encode(
@@ -165,7 +175,7 @@ def encode(
     files.check_output(out, overwrite)
     model, source = _open(run, data, device)
     latents = model.transform(files.fits(model, source))
-    files.write_rows(out, latents, [f"z{j}" for j in range(latents.shape[1])])
+    files.write_rows(out, latents, [f"z{j}" for j in range(latents.shape[1])], lead=files.named(source))
 
 
 def reconstruct(
@@ -188,13 +198,15 @@ def reconstruct(
     data
         What to reconstruct.
     out
-        File to write: .npy, .csv or .parquet; without suffix, a folder of PNGs; CSV on standard output if left out.
+        File to write: .npy, .csv or .parquet; or, without a suffix, a folder of PNGs under the names of the pictures in
+        DATA; CSV on standard output if left out.
     noise
         Draw from p(x|z) instead of writing its mean.
     seed
         Seed of that noise.
     limits
-        LOW,HIGH: the values that PNGs show as black and white; 0,1 for 8-bit data.
+        LOW,HIGH: the values that PNGs show as black and white; by default 0,1 for 8-bit data, else the least and the
+        largest value there is.
     overwrite
         Replace --out if it exists.
     device
@@ -203,8 +215,9 @@ def reconstruct(
     check_seed(seed)
     files.check_output(out, overwrite, pictures=True)
     model, source = _open(run, data, device)
-    low_high = _limits(model, out, limits)
-    _write(model, out, model.reconstruct(files.fits(model, source), noise=noise, random_state=seed), low_high)
+    shown = _limits(model, out, limits)
+    rows = model.reconstruct(files.fits(model, source), noise=noise, random_state=seed)
+    _write(model, out, rows, shown or _span(source.array, "DATA"), source)
 
 
 def sample(
@@ -231,9 +244,11 @@ def sample(
     seed
         Seed of the draw.
     out
-        File to write: .npy, .csv or .parquet; without suffix, a folder of PNGs; CSV on standard output if left out.
+        File to write: .npy, .csv or .parquet; or, without a suffix, a folder of PNGs; CSV on standard output if left
+        out.
     limits
-        LOW,HIGH: the values that PNGs show as black and white; 0,1 for 8-bit data.
+        LOW,HIGH: the values that PNGs show as black and white; by default 0,1 for 8-bit data, else the least and the
+        largest value there is.
     overwrite
         Replace --out if it exists.
     device
@@ -244,18 +259,21 @@ def sample(
     check_seed(seed)
     files.check_output(out, overwrite, pictures=True)
     model = files.open_model(run, device)
-    low_high = _limits(model, out, limits)
-    _write(model, out, model.sample(count, noise=noise, random_state=seed), low_high)
+    shown = _limits(model, out, limits)
+    rows = model.sample(count, noise=noise, random_state=seed)
+    if shown is None:
+        shown = _span(model.sample(count, noise=False, random_state=seed), "their means")
+    _write(model, out, rows, shown)
 
 
-def _open(run: str, data: str, device: str) -> tuple[VariationalAutoencoder, Any]:
+def _open(run: str, data: str, device: str) -> tuple[VariationalAutoencoder, Source]:
     model, source = files.open_model(run, device), files.read(data)
     files.fits(model, source)
     return model, source
 
 
-def _limits(model: VariationalAutoencoder, out: str | None, limits: str | None) -> tuple[float, float]:
-    """Return what PNGs show as black and white, refusing early what has no picture."""
+def _limits(model: VariationalAutoencoder, out: str | None, limits: str | None) -> tuple[float, float] | None:
+    """Return what PNGs show as black and white, None where the values must say; refuse early what has no picture."""
     schema = model.schema_
     if out is None or Path(out).suffix:
         return 0.0, 1.0
@@ -264,14 +282,7 @@ def _limits(model: VariationalAutoencoder, out: str | None, limits: str | None) 
             f"--out {out} would be a folder of PNGs, but this model's rows are not. Write .npy, .csv or .parquet."
         )
     if limits is None:
-        if schema.discrete:
-            return -0.5, 255.5
-        if not schema.dequantize:
-            raise ValueError(
-                "This model was fitted to numbers, not to 8-bit images, so PNGs need --range LOW,HIGH: "
-                "the values to show as black and white, such as 0,1. Or write .npy."
-            )
-        return 0.0, 1.0
+        return (-0.5, 255.5) if schema.discrete else (0.0, 1.0) if schema.dequantize else None
     try:
         low, high = (float(part) for part in limits.split(","))
     except ValueError:
@@ -281,7 +292,26 @@ def _limits(model: VariationalAutoencoder, out: str | None, limits: str | None) 
     return low, high
 
 
-def _write(model: VariationalAutoencoder, out: str | None, rows: npt.NDArray[Any], limits: tuple[float, float]) -> None:
+def _span(values: npt.NDArray[Any], what: str) -> tuple[float, float]:
+    """Return the least and the largest value, and say that PNGs show them as black and white."""
+    low, high = float(values.min()), float(values.max())
+    high = high if high > low else low + 1
+    print(
+        f"nelbo: PNGs show {low:g} as black and {high:g} as white, the least and largest value of {what}; "
+        "--range LOW,HIGH sets others.",
+        file=sys.stderr,
+    )
+    return low, high
+
+
+def _write(
+    model: VariationalAutoencoder,
+    out: str | None,
+    rows: npt.NDArray[Any],
+    limits: tuple[float, float],
+    source: Source | None = None,
+) -> None:
+    """Write rows in data units, under the names of the pictures that they were made from."""
     from ..data import to_uint8
 
     schema = model.schema_
@@ -289,7 +319,8 @@ def _write(model: VariationalAutoencoder, out: str | None, rows: npt.NDArray[Any
         pictures = to_uint8((rows - limits[0]) / (limits[1] - limits[0]))
         if schema.layout == "chw":
             pictures = pictures.transpose(0, 2, 3, 1)
-        files.write_pictures(out, pictures.squeeze(-1) if pictures.ndim == 4 and pictures.shape[-1] == 1 else pictures)
+        pictures = pictures.squeeze(-1) if pictures.ndim == 4 and pictures.shape[-1] == 1 else pictures
+        files.write_pictures(out, pictures, None if source is None else source.files)
         return
     names = schema.columns or [f"x{j}" for j in range(schema.n_features)]
-    files.write_rows(out, rows, names)
+    files.write_rows(out, rows, names, lead=None if source is None else files.named(source))

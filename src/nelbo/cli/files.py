@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-__all__ = ["check_output", "fits", "open_model", "read", "table", "write_pictures", "write_rows"]
+__all__ = [
+    "check_output",
+    "fits",
+    "named",
+    "open_model",
+    "read",
+    "table",
+    "write_pictures",
+    "write_results",
+    "write_rows",
+]
 
+import dataclasses
 import os
 import re
 import secrets
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from . import stdin
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,16 +35,22 @@ if TYPE_CHECKING:
     from ..data import Source
     from ..estimator import VariationalAutoencoder
 
+    Columns = Mapping[str, npt.NDArray[Any]]
+
 SUFFIXES = (".npy", ".csv", ".parquet")
 ROWS_AT_ONCE = 1024
+MARK = ".nelbo"
+"""File in a folder of named PNGs that lists them: a folder that holds others, too, is not replaced."""
 
 
 def read(where: str) -> Source:
     """Read DATA and refuse what is no number, by row and column."""
-    from ..data import Source, load, validate_array
+    from ..data import load, validate_array
 
-    source = load(where)
-    return Source(validate_array(source.array, name=where, columns=source.columns), source.columns, source.name)
+    piped = where in (stdin.STANDARD_INPUT, stdin.NAME)
+    source = stdin.read() if piped else load(where)
+    name = stdin.NAME if piped else where
+    return dataclasses.replace(source, array=validate_array(source.array, name=name, columns=source.columns))
 
 
 def table(array: npt.NDArray[Any], columns: Sequence[str] | None) -> Any:
@@ -88,9 +108,9 @@ def check_output(out: str | None, overwrite: bool, pictures: bool = False, suffi
         raise ValueError(f"--out {out} is a {'folder' if suffix else 'file'}. Choose another name.")
     if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
         raise ValueError(f"--out {out} exists. Choose another name, or pass --overwrite.")
-    if path.is_dir() and any(not re.fullmatch(r"\d+\.png", entry.name) for entry in path.iterdir()):
+    if path.is_dir() and not _ours(path):
         raise ValueError(
-            f"--out {out} holds other files than numbered PNGs, so it is not replaced. Choose another name."
+            f"--out {out} holds other files than PNGs that nelbo wrote, so it is not replaced. Choose another name."
         )
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
@@ -112,25 +132,55 @@ def _needs(module: str, extra: str, out: str) -> None:
         ) from None
 
 
-def write_rows(out: str | None, array: npt.NDArray[Any], names: Sequence[str], header: bool = True) -> None:
+def write_rows(
+    out: str | None, array: npt.NDArray[Any], names: Sequence[str], header: bool = True, lead: Columns | None = None
+) -> None:
     """Write an array to a file by its suffix (.npy keeps its shape), or as CSV to standard output.
 
     Arguments:
         out: The file, or None.
         array: (n, ...).
         names: One for each of the values of a row.
-        header: Whether CSV begins with the names.
+        header: Whether CSV on standard output begins with the names.
+        lead: Columns to write before these; an .npy holds the array alone.
     """
+    flat = array.reshape(len(array), -1)
+    columns = {**(lead or {}), **{name: flat[:, j] for j, name in enumerate(names)}}
     if out is None:
-        for line in _csv(array, names, header):
+        for line in _csv(columns, header):
             sys.stdout.write(line)
-        return
+    else:
+        _write_columns(out, columns, array)
+
+
+def write_results(out: str, source: Source, results: Columns) -> None:
+    """Write results of each row to a file: after the row's number and name, or, as an .npy, stacked by themselves."""
+    import numpy as np
+
+    _write_columns(out, {**_numbered(source), **results}, np.stack([*results.values()], axis=1))
+
+
+def _write_columns(out: str, columns: Columns, array: npt.NDArray[Any]) -> None:
     writers: dict[str, Callable[[BinaryIO], object]] = {
         ".npy": lambda file: _write_npy(file, array),
-        ".csv": lambda file: file.writelines(line.encode() for line in _csv(array, names, header=True)),
-        ".parquet": lambda file: _write_parquet(file, array, names),
+        ".csv": lambda file: file.writelines(line.encode() for line in _csv(columns, header=True)),
+        ".parquet": lambda file: _write_parquet(file, columns),
     }
     write_whole(Path(out), writers[Path(out).suffix.lower()])
+
+
+def _numbered(source: Source) -> Columns:
+    """Return what tells rows apart in a file of results: their numbers from 0, and the names of pictures."""
+    import numpy as np
+
+    return {"row": np.arange(len(source.array)), **named(source)}
+
+
+def named(source: Source) -> Columns:
+    """Return the names of pictures as a column; of other data there is none."""
+    import numpy as np
+
+    return {} if source.files is None else {"file": np.array(source.files)}
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -147,17 +197,27 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         part.unlink(missing_ok=True)
 
 
-def write_pictures(out: str, pictures: npt.NDArray[np.uint8]) -> None:
-    """Write 8-bit images (n, h, w) or (n, h, w, c) as 000000.png, ... into a folder, all or none."""
+def write_pictures(out: str, pictures: npt.NDArray[np.uint8], names: Sequence[str] | None = None) -> None:
+    """Write 8-bit images (n, h, w) or (n, h, w, c) as PNGs into a folder, all or none.
+
+    Arguments:
+        out: The folder.
+        pictures: The images.
+        names: Of the files they belong to, whose names they keep; None calls them 000000.png, ...
+    """
     from PIL import Image
 
     path = Path(out)
+    places = [f"{i:06d}.png" for i in range(len(pictures))] if names is None else _as_png(names)
     path.parent.mkdir(parents=True, exist_ok=True)
     part, old = _beside(path), _beside(path)
     try:
         part.mkdir()
-        for i, picture in enumerate(pictures):
-            Image.fromarray(picture).save(part / f"{i:06d}.png")
+        if names is not None:
+            (part / MARK).write_text("\n".join(places) + "\n", encoding="utf-8")
+        for place, picture in zip(places, pictures, strict=True):
+            (part / place).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(part / place)
         if path.exists():
             os.rename(path, old)
         os.rename(part, path)
@@ -172,13 +232,36 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
-def _csv(array: npt.NDArray[Any], names: Sequence[str], header: bool) -> Iterator[str]:
+def _as_png(names: Sequence[str]) -> list[str]:
+    """Return names that end in .png, in place of the suffix where that leaves them different."""
+    short = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
+    twice = {name for name, count in Counter(short).items() if count > 1}
+    return [f"{name}.png" if png in twice else png for name, png in zip(names, short, strict=True)]
+
+
+def _ours(folder: Path) -> bool:
+    """Whether a folder holds nothing but PNGs that an earlier command wrote."""
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if MARK in files:
+        return files == {MARK, *(folder / MARK).read_text(encoding="utf-8").splitlines()}
+    return all(re.fullmatch(r"\d+\.png", name) for name in files)
+
+
+def _csv(columns: Columns, header: bool) -> Iterator[str]:
     """Lines of CSV: each number in the fewest digits that give it back."""
     if header:
-        yield ",".join(_quoted(name) for name in names) + "\n"
-    for start in range(0, len(array), ROWS_AT_ONCE):
-        rows = array[start : start + ROWS_AT_ONCE].reshape(-1, len(names)).astype("U32")
-        yield "".join(",".join(row) + "\n" for row in rows.tolist())
+        yield ",".join(_quoted(name) for name in columns) + "\n"
+    rows = len(next(iter(columns.values())))
+    for start in range(0, rows, ROWS_AT_ONCE):
+        cells = [_cells(column[start : start + ROWS_AT_ONCE]) for column in columns.values()]
+        yield "".join(",".join(row) + "\n" for row in zip(*cells, strict=True))
+
+
+def _cells(column: npt.NDArray[Any]) -> list[str]:
+    if column.dtype.kind == "U":
+        return [_quoted(text) for text in column.tolist()]
+    texts: list[str] = column.astype("U32").tolist()
+    return texts
 
 
 def _quoted(name: str) -> str:
@@ -193,10 +276,8 @@ def _write_npy(file: BinaryIO, array: npt.NDArray[Any]) -> None:
     np.save(file, array, allow_pickle=False)
 
 
-def _write_parquet(file: BinaryIO, array: npt.NDArray[Any], names: Sequence[str]) -> None:
+def _write_parquet(file: BinaryIO, columns: Columns) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    flat = array.reshape(len(array), -1)
-    columns = {name: flat[:, j] for j, name in enumerate(names)}
-    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    pyarrow.parquet.write_table(pyarrow.table(dict(columns)), file)

@@ -66,7 +66,7 @@ def fit(
     resume
         Go on with an interrupted fit, if there is one.
     quiet
-        Nothing on standard error but errors.
+        Print nothing but errors (and, with --json, the results).
     as_json
         Print the results as one JSON object.
     """
@@ -75,6 +75,7 @@ def fit(
         raise ValueError(f"--out {out} is no name for a new folder. Name one to make, such as runs/first.")
     partial = run.with_name(f"{run.name}.partial")
     options.check()
+    options = options.resolved()
     from ..checkpoint import locked
 
     with locked(partial):
@@ -177,7 +178,8 @@ def _report(
     files.write_whole(run / RESULTS, lambda file: file.write(results.encode(errors="backslashreplace")))
     if missing is not None and not quiet:
         print(f"nelbo: {missing}", file=sys.stderr)
-    print(results if as_json else show.fit(summary, data, options, _written(run)), end="")
+    if as_json or not quiet:
+        print(results if as_json else show.fit(summary, data, options, _written(run)), end="")
 
 
 def _results(summary: Summary, data: str, run: Path, options: FitOptions, missing: str | None) -> str:
@@ -218,7 +220,7 @@ def _split(
     if test is not None:
         return array, test.array
     n = len(array)
-    if options.held_out == 0 or n < 3:
+    if not options.held_out or n < 3:
         return array, None
     count = min(max(math.ceil(options.held_out * n), 1), n - 2)
     order = np.random.default_rng([options.seed, 2]).permutation(n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["FitOptions"]
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +19,10 @@ MODEL = Parameter(group=Group("Model", sort_key=1))
 NOISE = Parameter(group=Group("Noise and scaling", sort_key=2))
 TRAINING = Parameter(group=Group("Training", sort_key=3))
 JUDGING = Parameter(group=Group("Held-out rows", sort_key=4))
+
+
+HELD_OUT = 0.1
+"""Share of the rows that is held out unless told."""
 
 
 @Parameter(name="*")
@@ -87,10 +92,11 @@ class FitOptions:
     """auto, bf16 or float32."""
     seed: Annotated[int, TRAINING] = 0
     """Seed of everything random."""
-    held_out: Annotated[float, JUDGING] = 0.1
-    """Share of the rows split off first, never seen in training, to measure log p(x) on; 0 for none."""
+    held_out: Annotated[float | None, JUDGING] = None
+    """Share of the rows that are split off first and never trained on, to measure log p(x) on: 0.1 unless there is a
+    --test; 0 for none."""
     test: Annotated[str | None, JUDGING] = None
-    """Measure log p(x) on this DATA instead, and train on all rows."""
+    """Measure log p(x) on the rows of this DATA, and train on every row of the other."""
     samples: Annotated[int, JUDGING] = 200
     """Importance samples for each held-out row."""
 
@@ -136,13 +142,24 @@ class FitOptions:
             **process,
         )
 
+    def resolved(self) -> FitOptions:
+        """Return the options with the share of held-out rows that is used."""
+        if self.held_out is not None or self.test is not None:
+            return self
+        return dataclasses.replace(self, held_out=HELD_OUT)
+
     def check(self) -> None:
         """Refuse what only the command line takes.
 
         Raises:
             ValueError: A value is out of range.
         """
-        if not 0 <= self.held_out < 1:
+        if self.held_out is not None and self.test is not None:
+            raise ValueError(
+                f"--held-out {self.held_out:g} and --test {self.test} both say which rows to measure log p(x) on. "
+                "Keep one of them."
+            )
+        if self.held_out is not None and not 0 <= self.held_out < 1:
             raise ValueError(f"--held-out must be in [0, 1), got {self.held_out:g}. 0 trains on every row.")
         if self.samples < 1:
             raise ValueError(f"--samples must be at least 1, got {self.samples}.")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SUFFIXES", "read_folder"]
+__all__ = ["SUFFIXES", "names", "read_folder"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
@@ -27,7 +27,7 @@ def read_folder(folder: Path) -> Picture:
         ValueError: No picture, one that cannot be read, or one unlike the first in size or kind (named).
         ImportError: Pillow is absent.
     """
-    paths = sorted(path for path in folder.iterdir() if _is_picture(path))
+    paths = [folder / name for name in names(folder)]
     if not paths:
         inner = " (its subfolders are not read)" if any(path.is_dir() for path in folder.iterdir()) else ""
         raise ValueError(f"{folder} holds no picture{inner}. Put files of one size there: {', '.join(SUFFIXES)}")
@@ -44,6 +44,11 @@ def read_folder(folder: Path) -> Picture:
             )
         pictures[i] = picture
     return pictures
+
+
+def names(folder: Path) -> tuple[str, ...]:
+    """Return the names of the pictures of a folder, in the order in which they are read."""
+    return tuple(path.name for path in sorted(path for path in folder.iterdir() if _is_picture(path)))
 
 
 def _is_picture(path: Path) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nelbo.brief import Brief
 from nelbo.data import images, tables
 
 __all__ = ["BUILT_IN", "Source", "load"]
@@ -31,13 +32,21 @@ _KEYS = ("x_train", "X", "x", "data", "images")  # what an .npz of several array
 _SHAPES = {"frey_faces": (28, 20)}  # kept as flat rows in its file
 
 
-@dataclass(frozen=True)
-class Source:
-    """Data as stored: `array` (n, d), (n, h, w) or with channels, and the names of its d columns, if any."""
+@dataclass(frozen=True, repr=False)
+class Source(Brief):
+    """Data as stored.
+
+    Attributes:
+        array: (n, d), (n, h, w), or with channels.
+        columns: Names of the d columns, if any.
+        name: Of the whole.
+        files: Of a folder of pictures, the name of each.
+    """
 
     array: Array
     columns: tuple[str, ...] | None
     name: str
+    files: tuple[str, ...] | None = None
 
 
 def load(where: str | Path) -> Source:
@@ -59,7 +68,7 @@ def load(where: str | Path) -> Source:
     if not path.exists():
         raise ValueError(_missing(path))
     if path.is_dir():
-        return Source(images.read_folder(path), None, path.resolve().name)
+        return Source(images.read_folder(path), None, path.resolve().name, images.names(path))
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path} is of no known kind ({path.suffix or 'no suffix'}). Pass {_KINDS}.")

@@ -1,0 +1,62 @@
+"""DATA from standard input: ``-`` in place of a file's name."""
+
+from __future__ import annotations
+
+__all__ = ["NAME", "STANDARD_INPUT", "read"]
+
+import dataclasses
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..data import Source
+
+STANDARD_INPUT = "-"
+NAME = "standard input"
+KINDS = ((b"\x93NUMPY", ".npy"), (b"PK\x03\x04", ".npz"), (b"PAR1", ".parquet"))
+"""How files begin that are not text; all else is taken for CSV."""
+
+
+def read() -> Source:
+    """Read what stands on standard input: CSV, or the bytes of an .npy, .npz or .parquet file.
+
+    Raises:
+        ValueError: It is closed, empty, or cannot be read.
+    """
+    from ..data import load
+
+    with tempfile.TemporaryDirectory(prefix="nelbo-") as folder:
+        path = _kept(Path(folder))
+        said: list[warnings.WarningMessage] = []
+        try:
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                source = load(path)
+        except (ValueError, ImportError) as error:
+            raise type(error)(str(error).replace(str(path), NAME)) from error
+        finally:
+            for warning in said:
+                warnings.warn(str(warning.message).replace(str(path), NAME), warning.category, stacklevel=2)
+    return dataclasses.replace(source, name=NAME)
+
+
+def _kept(folder: Path) -> Path:
+    """Copy standard input to a file, which readers may go over more than once, and return its path."""
+    stream = getattr(sys.stdin, "buffer", None)
+    if stream is None:
+        raise ValueError(f"{NAME} is closed. Pass a file, or pipe data in: nelbo score RUN - < data.csv")
+    if sys.stdin.isatty():
+        sys.stderr.write("nelbo: Reading CSV from standard input; end it with Ctrl-D.\n")
+    unnamed = folder / "data"
+    with unnamed.open("wb") as file:
+        shutil.copyfileobj(stream, file)
+    with unnamed.open("rb") as file:
+        begin = file.read(8)
+    if not begin:
+        raise ValueError(f"{NAME} is empty. Pipe data in, as in: nelbo score RUN - < data.csv")
+    suffix = next((suffix for magic, suffix in KINDS if begin.startswith(magic)), ".csv")
+    return unnamed.rename(unnamed.with_suffix(suffix))
