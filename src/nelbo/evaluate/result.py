@@ -189,7 +189,7 @@ class Scores:
     @property
     def summary(self) -> str:
         """The mean with its standard error, the method, and how many rows are unreliable, in one line."""
-        error = "" if len(self) < 2 else f" ± {self.mean_standard_error:.2f}"
+        error = f" ± {self.mean_standard_error:.2f}" if math.isfinite(self.mean_standard_error) else ""
         rows = f"{len(self):,} row" + ("" if len(self) == 1 else "s")
         most = int(self.samples.max(initial=0))
         how = f"{self.method}, {most:,} {'chains' if self.method == 'ais' else 'samples'}" if most else self.method

@@ -331,7 +331,8 @@ def baseline(
         value[torch.from_numpy(found.value == -math.inf)] = -math.inf
     exact = evaluate.LogLikelihood(value, zero, zero + math.inf, zero - math.inf, "exact", zero.long()).numpy()
     possible = exact.value > -math.inf if model.schema_.left_out else slice(None)
-    gain = dataclasses.replace(exact, value=found.value[possible] - exact.value[possible])
+    with np.errstate(invalid="ignore"):  # a row may be impossible under both
+        gain = dataclasses.replace(exact, value=found.value[possible] - exact.value[possible])
     beta = pca.linear.variance.sqrt()
     return Baseline(
         density=density(exact, model.schema_),
