@@ -4,15 +4,12 @@ from __future__ import annotations
 
 __all__ = ["NAME", "STANDARD_INPUT", "read"]
 
-import dataclasses
-import shutil
 import sys
-import tempfile
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..data import Source
 
 STANDARD_INPUT = "-"
@@ -27,6 +24,11 @@ def read() -> Source:
     Raises:
         ValueError: It is closed, empty, or cannot be read.
     """
+    import dataclasses
+    import tempfile
+    import warnings
+    from pathlib import Path
+
     from ..data import load
 
     with tempfile.TemporaryDirectory(prefix="nelbo-") as folder:
@@ -46,6 +48,8 @@ def read() -> Source:
 
 def _kept(folder: Path) -> Path:
     """Copy standard input to a file, which readers may go over more than once, and return its path."""
+    import shutil
+
     stream = getattr(sys.stdin, "buffer", None)
     if stream is None:
         raise ValueError(f"{NAME} is closed. Pass a file, or pipe data in: nelbo score RUN - < data.csv")
