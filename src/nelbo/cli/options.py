@@ -60,7 +60,7 @@ class FitOptions:
     scale: Annotated[str, NOISE] = "auto"
     """Scaling inside: global (one number), standard (per feature), whitened (and uncorrelated), none, or auto."""
     dequantize: Annotated[bool | None, NOISE] = None
-    """Take 8-bit data u8 as x = (u8 + U) / 256; by default if and only if they are uint8."""
+    """Take 8-bit data u8 as x = (u8 + U) / 256; by default images of uint8 are; tables are numbers."""
     objective: Annotated[str, TRAINING] = "auto"
     """elbo, stl, kl_warm_up, free_bits, beta_vae or capacity; with several samples iwae, dreg, miwae, piwae or ciwae;
     autoencoder; or auto: dreg for tables, else elbo."""

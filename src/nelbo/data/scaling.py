@@ -7,6 +7,7 @@ zero variance for a constant column.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -16,13 +17,21 @@ import torch
 from torch import Tensor
 
 from nelbo.data.dequantize import LEVELS, NOISE_VARIANCE, check_units
+from nelbo.data.layout import Layout
 
-__all__ = ["Scale", "chunks", "feature_moments", "fit_scaling", "is_constant"]
+__all__ = ["Scale", "channel_axis", "chunks", "feature_moments", "fit_channels", "fit_scaling", "is_constant"]
 
 Vector = npt.NDArray[np.float64]
 Scale = Literal["auto", "global", "standard", "whitened"] | None
 SMALLEST_VARIANCE = 1e-280
 """Below it squares of deviations lose their last bits, and then all of them."""
+
+UNLIKE = 5.0
+"""How much the deviations of channels differ at least where each is scaled by its own."""
+MOST_SENSORS = 32
+"""Of windows (n, time, sensors) or (n, sensors, time): a longer axis is taken for one of a picture."""
+LOOKED_AT = 1000
+"""Rows in which channels are compared."""
 
 _CHUNK_VALUES = 2**16  # half a MB in float64: stays in cache, and bounds the memory of every loop over rows
 
@@ -114,3 +123,41 @@ def fit_scaling(flat: npt.NDArray[Any], scale: Scale, dequantize: bool) -> tuple
         return np.zeros_like(mean), np.array(1.0), unvarying
     pooled = variance if scale in ("standard", "whitened") else np.mean(variance)
     return mean, np.sqrt(np.where(pooled > 0, pooled, 1.0)), unvarying
+
+
+def channel_axis(array: npt.NDArray[Any], layout: Layout) -> int | None:
+    """Return the axis of images (n, ...) along which scales differ so much that each has its own; None for none.
+
+    It is that of the channels; where there are none, windows of sensors look like pictures, with the sensors on the
+    last axis or on the one before. A channel that rests at one value most of the time, as the margins of a picture do,
+    says nothing.
+    """
+    rows = array[:: math.ceil(len(array) / LOOKED_AT)].astype(np.float64)
+    if layout == "hw":
+        axes = [axis for axis in (2, 1) if 2 <= array.shape[axis] <= MOST_SENSORS]
+    else:
+        axes = [3 if layout == "hwc" else 1]
+    ratios = {axis: _unlikeness(np.moveaxis(rows, axis, 0)) for axis in axes}
+    found = max(ratios, key=lambda axis: ratios[axis], default=None)
+    return found if found is not None and ratios[found] >= UNLIKE else None
+
+
+def _unlikeness(channels: npt.NDArray[np.float64]) -> float:
+    """Return the largest deviation of channels (c, n, ...) by the smallest, of those that tell."""
+    deviations = []
+    for values in channels:
+        rests = float((values == np.median(values)).mean()) > 0.5
+        deviation = math.sqrt(float(values.var(0).mean()))
+        if not rests and deviation > 0:
+            deviations.append(deviation)
+    return max(deviations) / min(deviations) if deviations else 1.0
+
+
+def fit_channels(array: npt.NDArray[Any], axis: int) -> Vector:
+    """Return the scale of each value of images (n, ...), flat: one number for all values of a channel."""
+    shape = array.shape[1:]
+    variance = feature_moments(array.reshape(len(array), -1))[1].reshape(shape)
+    others = tuple(i for i in range(len(shape)) if i != axis - 1)
+    pooled = variance.mean(axis=others, keepdims=True)
+    scale: Vector = np.sqrt(np.broadcast_to(np.where(pooled > 0, pooled, 1.0), shape)).reshape(-1)
+    return scale

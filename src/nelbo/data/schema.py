@@ -31,7 +31,7 @@ from nelbo.data.layout import (
     user_shape,
 )
 from nelbo.data.rescale import Rescale, borrowed
-from nelbo.data.scaling import Scale, chunks, fit_scaling
+from nelbo.data.scaling import Scale, channel_axis, chunks, fit_channels, fit_scaling
 from nelbo.data.validate import with_columns
 from nelbo.data.whitening import Axes, mix, mixed_variance, unmix
 
@@ -60,6 +60,7 @@ class Schema:
         mixing: Of a whitened table, the (d, d) matrix R in x = shift + scale * (R t); else None.
         left_out: Columns of a table that the model does not see, because they have one value in all rows: (index,
             value) each, in order. What comes out has that value; what goes in must have it, or is impossible.
+        extent: The least and the greatest value of the training data, as they were; None where it is not known.
     """
 
     kind: Literal["table", "images"]
@@ -73,6 +74,7 @@ class Schema:
     discrete: bool = False
     mixing: Vector | None = None
     left_out: tuple[tuple[int, float], ...] = ()
+    extent: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("shift", "scale") if self.mixing is None else ("shift", "scale", "mixing"):
@@ -129,8 +131,10 @@ class Schema:
             scale: "global": shift by each feature's mean, divide by one number (root mean variance),
                 so beta^2 I stays isotropic in data units; "standard": each feature by its own deviation (by 1
                 where it is constant); None: leave the numbers alone; "auto": "global" for images and 8-bit
-                data, else "standard". "whitened", for tables: standard, and what z is not to explain uncorrelated.
-            dequantize: Whether x = (u8 + U) / 256; "auto" for uint8 only.
+                data, else "standard"; one number for each channel where these differ much, or for each sensor of
+                windows (n, time, sensors). "whitened", for tables: standard, and what z is not to explain uncorrelated.
+            dequantize: Whether x = (u8 + U) / 256; "auto" for images of uint8 only: a table of uint8 holds numbers, and
+                means the same as those numbers in any other type.
             columns: Names of the columns, where X is not a data frame.
             discrete: Whether X holds whole numbers from 0 to 255, uint8 or not, to be taken as they are. Then "auto"
                 scales globally and does not dequantise.
@@ -152,11 +156,12 @@ class Schema:
                 f"dequantize must be 'auto', True or False, got {dequantize!r}. Leave it at 'auto' if in doubt."
             )
         eight_bit, images = array.dtype == np.uint8, array.ndim > 2
-        noisy = (eight_bit and not discrete) if dequantize == "auto" else bool(dequantize)
+        noisy = (eight_bit and images and not discrete) if dequantize == "auto" else bool(dequantize)
         if discrete:
             check_grey(array)
+        by_channel = scale == "auto" and images and not (eight_bit or discrete or noisy)
         if scale == "auto":
-            scale = "global" if eight_bit or images or discrete else "standard"
+            scale = "global" if images or noisy or discrete else "standard"
         if scale == "whitened" and (images or noisy or discrete):
             raise ValueError("scale='whitened' is for tables of numbers, got images or 8-bit data. Use scale='auto'.")
         layout = infer_layout(array.shape)
@@ -172,10 +177,14 @@ class Schema:
             flat = np.delete(flat, [j for j, _ in left_out], axis=1)
             shape = (flat.shape[1],)
             shift, factor, _ = fit_scaling(flat, scale, noisy)
+        axis = channel_axis(array, layout) if by_channel else None
+        if axis is not None:
+            factor = fit_channels(array, axis)
         mixing = Axes.of(flat, shift, factor, latent_dim).root if scale == "whitened" else None
         return cls(
             mixing=mixing,
             left_out=left_out,
+            extent=(float(flat.min()), float(flat.max())),
             kind="images" if images else "table",
             shape=shape,
             layout=layout,
@@ -201,6 +210,7 @@ class Schema:
             "discrete": self.discrete,
             "mixing": None if self.mixing is None else self.mixing.tolist(),
             "left_out": [list(column) for column in self.left_out],
+            "extent": None if self.extent is None else list(self.extent),
         }
 
     @classmethod
@@ -214,6 +224,7 @@ class Schema:
             "discrete": False,
             "mixing": None,
             "left_out": [],
+            "extent": None,
             **fields,
         }  # models saved before there were such fields
         wanted = set(cls.__dataclass_fields__)
@@ -238,6 +249,7 @@ class Schema:
                 discrete=fields["discrete"],
                 mixing=None if fields["mixing"] is None else np.asarray(fields["mixing"]).reshape(shape * 2),
                 left_out=tuple((int(j), float(value)) for j, value in fields["left_out"]),
+                extent=None if fields["extent"] is None else (float(fields["extent"][0]), float(fields["extent"][1])),
             )
         except (TypeError, ValueError) as error:
             raise ValueError(f"schema fields do not fit together ({error}). Save the model again.") from error

@@ -6,8 +6,8 @@ never written to by this package.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,22 @@ import torch
 from nelbo.data.cells import model_dtype, place, real_numbers, refuse_text
 from nelbo.data.frames import from_frame
 from nelbo.data.scaling import chunks
+from nelbo.data.sequences import from_sequence, from_tensor
 
 __all__ = ["is_frame", "model_dtype", "place", "real_numbers", "validate_array", "with_columns"]
 
 Array = npt.NDArray[Any]
 Columns = tuple[str, ...] | None
+MOST_DENSE = 2**27
+"""Values of sparse data that are made dense: 1 GiB of float64."""
 
 
 def validate_array(X: Any, *, name: str = "X", columns: Iterable[str] | None = None) -> Array:
     """Return X as a contiguous numeric array with its values checked.
 
     Arguments:
-        X: Numpy array, torch tensor (any device), pandas, polars or pyarrow table, or nested list:
+        X: Numpy array, torch tensor (any device), pandas, polars or pyarrow table, nested list, sparse matrix of up to
+            1 GiB when dense, or torch Dataset or DataLoader of known length (of rows (x, y) the x is read):
             rows (n, d), images (n, h, w), (n, h, w, c) or (n, c, h, w).
         name: What errors call it.
         columns: Names of the d columns, for errors; a data frame brings its own.
@@ -37,7 +41,7 @@ def validate_array(X: Any, *, name: str = "X", columns: Iterable[str] | None = N
         uint8, float32 and float64 as they are; bool and float16 as float32; all else as float64.
 
     Raises:
-        TypeError: Sparse, not an array at all, or cells that are not numbers.
+        TypeError: Not an array at all, of no known length, or cells that are not numbers.
         ValueError: Text, complex numbers, NaN or inf (row and column named), nothing at all, not 2 to 4 axes.
     """
     return with_columns(X, name=name, columns=columns)[0]
@@ -69,63 +73,38 @@ def is_frame(X: Any) -> bool:
 
 def _as_array(X: Any, name: str) -> tuple[Array, Columns]:
     if isinstance(X, torch.Tensor):
-        return _from_tensor(X, name), None
+        return from_tensor(X if X.layout == torch.strided else _dense_tensor(X, name), name), None
     if np.ma.isMaskedArray(X):
         return _from_masked(X), None
     if isinstance(X, np.ndarray):
         return np.asarray(X), None
     if hasattr(X, "tocsr"):
-        raise TypeError(
-            f"Sparse data was passed as {name}, but dense data is required. "
-            f"Use {name}.toarray() to convert to a dense numpy array."
-        )
+        _check_dense_size(math.prod(X.shape), X.shape, name)
+        return np.asarray(X.toarray()), None
     if is_frame(X):
         return from_frame(X, name)
-    return _from_sequence(X, name), None
+    return from_sequence(X, name), None
 
 
-def _from_tensor(X: torch.Tensor, name: str) -> Array:
-    if X.layout != torch.strided:
-        raise TypeError(f"Sparse data was passed as {name}, but dense data is required. Use {name}.to_dense().")
-    if X.is_quantized:
-        raise TypeError(f"{name} is a quantized tensor, but plain numbers are required. Use {name}.dequantize().")
-    X = X.detach().cpu().resolve_conj().resolve_neg()
-    if X.is_floating_point() and X.dtype not in (torch.float32, torch.float64):
-        X = X.float()  # bfloat16 and the 8-bit floats have no numpy type
-    return X.numpy()
+def _dense_tensor(X: torch.Tensor, name: str) -> torch.Tensor:
+    _check_dense_size(X.numel(), tuple(X.shape), name)
+    return X.to_dense()
+
+
+def _check_dense_size(values: int, shape: tuple[int, ...], name: str) -> None:
+    """Raise ValueError for sparse data that are too large to be made dense unasked."""
+    if values > MOST_DENSE:
+        raise ValueError(
+            f"{name} is sparse, of shape {shape}, and would take {values * 8 / 2**30:.1f} GiB as a dense array; up to "
+            f"{MOST_DENSE * 8 / 2**30:g} GiB it is made dense. Give it fewer columns first, as by a step "
+            "TruncatedSVD(100) or OneHotEncoder(max_categories=20) of the pipeline, or pass "
+            f"{name}.astype('float32').toarray() if there is memory."
+        )
 
 
 def _from_masked(X: Any) -> Array:
     """A masked cell is a missing value, so it is reported as the NaN that it stands for."""
     return np.asarray(X.astype(np.float64).filled(np.nan) if np.ma.is_masked(X) else X.data)
-
-
-def _from_sequence(X: Any, name: str) -> Array:
-    if isinstance(X, str | bytes | Path):
-        raise TypeError(
-            f"{name} must be an array of numbers, got {X!r}. Read files and built-in data with nelbo.data.load."
-        )
-    if X is None or isinstance(X, dict | set | frozenset):
-        raise TypeError(
-            f"{name} must be an array of numbers of shape (n, d), got {type(X).__name__}. Pass np.asarray(...)."
-        )
-    try:
-        array = np.asarray(X)
-        if array.dtype.kind in "US" and isinstance(X, list | tuple):
-            array = np.array(X, dtype=object)  # numpy turned the numbers beside the text into text, too
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{name} is not a rectangular array of numbers ({_line(error)}). Give every row the same length."
-        ) from None
-    if array.ndim == 0 and array.dtype.kind == "O":
-        raise TypeError(
-            f"{name} must be an array of numbers of shape (n, d), got {type(X).__name__}. Pass np.asarray(...)."
-        )
-    return array
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
 
 
 def _check_axes(array: Array, name: str) -> None:

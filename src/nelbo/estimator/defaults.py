@@ -88,7 +88,6 @@ def is_table(estimator: Any, array: np.ndarray) -> bool:
         array.ndim == 2
         and len(array) >= FEWEST_ROWS
         and array.shape[1] <= MOST_COLUMNS
-        and array.dtype != np.uint8
         and varying(array).sum() >= 2
         and estimator.dequantize in ("auto", False)
         and estimator.scale in ("auto", "whitened")
@@ -109,8 +108,10 @@ def varying(array: np.ndarray) -> np.ndarray:
 
 def scale_for(estimator: Any, array: np.ndarray, table: bool) -> Any:
     """Return the scale to use: "auto" is "whitened" for a table whose rows bear it out."""
-    if estimator.scale == "auto" and table and whitens(array[:, varying(array)], estimator.latent_dim):
-        return "whitened"
+    if estimator.scale == "auto" and table:
+        varies = varying(array)
+        if whitens(array if varies.all() else array[:, varies], estimator.latent_dim):
+            return "whitened"
     return estimator.scale
 
 

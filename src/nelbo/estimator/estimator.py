@@ -38,7 +38,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     It accepts tables (n, d), images (n, h, w), (n, h, w, c) or (n, c, h, w), uint8 or float, torch tensors and data
     frames. Everything it returns is in the units of the data: log-densities in nats with the Jacobian of any scaling
-    counted, :math:`\beta^2` in squared units. 8-bit data are dequantised, ``x = (u8 + U) / 256``; their unit is
+    counted, :math:`\beta^2` in squared units. 8-bit images are dequantised, ``x = (u8 + U) / 256``; their unit is
     full scale.
 
     Parameters
@@ -82,10 +82,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     scale : {"auto", "global", "standard", "whitened"} or None, default="auto"
         How data are scaled inside. "global": one number for all features, so that :math:`\beta^2 I` is isotropic in
         data units; "standard": one per feature; "whitened": uncorrelated, too, so that noise may be correlated in data
-        units; "auto": global for images and 8-bit data; for tables whitened where held-out rows bear it out, else
-        standard.
+        units; "auto": global for images (by channel, or by sensor, where their scales differ much); for tables whitened
+        where held-out rows bear it out, else standard.
     dequantize : {"auto"} or bool, default="auto"
-        Add uniform noise to 8-bit data; "auto" does for uint8.
+        Add uniform noise to 8-bit data; "auto" does to images of uint8. A table of uint8 holds numbers, as of any type.
     max_epochs, max_steps : int or None, default=None
         Limits. Without any limit, the number of steps grows with the number of rows.
     max_seconds : float or None, default=None
@@ -407,6 +407,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True  # it is made dense
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

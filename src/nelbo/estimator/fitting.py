@@ -215,7 +215,7 @@ def run(estimator: Any, X: Any) -> None:
     else:
         table = defaults.is_table(asked, array)
         schema = infer_schema(asked, array, columns, table)
-        recipe.announce(recipe.describe(schema))
+        recipe.announce(recipe.describe(schema, array))
         floor = max(noise_floor(asked, schema, array), defaults.LEAST_VARIANCE if table else 0.0)
         model_spec = make_spec(asked, schema, floor, table, len(array))
         seed = options.seed_from(seed_for(asked, model_spec, array))
@@ -262,7 +262,7 @@ def run(estimator: Any, X: Any) -> None:
     estimator.baseline_ = linear
     estimator.known_rows_ = known
     estimator.history_ = history
-    estimator.recipe_ = {**sized, **recipe.describe(schema)}
+    estimator.recipe_ = {**sized, **recipe.describe(schema, array)}
     estimator.kept_start_ = kept
     estimator.n_iter_ = max(1, math.ceil(history.records[-1].epoch))
     estimator.n_features_in_ = schema.n_features

@@ -35,6 +35,7 @@ from torch import nn
 from .. import spec
 from ..data import Schema, validate_array
 from ..data.scaling import chunks
+from ..data.units import other_units
 from ..data.warned import DataWarning, listed
 from ..likelihood import DiscretizedGaussian
 from ..training import Units
@@ -193,6 +194,9 @@ def rows(estimator: Any, X: Any, noise: Literal["hash", "centre"]) -> torch.Tens
     array = validate_array(X)
     check_width(estimator, array)
     check_binary(estimator.likelihood, array)
+    told = "" if estimator.likelihood == "bernoulli" else other_units(estimator.schema_, array)
+    if told:
+        warnings.warn(f"{told} Scale X as those were, or fit again on data like X.", DataWarning, stacklevel=3)
     warn_of_impossible(estimator.schema_, array)
     dtype = torch.float64 if array.dtype == np.float64 else torch.float32
     found: torch.Tensor = estimator.schema_.to_model(array, noise=noise, dtype=dtype)

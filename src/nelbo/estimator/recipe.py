@@ -7,6 +7,8 @@ __all__ = ["Recipe", "announce", "describe"]
 import warnings
 from typing import Any
 
+import numpy as np
+
 from ..data import Schema
 from ..data.warned import DataWarning, listed
 
@@ -14,9 +16,20 @@ Recipe = dict[str, dict[str, Any]]
 """name -> {"value": what, "reason": why}"""
 
 
-def describe(schema: Schema) -> Recipe:
-    """Return what a schema decided about the data that it was found from."""
+def describe(schema: Schema, array: np.ndarray) -> Recipe:
+    """Return what a schema decided about the rows that it was found from."""
     found: Recipe = {}
+    if array.dtype == np.uint8 and schema.kind == "table" and not (schema.dequantize or schema.discrete):
+        found["dequantize"] = {
+            "value": False,
+            "reason": "A table of uint8 holds numbers, as of any other type. Flattened 8-bit pictures: pass them as "
+            "images (n, h, w), or with dequantize=True.",
+        }
+    if schema.kind == "images" and schema.scale.ndim:
+        found["scale"] = {
+            "value": "per channel",
+            "reason": "Deviations of channels, or of sensors, differ so much that one scale for all would hide some.",
+        }
     if schema.left_out:
         names = [schema.feature_name(j) for j, _ in schema.left_out]
         found["left_out"] = {
