@@ -559,12 +559,14 @@ def test_one_simulated_row_has_a_gap_of_unknown_error(here: Callable[..., Run], 
 def test_diagnose_prints_a_table_a_cure_and_the_same_as_json(
     here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
 ) -> None:
-    arguments = ("diagnose", "run", "table.csv", "--train", "table.csv", "--rows", "60", "--seed", "2")
+    rows = rows + 0.01 * np.random.default_rng(1).normal(size=rows.shape)  # none of which was trained on
+    np.savetxt(place / "new.csv", rows, delimiter=",", header="age,height,depth,weight", comments="")
+    arguments = ("diagnose", "run", "new.csv", "--train", "table.csv", "--limit", "60", "--seed", "2")
     text = here(*arguments, "--out", "diagnosis.json")
     assert (text.returncode, text.stderr) == (0, "")
     found = json.loads(here(*arguments, "--json").stdout)
     assert json.loads((place / "diagnosis.json").read_text(encoding="utf-8")) == found
-    assert (found["rows"], found["of"], found["train_rows"], found["seed"]) == (60, 150, 150, 2)
+    assert (found["rows"], found["of"], found["train_rows"], found["seed"]) == (60, 150, 135, 2)
     assert text.stdout.startswith(f"Diagnosis: {found['leading']} (" if found["leading"] else "Healthy")
     (memory,) = [f for f in found["findings"] if f["name"] == "train against unseen"]
     (unseen,) = [v for v in memory["values"] if v["label"] == "log p(x) unseen"]

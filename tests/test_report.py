@@ -124,7 +124,7 @@ def test_a_row_with_few_chains_does_not_hide_the_share_of_unreliable_rows(
     parts = {"khat": khat, "standard_error": error, "ess": ess, "samples": np.array([50, 50, 8, 0])}
     judged = density(dataclasses.replace(found, method="quadrature + importance + ais", **parts), table.schema_)
     assert (judged.unreliable, judged.samples, judged.effective_samples) == (0.5, 50, 3.0)
-    assert "50% of the rows log p(x) is not to be believed" in judged.warnings()[0]
+    assert "50% of the rows log p(x) is unreliable" in judged.warnings()[0]
 
 
 def test_bits_per_dimension_are_those_of_the_schema() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ import torch
 from sklearn import datasets
 
 from nelbo import VariationalAutoencoder
+from nelbo.cli import main
 from nelbo.data.known import KnownRows, Use
+from nelbo.diagnose import Estimate, Memorisation
+from nelbo.diagnose.verdicts import judge_memory
 
 pytestmark = pytest.mark.fault
 
@@ -140,3 +145,112 @@ def test_different_rows_of_few_values_have_different_keys() -> None:
     grid = np.stack(np.meshgrid(*[np.arange(40.0)] * 3), -1).reshape(-1, 3)
     known = KnownRows.of(grid[::2])
     assert (known.uses(grid) == np.where(np.arange(len(grid)) % 2 == 0, Use.TRAINED, Use.NEW)).all()
+
+
+# -- the shell ---------------------------------------------------------------------------------------
+
+Shell = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """A command in an empty folder; it returns what is printed on both streams."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+        capsys.readouterr()
+        found = main(arguments)
+        out, err = capsys.readouterr()
+        assert found == code, err
+        return out, err
+
+    return run
+
+
+def write(name: str, rows: Array) -> None:
+    header = ",".join(f"c{j}" for j in range(rows.shape[1]))
+    np.savetxt(name, rows, delimiter=",", header=header, comments="")
+
+
+FIT = ("--latent-dim", "2", "--hidden", "8", "--max-steps", "30", "--quiet", "--samples", "20")
+
+
+def results(run: str = "run") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(run, "results.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_results_say_what_was_done_with_which_rows(shell: Shell) -> None:
+    write("wine.csv", wine())
+    shell("fit", "wine.csv", "--out", "run", "--held-out", "0.2", *FIT)
+    counts = results()["rows"]
+    assert counts["trained"] + counts["validated"] == results()["training_rows"] == 142
+    assert (counts["held_out"], counts["repeated"]) == (36, 0)
+    assert counts["validated"] > 0
+
+
+def test_rows_of_a_test_file_that_were_trained_on_are_told_and_left_out(shell: Shell) -> None:
+    x = wine()
+    write("train.csv", x[:120])
+    write("test.csv", x[100:])
+    loud = [word for word in FIT if word != "--quiet"]
+    _, err = shell("fit", "train.csv", "--test", "test.csv", "--out", "run", *loud)
+    told = "20 of the 78 rows of --test are rows of DATA, too, and trained on: the model is judged by the other 58."
+    assert told in err
+    assert told in results()["warnings"]
+    assert results()["density"]["rows"] == 58
+
+
+def test_a_test_file_of_nothing_but_rows_that_are_trained_on_is_told(shell: Shell) -> None:
+    write("wine.csv", wine())
+    out, _ = shell("fit", "wine.csv", "--test", "wine.csv", "--out", "run", *FIT)
+    assert "says nothing about new rows" in out
+    assert "held-out log p(x)" not in out
+
+
+def test_held_out_rows_that_repeat_rows_trained_on_are_told(shell: Shell) -> None:
+    x = wine()[:100]
+    write("twice.csv", np.concatenate([x, x]))
+    shell("fit", "twice.csv", "--out", "run", "--held-out", "0.2", *FIT)
+    assert results()["rows"]["repeated"] > 20
+    assert any("have the same values as a row that was trained on" in text for text in results()["warnings"])
+
+
+@pytest.mark.slow
+def test_diagnose_holds_the_held_out_rows_of_the_data_against_the_others(shell: Shell) -> None:
+    write("wine.csv", wine())
+    shell("fit", "wine.csv", "--out", "run", "--held-out", "0.3", *FIT)
+    found = json.loads(shell("diagnose", "run", "wine.csv", "--json")[0])
+    assert (found["rows"], found["train_rows"]) == (54, 124)
+    assert found["known_rows"] == {"which": "held-out", "of": 178, "trained_on": 124}
+    again = json.loads(shell("diagnose", "run", "wine.csv", "--train", "wine.csv", "--json")[0])
+    assert again["findings"] == found["findings"]
+    (ahead,) = [finding for finding in found["findings"] if finding["name"] == "train against unseen"]
+    assert ahead["verdict"] != "skipped"
+    out, _ = shell("diagnose", "run", "wine.csv")
+    assert "124 of the 178 rows of wine.csv were trained on; this is about the other 54" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [("--rows", "all"), ("--rows", "trained"), ()])
+def test_diagnose_never_calls_a_model_healthy_by_rows_that_it_was_trained_on(
+    shell: Shell, rows: tuple[str, ...]
+) -> None:
+    x = wine()
+    write("train.csv", x[:120])
+    write("all.csv", x)
+    shell("fit", "train.csv", "--test", "all.csv", "--out", "run", *FIT)
+    found = json.loads(shell("diagnose", "run", "all.csv" if rows else "train.csv", "--json", *rows)[0])
+    assert not found["healthy"]
+    (new,) = [finding for finding in found["findings"] if finding["name"] == "new rows"]
+    assert new["verdict"] == "problem"
+    (ahead,) = [finding for finding in found["findings"] if finding["name"] == "train against unseen"]
+    assert ahead["verdict"] == "skipped"
+
+
+def test_overfitting_of_a_fifth_of_a_nat_for_each_feature_is_a_problem() -> None:
+    ahead = Estimate(13.4, 2.1, 180)
+    one = Estimate(-150.0, 1.0, 180)
+    found, _ = judge_memory(Memorisation(one, one, ahead, Estimate(0.5, 0.03, 180), 1617), 64)
+    assert found.verdict == "problem"
+    assert found.sickness.startswith("overfitting")

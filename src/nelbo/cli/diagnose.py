@@ -8,7 +8,10 @@ import json
 from pathlib import Path
 
 from . import files
-from .flags import Flag, Json, as_flag, check_seed
+from .flags import WHICH, Flag, Json, as_flag, check_seed
+
+MOST = 1000
+"""Rows that are looked at, unless told."""
 
 
 def diagnose(
@@ -16,7 +19,8 @@ def diagnose(
     data: str,
     *,
     train: str | None = None,
-    rows: int = 1000,
+    rows: str | None = None,
+    limit: int | None = None,
     seed: int = 0,
     out: str | None = None,
     overwrite: Flag = False,
@@ -30,11 +34,14 @@ def diagnose(
     run
         The folder that fit wrote.
     data
-        Rows to look at, best such that the model has not seen.
+        Rows to look at, best such that the model has not seen. Where DATA holds rows that it was trained on, too, these
+        are what the others are held against.
     train
-        The rows it was fitted to: with them, memorisation is looked at, and whether the model beats exact pPCA.
+        The rows it was fitted to, where DATA holds none: with them, memorisation is looked at.
     rows
-        Look at so many rows of DATA, at most; where there are more, they are drawn with the seed.
+        held-out, trained or all rows of DATA; left out, the held-out ones where there are any.
+    limit
+        Look at so many of them, at most (1000); where there are more, they are drawn with the seed.
     seed
         Seed of everything drawn.
     out
@@ -46,10 +53,11 @@ def diagnose(
     device
         auto, cpu or cuda.
     """
+    from ..diagnose.diagnosis import LEAST_ROWS
     from ..report.diagnosis import examine
+    from ..report.rows import choose
 
-    if rows < 1:
-        raise ValueError(f"--rows must be at least 1, got {rows}.")
+    which, limit = _which(rows, limit)
     check_seed(seed)
     files.check_output(out, overwrite, suffixes=(".json",))
     if out is not None and not Path(out).parent.is_dir():
@@ -57,9 +65,23 @@ def diagnose(
     model, source = files.open_model(run, device), files.read(data)
     held_out = files.fits(model, source)
     known = None if train is None else files.fits(model, files.read(train))
-    found = examine(model, held_out, known, rows, seed, as_flag)
-    whole = {"run": run, "data": data, "train": train, **found.to_dict()}
+    chosen = choose(model, held_out, which, LEAST_ROWS)
+    found = examine(model, held_out, known, limit, seed, as_flag, which)
+    whole = {"run": run, "data": data, "train": train, "known_rows": chosen.to_dict(), **found.to_dict()}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if out is not None:
         files.write_whole(Path(out), lambda file: file.write(text.encode()))
-    print(text if as_json else f"{found}\n", end="")
+    said = chosen.sentence(data)
+    print(text if as_json else f"{found}\n" + (f"\nNote: {said}\n" if said else ""), end="")
+
+
+def _which(rows: str | None, limit: int | None) -> tuple[str | None, int]:
+    """Return which rows to look at, and how many; a number as --rows is taken for --limit, as it once was."""
+    flag = "--limit"
+    if rows is not None and rows.lstrip("-").isdigit() and limit is None:
+        flag, limit, rows = "--rows", int(rows), None
+    if limit is not None and limit < 1:
+        raise ValueError(f"{flag} must be at least 1, got {limit}.")
+    if rows is not None and rows not in WHICH:
+        raise ValueError(f"--rows must be {', '.join(WHICH[:-1])} or {WHICH[-1]}, got {rows!r}.")
+    return rows, MOST if limit is None else limit

@@ -93,19 +93,24 @@ def _fit(
 ) -> None:
     from ..checkpoint import exists, remove_folder
     from ..estimator.linear import fit_linear
+    from ..estimator.rows_known import hold_out
 
     source = files.read(data)
     test = None if options.test is None else _read_test(options.test, source)
     train, held_out = _split(source.array, test, options)
+    notes: list[str] = []
+    if test is not None and held_out is not None:
+        held_out, notes = _only_new(train, held_out, quiet)
     model = options.estimator(checkpoint_dir=partial, progress=not quiet)
     if not resume and exists(partial):
         remove_folder(partial)
-    notes: list[str] = []
     with _noted(notes, quiet):
         model.fit(files.table(train, source.columns))
     model.progress = False
     if model.baseline_ is None:
         model.baseline_ = fit_linear(model.schema_, model.model_, train)
+    if held_out is not None and (test is None or not model.trained_on(held_out).all()):
+        hold_out(model, held_out)
     _save(model, run, overwrite, {CONFIG: toml.to_toml(data, options)}, partial)
     if not quiet and held_out is not None:
         print(f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ...", file=sys.stderr, flush=True)
@@ -209,6 +214,24 @@ def _read_test(where: str, source: Source) -> Source:
     if None not in (test.columns, source.columns) and test.columns != source.columns:
         raise ValueError(f"--test {where} has other columns than DATA. Pass the same columns in the same order.")
     return test
+
+
+def _only_new(train: npt.NDArray[Any], test: npt.NDArray[Any], quiet: bool) -> tuple[npt.NDArray[Any], list[str]]:
+    """Return the rows of --test that are not trained on, all where there are no others, and what is to be said."""
+    from ..data.known import KnownRows
+
+    seen = KnownRows.of(train.reshape(len(train), -1)).fitted_to(test.reshape(len(test), -1))
+    if not seen.any():
+        return test, []
+    told = f"All {len(test):,} rows of --test are rows of DATA, and trained on."
+    if not seen.all():
+        told = (
+            f"{int(seen.sum()):,} of the {len(test):,} rows of --test are rows of DATA, too, and trained on: the model "
+            f"is judged by the other {int((~seen).sum()):,}."
+        )
+    if not quiet:
+        print(f"nelbo: {told}", file=sys.stderr, flush=True)
+    return (test, []) if seen.all() else (test[~seen], [told])
 
 
 def _split(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Flag", "Json", "as_flag", "check_seed", "in_flags"]
+__all__ = ["WHICH", "Flag", "Json", "as_flag", "check_seed", "in_flags"]
 
 import ast
 import dataclasses
@@ -13,6 +13,8 @@ from cyclopts import Parameter
 
 Flag = Annotated[bool, Parameter(negative=())]
 """A switch without its opposite."""
+WHICH = ("held-out", "trained", "all")
+"""What --rows takes."""
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 

@@ -58,7 +58,7 @@ def _comparison(summary: Summary) -> list[str]:
     """The table of held-out log p(x), the model beside exact pPCA."""
     if summary.density is None:
         return ["log p(x)      not measured: no rows were held out", f"beta          {beta(summary.noise)}"]
-    rows = [("", "held-out log p(x)", "bits/dim", "beta")]
+    rows = [("", "held-out log p(x)" if summary.rows.any_new else "log p(x)", "bits/dim", "beta")]
     rows.append((f"this model, latent size {summary.latent_dim}", *_cells(summary.density), beta(summary.noise)))
     if summary.baseline is not None:
         base = summary.baseline
@@ -87,7 +87,7 @@ def density(found: Density, linear: Baseline | None = None) -> str:
     if found.effective_samples is not None:
         lines.append(f"effective samples  {found.effective_samples:.1f} of {found.samples:,} (median over rows)")
     if found.unreliable is not None:
-        lines.append(f"not to be believed {found.unreliable:.1%} of rows")
+        lines.append(f"unreliable rows    {found.unreliable:.1%}")
     if found.evaluations:
         lines.append(f"cost               {found.evaluations:,.0f} decodes per row, {found.seconds:.1f} s")
     if found.reason:

@@ -106,6 +106,11 @@ class KnownRows(Brief):
             found[both[(nth >= copies) & (nth < copies + held[both])]] = Use.HELD_OUT
         return found
 
+    def fitted_to(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Return which rows (n, D) have the values of a row that the model was fitted to, held out or not: (n,)."""
+        known = np.unique(self.keys[self.use != Use.HELD_OUT])
+        return np.isin(row_keys(rows, self.precision), known)
+
     def _count(self, keys: Keys, use: Use) -> npt.NDArray[np.intp]:
         """Return how many rows of this use each key stands for."""
         known = self.keys[self.use == use]

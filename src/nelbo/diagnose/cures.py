@@ -175,4 +175,5 @@ EXPLAINED = (
     LONGER,
     PAST_THE_STOP,
 )
+HELD_OUT = (Cure("rows that were not trained on"),)
 RARE = (Cure("more latents", {"latent_dim": None}), MORE_ROWS, Cure("a model of its own for rare rows"))

@@ -37,6 +37,7 @@ from .verdicts import (
     judge_noise,
     judge_prior,
     judge_rare,
+    judge_rows,
     skipped,
 )
 
@@ -56,6 +57,7 @@ def diagnose(
     rows: int = ROWS,
     units: Units | None = None,
     linear: Tensor | None = None,
+    seen: Tensor | None = None,
     seed: int = 0,
     memory: int = MEMORY,
     used: Mapping[str, Any] | None = None,
@@ -75,6 +77,8 @@ def diagnose(
         units: Of the data; None are the model's own.
         linear: log p(x) of each row of x under exact pPCA, in the units of the data, where that is known; else it is
             found from ``train``, taken as they are.
+        seen: Which rows of x the model was trained on, of shape (n,), where that is known: a model is not called
+            healthy by such rows.
         seed: Of everything drawn. Equal calls give equal answers.
         memory: Bytes for intermediate results.
         used: Options in use that the model does not show, such as ``objective``: the advice leaves these out.
@@ -88,12 +92,13 @@ def diagnose(
             raise ValueError(f"{name} must be at least {LEAST_ROWS} rows for standard errors, got {count}. Pass more.")
     many, total, x = subsample(x, SEARCHED, seed), len(x), subsample(x, rows, seed)
     linear = None if linear is None else subsample(linear, rows, seed)
+    old = 0 if seen is None else int(subsample(seen, rows, seed).sum())
     if train is not None:
         with Ready(vae, train):  # refuses what does not fit
             pass
         train = subsample(train, SEARCHED, seed)
     rare = rare_values(vae, many if train is None else train, units, seed)
-    found = _findings(vae, x, train, linear, rare, units, seed, memory)
+    found = _findings(vae, x, train, linear, rare, old, units, seed, memory)
     known = {**used_by(vae), **(used or {})}
     findings = tuple(finding.advised(known, spell) for finding in found)
     leading = next((f.sickness for f in findings if f.verdict == "problem"), "")
@@ -106,6 +111,7 @@ def _findings(
     train: Tensor | None,
     linear: Tensor | None,
     rare: tuple[RareValue, ...],
+    old: int,
     units: Units | None,
     seed: int,
     memory: int,
@@ -129,7 +135,7 @@ def _findings(
         found.append(judge_noise(noise, best, fixed))
     theirs = None if linear is None else subsample(linear, GAP_ROWS, seed)
     beside = baseline(vae, few, train, gap.found.value, units, theirs)
-    missing = "No training rows were passed."
+    missing = "These rows were trained on themselves." if old else "No training rows were passed."
     if beside is not None:
         against = judge_baseline(beside)
     elif train is None:
@@ -146,6 +152,7 @@ def _findings(
     found += [approximation]
     if noise is not None:
         found += judge_calibration(noise)
+    found += [judge_rows(old, len(x))] if old else []
     return [*found, judge_information(rate, information)]
 
 

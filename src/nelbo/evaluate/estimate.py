@@ -61,9 +61,9 @@ def log_likelihood(
         method: "importance" (a stochastic lower bound; Burda et al., 2016), "ais" (annealed importance sampling with
             Hamiltonian moves, a far tighter one; Neal, 2001, Wu et al., 2017), "quadrature" (one or two latent
             dimensions), "exact" (an affine decoder with Gaussian noise and a standard normal prior), or "auto": exact
-            where possible, else quadrature for rows that it resolves, else importance sampling; rows whose weights say
-            that this is not to be believed are sampled again from a normal fitted to their posterior, and what still
-            is not, by AIS. ``reason`` of the result says what was done.
+            where possible, else quadrature for rows that it resolves, else importance sampling; rows that are
+            unreliable by their weights are sampled again from a normal fitted to their posterior, and those that still
+            are, by AIS. ``reason`` of the result says what was done.
         samples: Importance samples of each row (None is 100), or chains for "ais" (None is 16).
         seed: Of the noise, from 0 to 2**62 - 1.
         memory: Bytes for intermediate results; it changes speed, not results.
@@ -164,7 +164,7 @@ def _options(method: str, options: dict[str, Any]) -> tuple[str, Settings]:
 
 
 def _auto(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikelihood:
-    """Pick the cheapest method whose answer can be believed, and say why."""
+    """Pick the cheapest method whose answer is reliable, and say why."""
     settled = without_sampling(vae, x, memory)
     if settled is None:
         return _sampled(vae, x, samples, seed, memory)
@@ -177,7 +177,7 @@ def _auto(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikel
 
 
 def _sampled(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikelihood:
-    """Sample, and sample again, better, the rows whose weights say not to believe it."""
+    """Sample, and sample again, better, the rows that are unreliable."""
     found = importance(vae, x, samples, seed, memory, PROPOSALS["encoder"])
     doubtful = found.unreliable
     measured = not bool(found.khat.isnan().all())
@@ -199,7 +199,7 @@ def _sampled(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLi
         found = _replace(found, doubtful, annealed(vae, x[doubtful], FEW, seed, memory, QUICK))
         reason += f" For {second} rows that was not enough either: they were annealed (AIS, {FEW} chains)."
         if still := int(found.unreliable.sum()):
-            reason += f" Of all rows, {still} cannot be believed even so."
+            reason += f" Of all rows, {still} are unreliable even so."
     return dataclasses.replace(found, reason=reason)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .picture import draw, write_picture
+from .rows import RowCounts
 from .summary import Baseline, Bracket, Density, Explained, Noise, Summary, baseline, bracket, density, plain, summarise
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Density",
     "Explained",
     "Noise",
+    "RowCounts",
     "Summary",
     "baseline",
     "bracket",

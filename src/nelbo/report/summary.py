@@ -35,9 +35,10 @@ from ..data import Schema
 from ..estimator import VariationalAutoencoder, options
 from ..estimator.linear import fit_linear, linear_log_prob
 from ..likelihood import Bernoulli, SharedVariance
+from .rows import RowCounts, count_rows
 
 MANY_ROWS = 0.05
-"""Share of rows not to be believed from which on it is worth a warning."""
+"""Share of unreliable rows from which on it is worth a warning."""
 EXPLAINED_ROWS = 2048
 """Rows whose reconstructions are looked at."""
 NOISE_ROWS = 2048
@@ -56,7 +57,7 @@ class Density:
         method: "exact", "quadrature", "importance", "ais", or several of them where rows needed different ones.
         samples: Importance samples per row, or chains, of the rows with the most; 0 where nothing was sampled.
         effective_samples: Median over sampled rows of the effective number of samples; None where there are none.
-        unreliable: Share of rows not to be believed, as `LogLikelihood.unreliable` says; None where all are exact.
+        unreliable: Share of unreliable rows, as `LogLikelihood.unreliable` says; None where all are exact.
         row_error: Median over rows of the standard error of a row's own estimate, in nats; None where unknown.
         reason: Why this method, where it was picked automatically.
         evaluations: Of p(x|z) for each row, those for gradients counted twice.
@@ -96,7 +97,7 @@ class Density:
             return []
         cure = "nelbo evaluate RUN DATA, whose automatic method takes better samples where they are needed, or "
         return [
-            f"For {self.unreliable:.0%} of the rows log p(x) is not to be believed and may be higher: a few samples "
+            f"For {self.unreliable:.0%} of the rows log p(x) is unreliable and may be higher: a few samples "
             "dominate (Pareto k above 0.7 or, with few samples, a standard error above 0.5 nats), or no error is "
             f"known. The truth: {'' if 'ais' in self.method else cure}--method ais, with more --temperatures."
         ]
@@ -182,6 +183,7 @@ class Summary:
     Attributes:
         shape: Of one row, as the user holds it.
         training_rows: How many, those for validation included.
+        rows: What was done with which rows.
         density: log p(x) of held-out rows; None without any.
         baseline: Exact pPCA; None without held-out rows, or where the likelihood is not a density.
         noise: beta.
@@ -197,6 +199,7 @@ class Summary:
 
     shape: tuple[int, ...]
     training_rows: int
+    rows: RowCounts
     density: Density | None
     baseline: Baseline | None
     noise: Noise
@@ -286,10 +289,12 @@ def summarise(
     found = None if held_out is None else model.log_likelihood(held_out, method, samples)
     judged = None if found is None else density(found, model.schema_)
     explained = _explained(model, x, held_out)
+    counts = count_rows(model, held_out)
     last = model.history_.records[-1]
     return Summary(
         shape=model.schema_.data_shape,
         training_rows=len(train),
+        rows=counts,
         density=judged,
         baseline=None if found is None or held_out is None else baseline(model, held_out, found, train),
         noise=_noise(model, x),
@@ -301,7 +306,7 @@ def summarise(
         seconds=last.seconds,
         stopped=model.history_.stopped,
         kept_start=model.kept_start_,
-        warnings=(*notes, *_warnings(model, judged, explained)),
+        warnings=(*notes, *counts.warnings(), *_warnings(model, judged, explained)),
         recipe=model.recipe_,
     )
 

@@ -1,0 +1,154 @@
+"""Which rows a model is judged by: those that it was not trained on, where there are any; and how that is said."""
+
+from __future__ import annotations
+
+__all__ = ["WHICH", "Chosen", "RowCounts", "choose", "count_rows"]
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data import validate_array
+from ..data.known import Use
+from ..estimator import VariationalAutoencoder
+from ..estimator.rows_known import fitted, uses
+
+WHICH = ("held-out", "trained", "all")
+"""What a user may ask for."""
+MANY = 0.05
+"""Share of repeated rows from which on it is worth a note."""
+UNKNOWN = "Which rows this model was trained on is unknown: it was saved before models remembered their rows."
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some rows of a data set.
+
+    Attributes:
+        which: "held-out", "trained" or "all".
+        mask: Whether each row is one of them, of shape (n,).
+        seen: Whether the model was trained on each row, of shape (n,); None where that is unknown.
+    """
+
+    which: str
+    mask: npt.NDArray[np.bool_]
+    seen: npt.NDArray[np.bool_] | None
+
+    @property
+    def total(self) -> int:
+        """How many rows there are."""
+        return len(self.mask)
+
+    @property
+    def trained(self) -> int | None:
+        """How many of all rows the model was trained on; None where that is unknown."""
+        return None if self.seen is None else int(self.seen.sum())
+
+    @property
+    def judged_as_new(self) -> bool:
+        """Whether none of the chosen rows is known to have been trained on."""
+        return self.seen is None or not bool(self.seen[self.mask].any())
+
+    def sentence(self, name: str = "DATA") -> str:
+        """Say how many rows were trained on and which are looked at; empty where all are new.
+
+        Arguments:
+            name: What the rows are called.
+        """
+        if self.seen is None:
+            return UNKNOWN
+        old, all_of = int(self.seen.sum()), f"{self.total:,} rows of {name}"
+        if old == 0:
+            return ""
+        if old == self.total:
+            return f"All {all_of} were trained on: this says nothing about new rows."
+        told = f"{old:,} of the {all_of} were trained on"
+        if self.which == "held-out":
+            return f"{told}; this is about the other {self.total - old:,} (--rows trained or all for the rest)."
+        if self.which == "trained":
+            return f"{told}; this is about them, and says nothing about new rows."
+        return f"{told}; this is about all of them, and says little about new rows."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types."""
+        return {"which": self.which, "of": self.total, "trained_on": self.trained}
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """What a run did with which rows.
+
+    Attributes:
+        trained: Rows of training alone; None where the model does not know its rows.
+        validated: Rows that decided when to stop, which tables are trained on in the end; None likewise.
+        held_out: Rows that the model has not seen, which it is judged by.
+        repeated: How many of these have the values of a row that it was fitted to; None likewise.
+    """
+
+    trained: int | None
+    validated: int | None
+    held_out: int
+    repeated: int | None
+
+    @property
+    def any_new(self) -> bool:
+        """Whether any held-out row is one that the model was not fitted to, as far as is known."""
+        return self.repeated is None or self.repeated < self.held_out
+
+    def warnings(self) -> list[str]:
+        """Say where held-out rows are hardly new."""
+        if not self.repeated or self.repeated < MANY * self.held_out:
+            return []
+        if not self.any_new:
+            return [
+                f"All {self.held_out:,} rows that the model is judged by have the values of rows that were trained on: "
+                "this says nothing about new rows."
+            ]
+        return [
+            f"{self.repeated:,} of the {self.held_out:,} held-out rows have the same values as a row that was trained "
+            "on: their log p(x) says little about rows with new values."
+        ]
+
+
+def count_rows(model: VariationalAutoencoder, held_out: Any | None) -> RowCounts:
+    """Count the rows of a fit, and those that were kept from it."""
+    known, rows = model.known_rows_, 0 if held_out is None else len(held_out)
+    if known is None:
+        return RowCounts(None, None, rows, None)
+    trained, validated = (int((known.use == use).sum()) for use in (Use.TRAINED, Use.VALIDATED))
+    repeated = 0
+    if held_out is not None:
+        repeated = int(known.fitted_to(model.schema_.conformed(validate_array(held_out))).sum())
+    return RowCounts(trained, validated, rows, repeated)
+
+
+def choose(model: VariationalAutoencoder, rows: Any, which: str | None = None, least: int = 1) -> Chosen:
+    """Choose the rows of a data set to judge a model by.
+
+    Arguments:
+        model: The model.
+        rows: Rows in data units.
+        which: "held-out", those that the model was not trained on; "trained", those that it was; "all"; None is
+            "held-out" where there are such rows, else "all".
+        least: How many of them are needed.
+
+    Raises:
+        ValueError: ``which`` is none of these, there are no such rows, or the model does not know its rows.
+    """
+    if which is not None and which not in WHICH:
+        raise ValueError(f"--rows must be {', '.join(WHICH[:-1])} or {WHICH[-1]}, got {which!r}.")
+    use = uses(model, rows)
+    if use is None:
+        if which not in (None, "all"):
+            raise ValueError(f"{UNKNOWN} Take --rows all, or fit it again.")
+        return Chosen("all", np.ones(len(rows), dtype=np.bool_), None)
+    seen = fitted(use)
+    if which is None:
+        which = "held-out" if seen.any() and (~seen).sum() >= least else "all"
+    mask = {"held-out": ~seen, "trained": seen, "all": np.ones_like(seen)}[which]
+    if not mask.any():
+        told = "All of these rows were trained on" if which == "held-out" else "None of these rows was trained on"
+        raise ValueError(f"{told}, so there are none for --rows {which}. Pass other rows, or --rows all.")
+    return Chosen(which, mask, seen)
