@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from nelbo import VAE, VariationalAutoencoder, data, diagnose, evaluate, likelihood, networks, posterior, prior
-from nelbo.cli import main
+from nelbo.cli import COMMANDS, main
 from nelbo.cli.options import FitOptions
 from nelbo.diagnose import cures
 from nelbo.report.diagnosis import examine
@@ -511,3 +511,20 @@ def test_the_share_held_out_is_written_to_the_run_and_repeats_it(there: Callable
     assert again["density"]["mean"] == first["density"]["mean"]
     assert there("fit", "table.csv", "--test", "table.csv", "--out", "tested0", *fit)[0] == 0
     assert there("fit", "--config", "tested0/run.toml", "--out", "tested1", "--quiet")[0] == 0
+
+
+# -- help --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_describes_every_option_in_whole_paragraphs(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A description that was broken where its source is broken left half-empty lines inside paragraphs."""
+    monkeypatch.setenv("COLUMNS", "400")
+    assert main([command, "--help"]) == 0
+    entries = [line for line in capsys.readouterr().out.splitlines() if re.match(r"│\s+(\*\s+)?([A-Z]+ )?-", line)]
+    assert entries
+    for line in entries:
+        described = re.sub(r"^│[ *]*", "", line).rstrip("│ ")
+        assert re.search(r"  \S.*[.\])]$", described), line

@@ -91,17 +91,20 @@ def _run(tokens: list[str]) -> int:
 def _app() -> App:
     from cyclopts import App
 
+    from .help import Paragraphs
+
     app = App(
         name="nelbo",
         version=f"nelbo {__version__}",
-        help="Gaussian variational autoencoders with honest log-likelihoods.\n\n"
-        "DATA is a built-in name (digits), an .npy, .npz, .csv or .parquet file, or a folder of images; "
-        "RUN is the folder that fit writes.",
+        help="Variational autoencoders with Gaussian noise, and log-likelihoods that can be trusted.\n\n"
+        "DATA is a built-in name (digits), an .npy, .npz, .csv or .parquet file, a folder of images, or - for standard "
+        "input. RUN is the folder that fit writes.",
         help_format="plaintext",
+        help_formatter=Paragraphs(),
         suppress_keyboard_interrupt=False,
     )
-    for name, (place, help_text) in COMMANDS.items():
-        app.command(f"nelbo.cli.{place}", name=name, help=help_text)
+    for order, (name, (place, help_text)) in enumerate(COMMANDS.items()):
+        app.command(f"nelbo.cli.{place}", name=name, help=help_text, sort_key=order)
     return app
 
 

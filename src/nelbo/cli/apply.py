@@ -45,18 +45,18 @@ def evaluate(
     run
         The folder that fit wrote.
     data
-        What to evaluate.
+        The rows to evaluate: as for fit, or - for standard input.
     method
-        exact (linear decoders), quadrature (1 or 2 latents), importance, ais (annealed importance sampling), or auto:
-        the first of these that gives numbers to be believed, row by row.
+        exact (for linear decoders), quadrature (for 1 or 2 latent dimensions), importance (sampling), ais (annealed
+        importance sampling), or auto: for each row, the first of these whose estimate is reliable.
     samples
-        Importance samples for each row (200), or chains for ais (16).
+        Importance samples per row, 200 by default; for ais the number of chains, 16 by default.
     temperatures
-        Of ais (200).
+        Number of temperatures of ais, 200 by default.
     simulated
-        Also trap log p(x) of so many rows simulated from the model between two bounds (bidirectional Monte Carlo).
+        Also bound log p(x) from below and above on this many rows simulated from the model (bidirectional Monte Carlo).
     memory
-        MiB for intermediate results.
+        Memory for intermediate results, in MiB.
     seed
         Seed of all samples.
     out
@@ -64,11 +64,11 @@ def evaluate(
         effective_samples, khat (Pareto k) and unreliable (0 or 1), in .csv and .parquet after row (counting from 0) and
         file (of pictures).
     overwrite
-        Replace --out if it exists.
+        Replace what --out names, if it exists.
     as_json
         Print one JSON object.
     device
-        auto, cpu or cuda.
+        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     import numpy as np
 
@@ -124,16 +124,16 @@ def score(
     run
         The folder that fit wrote.
     data
-        What to score.
+        The rows to score: as for fit, or - for standard input.
     samples
-        Importance samples for each row.
+        Importance samples per row.
     out
         File to write: .csv or .parquet with columns row (counting from 0), file (of pictures), log_p, standard_error
         and unreliable (1 for rows whose estimate is), or .npy with log p(x) alone.
     overwrite
-        Replace --out if it exists.
+        Replace what --out names, if it exists.
     device
-        auto, cpu or cuda.
+        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     import numpy as np
 
@@ -164,13 +164,13 @@ def encode(
     run
         The folder that fit wrote.
     data
-        What to encode.
+        The rows to encode: as for fit, or - for standard input.
     out
-        File to write: .npy, .csv or .parquet; CSV on standard output if left out.
+        File to write: .npy, .csv or .parquet. Without it, CSV goes to standard output.
     overwrite
-        Replace --out if it exists.
+        Replace what --out names, if it exists.
     device
-        auto, cpu or cuda.
+        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     files.check_output(out, overwrite)
     model, source = _open(run, data, device)
@@ -196,21 +196,21 @@ def reconstruct(
     run
         The folder that fit wrote.
     data
-        What to reconstruct.
+        The rows to reconstruct: as for fit, or - for standard input.
     out
         File to write: .npy, .csv or .parquet; or, without a suffix, a folder of PNGs under the names of the pictures in
-        DATA; CSV on standard output if left out.
+        DATA. Without it, CSV goes to standard output.
     noise
         Draw from p(x|z) instead of writing its mean.
     seed
         Seed of that noise.
     limits
-        LOW,HIGH: the values that PNGs show as black and white; by default 0,1 for 8-bit data, else the least and the
-        largest value there is.
+        LOW,HIGH: the values that PNGs show as black and white. By default 0,1 for 8-bit data, else the smallest and the
+        largest value.
     overwrite
-        Replace --out if it exists.
+        Replace what --out names, if it exists.
     device
-        auto, cpu or cuda.
+        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     check_seed(seed)
     files.check_output(out, overwrite, pictures=True)
@@ -238,21 +238,21 @@ def sample(
     run
         The folder that fit wrote.
     count
-        How many rows.
+        Number of rows.
     noise
-        Draw x from p(x|z); with --no-noise, write its mean f(z).
+        Draw x from p(x|z); --no-noise writes its mean f(z) instead.
     seed
         Seed of the draw.
     out
-        File to write: .npy, .csv or .parquet; or, without a suffix, a folder of PNGs; CSV on standard output if left
-        out.
+        File to write: .npy, .csv or .parquet; or, without a suffix, a folder of PNGs. Without it, CSV goes to standard
+        output.
     limits
-        LOW,HIGH: the values that PNGs show as black and white; by default 0,1 for 8-bit data, else the least and the
-        largest value there is.
+        LOW,HIGH: the values that PNGs show as black and white. By default 0,1 for 8-bit data, else the smallest and the
+        largest value.
     overwrite
-        Replace --out if it exists.
+        Replace what --out names, if it exists.
     device
-        auto, cpu or cuda.
+        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     if count < 1:
         raise ValueError(f"--count must be at least 1, got {count}.")

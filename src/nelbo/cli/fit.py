@@ -56,13 +56,13 @@ def fit(
     Parameters
     ----------
     data
-        A built-in name (digits), an .npy, .npz, .csv or .parquet file, or a folder of images.
+        A built-in name (digits), an .npy, .npz, .csv or .parquet file, a folder of images, or - for standard input.
     out
-        RUN, the folder to write.
+        RUN, the folder to write the model, its results and a picture to.
     config
         TOML file of options, such as the run.toml in a RUN; the command line wins.
     overwrite
-        Replace RUN if it is there.
+        Replace RUN if it exists.
     resume
         Go on with an interrupted fit, if there is one.
     quiet

@@ -33,72 +33,76 @@ class FitOptions:
     latent_dim: Annotated[int | Literal["auto"], MODEL] = 8
     """Number of latent dimensions; auto takes the fewest whose held-out log p(x) is as good as any's."""
     network: Annotated[str, MODEL] = "auto"
-    """linear, mlp, residual (an MLP beside a linear path that starts at pPCA), conv (images), or auto."""
+    """Networks of encoder and decoder: linear, mlp, residual (an MLP beside a linear path that starts at pPCA), conv
+    (for images), or auto, which is residual."""
     encoder: Annotated[str | None, MODEL] = None
-    """Network of the encoder, if not --network."""
+    """Network of the encoder, if it is to differ from --network."""
     decoder: Annotated[str | None, MODEL] = None
-    """Network of the decoder, if not --network."""
+    """Network of the decoder, if it is to differ from --network."""
     hidden: Annotated[str | None, MODEL] = None
-    """Widths of dense hidden layers, such as 512,512; by default these, 128,128 for tables, else 256,256 for
-    10,000 rows or more."""
+    """Widths of the dense hidden layers, separated by commas. By default 512,512 for fewer than 10,000 rows and for
+    conv; 256,256 for more rows; and 128,128 for tables of any length."""
     decoder_hidden: Annotated[str | None, MODEL] = None
-    """Those of the decoder, if they are to differ; by default 512,512,512 where 10,000 rows or more are no table."""
+    """Widths of the decoder's hidden layers, if they are to differ from --hidden. By default 512,512,512 where --hidden
+    is 256,256 by default."""
     channels: Annotated[str, MODEL] = "32,64"
-    """Widths of convolutional stages, each halving the image."""
+    """Numbers of channels of the convolutional stages, separated by commas. Each stage halves the image."""
     activation: Annotated[str, MODEL] = "silu"
-    """Such as silu, relu, gelu or tanh."""
+    """Activation of the hidden layers: silu, relu, gelu, tanh and others."""
     prior: Annotated[str, MODEL] = "standard_normal"
-    """p(z)."""
+    """Prior p(z): standard_normal."""
     posterior: Annotated[str, MODEL] = "diagonal_normal"
-    """q(z|x)."""
+    """Approximate posterior q(z|x): diagonal_normal."""
     likelihood: Annotated[str, NOISE] = "gaussian"
-    """p(x|z): gaussian, heteroscedastic_gaussian (beta^2 from z), discretized_gaussian (whole numbers 0 to 255: the
-    probability of 8-bit data themselves), or bernoulli (zeros and ones)."""
+    """Observation model p(x|z): gaussian; heteroscedastic_gaussian, whose noise depends on z; discretized_gaussian, the
+    probability of whole numbers from 0 to 255; or bernoulli, for zeros and ones."""
     variance: Annotated[str, NOISE] = "auto"
-    """beta^2: learned, per_feature, heteroscedastic (from z), auto (that for tables, else learned), or a number: fixed,
-    in squared data units."""
+    """Noise variance beta^2: learned; per_feature; heteroscedastic (it depends on z); a number, which fixes it, in
+    squared units of the data; or auto: heteroscedastic for tables, else learned."""
     scale: Annotated[str, NOISE] = "auto"
-    """Scaling inside: global (one number), standard (per feature), whitened (and uncorrelated), none, or auto."""
+    """How the data are scaled inside: global (one number for all features), standard (one for each), whitened (standard
+    and uncorrelated), none, or auto. Results are in the units of the data in any case."""
     dequantize: Annotated[bool | None, NOISE] = None
-    """Take 8-bit data u8 as x = (u8 + U) / 256; by default images of uint8 are; tables are numbers."""
+    """Whether to take 8-bit values u as x = (u + U) / 256 with U uniform in [0, 1). By default for images of uint8; a
+    table holds numbers."""
     objective: Annotated[str, TRAINING] = "auto"
-    """elbo, stl, kl_warm_up, free_bits, beta_vae or capacity; with several samples iwae, dreg, miwae, piwae or ciwae;
-    autoencoder; or auto: dreg for tables, else elbo."""
+    """What training maximises: elbo, stl, kl_warm_up, free_bits, beta_vae or capacity; iwae, dreg, miwae, piwae or
+    ciwae, which take several samples; autoencoder; or auto: dreg for tables, else elbo."""
     objective_samples: Annotated[int | None, TRAINING] = None
-    """Samples of z per row in the objective; by default 1, and 4 for tables."""
+    """Samples of z per row in the objective. By default 4 for tables, else 1."""
     objective_options: Annotated[str | None, TRAINING] = None
-    """Its further numbers, such as beta=4 or capacity=10,gamma=100."""
+    """Further numbers that the objective takes, such as beta=4 or capacity=10,gamma=100."""
     max_epochs: Annotated[int | None, TRAINING] = None
-    """Stop after so many passes over the data."""
+    """Maximum number of passes over the data. Without any of these limits, training is the longer the more data."""
     max_steps: Annotated[int | None, TRAINING] = None
-    """Stop after so many steps."""
+    """Maximum number of optimiser steps."""
     max_seconds: Annotated[float | None, TRAINING] = None
-    """Stop after so many seconds."""
+    """Time limit of the fit, in seconds."""
     batch_size: Annotated[int | None, TRAINING] = None
-    """Rows in a step; by default 32 to 256, growing with the data."""
+    """Rows per step. By default from 32 to 256, growing with the data."""
     learning_rate: Annotated[float | None, TRAINING] = None
-    """Peak learning rate of AdamW."""
+    """Peak learning rate of AdamW. By default chosen by the length of training."""
     weight_decay: Annotated[float, TRAINING] = 0.0
     """Weight decay of AdamW."""
     validation_fraction: Annotated[float, TRAINING] = 0.1
-    """Share of the training rows that decides when to stop and which weights to keep."""
+    """Share of the training rows that decides when to stop and which weights to keep; 0 trains on all of them."""
     early_stopping: Annotated[bool, TRAINING] = True
     """Stop when the validation bound no longer improves, and keep the best weights."""
     init: Annotated[str, TRAINING] = "auto"
-    """Where training starts: ppca, random, or auto (pPCA where the network allows)."""
+    """Where training starts: ppca, random, or auto, which is pPCA where the networks have a linear path."""
     device: Annotated[str, TRAINING] = "auto"
-    """auto, cpu or cuda."""
+    """Where to compute: cpu, cuda, or auto, which is a GPU if there is one."""
     precision: Annotated[str, TRAINING] = "auto"
-    """auto, bf16 or float32."""
+    """Precision of training: bf16, float32, or auto, which is bf16 where that is faster and costs nothing."""
     seed: Annotated[int, TRAINING] = 0
     """Seed of everything random."""
     held_out: Annotated[float | None, JUDGING] = None
-    """Share of the rows that are split off first and never trained on, to measure log p(x) on: 0.1 unless there is a
-    --test; 0 for none."""
+    """Share of the rows that are split off first and never trained on, to measure log p(x) on. By default 0.1 unless
+    there is a --test; 0 holds out none."""
     test: Annotated[str | None, JUDGING] = None
-    """Measure log p(x) on the rows of this DATA, and train on every row of the other."""
+    """Other DATA to measure log p(x) on; then every row of DATA is trained on."""
     samples: Annotated[int, JUDGING] = 200
-    """Importance samples for each held-out row."""
+    """Importance samples per held-out row."""
 
     def estimator(self, **process: Any) -> VariationalAutoencoder:
         """Return the unfitted estimator of these options.
@@ -170,7 +174,7 @@ def _widths(name: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise ValueError(f"--{name} must be integers parted by commas, such as 512,512, got {text!r}.") from None
+        raise ValueError(f"--{name} must be integers separated by commas, such as 512,512, got {text!r}.") from None
 
 
 def _number_or_word(text: str) -> str | float:
@@ -188,6 +192,6 @@ def _numbers(text: str) -> dict[str, int | float]:
             found[name] = int(number) if number.isdigit() else float(number)
         except ValueError:
             raise ValueError(
-                f"--objective-options must be name=number, parted by commas, such as beta=4,share=0.5, got {text!r}."
+                f"--objective-options must be name=number, separated by commas, such as beta=4,share=0.5, got {text!r}."
             ) from None
     return found
