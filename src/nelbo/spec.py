@@ -5,7 +5,16 @@ The names are the classes in each module's ``__all__``, in snake case: adding a 
 
 from __future__ import annotations
 
-__all__ = ["NetworkFactory", "Spec", "build", "build_objective", "check_objective", "choices", "resolve"]
+__all__ = [
+    "NetworkFactory",
+    "Spec",
+    "build",
+    "build_objective",
+    "check_objective",
+    "choices",
+    "resolve",
+    "weights",
+]
 
 import dataclasses
 import difflib
@@ -127,7 +136,22 @@ def build(spec: Spec, generator: torch.Generator | None = None) -> VAE:
     Raises:
         ValueError: A name is unknown or a number is out of range.
     """
+    return _assemble(spec, _likelihood(spec), generator)
+
+
+def weights(spec: Spec) -> dict[str, torch.Tensor]:
+    """Return the weights of a model by name as tensors without memory: their shapes and types, whatever the sizes.
+
+    Raises:
+        ValueError: A name is unknown or a number is out of range.
+    """
     head = _likelihood(spec)
+    with torch.device("meta"):
+        return _assemble(spec, head, None).state_dict()
+
+
+def _assemble(spec: Spec, head: likelihood.Likelihood, generator: torch.Generator | None) -> VAE:
+    """Put a model together around its likelihood."""
     posterior_head = resolve("posterior", spec.posterior)(spec.latent_dim)
     own = spec if spec.decoder_hidden is None else dataclasses.replace(spec, hidden=spec.decoder_hidden)
     decoder = _network(own, own.decoder, (own.latent_dim,), head.in_shape, generator)

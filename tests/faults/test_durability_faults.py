@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -15,10 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from helpers import flat_weights, ring, small_estimator
-from nelbo import VariationalAutoencoder
-from nelbo.checkpoint import CheckpointError, CheckpointWriteError, Folder, write_folder
+from helpers import build, flat_weights, normal, ring, small_estimator
+from nelbo import VariationalAutoencoder, fit, objective
+from nelbo.checkpoint import CheckpointError, CheckpointWriteError, Folder, read_folder, write_folder
 from nelbo.estimator import fitting
 
 pytestmark = pytest.mark.fault
@@ -351,3 +354,162 @@ def test_a_cold_runs_state_does_not_replace_the_weights_of_a_warm_start(tmp_path
     model.checkpoint_dir = tmp_path / "cold"
     with pytest.raises(CheckpointError, match="other data or options"):
         model.fit(X)
+
+
+# -- states that are odd -----------------------------------------------------------------------------
+
+ODD: list[Any] = [..., None, True, -1, 0.5, 1e300, 10**40, "x", "nan", [], [1, 2], {}, {"a": 1}]
+"""What is put in the place of every field; `...` removes it."""
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to every field of some JSON, of lists to the first one only."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield (*path, key)
+        yield from paths(item, (*path, key))
+
+
+def changed(config: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(config))
+    place: Any = found
+    for key in path[:-1]:
+        place = place[key]
+    if value is ...:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return found
+
+
+def spoilt(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Yield the tensors with each of them missing, of another shape or type, and not a number; and with one more."""
+    for name, value in tensors.items():
+        yield {other: tensor for other, tensor in tensors.items() if other != name}
+        yield tensors | {name: value.reshape(1, *value.shape)}
+        yield tensors | {name: value.to(torch.float64 if value.dtype == torch.float32 else torch.float32)}
+        yield tensors | {name: value * math.nan}
+    yield tensors | {"more": torch.zeros(1)}
+    yield {}
+
+
+def resumes(folder: Path) -> bool:
+    """Return whether a small run goes on from a state, or refuses it by name; anything else is an error."""
+    vae = build((3,), 1, "mlp", dtype=torch.float32, hidden=(2,))
+    x, held = normal(12, 3).float(), normal(5, 3, seed=1).float()
+    store = Folder(folder, "this run")
+    try:
+        fit(objective.ELBO(vae), x, validation=held, max_steps=12, batch_size=4, average=0.1, store=store)
+    except CheckpointError as error:
+        if "\n" in str(error) or str(folder) not in str(error):
+            raise
+        return False
+    return True
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_state_with_any_field_missing_or_odd_goes_on_or_is_refused_by_name(tmp_path: Path, finished: bool) -> None:
+    vae, folder = build((3,), 1, "mlp", dtype=torch.float32, hidden=(2,)), tmp_path / "state"
+    x, held = normal(12, 3).float(), normal(5, 3, seed=1).float()
+    options: dict[str, Any] = {"validation": held, "max_steps": 12, "batch_size": 4, "average": 0.1}
+    stop = [] if finished else [stop_at(6)]
+    with contextlib.suppress(KeyboardInterrupt):
+        fit(objective.ELBO(vae), x, **options, store=Folder(folder, "this run"), callbacks=stop)
+    assert resumes(folder)
+    config, tensors = read_folder(folder, kind="training state")
+    refused, tried = 0, 0
+    whole = [(changed(config, path, odd), tensors) for path in paths(config) for odd in ODD]
+    for fields, values in [*whole, *((config, other) for other in spoilt(tensors))]:
+        write_folder(folder, fields, values, kind="training state", overwrite=True)
+        tried += 1
+        refused += not resumes(folder)
+    assert tried > 200
+    assert refused > 0.5 * tried
+
+
+# -- models that are odd -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    small_estimator(hidden=(4,), max_steps=2).fit(X[:60]).save(folder)
+    return folder
+
+
+def rewritten(saved: Path, folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
+    """A model with other contents and the right checksums."""
+    extra = {name: (saved / name).read_text() for name in ("metrics.jsonl", "README.md")}
+    write_folder(folder, config, tensors, overwrite=True, extra_text=extra)
+    return folder
+
+
+def test_weights_that_are_not_the_models_are_refused_by_name(saved: Path, tmp_path: Path) -> None:
+    config, tensors = read_folder(saved)
+    for name in [name for name in tensors if name.startswith(("encoder", "decoder", "baseline"))]:
+        for odd in (tensors[name] * math.nan, tensors[name] + math.inf, tensors[name].half()):
+            folder = rewritten(saved, tmp_path / "run", config, tensors | {name: odd})
+            with pytest.raises(CheckpointError, match="do not describe one model") as caught:
+                VariationalAutoencoder.load(folder)
+            assert name.removeprefix("baseline.") in str(caught.value)
+
+
+def test_numbers_that_are_none_are_refused_in_every_file(saved: Path, tmp_path: Path) -> None:
+    config, tensors = read_folder(saved)
+    text = json.dumps(config)
+    for odd in ("NaN", "Infinity", "1e999"):
+        spoilt = text.replace(str(config["schema"]["shift"][0]), odd)
+        assert spoilt != text
+        with pytest.MonkeyPatch.context() as patch:  # our own writer refuses it
+            patch.setattr("nelbo.checkpoint.folder._check_json", lambda *_: None)
+            patch.setattr("nelbo.checkpoint.folder._json_bytes", _with(spoilt))
+            rewritten(saved, tmp_path / "run", config, tensors)
+        with pytest.raises(CheckpointError, match=r"config\.json"):
+            VariationalAutoencoder.load(tmp_path / "run")
+
+
+def _with(text: str) -> Callable[[Any], bytes]:
+    return lambda value: (
+        text if "spec" in value else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    ).encode()
+
+
+def test_a_config_with_any_field_odd_is_loaded_or_refused_by_name(saved: Path, tmp_path: Path) -> None:
+    config, tensors = read_folder(saved)
+    ways = [path for path in paths(config) if path[0] in ("spec", "fitted", "schema", "history")]
+    refused = 0
+    for path in ways:
+        for odd in (..., None, -1, 0.5, 1e300, "x", [1, 2], {"a": 1}):
+            rewritten(saved, tmp_path / "run", changed(config, path, odd), tensors)
+            try:
+                VariationalAutoencoder.load(tmp_path / "run")
+            except CheckpointError as error:
+                refused += 1
+                if "\n" in str(error):
+                    raise
+    assert refused > 100
+
+
+def test_a_config_that_claims_giant_layers_is_refused_before_they_are_built(saved: Path, tmp_path: Path) -> None:
+    config, tensors = read_folder(saved)
+    for field, giant in (("hidden", [10**7, 10**7]), ("latent_dim", 10**12)):
+        rewritten(saved, tmp_path / "run", changed(config, ("spec", field), giant), tensors)
+        with pytest.raises(CheckpointError, match="do not describe one model"):
+            VariationalAutoencoder.load(tmp_path / "run")  # 400 TB, if they were
+
+
+@pytest.mark.parametrize("name", ["README.md", "manifest.json", "model.safetensors"])
+def test_a_file_that_has_grown_is_refused_without_being_read(saved: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(saved, folder)
+    os.truncate(folder / name, 2**42)  # with a hole: no disk has so much room, and no memory
+    with pytest.raises(CheckpointError, match=name):
+        VariationalAutoencoder.load(folder)
+
+
+def test_a_model_whose_weights_are_no_numbers_is_not_saved_as_if_it_were_one(tmp_path: Path) -> None:
+    model = small_estimator(hidden=(4,), max_steps=2).fit(X[:60])
+    with torch.no_grad():
+        next(model.model_.parameters()).fill_(math.nan)
+    with pytest.raises(ValueError, match=r"cannot be saved: .* not finite"):
+        model.save(tmp_path / "run")

@@ -63,6 +63,8 @@ CONFIG, TENSORS, MANIFEST = "config.json", "model.safetensors", "manifest.json"
 
 _STALE_SECONDS = 24 * 3600.0  # no write lasts a day: older siblings are left-overs, whoever made them
 _CURE = "restore it from a copy, or fit and save again."
+_LARGEST_MANIFEST = 2**24
+_CHANGED_SIZE = "changed after it was written (it is larger)"
 _CHANGED = "changed after it was written (its sha256 differs)"
 _ATTEMPTS = 100  # how often an operation yields to another process that is replacing the same folder
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -422,9 +424,13 @@ def _read_bytes(path: Path, shown: str, entry: Any = None) -> bytes:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # a pipe would be waited on for ever
             raise CheckpointError(f"{where} is not a regular file; {_CURE}")
-        if isinstance(size, int) and found.st_size < size:
+        most = size if isinstance(size, int) else _LARGEST_MANIFEST
+        if entry is not None and found.st_size < most:
             raise CheckpointError(f"{where} is truncated: {found.st_size} bytes, expected {size}; {_CURE}")
-        data = path.read_bytes()
+        if found.st_size > most:  # not read: it may not fit into memory
+            raise CheckpointError(f"{where} was {_CHANGED_SIZE}: {found.st_size} bytes, expected {most}; {_CURE}")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
     except OSError as error:
         reason = "is missing" if error.errno == errno.ENOENT else f"cannot be read ({error.strerror})"
         raise CheckpointError(f"{where} {reason}; {_CURE}") from error
@@ -436,8 +442,11 @@ def _read_bytes(path: Path, shown: str, entry: Any = None) -> bytes:
 def _parse_json(data: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(data.decode())
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{where} holds a {type(value).__name__}, expected a JSON object; {_CURE}")
+        _check_json(value, "it")  # Python takes NaN, and 1e999 for infinity
+    except CheckpointError:
+        raise
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{where} is not valid JSON ({error}); {_CURE}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{where} holds a {type(value).__name__}, expected a JSON object; {_CURE}")
     return value

@@ -124,6 +124,8 @@ def check_fields(schema: Any) -> None:
         raise ValueError(f"shift {schema.shift.shape} and scale {schema.scale.shape} do not fit shape {schema.shape}")
     if not (np.isfinite(schema.shift).all() and np.isfinite(schema.scale).all() and (schema.scale > 0).all()):
         raise ValueError("shift must be finite and scale positive")
+    if not (schema.mixing is None or (np.isfinite(schema.mixing).all() and np.linalg.slogdet(schema.mixing)[0] != 0)):
+        raise ValueError("mixing must be finite and have an inverse")
     if not isinstance(schema.dequantize, bool):
         raise ValueError(f"dequantize must be true or false, got {schema.dequantize!r}")
     if not isinstance(schema.discrete, bool) or (schema.discrete and schema.dequantize):

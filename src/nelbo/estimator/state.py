@@ -17,9 +17,9 @@ from .. import checkpoint, spec
 from ..baseline import ProbabilisticPCA
 from ..data import Schema
 from ..data.known import KnownRows
-from ..training import History
+from ..training import History, fields
 from ..vae import VAE
-from . import card
+from . import card, options
 
 NOT_SAVED = ("callbacks", "progress", "checkpoint_dir", "warm_start", "device")
 """Constructor arguments that belong to one process, not to a model."""
@@ -54,6 +54,10 @@ def save(
     text = {"metrics.jsonl": estimator.history_.to_jsonl(), "README.md": card.model_card(estimator)}
     text |= extra_text or {}
     tensors = {name: value.cpu() for name, value in estimator.model_.state_dict().items()}
+    try:
+        check_weights(estimator.spec_, tensors)
+    except ValueError as error:
+        raise ValueError(f"The model cannot be saved: {error}. Fit it again, with a smaller learning_rate.") from None
     if estimator.baseline_ is not None:
         tensors |= {BASELINE + name: value for name, value in estimator.baseline_.to_tensors().items()}
     known = estimator.known_rows_
@@ -86,18 +90,17 @@ def load(cls: Any, path: str | PathLike[str]) -> Any:
         estimator = cls(**params)
         estimator.spec_ = spec.Spec.from_dict(config["spec"])
         estimator.schema_ = Schema.from_dict(config["schema"])
+        if estimator.schema_.shape != estimator.spec_.shape:
+            raise ValueError(f"shape {estimator.spec_.shape} of the model, {estimator.schema_.shape} of the data")
         estimator.recipe_ = dict(config.get("recipe", {}))  # models saved before there was one
-        fitted = config["fitted"]
-        estimator.seed_, estimator.kept_start_ = fitted["seed"], fitted["kept_start"]
-        estimator.n_iter_, estimator.dtype_ = fitted["n_iter"], fitted["dtype"]
-        estimator.n_features_in_ = estimator.schema_.n_features
-        if fitted["feature_names_in"] is not None:
-            estimator.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
+        _take_fitted(estimator, config["fitted"])
+        options.check(estimator)
         estimator.history_ = History.from_dict(config["history"])
+        check_weights(estimator.spec_, weights)
         estimator.model_ = restore(estimator.spec_, weights)
-        estimator.baseline_ = ProbabilisticPCA.from_tensors(linear) if linear else None
-        estimator.known_rows_ = _known(rows, fitted["row_precision"]) if rows else None
-    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        estimator.baseline_ = _linear(linear) if linear else None
+        estimator.known_rows_ = _known(rows, config["fitted"]["row_precision"]) if rows else None
+    except (LookupError, TypeError, AttributeError, RuntimeError, ValueError, ArithmeticError) as error:
         if isinstance(error, checkpoint.CheckpointError):
             raise
         reason = str(error).splitlines()[0]
@@ -105,6 +108,69 @@ def load(cls: Any, path: str | PathLike[str]) -> Any:
             f"{path}: config.json and model.safetensors do not describe one model ({reason}). Fit and save it again."
         ) from error
     return estimator
+
+
+def _take_fitted(estimator: Any, fitted: Any) -> None:
+    """Take what fit found out.
+
+    Raises:
+        ValueError: A field is missing or odd.
+    """
+    if not isinstance(fitted, dict):
+        raise ValueError("fitted holds no fields")
+    estimator.seed_ = fields.integer(fitted, "seed", 0, 2**62)
+    estimator.kept_start_ = fields.flag(fitted, "kept_start")
+    estimator.n_iter_ = fields.integer(fitted, "n_iter", 1)
+    estimator.dtype_ = fields.word(fitted, "dtype", ("float32", "float64"))
+    estimator.n_features_in_ = estimator.schema_.n_features
+    names = fields.section(fitted, "feature_names_in")
+    if names is None:
+        return
+    if (
+        not isinstance(names, list)
+        or len(names) != estimator.n_features_in_
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(f"feature_names_in are no names of {estimator.n_features_in_} columns")
+    estimator.feature_names_in_ = np.array(names, dtype=object)
+
+
+def check_weights(model_spec: spec.Spec, weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights that are not a model's, before it takes any memory.
+
+    Raises:
+        ValueError: One is missing, unknown, of another shape or type, or not finite; the message names it.
+    """
+    fields.tensors_like(weights, spec.weights(model_spec))
+    _check_finite(weights)
+
+
+def _check_finite(tensors: Mapping[str, torch.Tensor]) -> None:
+    for name, value in tensors.items():
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{name} holds values that are not finite")
+
+
+def _linear(tensors: dict[str, torch.Tensor]) -> ProbabilisticPCA:
+    """Restore the baseline.
+
+    Raises:
+        ValueError: The tensors do not belong together.
+    """
+    weight = tensors["weight"].double()
+    features, shared = len(weight), tensors["variance"].ndim == 0
+    one = weight.new_ones(())
+    wanted = {
+        "weight": weight,
+        "bias": one.expand(features),
+        "variance": one if shared else one.expand(features),
+        "kept": torch.ones(len(tensors["kept"]), dtype=torch.bool),
+    }
+    fields.tensors_like(tensors, wanted)
+    _check_finite(tensors)
+    if weight.ndim != 2 or int(tensors["kept"].sum()) != features or bool((tensors["variance"] < 0).any()):
+        raise ValueError("weight, kept and variance of the baseline do not belong together")
+    return ProbabilisticPCA.from_tensors(tensors)
 
 
 def _known(tensors: dict[str, torch.Tensor], precision: Any) -> KnownRows:

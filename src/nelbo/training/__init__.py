@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import schedule
+from . import fields, schedule
 from .checks import Transform
 from .history import Callback, History, Record, Units
 from .interrupt import deferred
@@ -22,6 +22,7 @@ __all__ = [
     "Units",
     "attempt",
     "deferred",
+    "fields",
     "fit",
     "resolve_device",
     "schedule",
