@@ -488,16 +488,3 @@ def test_what_cannot_be_judged_is_refused(change: dict, words: str) -> None:
 def test_elbo_refuses_no_samples() -> None:
     with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
         evaluate.elbo(build(), normal(3, 6), samples=0)
-
-
-def test_a_posterior_that_is_no_function_of_normal_noise_is_refused() -> None:
-    class Head(nn.Module):
-        in_shape = (4,)
-
-        def forward(self, h: Tensor) -> torch.distributions.Distribution:
-            return torch.distributions.Independent(torch.distributions.Laplace(h[..., :2], 1.0), 1)
-
-    vae = build()
-    vae.posterior = Head()
-    with pytest.raises(ValueError, match="function of normal noise, got Independent"):
-        evaluate.log_likelihood(vae, normal(3, 6), "importance")

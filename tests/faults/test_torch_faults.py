@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Laplace, Normal
+from torch.distributions import (
+    Categorical,
+    Independent,
+    Laplace,
+    LowRankMultivariateNormal,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    TransformedDistribution,
+    transforms,
+)
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
-from helpers import build, normal
+from helpers import Bytes, build, equal_bits, linear_gaussian, normal, ring, small_estimator, started, weights
 from nelbo import VAE, VariationalAutoencoder, evaluate, fit, likelihood, objective, posterior, prior
 
 pytestmark = pytest.mark.fault
@@ -258,3 +269,276 @@ def test_weights_that_can_have_no_gradients_are_refused() -> None:
 def test_numpy_in_and_out_is_one_conversion() -> None:
     vae, rows = model(), np.asarray(X.numpy(), dtype=np.float64)
     assert evaluate.log_likelihood(vae, torch.as_tensor(rows).float(), samples=3).value.shape == (12,)
+
+
+# -- posteriors of one's own -------------------------------------------------------------------------
+
+
+class OwnPosterior(posterior.Posterior):
+    """Any q(z|x) made of means and widths."""
+
+    in_shape = (4,)
+
+    def __init__(self, make: Callable[[Tensor, Tensor], torch.distributions.Distribution]) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, h: Tensor) -> torch.distributions.Distribution:
+        loc, raw = h.chunk(2, -1)
+        return self.make(loc, nn.functional.softplus(raw))
+
+
+def full_covariance(loc: Tensor, std: Tensor) -> torch.distributions.Distribution:
+    turn = torch.tensor([[1.0, 0.0], [0.4, 1.0]], dtype=loc.dtype)
+    return MultivariateNormal(loc, scale_tril=turn * std[..., None])
+
+
+def flow(loc: Tensor, std: Tensor) -> torch.distributions.Distribution:
+    base = Independent(Normal(torch.zeros_like(loc), 1.0), 1)
+    bend = [transforms.ExpTransform(), transforms.SoftplusTransform().inv]  # u where it is low, exp(u) where high
+    return TransformedDistribution(base, [*bend, transforms.AffineTransform(loc, std, event_dim=1)])
+
+
+POSTERIORS: dict[str, Callable[[Tensor, Tensor], torch.distributions.Distribution]] = {
+    "independent normals": lambda loc, std: Independent(Normal(loc, std), 1),
+    "full covariance": full_covariance,
+    "low rank": lambda loc, std: LowRankMultivariateNormal(loc, std[..., None], std.square()),
+    "laplace": lambda loc, std: Independent(Laplace(loc, std), 1),
+    "flow": flow,
+    "mixture": lambda loc, std: MixtureSameFamily(
+        Categorical(torch.ones(*loc.shape[:-1], 2, dtype=loc.dtype)),
+        Independent(Normal(torch.stack([loc - std, loc + std], -2), std[..., None, :]), 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_any_posterior_that_can_be_drawn_from_is_trained_and_evaluated(kind: str) -> None:
+    torch.manual_seed(1)
+    vae = VAE(
+        prior.StandardNormal(2),
+        nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 6)),
+        likelihood.Gaussian((6,), variance=0.5),
+        nn.Linear(6, 4),
+        OwnPosterior(POSTERIORS[kind]),
+    )
+    x = 0.7 * normal(40, 6, dtype=torch.float32)
+    fit(objective.ELBO(vae), x[:30], validation=x[30:], max_steps=30)
+    truth = evaluate.log_likelihood(vae, x, "quadrature").value
+    found = evaluate.log_likelihood(vae, x, samples=400)
+    believed = ~found.unreliable
+    assert believed.sum() > 10
+    assert (found.value - truth)[believed].abs().max() < 6 * float(found.standard_error[believed].max()) + 0.01
+    assert (evaluate.elbo(vae, x, 200) < truth + 0.1).all()
+    for method, options in (
+        ("importance", {"proposal": "mixture"}),
+        ("importance", {"proposal": "refined"}),
+        ("ais", {"temperatures": 20, "start": "encoder"}),
+        ("auto", {}),
+    ):
+        found = evaluate.log_likelihood(vae, x, method, **options)  # type: ignore[arg-type]
+        assert abs(found.mean - float(truth.mean())) < 0.2
+    alone = torch.cat([evaluate.log_likelihood(vae, row[None], samples=40).value for row in x[:5]])
+    together = evaluate.log_likelihood(vae, x[:5].flip(0), samples=40).value.flip(0)
+    torch.testing.assert_close(alone, together, rtol=0, atol=1e-4)
+
+
+def test_independent_normals_are_the_diagonal_normal() -> None:
+    x = normal(9, 6)
+    vae = build((6,), 2, variance="learned")
+    expected = evaluate.log_likelihood(vae, x, samples=50).value
+    vae.posterior = OwnPosterior(lambda loc, std: Independent(Normal(loc, std.clamp_min(1e-6)), 1))
+    torch.testing.assert_close(evaluate.log_likelihood(vae, x, samples=50).value, expected, rtol=0, atol=1e-9)
+
+
+# -- outliers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_outliers_are_not_scored_far_too_low() -> None:
+    """From the encoder alone such rows are scored hundreds of nats too low, however many samples are taken."""
+    train, test = ring(400, 1), ring(30, 2)
+    model = small_estimator(max_steps=400).fit(train)
+    rows = np.arange(30)
+    test[rows, rows % 3] += np.where(rows % 2, -1, 1) * (8 + rows) * train.std(0)[rows % 3]
+    plain = model.log_likelihood(test, "importance", proposal="encoder").value
+    truth = model.log_likelihood(test, "quadrature")
+    sure = np.isfinite(truth.standard_error)
+    found = model.score_samples(test)
+    assert sure.sum() > 20
+    assert np.median((truth.value - plain)[sure]) > 1000
+    missed = (truth.value - found)[sure]
+    assert (missed > 1).sum() <= 3  # beyond 25 standard deviations there are many modes
+    assert missed.max() < 200
+    one_by_one = np.concatenate([model.score_samples(row[None]) for row in test[:6]])
+    np.testing.assert_allclose(one_by_one, found[:6], atol=0.02)
+    assert np.array_equal(model.score_samples(test), found)
+
+
+@pytest.mark.parametrize("head", ["gaussian", "heteroscedastic", "discretized", "bernoulli"])
+def test_samples_from_a_fitted_normal_find_what_the_encoder_misses(head: str) -> None:
+    options: dict[str, Any] = {
+        "gaussian": {"variance": 0.05},
+        "heteroscedastic": {"variance": "heteroscedastic"},
+        "discretized": {"likelihood": "discretized_gaussian", "variance": 0.01},
+        "bernoulli": {"likelihood": "bernoulli"},
+    }[head]
+    vae = build((12,), 2, "mlp", seed=3, **options)
+    with torch.no_grad():
+        vae.decoder.layers[-1].weight.mul_(3)
+        vae.encoder.layers[-1].bias += torch.tensor([3.0, -3.0, -2.0, -2.0])  # far off, and sure of it
+    x = vae.sample(25, generator=torch.Generator().manual_seed(0))
+    truth = evaluate.log_likelihood(vae, x, "quadrature").value
+    encoder, mixed = (
+        evaluate.log_likelihood(vae, x, samples=100, proposal=proposal) for proposal in ("encoder", "mixture")
+    )
+    missed, left = ((truth - found.value).abs() for found in (encoder, mixed))
+    assert missed.median() > 1
+    assert left.median() < 0.2
+    assert left.mean() < 0.02 * missed.mean()
+    one = evaluate.log_likelihood(vae, x[:1], samples=1, proposal="mixture")
+    torch.testing.assert_close(one.value, evaluate.log_likelihood(vae, x[:1], samples=1).value)  # the encoder's
+
+
+def test_shares_of_a_mixture_are_exact_for_any_number_of_samples() -> None:
+    """With the posterior known, the mean weight of a normal wider than it is p(x) whatever the number of samples."""
+    vae = started(linear_gaussian(orthogonal=False))
+    x = normal(3000, 6)
+    truth = evaluate.log_likelihood(vae, x, "exact").value
+    for samples in (2, 3, 5, 34):
+        found = evaluate.log_likelihood(vae, x, "importance", samples, proposal="mixture").value
+        ratio = (found - truth).exp()
+        assert abs(ratio.mean() - 1) < 4 * ratio.std() / len(x) ** 0.5 < 0.1
+
+
+# -- data that are no tensor -------------------------------------------------------------------------
+
+ROWS = normal(65, 6, dtype=torch.float32)
+
+
+class Pairs(Dataset[tuple[Tensor, int]]):
+    """A Dataset as of labelled pictures, which counts what is read."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows, self.read = rows, 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        self.read += 1
+        return self.rows[index], index
+
+
+class Unsized(IterableDataset[Tensor]):
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(ROWS)
+
+
+def trained_on(x: Any, loss: type[objective.Objective] = objective.ELBO, **options: Any) -> dict[str, Tensor]:
+    vae = model()
+    fit(loss(vae), x, **({"max_steps": 12, "batch_size": 16, "seed": 3} | options))
+    return weights(vae)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        lambda: TensorDataset(ROWS),
+        lambda: TensorDataset(ROWS, torch.arange(65)),
+        lambda: Pairs(ROWS),
+        lambda: DataLoader(TensorDataset(ROWS), 16, shuffle=True),
+        lambda: DataLoader(Pairs(ROWS), 16),
+        lambda: DataLoader(Pairs(ROWS), 16, shuffle=True, drop_last=True),
+    ],
+    ids=["tensors", "tensors and labels", "dataset", "loader of tensors", "loader", "shuffled"],
+)
+@pytest.mark.parametrize("loss", [objective.ELBO, objective.KLWarmUp], ids=["ELBO", "KLWarmUp"])
+def test_a_run_on_a_dataset_is_the_run_on_its_rows(x: Callable[[], Any], loss: type[objective.Objective]) -> None:
+    expected = trained_on(ROWS, loss)
+    assert equal_bits(trained_on(x(), loss), expected)
+    assert equal_bits(trained_on(x(), loss, batch_size=None) if isinstance(x(), DataLoader) else expected, expected)
+    held = {"validation": ROWS[:9]}
+    assert equal_bits(trained_on(x(), loss, validation=Pairs(ROWS[:9])), trained_on(ROWS, loss, **held))
+
+
+@pytest.mark.usefixtures("untouched_random_state")
+def test_workers_fetch_the_rows_of_the_same_run() -> None:
+    loader = DataLoader(Pairs(ROWS), 16, num_workers=1, multiprocessing_context="fork")
+    assert equal_bits(trained_on(loader, batch_size=None), trained_on(ROWS))
+
+
+def test_an_interrupted_run_on_a_dataset_is_resumed_to_the_same_bits() -> None:
+    store = Bytes(interrupt_at_step=6)
+    options: dict[str, Any] = {"store": store, "store_every": 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        trained_on(Pairs(ROWS), **options)
+    assert equal_bits(trained_on(Pairs(ROWS), **options), trained_on(ROWS))
+
+
+def test_no_more_of_a_dataset_is_read_than_is_needed() -> None:
+    data = Pairs(normal(5000, 6, dtype=torch.float32))
+    fit(objective.IWAE(model(), 2), data, max_steps=4, batch_size=8)
+    assert data.read < 600
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        lambda: list(ROWS.split(16)),
+        lambda: [(part, torch.zeros(len(part))) for part in ROWS.split(16)],
+        lambda: DataLoader(TensorDataset(ROWS), sampler=RandomSampler(ROWS, replacement=True), batch_size=16),
+        lambda: DataLoader(Unsized(), 16),
+        lambda: DataLoader(Pairs(ROWS), batch_sampler=[[0, 1, 2], [3, 4], [5]]),
+    ],
+    ids=["list", "list of pairs", "sampler", "iterable", "batch sampler"],
+)
+def test_batches_that_come_in_their_own_order_are_taken_as_they_come(x: Callable[[], Any]) -> None:
+    sizes: list[int] = []
+
+    class Counted(objective.ELBO):
+        def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+            if self.training:
+                sizes.append(len(x))
+            return super().forward(x, generator)
+
+    vae = model()
+    history = fit(Counted(vae), x(), validation=ROWS[:9], max_steps=9)
+    assert history.records[-1].step == 9
+    assert evaluate.elbo(vae, ROWS).mean() > evaluate.elbo(model(), ROWS).mean()
+    assert min(sizes) > 1  # the single row at the end of a pass joins the batch before it
+    assert len(sizes) in (9, 10)  # the first one twice where the variance was far off
+    if isinstance(x(), list):
+        assert sizes[-9:] == [16, 16, 16, 17] * 2 + [16]
+
+
+@pytest.mark.parametrize(
+    ("x", "kind", "message"),
+    [
+        (lambda: (part for part in ROWS.split(16)), ValueError, "a generator, which can be gone through only once"),
+        (Unsized, TypeError, r"IterableDataset, which yields rows one by one\. Pass a DataLoader of it"),
+        (lambda: DataLoader(Unsized(), 16), ValueError, "DataLoader of unknown length. Pass max_steps or max_seconds"),
+        (lambda: Pairs(ROWS.byte()), TypeError, r"x must yield tensors of floats, got torch\.uint8.*transform"),
+        (lambda: [{"x": ROWS}], TypeError, "x must be a tensor of floats, got list"),
+        (lambda: DataLoader([{"x": row} for row in ROWS], 16), TypeError, "first part is a tensor, got dict"),
+        (list, TypeError, "got list"),
+        (lambda: Pairs(NAN), ValueError, "contains NaN or infinite values in 1 of 12 rows"),
+        (lambda: Pairs(ROWS[:, :5]), ValueError, r"x has shape \(65, 5\), but the model needs \('n', 6\)"),
+        (lambda: [ROWS[:6], ROWS[:6, :5]], ValueError, r"rows of shape \(6,\), and others of shape \(5,\)"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_are_refused_by_name(x: Callable[[], Any], kind: Any, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        fit(objective.ELBO(model()), x(), max_epochs=1)
+
+
+def test_a_transform_is_given_the_rows_of_a_dataset_as_they_are() -> None:
+    pictures = (40 * ROWS.abs()).to(torch.uint8)
+
+    def scaled(rows: Tensor, generator: torch.Generator) -> Tensor:
+        assert rows.dtype == torch.uint8
+        return rows / 40
+
+    assert equal_bits(trained_on(Pairs(pictures), transform=scaled), trained_on(pictures, transform=scaled))
+    with pytest.raises(ValueError, match="batch_size cannot be chosen where x yields batches as they come"):
+        trained_on(list(ROWS.split(16)))

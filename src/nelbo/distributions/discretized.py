@@ -98,6 +98,18 @@ class DiscretizedNormal(Distribution):
         _, _, by_log_width = _log_mass(*self._in_bins(value))
         return self.scale.square() * (1 - by_log_width).clamp_min(0)
 
+    @torch.no_grad()
+    def slopes(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return the derivative of log p for m and minus the second one, of value's and loc's shape.
+
+        With y the normal before rounding they are E[y - m | x] / s^2 and 1 / s^2 - Var[y | x] / s^4 (Louis, 1982): the
+        second is 1 / s^2 where bins are narrow, and 0 where m lies far beyond an outermost bin that holds x.
+        """
+        _, by_mean, by_log_width = _log_mass(*self._in_bins(value))
+        score = by_mean / self.width
+        information = (by_log_width + (self.scale * score).square()).clamp(0, 1) / self.scale.square()
+        return score, information
+
     def _in_bins(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
         """Return where the mean lies, in bins; their width, in standard deviations; and the bin of the value."""
         return (self.loc - self.low) / self.width, self.width / self.scale, self.index(value), self.bins

@@ -14,28 +14,30 @@ __all__ = ["elbo", "importance", "pareto_shape"]
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from ..vae import VAE, Terms
 from . import noise
-from .proposal import Normal, Proposal, from_encoder
+from .proposal import Normal, Source, own
 from .ready import rows_at_once
 from .result import Cost, LogLikelihood, rounded
 
+Sampled = Callable[[VAE, Tensor, int], tuple[Source, Cost]]
+"""From a model, rows (n, *shape) and bytes of memory to what their samples come from, and what that took."""
 AGREED = 0.01
 """Where a row's largest weights agree to this share they have no tail: what differs may be rounding alone."""
 
 
-def importance(vae: VAE, x: Tensor, samples: int, seed: int, memory: int, proposal: Proposal) -> LogLikelihood:
+def importance(vae: VAE, x: Tensor, samples: int, seed: int, memory: int, proposal: Sampled) -> LogLikelihood:
     """Estimate log p(x) of each row by ``samples`` draws from its proposal."""
     begun, columns, spent = time.perf_counter(), [], Cost()
     for part in x.split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory)):
-        normal, cost = proposal(vae, part, memory)
+        source, cost = proposal(vae, part, memory)
         stream = Stream(len(part), samples, part.device)
-        for terms in blocks(vae, part, normal, samples, seed):
+        for terms in blocks(vae, part, source, samples, seed):
             stream.add(terms.log_weight.double())
         columns.append(stream.result())
         spent += cost
@@ -58,7 +60,7 @@ def elbo(
     bounds, rates = [], []
     for rows in torch.arange(len(x), device=x.device).split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory)):
         part = x[rows]
-        q = from_encoder(vae, part)[0] if normal is None else Normal(normal.loc[rows], normal.scale[rows])
+        q = own(vae, part) if normal is None else Normal(normal.loc[rows], normal.scale[rows])
         bound, rate = torch.zeros(2, len(rows), dtype=torch.float64, device=x.device)
         for terms in blocks(vae, part, q, samples, seed):
             bound += terms.log_weight.double().sum(0)
@@ -68,12 +70,12 @@ def elbo(
     return torch.cat(bounds), torch.cat(rates)
 
 
-def blocks(vae: VAE, x: Tensor, normal: Normal, samples: int, seed: int) -> Iterator[Terms]:
+def blocks(vae: VAE, x: Tensor, source: Source, samples: int, seed: int) -> Iterator[Terms]:
     """Yield the terms of one chunk of rows, block by block."""
     keys = noise.row_keys(x)
     for number, start in enumerate(range(0, samples, noise.BLOCK)):
-        drawn = noise.block(keys, vae.latent_dim, seed, number, x)[: samples - start]
-        yield vae.terms_at(x, normal.from_noise(drawn), normal)
+        z = source.draws(keys, min(noise.BLOCK, samples - start), seed, number, x)
+        yield vae.terms_at(x, z, source)
 
 
 class Stream:

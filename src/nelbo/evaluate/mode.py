@@ -80,7 +80,7 @@ def _in_pieces(vae: VAE, x: Tensor, memory: int, fit: Callable[[VAE, Tensor], Fi
 def _climb(vae: VAE, x: Tensor) -> Fit:
     """Climb from the encoder's mean."""
     start, _ = from_encoder(vae, x)
-    return _fit(vae, x, start.loc, start.scale)
+    return _fit(vae, x, start.loc, conditional_std(start.scale) if start.full else start.scale)
 
 
 def _best(vae: VAE, x: Tensor) -> Fit:

@@ -36,12 +36,16 @@ def _scramble(key: Tensor) -> Tensor:
     return key ^ ((key >> 31) & (2**33 - 1))
 
 
+def stream(seed: int, number: int) -> int:
+    """Return 64 bits that stand for block ``number`` of a seed."""
+    return int(_scramble(torch.tensor([(seed * 1_000_003 + number) % 2**63])))
+
+
 def block(keys: Tensor, size: int, seed: int, number: int, like: Tensor) -> Tensor:
     """Draw block ``number`` of standard normal noise, (BLOCK, n, size)."""
-    stream = _scramble(torch.tensor([(seed * 1_000_003 + number) % 2**63]))
     pairs = math.ceil(size / 2)
     place = torch.arange(1, BLOCK * pairs + 1).reshape(BLOCK, 1, pairs) * GOLDEN
-    bits = _scramble(place + _scramble(keys ^ stream)[:, None])
+    bits = _scramble(place + _scramble(keys ^ stream(seed, number))[:, None])
     # Box & Muller (1958): two normals of one hash; half a unit keeps the logarithm finite.
     radius = ((bits & 0xFFFFFFFF).float() + 0.5).mul_(2.0**-32).clamp_max_(1.0).log_().mul_(-2).sqrt_()
     angle = ((bits >> 32).float()).mul_(math.pi * 2.0**-31)

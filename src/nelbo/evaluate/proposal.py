@@ -1,26 +1,49 @@
-"""Where samples of z start: a normal for each row, from the encoder or from the prior (from p(z|x) itself: `mode`)."""
+"""Where samples of z start: one source for each row, from the encoder or the prior (from p(z|x) itself: `mode`)."""
 
 from __future__ import annotations
 
-__all__ = ["Normal", "Proposal", "from_encoder", "from_prior", "log_joint", "log_joint_and_gradient"]
+__all__ = ["Normal", "Proposal", "Source", "from_encoder", "from_prior", "log_joint", "log_joint_and_gradient", "own"]
 
+import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal
+from torch.distributions import Normal as Univariate
 
 from ..distributions import LOG_2PI, DiagonalNormal, Normal01, draw
 from ..vae import VAE
+from . import noise
 from .ready import MEMORY
 from .result import Cost
 
 DRAWS = 4096
 """Draws of a prior that is no normal, for its mean and variance."""
+FEW_DRAWS = 64
+"""Draws of each row's q(z|x) where that is no normal, for its mean and variance."""
 
 
-class Normal(Distribution):
+class Source(Distribution, abc.ABC):
+    """Abstract: one distribution per row, whose draws belong to the row."""
+
+    arg_constraints = {}  # noqa: RUF012 (the base class asks for a dict)
+
+    @abc.abstractmethod
+    def draws(self, keys: Tensor, count: int, seed: int, number: int, like: Tensor) -> Tensor:
+        """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim).
+
+        Arguments:
+            keys: Of the rows, (n,), from `noise.row_keys`.
+            count: At most `noise.BLOCK`.
+            seed: Of the noise.
+            number: Of the block.
+            like: A tensor of the dtype and on the device that is wanted.
+        """
+
+
+class Normal(Source):
     r"""One normal per row, :math:`\mathcal{N}(m, L L^\top)`, that maps noise to samples.
 
     Arguments:
@@ -28,14 +51,21 @@ class Normal(Distribution):
         scale: L: standard deviations (n, latent_dim), or lower triangles (n, latent_dim, latent_dim).
     """
 
-    arg_constraints = {}  # noqa: RUF012 (the base class asks for a dict)
-
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
         self.loc, self.scale = loc, scale
         self.full = scale.ndim > loc.ndim
         diagonal = scale.diagonal(dim1=-2, dim2=-1) if self.full else scale
         self.log_scale = diagonal.log().sum(-1)
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
+
+    @property
+    def marginal_std(self) -> Tensor:
+        """The standard deviation of each coordinate, of shape (n, latent_dim)."""
+        return self.scale.norm(dim=-1) if self.full else self.scale
+
+    def draws(self, keys: Tensor, count: int, seed: int, number: int, like: Tensor) -> Tensor:
+        """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim)."""
+        return self.from_noise(noise.block(keys, self.loc.shape[-1], seed, number, like)[:count])
 
     def from_noise(self, u: Tensor) -> Tensor:
         """Return m + L u for u of shape (samples, n, latent_dim)."""
@@ -61,20 +91,62 @@ class Normal(Distribution):
         return -0.5 * (u.square().sum(-1) + LOG_2PI * u.shape[-1]) - self.log_scale
 
 
+class Rows(Source):
+    """A q(z|x) that is no normal: each row's draws come from a generator of the row's own, one row at a time.
+
+    Arguments:
+        whole: q(z|x) of all rows.
+        rows: q(z|x) of each row alone, of batch shape (1,).
+    """
+
+    def __init__(self, whole: Distribution, rows: Sequence[Distribution]) -> None:
+        self.whole, self.rows = whole, rows
+        super().__init__(whole.batch_shape, whole.event_shape, validate_args=False)
+
+    def draws(self, keys: Tensor, count: int, seed: int, number: int, like: Tensor) -> Tensor:
+        """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim)."""
+        generator, drawn = torch.Generator(like.device), []
+        for key, row in zip(keys.tolist(), self.rows, strict=True):
+            generator.manual_seed((key ^ noise.stream(seed, number)) % 2**63)
+            drawn.append(draw(row, (noise.BLOCK,), generator, gradients=False)[:count])
+        return torch.cat(drawn, 1).to(like)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of ``value`` (samples, n, latent_dim), in nats."""
+        return self.whole.log_prob(value)
+
+
 Proposal = Callable[[VAE, Tensor, int], tuple[Normal, Cost]]
 """From a model, rows (n, *shape) and bytes of memory to one normal per row, and what that took."""
 
 
-def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
-    """q(z|x).
-
-    Raises:
-        ValueError: It is not a diagonal normal.
-    """
+def own(vae: VAE, x: Tensor) -> Source:
+    """Return q(z|x) itself, of any kind that can be drawn from and has a density."""
     q = vae.encode(x)
-    if not isinstance(q, DiagonalNormal):
-        raise ValueError(f"Evaluation needs a posterior that is a function of normal noise, got {type(q).__name__}.")
-    return Normal(q.loc, q.stddev), Cost()
+    normal = _as_normal(q)
+    return Rows(q, [vae.encode(row) for row in x.split(1)]) if normal is None else normal
+
+
+def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
+    """Return q(z|x) where it is a normal, else one of the mean and variances of some of its draws."""
+    source = own(vae, x)
+    if isinstance(source, Normal):
+        return source, Cost()
+    keys = noise.row_keys(x)
+    drawn = torch.cat([source.draws(keys, noise.BLOCK, 0, number, x) for number in range(FEW_DRAWS // noise.BLOCK)])
+    return Normal(drawn.mean(0), drawn.std(0).clamp_min(torch.finfo(drawn.dtype).tiny ** 0.5)), Cost()
+
+
+def _as_normal(q: Distribution) -> Normal | None:
+    """Return a distribution of one normal for each row as such, or None if it is not one."""
+    shape = q.batch_shape + q.event_shape
+    if isinstance(q, DiagonalNormal):
+        return Normal(q.loc, q.stddev)
+    if isinstance(q, Independent) and isinstance(q.base_dist, Univariate):
+        return Normal(q.base_dist.loc.expand(shape), q.base_dist.scale.expand(shape))
+    if isinstance(q, MultivariateNormal | LowRankMultivariateNormal):
+        return Normal(q.loc.expand(shape), q.scale_tril.expand(*shape, shape[-1]))
+    return None
 
 
 def from_prior(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:

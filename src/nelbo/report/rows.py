@@ -51,12 +51,11 @@ class Chosen:
         """Whether none of the chosen rows is known to have been trained on."""
         return self.seen is None or not bool(self.seen[self.mask].any())
 
-    def sentence(self, name: str = "DATA", log_p: npt.NDArray[Any] | None = None) -> str:
+    def sentence(self, name: str = "DATA") -> str:
         """Say how many rows were trained on and which are looked at; empty where all are new.
 
         Arguments:
             name: What the rows are called.
-            log_p: log p(x) of each row that is looked at, to tell both kinds apart where they are mixed.
         """
         if self.seen is None:
             return UNKNOWN
@@ -65,15 +64,12 @@ class Chosen:
             return ""
         if old == self.total:
             return f"All {all_of} were trained on: this says nothing about new rows."
-        told, rest = f"{old:,} of the {all_of} were trained on", f"the other {self.total - old:,}"
+        told = f"{old:,} of the {all_of} were trained on"
         if self.which == "held-out":
-            return f"{told}; this is about {rest} (--rows trained or all for the rest)."
+            return f"{told}; this is about the other {self.total - old:,} (--rows trained or all for the rest)."
         if self.which == "trained":
             return f"{told}; this is about them, and says nothing about new rows."
-        if log_p is None:
-            return f"{told}; this is about all of them, and says little about new rows."
-        means = [float(log_p[part].mean()) for part in (self.seen, ~self.seen)]
-        return f"{told}: mean log p(x) {means[0]:.2f} nats over them, {means[1]:.2f} over {rest}."
+        return f"{told}; this is about all of them, and says little about new rows."
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Transform", "check_index", "check_objective", "check_rows"]
+__all__ = ["Transform", "check_index", "check_objective", "check_rows", "check_stream"]
 
 from collections.abc import Callable
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..objective import Objective
 from ..vae import VAE, check_content
+from .stored import Stream
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 """What turns some raw rows into what the model takes, with fresh noise: dequantisation, say."""
@@ -30,8 +31,13 @@ def check_objective(objective: object) -> None:
         )
 
 
-def check_rows(vae: VAE, x: Tensor, validation: Tensor | None, transform: Transform | None) -> None:
-    """Refuse rows that a model cannot take, by name."""
+def check_rows(vae: VAE, x: Tensor, validation: Tensor | None, transform: Transform | None, whole: bool = True) -> None:
+    """Refuse rows that a model cannot take, by name; of data that are no tensor x is what was looked at."""
+    if not whole and not x.dtype.is_floating_point and transform is None:
+        raise TypeError(
+            f"x must yield tensors of floats, got {x.dtype}. Let it yield floats, or pass a transform that makes "
+            "floats of a batch, such as transform=lambda rows, generator: rows / 255."
+        )
     if transform is None:
         vae.check_rows("x", x)
     elif not isinstance(x, Tensor):
@@ -41,6 +47,15 @@ def check_rows(vae: VAE, x: Tensor, validation: Tensor | None, transform: Transf
         vae.check_rows("transform(x)", transform(x[:1], torch.Generator(x.device).manual_seed(0)))
     if validation is not None:
         vae.check_rows("validation", validation)
+
+
+def check_stream(x: Stream, batch_size: int | None, rows: Tensor | None, limited: bool) -> None:
+    """Refuse what a stream of batches leaves no room for."""
+    for name, value in (("batch_size", batch_size), ("rows", rows)):
+        if value is not None:
+            raise ValueError(f"{name} cannot be chosen where x yields batches as they come. Leave it at None.")
+    if not len(x) and not limited:
+        raise ValueError(f"x is a {type(x.source).__name__} of unknown length. Pass max_steps or max_seconds.")
 
 
 def check_index(rows: Tensor | None, count: int) -> None:

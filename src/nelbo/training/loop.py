@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from ..objective import Objective
-from .checks import Transform
+from .checks import Transform, check_objective, check_stream
 from .fields import StateError
 from .history import Callback, History, Units
 from .interrupt import deferred
-from .run import Run
+from .run import VALIDATED, Run
 from .schedule import DECAY, WARMUP, Budget, Fall, default_learning_rate, learning_rate_factor
+from .stored import Data, Stream, as_rows, held_out
 
 PATIENCE = 0.2
 """Share of the budget that may pass without a better validation bound before training stops."""
@@ -41,9 +42,9 @@ class Store(Protocol):
 @torch.enable_grad()
 def fit(
     objective: Objective,
-    x: Tensor,
+    x: Data,
     *,
-    validation: Tensor | None = None,
+    validation: Data | None = None,
     max_epochs: int | None = None,
     max_steps: int | None = None,
     max_seconds: float | None = None,
@@ -75,8 +76,13 @@ def fit(
 
     Arguments:
         objective: What to maximise, such as ``objective.ELBO(vae)``; it may be wrapped by DDP or compile.
-        x: Training rows, of shape (n, *vae.shape).
-        validation: Held-out rows, as the model takes them; a run looks at up to 2,048, evenly spaced.
+        x: Training rows, a tensor of shape (n, *vae.shape): the fast way where they fit into memory. Or a Dataset or
+            DataLoader of known length, whose items are rows or tuples that begin with them: read as needed, by the
+            DataLoader's workers, in batches of its size, but in the order of ``seed``, so that the run is what it would
+            be on a tensor. Or batches as they come, a list or a DataLoader with a sampler of its own, say: gone through
+            again and again in their own order, which ``seed`` does not reach; a resumed run begins a pass anew.
+        validation: Held-out rows, as the model takes them, likewise; a run looks at up to 2,048, evenly spaced (of
+            batches as they come at the first).
         max_epochs, max_steps, max_seconds: Limits; the first reached ends training. Without any, the number of steps
             grows with the number of rows (`schedule.default_steps`).
         batch_size: Rows in a step; None grows from 32 to 256 with the data, and begins smaller in the first epoch.
@@ -110,10 +116,16 @@ def fit(
         ValueError: Rows and model do not fit together, or an option is out of range.
         FloatingPointError: The very first bound is not finite.
     """
+    check_objective(objective)
+    data, size = as_rows(x)
+    held = held_out(validation, VALIDATED)
+    if isinstance(data, Stream):
+        check_stream(data, batch_size, rows, bool(max_steps or max_seconds))
+        size = len(data.first)
     run = Run(
         objective,
-        x,
-        validation,
+        data,
+        held,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         clip=clip,
@@ -126,7 +138,7 @@ def fit(
         rows=rows,
     )
     run.fall = Fall.of(decay)
-    run.budget = Budget.resolve(len(run.rows), batch_size, max_epochs, max_steps, max_seconds)
+    run.budget = Budget.resolve(len(run.rows), batch_size or size, max_epochs, max_steps, max_seconds)
     run.choose_precision(precision)
     run.history = History() if history is None else history
     if store is not None and (state := store.load()) is not None:
@@ -139,7 +151,7 @@ def fit(
         run.objective.eval()
         return run.history
     with threads(run.threads):
-        _go(run, early_stopping and validation is not None, list(callbacks), store, store_every)
+        _go(run, early_stopping and held is not None, list(callbacks), store, store_every)
     return run.history
 
 

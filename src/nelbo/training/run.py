@@ -6,6 +6,7 @@ __all__ = ["Run"]
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -16,11 +17,10 @@ from torch import Tensor, nn
 
 from ..distributions import closed_form_kl
 from ..objective import Objective
-from ..paired import trimmed_mean
 from ..vae import VAE
 from . import fields
 from .adamw import AdamW
-from .checks import Transform, check_index, check_objective, check_rows
+from .checks import Transform, check_index, check_rows
 from .direct import Direct
 from .gauge import Gauge
 from .history import History, Record, Units
@@ -28,6 +28,7 @@ from .memory import keep_freed_memory
 from .muon import Muon
 from .precision import bfloat16_pays, resolve_device, resolve_precision
 from .schedule import WARMUP, Budget, Fall, epoch_order, stream_seed
+from .stored import KEPT, Stored, Stream
 from .variance import VarianceStep, learned_gaussians, refine
 
 VALIDATION_CHUNK = 1024
@@ -41,6 +42,10 @@ VALIDATED = 2048
 OPTIMIZERS: dict[str, type[AdamW] | type[Muon]] = {"adamw": AdamW, "muon": Muon}
 MOST_THREADS = 4096
 """Threads that a state may name."""
+SEEN = 256
+"""Rows of a Dataset that are kept at hand, for the KL where nothing is held out."""
+UNKNOWN = 100
+"""Batches that count as a pass over data of unknown length."""
 UNAVERAGED = 50
 """Steps after which a running mean of the weights begins."""
 
@@ -55,7 +60,7 @@ class Run:
     def __init__(
         self,
         objective: Objective,
-        x: Tensor,
+        x: Tensor | Stored | Stream,
         validation: Tensor | None,
         *,
         learning_rate: float | None,
@@ -69,17 +74,21 @@ class Run:
         average: float = 0.0,
         rows: Tensor | None = None,
     ) -> None:
-        check_objective(objective)
-        check_rows(_inner(objective).vae, x, validation, transform)
+        seen = x if isinstance(x, Tensor) else first_rows(x)
+        check_rows(_inner(objective).vae, seen, validation, transform, whole=seen is x)
         check_index(rows, len(x))
         if learning_rate is not None and not learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}.")
         self.device = resolve_device(device)
         keep_freed_memory()
         self.objective = objective.to(self.device)
-        self.dtype = next((p.dtype for p in objective.parameters()), x.dtype)
-        self.x = x.to(self.device, self.dtype if transform is None else x.dtype)
-        self.rows = torch.arange(len(x)) if rows is None else rows
+        self.dtype = next((p.dtype for p in objective.parameters()), seen.dtype)
+        self.stored = self.dtype if transform is None else seen.dtype
+        """What rows are stored in."""
+        self.x = self.placed(x) if isinstance(x, Tensor) else x
+        self.coming: Iterator[Tensor] | None = None
+        self.seen = self.placed(seen)
+        self.rows = torch.arange(len(x) or UNKNOWN * len(seen)) if rows is None else rows
         self.rows = self.rows.to(self.device)
         self.transform = transform
         self.validation = None if validation is None else validated(validation).to(self.device, self.dtype)
@@ -101,7 +110,6 @@ class Run:
         self.step = 0
         self.seconds = 0.0
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
-        self.best_bounds: Tensor | None = None
         self.history = History()
         self.gauge = Gauge(clip, self.device)
         self.count = 0
@@ -129,11 +137,35 @@ class Run:
 
     def batch(self) -> Tensor:
         """Return the rows of the next step, as they are stored."""
-        epoch, start, end = self.budget.place(self.step)
+        if isinstance(self.x, Tensor):
+            return self.x.index_select(0, self.numbers(self.step))
+        if isinstance(self.x, Stream):
+            rows = next(self.x)
+        else:
+            if self.coming is None:
+                plan = (self.numbers(step).tolist() for step in itertools.count(self.step))
+                self.coming = self.x.batches(plan)
+            rows = next(self.coming)
+        shape, others = tuple(self.seen.shape[1:]), tuple(rows.shape[1:])
+        if others != shape:
+            raise ValueError(f"x has rows of shape {shape}, and others of shape {others}. Give all the same.")
+        return self.placed(rows)
+
+    def numbers(self, step: int) -> Tensor:
+        """Return the numbers of the rows of a step."""
+        epoch, start, end = self.budget.place(step)
         if self.order is None or self.order[0] != epoch:
             order = epoch_order(len(self.rows), self.seed, epoch).to(self.device)
             self.order = (epoch, self.rows[order])
-        return self.x.index_select(0, self.order[1][start:end])
+        return self.order[1][start:end]
+
+    def placed(self, rows: Tensor) -> Tensor:
+        """Return rows where they are needed, as they are stored."""
+        return rows.to(self.device, self.stored)
+
+    def some(self, most: int) -> Tensor:
+        """Return up to so many of the stored rows, always the same."""
+        return self.x[self.rows[:most]] if isinstance(self.x, Tensor) else self.seen[:most]
 
     def prepare(self, rows: Tensor) -> Tensor:
         """Return stored rows as the model takes them."""
@@ -235,34 +267,27 @@ class Run:
         if self.adaptive and not bfloat16_pays(self.objective):
             self.precision, self.adaptive = "float32", False
         self.generator.manual_seed(stream_seed(self.seed, "validation"))
-        value, bounds = None, None
+        value = None
         with self.judging():
             if self.validation is not None:
                 chunks = self.validation.split(max(1, VALIDATION_CHUNK // _inner(self.objective).draws))
-                bounds = torch.cat([self.objective(chunk, self.generator) for chunk in chunks]).double().cpu()
-                value = math.fsum(bounds.tolist()) / len(bounds)
+                value = math.fsum(float(self.objective(c, self.generator).sum(dtype=torch.float64)) for c in chunks)
+                value /= len(self.validation)
             kl, train = self.mean_kl(), self.judged_train()
         if self.step == 0 and value is not None and not math.isfinite(value):
             raise FloatingPointError(
                 f"The bound of the initial model is {value} on the validation rows. "
                 "Check that the data are scaled and that the network's outputs are finite."
             )
-        if value is not None and bounds is not None and math.isfinite(value) and self.is_ahead(bounds):
+        if value is not None and math.isfinite(value) and (self.best is None or value > self.best[0]):
             mean = self.averaged
             weights = _weights(self.objective) if mean is None else {name: w.clone() for name, w in mean.items()}
-            self.best, self.best_bounds = (value, self.step, weights), bounds
+            self.best = (value, self.step, weights)
         if self.step == 0:
             self.budget = self.budget.reserving(ENDING * (time.monotonic() - begun))
         record = self.record(train, value, kl, factor)
         self.whole = True
         return record
-
-    def is_ahead(self, bounds: Tensor) -> bool:
-        """Return whether these bounds of the validation rows (n,) beat those of the best weights, row by row.
-
-        Means would do but for single rows far from all others, whose bounds change by more than all others' do.
-        """
-        return self.best_bounds is None or trimmed_mean(bounds - self.best_bounds)[0] > 0
 
     def judged_train(self) -> float | None:
         """Return the mean objective over the training rows since the last record, None at the start.
@@ -272,13 +297,13 @@ class Run:
         taken = float(self.gauge.taken)
         if not taken or not any(part.weighted for part in self.parts):
             return float(self.gauge.total) / taken if taken else None
-        rows = self.x[self.rows[: max(1, VALIDATION_CHUNK // _inner(self.objective).draws)]]
+        rows = self.some(max(1, VALIDATION_CHUNK // _inner(self.objective).draws))
         return float(self.objective(self.prepare(rows), self.generator).mean(dtype=torch.float64))
 
     def mean_kl(self) -> float | None:
         """Return the mean KL on up to one chunk of rows, or None where it has no closed form."""
         held = self.validation
-        rows = self.prepare(self.x[self.rows[:VALIDATION_CHUNK]]) if held is None else held[:VALIDATION_CHUNK]
+        rows = self.prepare(self.some(VALIDATION_CHUNK)) if held is None else held[:VALIDATION_CHUNK]
         kl = closed_form_kl(self.model().encode(rows), self.model().prior())
         return None if kl is None else float(kl.mean())
 
@@ -329,8 +354,12 @@ class Run:
         self.generator.manual_seed(stream_seed(self.seed, "refine"))
         seen = round(self.budget.epochs(self.step) * len(self.rows))
         most = max(MINIMUM_REFINE // math.prod(self.model().shape), seen // 10, 1)
+        x, rows = self.x, self.rows
+        if isinstance(x, Stream):
+            x = x.some(most, KEPT)
+            rows = torch.arange(len(x))
         with self.autocast():
-            refine(self.model(), self.x, self.generator, most, self.prepare, self.rows)
+            refine(self.model(), x, self.generator, most, lambda part: self.prepare(self.placed(part)), rows)
 
     # -- what a checkpoint holds ---------------------------------------------------------------------
 
@@ -353,8 +382,6 @@ class Run:
         tensors = {f"model.{name}": value for name, value in _weights(self.objective).items()}
         if self.best is not None:
             tensors |= {f"best.{name}": value for name, value in self.best[2].items()}
-        if self.best_bounds is not None:
-            tensors["best_bounds"] = self.best_bounds
         if self.averaged is not None:
             tensors |= {f"averaged.{name}": value.clone() for name, value in self.averaged.items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
@@ -431,7 +458,7 @@ class Run:
             pair = {"bound of the best weights": best[0], "step of the best weights": best[1]}
             value = fields.number(pair, "bound of the best weights")
             step = fields.integer(pair, "step of the best weights", 0, self.step)
-            self.best, self.best_bounds = (value, step, _part(tensors, "best.")), tensors.get("best_bounds")
+            self.best = (value, step, _part(tensors, "best."))
         averaged = _part(tensors, "averaged.") or None
         if (averaged is None) == bool(self.average and self.step):
             raise fields.StateError("the running mean of the weights is there, or missing, where it should not be")
@@ -439,8 +466,6 @@ class Run:
         kinds = ["model.", *(["best."] if best is not None else []), *(["averaged."] if averaged is not None else [])]
         wanted = {f"{kind}{name}": value for kind in kinds for name, value in self.live.items()}
         wanted |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
-        if best is not None and self.validation is not None:
-            wanted["best_bounds"] = torch.empty(len(self.validation), dtype=torch.float64)
         gauge = self.gauge.state()
         fields.tensors_like(tensors, wanted | gauge)
         for name, tensor in tensors.items():
@@ -466,6 +491,11 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _weights(module: nn.Module) -> dict[str, Tensor]:
     """Return copies of a module's weights, not references to them."""
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def first_rows(x: Stored | Stream) -> Tensor:
+    """Return some rows of what is no tensor: what all the others must be like."""
+    return x.first if isinstance(x, Stream) else x[:SEEN]
 
 
 def validated(rows: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ..distributions import draw
 from ..likelihood import Gaussian, SharedVariance
 from ..vae import VAE
+from .stored import Stored
 
 RATE = 0.05
 """Weight of the newest batch in the running mean once it has run in."""
@@ -99,7 +100,7 @@ def _values(likelihood: SharedVariance) -> float:
 @torch.no_grad()
 def refine(
     model: VAE,
-    x: Tensor,
+    x: Tensor | Stored,
     generator: torch.Generator,
     most: int | None = None,
     prepare: Callable[[Tensor], Tensor] | None = None,
@@ -118,7 +119,7 @@ def refine(
     likelihood = model.likelihood
     if not isinstance(likelihood, SharedVariance) or not likelihood.learned:
         return
-    rows = torch.arange(len(x), device=x.device) if rows is None else rows
+    rows = torch.arange(len(x)).to(x.device) if rows is None else rows
     rows = rows[:: max(1, len(rows) // most)] if most else rows
     for _ in range(1 if isinstance(likelihood, Gaussian) else EM_STEPS):
         mean = _mean_square(model, likelihood, x, rows, generator, prepare)
@@ -131,14 +132,14 @@ def refine(
 def _mean_square(
     model: VAE,
     likelihood: SharedVariance,
-    x: Tensor,
+    x: Tensor | Stored,
     rows: Tensor,
     generator: torch.Generator,
     prepare: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
     r"""Return the :math:`\beta^2` of one EM step over some rows of x, at least the floor, of log_variance's shape."""
     samples = max(1, min(16, ENOUGH // (len(rows) * math.prod(model.shape))))
-    total = torch.zeros(model.shape, dtype=torch.float64, device=x.device)
+    total = torch.zeros(model.shape, dtype=torch.float64, device=likelihood.log_variance.device)
     for numbers in rows.split(1024):
         part = x[numbers] if prepare is None else prepare(x[numbers])
         q = model.encode(part)

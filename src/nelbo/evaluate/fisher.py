@@ -1,0 +1,221 @@
+r"""A normal fitted to p(z|x) by Gauss-Newton steps, which take few decodes and no gradient.
+
+With :math:`f(z)` the numbers that p(x|z) is made of, such as a normal's mean and log standard deviation,
+:math:`J = \partial f / \partial z` by differences, :math:`s` the gradient of :math:`\log p(x \mid z)` for f and
+:math:`i` its Fisher information, a diagonal,
+
+.. math::
+    g = -z + J^\top s, \qquad H = I + J^\top \operatorname{diag}(i) \, J
+
+for p(z) = N(0, I). H is positive definite wherever z stands, far from every mode too, so :math:`z + H^{-1} g` climbs;
+at the top N(z, H^{-1}) is Laplace's normal. Samples come from it, widened, and a quarter of them from the encoder's
+q(z|x): whichever of the two is right, no weight is above four times what it alone would give (Hesterberg, 1995).
+"""
+
+from __future__ import annotations
+
+__all__ = ["Mixture", "fitted", "mixture"]
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..distributions import Bernoulli, DiagonalNormal, DiscretizedNormal
+from ..vae import VAE
+from . import noise
+from .mode import refined
+from .proposal import Normal, Source, from_encoder, log_joint, own
+from .ready import MEMORY, rows_at_once
+from .result import Cost
+
+ITERATIONS = 40
+"""Steps at most; most rows take three, far outliers dozens."""
+SETTLED = 0.05
+"""Expected gain of a step, in nats, below which a row has arrived."""
+LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.01)
+"""Lengths tried along a step."""
+REACH, NEAREST, FURTHEST = 0.3, 1e-3, 0.3
+"""How far differences reach: a share of the conditional standard deviation, within limits."""
+LOST = 100.0
+"""Nats that a climb gains where the encoder knew nothing of a row: then the nearest mode need not be the one."""
+STARTS, WIDE, STARTS_SEED = 8, 1.5, 5
+"""Further starts of such a row: the encoder's, drawn in to where the prior has its mass, and draws of a wide prior."""
+SAMPLES_PER_START = 100
+"""No more starts than one for so many samples, so that a table of outliers takes at most a few times as long."""
+AGREED = 0.02
+"""Nats of KL below which the encoder's q(z|x) and the fitted normal are the same."""
+OWN, WIDEN = 4, 1.2
+"""One sample in so many is the encoder's, and how much wider than the fitted normal the others are."""
+
+
+def fitted(vae: VAE, x: Tensor, memory: int = MEMORY, starts: int = STARTS) -> tuple[Normal, Cost]:
+    """Fit a normal to p(z|x) of each row, at the mode that the encoder leads to; for outliers, at the best of several.
+
+    Where p(x|z) or p(z) is of no kind that is known here, it is `mode.refined`, which takes gradients.
+
+    Arguments:
+        vae: The model.
+        x: Rows (n, *shape).
+        memory: Bytes for intermediate results.
+        starts: How many further starts outliers have.
+    """
+    if not _is_known(vae, x):
+        return refined(vae, x, memory)
+    pieces = x.split(rows_at_once(vae, x, 3 * (vae.latent_dim + 1), memory))
+    parts = [_fit(vae, piece, memory, starts) for piece in pieces]
+    loc, scale = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    return Normal(loc, scale), sum((part[2] for part in parts), Cost())
+
+
+def mixture(samples: int, vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Mixture, Cost]:
+    """Return what ``samples`` draws of each row come from: the encoder's q(z|x) and a wider normal fitted to p(z|x)."""
+    first = own(vae, x)
+    normal, cost = fitted(vae, x, memory, min(STARTS, math.ceil(samples / SAMPLES_PER_START)))
+    wide = Normal(normal.loc, WIDEN * normal.scale)
+    if isinstance(first, Normal):
+        # Where the encoder has the posterior, its weights are all equal, and any width beside it would lose that.
+        agreed = _divergence(first, normal) < AGREED
+        triangle = first.scale if first.full else torch.diag_embed(first.scale)
+        wide = Normal(
+            torch.where(agreed[:, None], first.loc, wide.loc), torch.where(agreed[:, None, None], triangle, wide.scale)
+        )
+    return Mixture(first, wide, samples), cost
+
+
+def _divergence(q: Normal, p: Normal) -> Tensor:
+    """Return KL(q || p) of each row's normals, of shape (n,), in nats; p has a triangle."""
+    triangle = q.scale if q.full else torch.diag_embed(q.scale)
+    both = torch.cat([triangle, (q.loc - p.loc)[..., None]], -1)
+    square = torch.linalg.solve_triangular(p.scale, both, upper=False).square().sum((-2, -1))
+    divergence: Tensor = 0.5 * (square - q.loc.shape[-1]) + p.log_scale - q.log_scale
+    return divergence
+
+
+class Mixture(Source):
+    """Draws of which every fourth, the first included, is of one source, and the rest of a normal.
+
+    Arguments:
+        first: The one source.
+        second: The normal.
+        samples: How many draws there will be in all: it makes the shares exact.
+    """
+
+    def __init__(self, first: Source, second: Normal, samples: int) -> None:
+        self.first, self.second = first, second
+        self.share = math.ceil(samples / OWN) / samples
+        super().__init__(second.batch_shape, second.event_shape, validate_args=False)
+
+    def draws(self, keys: Tensor, count: int, seed: int, number: int, like: Tensor) -> Tensor:
+        """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim)."""
+        z = self.second.draws(keys, count, seed, number, like)
+        z[::OWN] = self.first.draws(keys, count, seed, number, like)[::OWN]
+        return z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of ``value`` (samples, n, latent_dim), in nats."""
+        first = self.first.log_prob(value) + math.log(self.share)
+        if self.share == 1:
+            return first
+        return torch.logaddexp(first, self.second.log_prob(value) + math.log1p(-self.share))
+
+
+def _fit(vae: VAE, x: Tensor, memory: int, starts: int) -> tuple[Tensor, Tensor, Cost]:
+    """Return a mode of each row, and a triangle L, L L^T = H^-1; of outliers the best of several modes."""
+    start, cost = from_encoder(vae, x, memory)
+    begun = log_joint(vae, x, start.loc[None])[0]
+    loc, lower, height, spent = _climb(vae, x, start.loc, start.marginal_std)
+    cost += spent
+    lost = (height - begun > LOST).nonzero()[:, 0]
+    if len(lost) == 0:
+        return loc, lower, cost
+    rows, inside = x[lost], math.sqrt(vae.latent_dim)
+    drawn = noise.block(noise.row_keys(rows), vae.latent_dim, STARTS_SEED, 0, rows)[: starts - 1]
+    nearer = start.loc[lost] * (inside / start.loc[lost].norm(dim=-1, keepdim=True)).clamp_max(1.0)
+    for other in (nearer, *(WIDE * drawn)):
+        found, triangle, top, spent = _climb(vae, rows, other, torch.ones_like(other))
+        cost += spent
+        better = top + Normal(found, triangle).log_scale > (height + Normal(loc, lower).log_scale)[lost]
+        which = lost[better]
+        loc[which], lower[which], height[which] = found[better], triangle[better], top[better]
+    return loc, lower, cost
+
+
+def _climb(vae: VAE, x: Tensor, start: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor, Cost]:
+    """Climb from z = ``start`` to a mode, and return it, a triangle L there, log p(x, z) there, and what it took."""
+    loc, cost = start.clone(), Cost()
+    lower, reach = torch.diag_embed(std), REACH * std
+    height = log_joint(vae, x, loc[None])[0]
+    active = torch.arange(len(x), device=x.device)
+    for _ in range(ITERATIONS):
+        gradient, curvature = _slopes(vae, x[active], loc[active], reach[active].clamp(NEAREST, FURTHEST))
+        cost += Cost(decodes=(vae.latent_dim + 1) * len(active))
+        root = _inverse_root(curvature)
+        usable = root.isfinite().all((-2, -1)) & gradient.isfinite().all(-1)
+        active, gradient, root = active[usable], gradient[usable], root[usable]
+        lower[active] = root.to(lower.dtype)
+        reach[active] = REACH * curvature[usable].diagonal(dim1=-2, dim2=-1).rsqrt().to(reach.dtype)
+        whitened = torch.matmul(gradient[:, None], root)
+        far = 0.5 * whitened.square().sum((-2, -1)) > SETTLED
+        active, move = active[far], torch.matmul(root, whitened.mT)[far, :, 0].to(loc.dtype)
+        if len(active) == 0:
+            break
+        tried = torch.stack([loc[active] + length * move for length in LENGTHS])
+        heights, which = log_joint(vae, x[active], tried).max(0)
+        cost += Cost(decodes=len(LENGTHS) * len(active))
+        better = (heights > height[active]).nonzero()[:, 0]
+        active = active[better]
+        loc[active], height[active] = tried[which[better], better], heights[better]
+    return loc, lower, height, cost
+
+
+def _inverse_root(curvature: Tensor) -> Tensor:
+    """Return the lower triangle L with L L^T = H^-1 of each H (n, d, d), not finite where H is no curvature."""
+    root, failed = torch.linalg.cholesky_ex(curvature.flip(-2, -1))
+    eye = torch.eye(curvature.shape[-1], dtype=root.dtype, device=root.device)
+    # Of the reversed coordinates H = R R^T, so that H^-1 = R^-T R^-1; reversed again, R^-T is a lower triangle.
+    inverse: Tensor = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False).mT.flip(-2, -1)
+    return torch.where(failed[:, None, None] == 0, inverse, math.nan)
+
+
+def _slopes(vae: VAE, x: Tensor, z: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """Return g (n, d) and H (n, d, d) at z (n, d), in float64, by differences of ``reach`` (n, d)."""
+    points = torch.cat([z[None], z + torch.diag_embed(reach).movedim(1, 0)])
+    features, score, information = _local(vae, x, points)
+    jacobian = (features[1:] - features[:1]).div_(reach.T[..., None]).movedim(0, 1)  # (n, d, features)
+    prior = vae.prior()
+    precision = prior.stddev.double().pow(-2).expand(z.shape)
+    gradient = torch.matmul(jacobian, score[..., None])[..., 0].double() - (z - prior.mean) * precision
+    curvature = torch.matmul(jacobian * information[:, None], jacobian.mT).double() + torch.diag_embed(precision)
+    return gradient, curvature
+
+
+def _is_known(vae: VAE, x: Tensor) -> bool:
+    """Return whether `_local` knows the head, and p(z) is a diagonal normal."""
+    p = vae.decode(x.new_zeros(1, vae.latent_dim))
+    return isinstance(vae.prior(), DiagonalNormal) and isinstance(p, DiagonalNormal | DiscretizedNormal | Bernoulli)
+
+
+def _local(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return f at all z (samples, n, d), and at the first of them the score and the information of f, (n, features)."""
+    p = vae.decode(z)
+    if isinstance(p, DiscretizedNormal):
+        slopes = DiscretizedNormal(p.loc[0], p.scale, p.low, p.width, p.bins, p.event_dim).slopes(x)
+        return p.loc.flatten(2), slopes[0].flatten(1), slopes[1].flatten(1)
+    x = x.flatten(1)
+    if isinstance(p, Bernoulli):
+        logits = p.logits.flatten(2)
+        mean = logits[0].sigmoid()
+        return logits, x - mean, mean * (1 - mean)
+    loc, scale = p.loc, p.scale  # type: ignore[attr-defined]
+    features = loc.flatten(2)
+    residual = x - features[0]
+    if scale.shape == loc.shape:  # noise that depends on z
+        scale = scale.flatten(2)
+        precision = scale[0].pow(-2)
+        square = residual.square() * precision
+        score = torch.cat([residual * precision, square - 1], -1)
+        # Of log s the information is 2, what is observed 2 r^2 / s^2: their mean does not overshoot far from a mode.
+        return torch.cat([features, scale.log()], -1), score, torch.cat([precision, square + 1], -1)
+    precision = scale.pow(-2).expand(loc.shape[1:]).flatten(1)
+    return features, residual * precision, precision
