@@ -276,3 +276,28 @@ def test_options_of_an_objective_are_those_of_the_elbo() -> None:
     assert defaults.objective_for(VariationalAutoencoder(), table=True)["objective"] == "dreg"
     asked = defaults.objective_for(VariationalAutoencoder(objective_options={"corruption": 0.1}), table=True)
     assert asked == {"objective": "elbo", "objective_samples": 1}
+
+
+def test_what_was_left_open_is_told_with_its_reason(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = VariationalAutoencoder(2, max_steps=2, random_state=0).fit(correlated(300))
+    found = {name: entry["value"] for name, entry in table.recipe_.items()}
+    assert found["scale"] == "whitened"
+    assert found["variance"] == "heteroscedastic"
+    assert found["objective"] == "dreg"
+    assert found["hidden"] == {"encoder": [128, 128], "decoder": [128, 128]}
+    assert all(entry["reason"].endswith(".") for entry in table.recipe_.values())
+    table.save(tmp_path / "model")
+    assert VariationalAutoencoder.load(tmp_path / "model").recipe_ == table.recipe_
+    few = VariationalAutoencoder(2, max_steps=2, random_state=0).fit(rng.normal(size=(24, 20)))
+    assert few.recipe_["scale"]["value"] == "standard"
+    kept = VariationalAutoencoder(2, max_steps=2, learning_rate=1e-9, random_state=0).fit(correlated(300))
+    assert kept.recipe_["start"]["value"] == "kept"
+    images = VariationalAutoencoder(2, max_steps=2, random_state=0).fit(rng.normal(size=(60, 4, 4)))
+    assert {n: e["value"] for n, e in images.recipe_.items() if n in ("scale", "variance", "objective")} == {
+        "scale": "global",
+        "variance": "learned",
+        "objective": "elbo",
+    }
+    asked = vae(scale="standard", variance="learned", objective="elbo").fit(correlated(300))
+    assert not asked.recipe_.keys() & {"scale", "variance", "objective"}

@@ -262,7 +262,8 @@ def run(estimator: Any, X: Any) -> None:
     estimator.baseline_ = linear
     estimator.known_rows_ = known
     estimator.history_ = history
-    estimator.recipe_ = {**sized, **recipe.describe(schema, array)}
+    settled = recipe.settled(asked, schema, model_spec, plan.objective, table, kept)
+    estimator.recipe_ = {**sized, **settled, **recipe.describe(schema, array)}
     estimator.kept_start_ = kept
     estimator.n_iter_ = max(1, math.ceil(history.records[-1].epoch))
     estimator.n_features_in_ = schema.n_features
