@@ -508,7 +508,7 @@ def test_score_prints_a_number_for_each_row(
     here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
 ) -> None:
     model.score_samples_k = 50
-    result = here("score", "run", "table.csv", "--samples", "50")
+    result = here("score", "run", "table.csv", "--samples", "50", "--quiet")
     assert (result.returncode, result.stderr) == (0, "")
     assert np.array_equal([float(line) for line in result.stdout.splitlines()], model.score_samples(rows))
     assert here("score", "run", "table.csv", "--samples", "50", "--out", "deep/down/s.npy").returncode == 0
@@ -518,16 +518,17 @@ def test_score_prints_a_number_for_each_row(
 def test_evaluate_says_how_far_to_trust_it(
     here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
 ) -> None:
-    command = ("evaluate", "run", "table.csv", "--method", "importance", "--samples", "50")
+    command = ("evaluate", "run", "table.csv", "--method", "importance", "--samples", "50", "--rows", "all")
     result = here(*command, "--json", "--out", "e.csv")
     found, table = json.loads(result.stdout), data.load(place / "e.csv")
-    assert table.columns == ("row", "log_p", "standard_error", "effective_samples", "khat", "unreliable")
-    row, log_p, _, ess, khat, unreliable = table.array.T
+    assert table.columns == ("row", "log_p", "standard_error", "effective_samples", "khat", "unreliable", "trained_on")
+    row, log_p, _, ess, khat, unreliable, trained_on = table.array.T
     assert np.array_equal(row, np.arange(150))
     assert found["mean"] == pytest.approx(log_p.mean(), rel=1e-12)
     assert found["standard_error"] == pytest.approx(log_p.std(ddof=1) / 150**0.5, rel=1e-9)
     assert found["effective_samples"] == pytest.approx(np.median(ess), rel=1e-12)
     assert np.array_equal(unreliable, khat > 0.7)
+    assert np.array_equal(trained_on, model.trained_on(rows))
     assert found["unreliable"] == pytest.approx(unreliable.mean())
     text = here(*command).stdout
     assert f"{found['mean']:.2f} ± {found['standard_error']:.2f} nats per row, over 150 rows" in text
@@ -540,12 +541,13 @@ def test_evaluate_of_rows_without_a_density_is_valid_json(
     far = rows.copy()
     far[3, 1] = 1e200
     np.savetxt(place / "far.csv", far, delimiter=",", header="age,height,depth,weight", comments="")
-    result = here("evaluate", "run", "far.csv", "--method", "importance", "--samples", "30", "--json")
+    command = ("evaluate", "run", "far.csv", "--method", "importance", "--rows", "all")
+    result = here(*command, "--samples", "30", "--json")
     assert (result.returncode, result.stderr) == (0, "")
     found = json.loads(result.stdout)
     assert (found["mean"], found["standard_error"], found["rows"]) == (None, None, 150)
     assert found["unreliable"] >= 1 / 150
-    assert "log p(x)           -inf nats per row" in here("evaluate", "run", "far.csv", "--method", "importance").stdout
+    assert "log p(x)           -inf nats per row" in here(*command).stdout
 
 
 def test_one_simulated_row_has_a_gap_of_unknown_error(here: Callable[..., Run], fitted: dict[str, Any]) -> None:

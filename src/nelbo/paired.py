@@ -21,8 +21,8 @@ from torch import Tensor
 
 TRIMMED = 0.01
 """Share of the rows that is left out on either side: it is ten times one in a thousand."""
-FEWEST = 10
-"""Rows from which the extremes are left out: of fewer, each is a tenth of what is known."""
+FEWEST = 50
+"""Rows from which the extremes are left out: of fewer, each is much of what is known."""
 ROUNDING = 1e-5
 """Gain, relative to the numbers compared, below which float32 may have made it up."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn import datasets
@@ -174,6 +175,8 @@ def write(name: str, rows: Array) -> None:
 
 FIT = ("--latent-dim", "2", "--hidden", "8", "--max-steps", "30", "--quiet", "--samples", "20")
 
+LOUD = tuple(word for word in FIT if word != "--quiet")
+
 
 def results(run: str = "run") -> dict[str, Any]:
     found: dict[str, Any] = json.loads(Path(run, "results.json").read_text(encoding="utf-8"))
@@ -193,8 +196,7 @@ def test_rows_of_a_test_file_that_were_trained_on_are_told_and_left_out(shell: S
     x = wine()
     write("train.csv", x[:120])
     write("test.csv", x[100:])
-    loud = [word for word in FIT if word != "--quiet"]
-    _, err = shell("fit", "train.csv", "--test", "test.csv", "--out", "run", *loud)
+    _, err = shell("fit", "train.csv", "--test", "test.csv", "--out", "run", *LOUD)
     told = "20 of the 78 rows of --test are rows of DATA, too, and trained on: the model is judged by the other 58."
     assert told in err
     assert told in results()["warnings"]
@@ -203,7 +205,7 @@ def test_rows_of_a_test_file_that_were_trained_on_are_told_and_left_out(shell: S
 
 def test_a_test_file_of_nothing_but_rows_that_are_trained_on_is_told(shell: Shell) -> None:
     write("wine.csv", wine())
-    out, _ = shell("fit", "wine.csv", "--test", "wine.csv", "--out", "run", *FIT)
+    out, _ = shell("fit", "wine.csv", "--test", "wine.csv", "--out", "run", *LOUD)
     assert "says nothing about new rows" in out
     assert "held-out log p(x)" not in out
 
@@ -214,6 +216,72 @@ def test_held_out_rows_that_repeat_rows_trained_on_are_told(shell: Shell) -> Non
     shell("fit", "twice.csv", "--out", "run", "--held-out", "0.2", *FIT)
     assert results()["rows"]["repeated"] > 20
     assert any("have the same values as a row that was trained on" in text for text in results()["warnings"])
+
+
+def evaluated(shell: Shell, *arguments: str) -> dict[str, Any]:
+    quick = ("--method", "importance", "--samples", "20", "--json")
+    found: dict[str, Any] = json.loads(shell("evaluate", "run", *arguments, *quick)[0])
+    return found
+
+
+def test_evaluate_on_the_data_of_the_fit_gives_the_held_out_number_of_the_fit(shell: Shell) -> None:
+    write("wine.csv", wine())
+    shell("fit", "wine.csv", "--out", "run", "--held-out", "0.2", *FIT)
+    found = evaluated(shell, "wine.csv")
+    assert found["mean"] == results()["density"]["mean"]
+    assert found["baseline"]["gain"] == results()["baseline"]["gain"]
+    assert found["rows"] == 36
+    assert found["known_rows"] == {"which": "held-out", "of": 178, "trained_on": 142}
+    assert "142 of the 178 rows of wine.csv were trained on; this is about the other 36" in found["warnings"][0]
+    out, _ = shell("evaluate", "run", "wine.csv", "--method", "importance", "--samples", "5")
+    assert "142 of the 178 rows of wine.csv were trained on; this is about the other 36" in out
+
+
+def test_evaluate_takes_the_rows_that_it_is_told_to(shell: Shell) -> None:
+    x = wine()
+    write("wine.csv", x)
+    shell("fit", "wine.csv", "--out", "run", "--held-out", "0.2", *FIT)
+    trained, whole = (evaluated(shell, "wine.csv", "--rows", which) for which in ("trained", "all"))
+    assert (trained["rows"], whole["rows"]) == (142, 178)
+    held_out = results()["density"]["mean"]
+    assert whole["mean"] == pytest.approx((142 * trained["mean"] + 36 * held_out) / 178, rel=1e-9)
+    told = f"mean log p(x) {trained['mean']:.2f} nats over them, {held_out:.2f} over the other 36"
+    assert told in whole["warnings"][0]
+    assert "says nothing about new rows" in trained["warnings"][0]
+    shell("evaluate", "run", "wine.csv", "--rows", "some", code=2)
+
+
+def test_evaluate_says_where_all_rows_were_trained_on_and_nothing_where_none_was(shell: Shell) -> None:
+    x = wine()
+    write("train.csv", x[:120])
+    write("test.csv", x[120:])
+    shell("fit", "train.csv", "--test", "test.csv", "--out", "run", *FIT)
+    seen, new = evaluated(shell, "train.csv"), evaluated(shell, "test.csv")
+    assert "All 120 rows of train.csv were trained on" in seen["warnings"][0]
+    assert (new["rows"], new["known_rows"]["trained_on"]) == (58, 0)
+    assert not any("trained on" in text for text in new["warnings"])
+    assert "none for --rows held-out" in shell("evaluate", "run", "train.csv", "--rows", "held-out", code=2)[1]
+
+
+def test_score_writes_every_row_and_says_which_were_trained_on_and_how_many_are_unreliable(shell: Shell) -> None:
+    x = wine()
+    write("wine.csv", x)
+    shell("fit", "wine.csv", "--out", "run", "--held-out", "0.2", "--network", "mlp", *FIT)
+    out, err = shell("score", "run", "wine.csv", "--samples", "30")
+    assert len(out.splitlines()) == 178
+    assert "142 of the 178 rows of wine.csv were trained on: mean log p(x)" in err
+    named = pd.DataFrame(x, columns=[f"c{j}" for j in range(13)])
+    unreliable = VariationalAutoencoder.load("run").log_likelihood(named, "importance", 30).unreliable
+    assert unreliable.any()
+    assert f"log p(x) of {unreliable.sum()} of 178 rows is unreliable" in err
+    shell("score", "run", "wine.csv", "--samples", "30", "--out", "scores.csv")
+    columns, *rows = (line.split(",") for line in Path("scores.csv").read_text(encoding="utf-8").splitlines())
+    table = {name: [float(row[j]) for row in rows] for j, name in enumerate(columns)}
+    assert sum(table["trained_on"]) == 142
+    assert table["unreliable"] == unreliable.astype(float).tolist()
+    shell("score", "run", "wine.csv", "--rows", "held-out", "--out", "held_out.csv")
+    assert len(Path("held_out.csv").read_text(encoding="utf-8").splitlines()) == 37
+    assert shell("score", "run", "wine.csv", "--quiet")[1] == ""
 
 
 @pytest.mark.slow

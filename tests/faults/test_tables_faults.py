@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 
-from nelbo import VariationalAutoencoder
+from nelbo import VAE, VariationalAutoencoder, fit, likelihood, networks, objective, posterior, prior
 
 pytestmark = pytest.mark.fault
 Array = np.ndarray[Any, Any]
@@ -82,3 +83,26 @@ def test_columns_that_vary_too_little_for_a_float64_are_named() -> None:
     x[:, 1] *= 1e-300
     with pytest.raises(ValueError, match="feature 1 varies, but its variance is below what a float64 holds"):
         VariationalAutoencoder(1, random_state=0).fit(x)
+
+
+def test_a_single_validation_row_does_not_choose_the_weights() -> None:
+    """What is learned of all others counts, though the bound of one row falls by more than they gain."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, 1200)
+    x = np.c_[np.cos(angle), np.sin(angle)] + 0.1 * rng.normal(size=(1200, 2))
+    x = torch.tensor(x, dtype=torch.float32)
+    far = x[1000:].clone()
+    far[17] = torch.tensor([300.0, -300.0])
+    steps = []
+    for validation in (x[1000:], far):
+        generator = torch.Generator().manual_seed(0)
+        vae = VAE(
+            prior.StandardNormal(2),
+            networks.MLP((2,), (2,), (32,), generator=generator),
+            likelihood.Gaussian((2,)),
+            networks.MLP((2,), (4,), (32,), generator=generator),
+            posterior.DiagonalNormal(2),
+        )
+        history = fit(objective.ELBO(vae), x[:1000], validation=validation, max_steps=400)
+        steps.append(history.best_step)
+    assert steps[1] == steps[0] > 100

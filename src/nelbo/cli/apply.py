@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["encode", "evaluate", "reconstruct", "sample", "score"]
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from . import files, show
-from .flags import Flag, Json, check_seed
+from .flags import Flag, Json, check_seed, check_which
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..data import Source
     from ..estimator import VariationalAutoencoder
+    from ..report.rows import Chosen
 
 DEVICE = "auto"
 
@@ -33,6 +35,7 @@ def evaluate(
     simulated: int = 0,
     memory: int = 256,
     seed: int = 0,
+    rows: str | None = None,
     out: str | None = None,
     overwrite: Flag = False,
     as_json: Json = False,
@@ -59,10 +62,12 @@ def evaluate(
         Memory for intermediate results, in MiB.
     seed
         Seed of all samples.
+    rows
+        held-out, trained or all rows of DATA; left out, those that the model was not trained on, where DATA holds both.
     out
-        Also write log p(x) of every row to an .npy, .csv or .parquet file: columns log_p, standard_error,
-        effective_samples, khat (Pareto k) and unreliable (0 or 1), in .csv and .parquet after row (counting from 0) and
-        file (of pictures).
+        Also write log p(x) of each of these rows to an .npy, .csv or .parquet file: columns log_p, standard_error,
+        effective_samples, khat (Pareto k), unreliable and trained_on (0 or 1), in .csv and .parquet after row
+        (counting from 0) and file (of pictures).
     overwrite
         Replace what --out names, if it exists.
     as_json
@@ -74,8 +79,10 @@ def evaluate(
 
     from .. import evaluate as judge
     from ..report import baseline, bracket, density, plain
+    from ..report.rows import choose
 
     files.check_output(out, overwrite)
+    check_which(rows)
     for name, value in (("--samples", samples), ("--temperatures", temperatures), ("--memory", memory)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
@@ -88,9 +95,10 @@ def evaluate(
     count = 200 if samples is None and method != "ais" else samples
     annealing: dict[str, Any] = {} if temperatures is None else {"temperatures": temperatures}
     settings = annealing if method == "ais" else {}
-    rows = files.fits(model, source)
-    found = model.log_likelihood(rows, method, count, seed, memory=memory * 2**20, **settings)
-    judged, linear = density(found, model.schema_), baseline(model, rows, found)
+    chosen = choose(model, files.fits(model, source), rows)
+    taken = files.fits(model, dataclasses.replace(source, array=source.array[chosen.mask]))
+    found = model.log_likelihood(taken, method, count, seed, memory=memory * 2**20, **settings)
+    judged, linear = density(found, model.schema_), baseline(model, taken, found)
     trapped = None
     if simulated:
         bounds = judge.bidirectional(model.model_, simulated, seed=seed, memory=memory * 2**20, **annealing)
@@ -98,14 +106,16 @@ def evaluate(
     if out is not None:
         per_row = {"log_p": found.value, "standard_error": found.standard_error, "effective_samples": found.ess}
         per_row |= {"khat": found.khat, "unreliable": found.unreliable.astype(np.int64)}
-        files.write_results(out, source, per_row)
+        files.write_results(out, source, per_row | _seen(chosen), chosen.mask)
+    said = [text for text in (chosen.sentence(data, found.value),) if text]
     if as_json:
-        whole = {"run": run, "data": data, **plain(judged), "warnings": judged.warnings(), "out": out}
+        whole = {"run": run, "data": data, **plain(judged), "warnings": [*said, *judged.warnings()], "out": out}
+        whole["known_rows"] = chosen.to_dict()
         whole["baseline"] = None if linear is None else plain(linear)
         whole["simulated"] = None if trapped is None else plain(trapped)
         print(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print(show.density(judged, linear) + ("" if trapped is None else show.bracket(trapped)), end="")
+        print(show.density(judged, linear, said) + ("" if trapped is None else show.bracket(trapped)), end="")
 
 
 def score(
@@ -113,11 +123,15 @@ def score(
     data: str,
     *,
     samples: int = 200,
+    rows: str = "all",
     out: str | None = None,
     overwrite: Flag = False,
+    quiet: Flag = False,
     device: str = DEVICE,
 ) -> None:
     """Write log p(x) of every row of DATA, in nats: one number per line, or with its standard error into --out.
+
+    How many of the rows are unreliable, and how many were trained on, is said on standard error.
 
     Parameters
     ----------
@@ -127,26 +141,42 @@ def score(
         The rows to score: as for fit, or - for standard input.
     samples
         Importance samples per row.
+    rows
+        held-out, trained or all rows of DATA.
     out
-        File to write: .csv or .parquet with columns row (counting from 0), file (of pictures), log_p, standard_error
-        and unreliable (1 for rows whose estimate is), or .npy with log p(x) alone.
+        File to write: .csv or .parquet with columns row (counting from 0), file (of pictures), log_p, standard_error,
+        unreliable (1 for rows whose estimate is) and trained_on (1 for rows that were), or .npy with log p(x) alone.
     overwrite
         Replace what --out names, if it exists.
+    quiet
+        Print nothing but numbers and errors.
     device
         Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     import numpy as np
 
     from ..evaluate import plain_method
+    from ..report.rows import choose
 
     files.check_output(out, overwrite)
+    check_which(rows)
     model, source = _open(run, data, device)
-    found = model.log_likelihood(files.fits(model, source), plain_method(model.model_), samples)
+    chosen = choose(model, files.fits(model, source), rows)
+    taken = files.fits(model, dataclasses.replace(source, array=source.array[chosen.mask]))
+    found = model.log_likelihood(taken, plain_method(model.model_), samples)
+    if not quiet:
+        show.notes(chosen.sentence(data, found.value), show.unreliable(found.unreliable, run, data))
     if out is None or Path(out).suffix.lower() == ".npy":
         files.write_rows(out, found.value, ("log_p",), header=False)
         return
     per_row = {"log_p": found.value, "standard_error": found.standard_error}
-    files.write_results(out, source, per_row | {"unreliable": found.unreliable.astype(np.int64)})
+    per_row |= {"unreliable": found.unreliable.astype(np.int64), **_seen(chosen)}
+    files.write_results(out, source, per_row, chosen.mask)
+
+
+def _seen(chosen: Chosen) -> dict[str, npt.NDArray[Any]]:
+    """Return which of the chosen rows were trained on, as a column of numbers; none where that is unknown."""
+    return {} if chosen.seen is None else {"trained_on": chosen.seen[chosen.mask].astype("int64")}
 
 
 def encode(

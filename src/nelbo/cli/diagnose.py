@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from . import files
-from .flags import WHICH, Flag, Json, as_flag, check_seed
+from .flags import Flag, Json, as_flag, check_seed, check_which
 
 MOST = 1000
 """Rows that are looked at, unless told."""
@@ -82,6 +82,5 @@ def _which(rows: str | None, limit: int | None) -> tuple[str | None, int]:
         flag, limit, rows = "--rows", int(rows), None
     if limit is not None and limit < 1:
         raise ValueError(f"{flag} must be at least 1, got {limit}.")
-    if rows is not None and rows not in WHICH:
-        raise ValueError(f"--rows must be {', '.join(WHICH[:-1])} or {WHICH[-1]}, got {rows!r}.")
+    check_which(rows)
     return rows, MOST if limit is None else limit

@@ -153,11 +153,12 @@ def write_rows(
         _write_columns(out, columns, array)
 
 
-def write_results(out: str, source: Source, results: Columns) -> None:
-    """Write results of each row to a file: after the row's number and name, or, as an .npy, stacked by themselves."""
+def write_results(out: str, source: Source, results: Columns, mask: npt.NDArray[np.bool_]) -> None:
+    """Write results of some rows to a file: after a row's number and name, or, as an .npy, stacked by themselves."""
     import numpy as np
 
-    _write_columns(out, {**_numbered(source), **results}, np.stack([*results.values()], axis=1))
+    lead = {name: column[mask] for name, column in _numbered(source).items()}
+    _write_columns(out, {**lead, **results}, np.stack([*results.values()], axis=1))
 
 
 def _write_columns(out: str, columns: Columns, array: npt.NDArray[Any]) -> None:

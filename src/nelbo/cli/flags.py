@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["WHICH", "Flag", "Json", "as_flag", "check_seed", "in_flags"]
+__all__ = ["WHICH", "Flag", "Json", "as_flag", "check_seed", "check_which", "in_flags"]
 
 import ast
 import dataclasses
@@ -67,3 +67,13 @@ def check_seed(seed: int) -> None:
     """
     if not 0 <= seed < 2**62:
         raise ValueError(f"--seed must be at least 0 and below 2**62, got {seed}.")
+
+
+def check_which(rows: str | None) -> None:
+    """Refuse, before anything is read, what no --rows can be.
+
+    Raises:
+        ValueError: It is none of the words.
+    """
+    if rows is not None and rows not in WHICH:
+        raise ValueError(f"--rows must be {', '.join(WHICH[:-1])} or {WHICH[-1]}, got {rows!r}.")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["bracket", "density", "fit"]
+__all__ = ["bracket", "density", "fit", "notes", "unreliable"]
 
 import math
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from ..report import Baseline, Bracket, Density, Noise, Summary
     from .options import FitOptions
 
@@ -71,7 +75,7 @@ def _comparison(summary: Summary) -> list[str]:
     return [*lines, f"(nats per row, ± standard error, in the units of the data; {_how(summary.density)})", ""]
 
 
-def density(found: Density, linear: Baseline | None = None) -> str:
+def density(found: Density, linear: Baseline | None = None, said: Sequence[str] = ()) -> str:
     """Say what an evaluation came to, beside exact pPCA where that is known."""
     value, bits = _cells(found)
     lines = [f"log p(x)           {value} nats per row, over {found.rows:,} rows; {_how(found)}"]
@@ -92,7 +96,26 @@ def density(found: Density, linear: Baseline | None = None) -> str:
         lines.append(f"cost               {found.evaluations:,.0f} decodes per row, {found.seconds:.1f} s")
     if found.reason:
         lines += textwrap.wrap(found.reason, WIDTH, initial_indent="why so" + 13 * " ", subsequent_indent=19 * " ")
-    return "\n".join([*lines, *(f"Note: {text}" for text in found.warnings())]) + "\n"
+    return "\n".join([*lines, *(f"Note: {text}" for text in (*said, *found.warnings()))]) + "\n"
+
+
+def unreliable(found: npt.NDArray[np.bool_], run: str, data: str) -> str:
+    """Say how many scores are unreliable, and what is better; empty where none is."""
+    count = int(found.sum())
+    if count == 0:
+        return ""
+    which = "the row" if len(found) == 1 else f"{count:,} of {len(found):,} rows"
+    return (
+        f"log p(x) of {which} is unreliable and may be higher (column unreliable of --out). Better samples: "
+        f"nelbo evaluate {run} {data} --rows all --out FILE"
+    )
+
+
+def notes(*said: str) -> None:
+    """Print notes on standard error, where they are in the way of nothing."""
+    for text in said:
+        if text:
+            print(f"nelbo: {text}", file=sys.stderr, flush=True)
 
 
 def bracket(found: Bracket) -> str:

@@ -53,9 +53,14 @@ PLAIN = {
     "init": "auto",
 }
 """With these a table may be whitened."""
-STEPS, STEPS_PER_ROW, LARGEST_BATCH = 3_000, 0.3, 128
+STEPS, STEPS_PER_ROW, LARGEST_BATCH = 1_000, 0.1, 128
 """Length of a run on a table without limits, and rows in a step."""
-LEARNING_RATE, ROWS_OF_RATE, AVERAGE = 8e-3, 1_000, 5e-3
+LATE, LONGER, LONGEST = 0.4, 1.5, 3.0
+"""Where the best step of the first run came after that share of it, the run on all rows is longer by this factor, and
+by the last one if the first still got better in the end. (Where overfitting sets in early, more steps overfit more.)"""
+MANY_TABLE_ROWS = 3_000
+"""Rows from which none are trained on in the end that were held out: a tenth more of so many brings nothing."""
+LEARNING_RATE, ROWS_OF_RATE, AVERAGE = 8e-3, 1_000, 1e-2
 """Peak rate for so many rows (for fewer it falls as their root), and weight of the newest weights in their mean."""
 SAMPLES = 4
 """Of the objective."""
@@ -215,16 +220,41 @@ def white_start(model: VAE, array: np.ndarray, schema: Schema) -> LinearGaussian
     return LinearGaussian(weight, nothing, torch.ones_like(nothing))
 
 
-def limits_for(limits: Mapping[str, Any], rows: int, timed: bool) -> dict[str, Any]:
-    """Fill in the length of a run on a table, where nothing limits it, and the rows in a step."""
+def is_open(limits: Mapping[str, Any]) -> bool:
+    """Return whether neither steps nor epochs are limited."""
+    return limits["max_steps"] is None and limits["max_epochs"] is None
+
+
+def limits_for(limits: Mapping[str, Any], rows: int, timed: bool, alone: bool) -> dict[str, Any]:
+    """Fill in the length of a run on a table, where nothing limits it, and the rows in a step.
+
+    Arguments:
+        limits: What was asked for.
+        rows: How many are trained on.
+        timed: Whether there is a limit of time.
+        alone: Whether this is the only run, so that it is the one that counts.
+    """
     found = dict(limits)
-    if not timed and found["max_steps"] is None and found["max_epochs"] is None:
-        found["max_steps"] = STEPS + round(STEPS_PER_ROW * rows)
+    if not timed and is_open(found):
+        found["max_steps"] = round((LONGER if alone else 1) * (STEPS + STEPS_PER_ROW * rows))
     found["batch_size"] = found["batch_size"] or min(LARGEST_BATCH, rows)
     found["learning_rate"] = found["learning_rate"] or LEARNING_RATE * min(1.0, rows / ROWS_OF_RATE) ** 0.5
     found["average"] = AVERAGE
     found["decay"] = None  # a cosine: what is anew trained on all rows stops on the way
     return found
+
+
+def stretch_of(limits: Mapping[str, Any], best: float, ended: str) -> float:
+    """Return by how much the run on all rows is to be longer than the first one.
+
+    Arguments:
+        limits: What was asked for: a run whose length was asked for is not stretched.
+        best: The share of the first run after which it was best.
+        ended: What ended it.
+    """
+    if not is_open(limits) or best <= LATE:
+        return 1.0
+    return LONGEST if ended == "steps" else LONGER
 
 
 def refit(
@@ -234,6 +264,7 @@ def refit(
     steps: int,
     seed: int,
     limits: Mapping[str, Any],
+    longer: float = 1.0,
     store: training.Store | None = None,
     store_every: float = 30.0,
 ) -> None:
@@ -248,12 +279,13 @@ def refit(
         steps: How many steps were best.
         seed: Of the run before.
         limits: Of the run before.
+        longer: By how much to stretch it beyond that.
         store: Where to keep its state.
         store_every: How often, in seconds.
     """
     limits, batch = dict(limits), limits["batch_size"]
     limits["batch_size"] = len(rows) if batch == before else batch
-    stretch = math.ceil(len(rows) / limits["batch_size"]) / math.ceil(before / batch)
+    stretch = longer * math.ceil(len(rows) / limits["batch_size"]) / math.ceil(before / batch)
     limits["max_steps"] = limits["max_steps"] and round(stretch * limits["max_steps"])
     training.fit(
         objective,

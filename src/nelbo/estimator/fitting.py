@@ -107,9 +107,10 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         if schema.mixing is not None:
             start = defaults.white_start(model, X, schema)
             initialize.start_at(model, start)
-        limits = defaults.limits_for(limits, len(taken), plan.max_seconds is not None)
+        alone = held is not None and len(X) >= defaults.MANY_TABLE_ROWS
+        limits = defaults.limits_for(limits, len(taken), plan.max_seconds is not None, alone)
         jitter = defaults.Jitter(objective, taken)
-        fresh = copy.deepcopy(objective)
+        fresh = None if alone else copy.deepcopy(objective)
     if start is None and not warm and isinstance(model.encoder, Linear) and isinstance(model.decoder, Linear):
         limits["learning_rate"] = limits["learning_rate"] or RANDOM_LINEAR_RATE
     left = None if plan.max_seconds is None else max(plan.max_seconds - (time.monotonic() - begun), 1e-3)
@@ -141,7 +142,9 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         history.best_step = 0
     if fresh is not None and not kept and judged and validation is not None and plan.max_seconds is None:
         store = None if plan.store is None else plan.store.phase("training on all rows")
-        defaults.refit(fresh, everything, len(taken), history.best_step, plan.seed, limits, store, STORE_EVERY)
+        steps = history.best_step
+        longer = defaults.stretch_of(plan.limits, steps / (limits["max_steps"] or steps), history.stopped)
+        defaults.refit(fresh, everything, len(taken), steps, plan.seed, limits, longer, store, STORE_EVERY)
         # Nobody watched over it; and it has seen these rows, the other has not.
         if begin.ahead(fresh.vae, model, validation, begin.JUDGING_SAMPLES):
             model.load_state_dict(fresh.vae.state_dict())

@@ -51,11 +51,12 @@ class Chosen:
         """Whether none of the chosen rows is known to have been trained on."""
         return self.seen is None or not bool(self.seen[self.mask].any())
 
-    def sentence(self, name: str = "DATA") -> str:
+    def sentence(self, name: str = "DATA", log_p: npt.NDArray[Any] | None = None) -> str:
         """Say how many rows were trained on and which are looked at; empty where all are new.
 
         Arguments:
             name: What the rows are called.
+            log_p: log p(x) of each row that is looked at, to tell both kinds apart where they are mixed.
         """
         if self.seen is None:
             return UNKNOWN
@@ -64,12 +65,15 @@ class Chosen:
             return ""
         if old == self.total:
             return f"All {all_of} were trained on: this says nothing about new rows."
-        told = f"{old:,} of the {all_of} were trained on"
+        told, rest = f"{old:,} of the {all_of} were trained on", f"the other {self.total - old:,}"
         if self.which == "held-out":
-            return f"{told}; this is about the other {self.total - old:,} (--rows trained or all for the rest)."
+            return f"{told}; this is about {rest} (--rows trained or all for the rest)."
         if self.which == "trained":
             return f"{told}; this is about them, and says nothing about new rows."
-        return f"{told}; this is about all of them, and says little about new rows."
+        if log_p is None:
+            return f"{told}; this is about all of them, and says little about new rows."
+        means = [float(log_p[part].mean()) for part in (self.seen, ~self.seen)]
+        return f"{told}: mean log p(x) {means[0]:.2f} nats over them, {means[1]:.2f} over {rest}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""

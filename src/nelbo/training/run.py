@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..distributions import closed_form_kl
 from ..objective import Objective
+from ..paired import trimmed_mean
 from ..vae import VAE
 from . import fields
 from .adamw import AdamW
@@ -110,6 +111,7 @@ class Run:
         self.step = 0
         self.seconds = 0.0
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
+        self.best_bounds: Tensor | None = None
         self.history = History()
         self.gauge = Gauge(clip, self.device)
         self.count = 0
@@ -267,27 +269,34 @@ class Run:
         if self.adaptive and not bfloat16_pays(self.objective):
             self.precision, self.adaptive = "float32", False
         self.generator.manual_seed(stream_seed(self.seed, "validation"))
-        value = None
+        value, bounds = None, None
         with self.judging():
             if self.validation is not None:
                 chunks = self.validation.split(max(1, VALIDATION_CHUNK // _inner(self.objective).draws))
-                value = math.fsum(float(self.objective(c, self.generator).sum(dtype=torch.float64)) for c in chunks)
-                value /= len(self.validation)
+                bounds = torch.cat([self.objective(chunk, self.generator) for chunk in chunks]).double().cpu()
+                value = math.fsum(bounds.tolist()) / len(bounds)
             kl, train = self.mean_kl(), self.judged_train()
         if self.step == 0 and value is not None and not math.isfinite(value):
             raise FloatingPointError(
                 f"The bound of the initial model is {value} on the validation rows. "
                 "Check that the data are scaled and that the network's outputs are finite."
             )
-        if value is not None and math.isfinite(value) and (self.best is None or value > self.best[0]):
+        if value is not None and bounds is not None and math.isfinite(value) and self.is_ahead(bounds):
             mean = self.averaged
             weights = _weights(self.objective) if mean is None else {name: w.clone() for name, w in mean.items()}
-            self.best = (value, self.step, weights)
+            self.best, self.best_bounds = (value, self.step, weights), bounds
         if self.step == 0:
             self.budget = self.budget.reserving(ENDING * (time.monotonic() - begun))
         record = self.record(train, value, kl, factor)
         self.whole = True
         return record
+
+    def is_ahead(self, bounds: Tensor) -> bool:
+        """Return whether these bounds of the validation rows (n,) beat those of the best weights, row by row.
+
+        Means would do but for single rows far from all others, whose bounds change by more than all others' do.
+        """
+        return self.best_bounds is None or trimmed_mean(bounds - self.best_bounds)[0] > 0
 
     def judged_train(self) -> float | None:
         """Return the mean objective over the training rows since the last record, None at the start.
@@ -382,6 +391,8 @@ class Run:
         tensors = {f"model.{name}": value for name, value in _weights(self.objective).items()}
         if self.best is not None:
             tensors |= {f"best.{name}": value for name, value in self.best[2].items()}
+        if self.best_bounds is not None:
+            tensors["best_bounds"] = self.best_bounds
         if self.averaged is not None:
             tensors |= {f"averaged.{name}": value.clone() for name, value in self.averaged.items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
@@ -458,7 +469,7 @@ class Run:
             pair = {"bound of the best weights": best[0], "step of the best weights": best[1]}
             value = fields.number(pair, "bound of the best weights")
             step = fields.integer(pair, "step of the best weights", 0, self.step)
-            self.best = (value, step, _part(tensors, "best."))
+            self.best, self.best_bounds = (value, step, _part(tensors, "best.")), tensors.get("best_bounds")
         averaged = _part(tensors, "averaged.") or None
         if (averaged is None) == bool(self.average and self.step):
             raise fields.StateError("the running mean of the weights is there, or missing, where it should not be")
@@ -466,6 +477,8 @@ class Run:
         kinds = ["model.", *(["best."] if best is not None else []), *(["averaged."] if averaged is not None else [])]
         wanted = {f"{kind}{name}": value for kind in kinds for name, value in self.live.items()}
         wanted |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
+        if best is not None and self.validation is not None:
+            wanted["best_bounds"] = torch.empty(len(self.validation), dtype=torch.float64)
         gauge = self.gauge.state()
         fields.tensors_like(tensors, wanted | gauge)
         for name, tensor in tensors.items():
