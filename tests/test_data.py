@@ -644,7 +644,6 @@ BAD_CSV = {
     "text": ("a,b\n1,2\n3,red\n", r"column 'b' is not of numbers: line 3 has 'red'\. Drop"),
     "text late": ("a,b\n" + "1,2\n" * 400_000 + "1,x\n", "column 'b' is not of numbers: line 400002 has 'x'"),
     "text, no names": ("1,2\n3,red\n", "column 1 is not of numbers: line 2 has 'red'"),
-    "decimal comma": ("a;b\n1;2,5\n", "column 'b'.*'2,5'.*point"),
     "ragged": ("a,b\n1,2\n3\n", "1 fields in line 3, but 2"),
     "twins": ("a,b,a\n1,2,3\n", "more than one column named 'a'"),
     "names only": ("a,b\n", "empty"),
@@ -774,7 +773,7 @@ def test_pictures_that_differ_or_break_are_named(tmp_path: Path) -> None:
         with one_line(r"b\.png cannot be read as a picture"):
             load(tmp_path)
     Image.fromarray(np.full((6, 5), 40000, np.uint16)).save(tmp_path / "b.png")
-    with one_line(r"b\.png has more than 8 bits"):
+    with one_line(r"b\.png is grey of 16 bits"):
         load(tmp_path)
     frames = [Image.fromarray(picture) for picture in IMAGES[:3]]
     frames[0].save(tmp_path / "0.gif", save_all=True, append_images=frames[1:])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -324,3 +327,301 @@ def test_sparse_data_beyond_a_stated_size_are_refused_with_a_step_that_helps() -
     X = scipy.sparse.coo_array((10**6, 1000))
     with pytest.raises(ValueError, match=r"7\.5 GiB as a dense array; up to 1 GiB.*TruncatedSVD\(100\)"):
         small_estimator().fit(X)
+
+
+# -- files of text -----------------------------------------------------------------------------------
+
+TABLE = correlated(30, 3).round(4)
+FRAME = pd.DataFrame(TABLE, columns=["a", "b", "c"])
+
+
+def told(path: Path, **options: Any) -> tuple[nelbo.data.Source, list[str]]:
+    """What was read, and what was warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        source = nelbo.data.load(path, **options)
+    assert {warning.filename for warning in caught} <= {__file__}
+    assert {str(warning.message) for warning in caught} <= set(source.notes)
+    return source, [str(warning.message) for warning in caught]
+
+
+SHUFFLED = FRAME.sample(frac=1, random_state=0)
+INDEXED: dict[str, tuple[str, Array]] = {
+    "pandas after a split": (SHUFFLED.to_csv(), SHUFFLED.to_numpy()),
+    "pandas, read and written again": (SHUFFLED.reset_index().to_csv(), np.c_[SHUFFLED.index, SHUFFLED]),
+    "from 1, as R writes": (FRAME.set_axis(range(1, 31)).to_csv(), TABLE),
+    "strings of numbers": ('"","a","b"\n"1",1.5,2\n"2",2.5,3\n"10",3,4\n', np.array([[1.5, 2], [2.5, 3], [3, 4]])),
+    "names of rows": ('"","a"\n"Mazda RX4",1.5\n"Datsun 710",2.5\n', np.array([[1.5], [2.5]])),
+    "R's line of names, one less": ('"a","b"\n"1",1.5,2\n"2",2.5,3\n', np.array([[1.5, 2], [2.5, 3]])),
+    "dates": (FRAME.set_axis(pd.date_range("2020-01-01", periods=30)).to_csv(), TABLE),
+    "Unnamed: 0": (SHUFFLED.rename_axis("Unnamed: 0").reset_index().to_csv(index=False), SHUFFLED.to_numpy()),
+    "Unnamed: 0, indexed": (SHUFFLED.rename_axis("Unnamed: 0").reset_index().to_csv(), SHUFFLED.to_numpy()),
+}
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_a_first_column_without_name_that_numbers_the_rows_is_left_out_and_told(name: str, tmp_path: Path) -> None:
+    text, expected = INDEXED[name]
+    (tmp_path / "t.csv").write_text(text)
+    source, warned = told(tmp_path / "t.csv")
+    np.testing.assert_allclose(source.array, expected)
+    assert source.columns is not None
+    assert "left out its first column, which has no name" in warned[0]
+
+
+def test_which_column_is_left_out_can_be_said(tmp_path: Path) -> None:
+    SHUFFLED.to_csv(tmp_path / "t.csv")
+    kept, warned = told(tmp_path / "t.csv", index_column="none")
+    assert (kept.array.shape, warned) == ((30, 4), [])
+    for asked in ("b", 2, "2"):
+        source, warned = told(tmp_path / "t.csv", index_column=asked)
+        assert (source.columns, warned) == (("column 0", "a", "c"), [])
+    with pytest.raises(ValueError, match=r"no column 'z' to leave out. Pass one of 0 to 3, or '', 'a', 'b' and 'c'"):
+        nelbo.data.load(tmp_path / "t.csv", index_column="z")
+    FRAME.assign(id=range(1, 31)).to_csv(tmp_path / "u.csv", index=False)
+    source, warned = told(tmp_path / "u.csv")
+    assert source.array.shape == (30, 4)
+    assert "column 'id' numbers the rows; index_column='id' leaves it out" in warned[0]
+    FRAME.set_axis(range(5, 35)).rename_axis("k").to_parquet(tmp_path / "t.parquet")
+    assert nelbo.data.load(tmp_path / "t.parquet").columns == ("a", "b", "c")
+    pd.concat([FRAME, FRAME]).to_csv(tmp_path / "v.csv")
+    source, warned = told(tmp_path / "v.csv")
+    assert source.array.shape == (60, 4)
+    assert "kept its first column, which has no name but does not number the rows" in warned[0]
+
+
+def spectra(names: str, rows: int = 20) -> str:
+    values = np.random.default_rng(0).random((rows, names.count(",") + 1)).round(3)
+    return names + "\n" + "\n".join(",".join(map(str, row)) for row in values) + "\n"
+
+
+NUMBERED = ["400,402,404", "400,450,500,620", "1990,1991,1992,1993", "1,2,3,4", "404,402,400"]
+
+
+@pytest.mark.parametrize("names", NUMBERED)
+@pytest.mark.parametrize("rows", [3, 20])
+def test_numbers_in_the_first_line_that_are_no_row_are_names(names: str, rows: int, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(spectra(names, rows))
+    source, warned = told(tmp_path / "t.csv")
+    assert source.columns == tuple(names.split(","))
+    assert len(source.array) == rows
+    assert "is taken for names; where it is a row, say header=False" in warned[0]
+    assert told(tmp_path / "t.csv", header=False)[0].array.shape[0] == rows + 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,2,3\n4,5,6\n7,8,9\n",
+        "1,2,3\n3,1,2\n4,1,5\n2,2,2\n0,3,1\n",
+        "0.1,0.2,0.3\n0.5,0.1,0.9\n0.2,0.2,0.8\n",
+        "1,2\n3,4\n",
+        "10,20,30\n11.5,20.5,31.5\n12.1,22.1,33.1\n",
+    ],
+)
+def test_rows_of_numbers_stay_rows(text: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    source, warned = told(tmp_path / "t.csv")
+    assert (source.columns, len(source.array), warned) == (None, text.count("\n"), [])
+    assert told(tmp_path / "t.csv", header=True)[0].columns == tuple(text.split("\n", maxsplit=1)[0].split(","))
+
+
+CELLS: dict[str, tuple[str, list[list[float]], str]] = {
+    "a mark after a blank": ("a,b\n1, ?\n2,3\n", [[1, math.nan], [2, 3]], ""),
+    "True and False": ("a,b\nTrue,1\nFalse,2\n", [[1, 1], [0, 2]], "True and False are read as 1 and 0 in column 'a'"),
+    "TRUE and missing": ('"a","b"\nTRUE,1\nNA,2\n', [[1, 1], [math.nan, 2]], "True and False are read"),
+    "thousands": ('a,b\n"1,234",1\n"12,345.5",2\n', [[1234, 1], [12345.5, 2]], "commas part thousands in column 'a'"),
+    "decimal commas": ("a;b\n1,5;2\n2,25;3\n", [[1.5, 2], [2.25, 3]], "commas are decimal points in column 'a'"),
+    "decimal commas, no names": ("1,5;2\n2,25;3\n", [[1.5, 2], [2.25, 3]], "commas are decimal points in column 0"),
+    "comments": ("# by x\n# on y\na,b\n1,2\n# late\n3,4\n", [[1, 2], [3, 4]], "comments, marked by #, are left out"),
+    "names in a comment": ("# a,b\n1,2\n3,4\n", [[1, 2], [3, 4]], "the comment above the first row names the columns"),
+    "blanks": ("1.5   2\n3 4\n", [[1.5, 2], [3, 4]], "fields are parted by blanks"),
+    "bars": ("a|b\n1|2\n3|4\n", [[1, 2], [3, 4]], "fields are parted by '|'"),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_cells_are_read_as_people_write_them_and_what_was_decided_is_noted(name: str, tmp_path: Path) -> None:
+    text, expected, note = CELLS[name]
+    (tmp_path / "t.csv").write_text(text)
+    source, warned = told(tmp_path / "t.csv")
+    np.testing.assert_array_equal(source.array, expected)
+    assert any(note in line for line in source.notes) or not note
+    assert warned == []
+
+
+def test_packed_files_are_read(tmp_path: Path) -> None:
+    for suffix in ("gz", "bz2", "xz"):
+        FRAME.to_csv(tmp_path / f"t.csv.{suffix}", index=False)
+        source = nelbo.data.load(tmp_path / f"t.csv.{suffix}")
+        np.testing.assert_array_equal(source.array, TABLE)
+        assert (source.name, source.columns) == ("t", ("a", "b", "c"))
+    whole = (tmp_path / "t.csv.gz").read_bytes()
+    (tmp_path / "t.csv.gz").write_bytes(whole[:60])
+    with pytest.raises(ValueError, match=r"t\.csv\.gz cannot be (unpacked|read)"):
+        nelbo.data.load(tmp_path / "t.csv.gz")
+
+
+def test_lines_of_any_length_are_read(tmp_path: Path) -> None:
+    wide = np.random.default_rng(0).normal(size=(3, 20_000))
+    for names in (None, [f"pixel{j:05d}" for j in range(20_000)]):
+        pd.DataFrame(wide, columns=names).to_csv(tmp_path / "t.csv", index=False, header=names is not None)
+        assert (tmp_path / "t.csv").read_text().index("\n") > 131_072
+        np.testing.assert_array_equal(nelbo.data.load(tmp_path / "t.csv").array, wide)
+
+
+def test_delimiter_and_marks_of_missing_cells_can_be_said(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a:b\n1:-999\n3:unknown\n")
+    source = nelbo.data.load(tmp_path / "t.csv", delimiter=":", missing=["-999", "unknown"])
+    np.testing.assert_array_equal(source.array, [[1, math.nan], [3, math.nan]])
+    with pytest.raises(ValueError, match=r"line 3 has 'unknown'.*missing='unknown'"):
+        nelbo.data.load(tmp_path / "t.csv", delimiter=":", missing="-999")
+    with pytest.raises(ValueError, match="delimiter must be one character"):
+        nelbo.data.load(tmp_path / "t.csv", delimiter="::")
+    np.save(tmp_path / "t.npy", TABLE)
+    with pytest.raises(ValueError, match=r"header is not for .*a \.npy file"):
+        nelbo.data.load(tmp_path / "t.npy", header=True)
+
+
+def test_text_without_a_line_of_names_is_told_by_its_place(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("5.1,3.5,setosa\n4.9,3.0,setosa\n")
+    with pytest.raises(ValueError, match="column 2 is not of numbers: line 1 has 'setosa'"):
+        nelbo.data.load(tmp_path / "t.csv")
+
+
+QUICK = ["--max-steps", "20", "--hidden", "8", "--latent-dim", "2"]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")  # a picture of one far row
+def test_the_shell_tells_what_was_decided_about_a_file_and_takes_other_orders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_, run = str(tmp_path / "t.csv"), str(tmp_path / "run")
+    SHUFFLED.to_csv(data_)
+    assert main(["fit", data_, "--out", run, *QUICK]) == 0
+    shown = capsys.readouterr()
+    note = f"{data_}: left out its first column, which has no name and numbers the rows; --index-column none keeps it."
+    assert f"nelbo: {note}\n" in shown.err
+    assert note in shown.out
+    assert note in json.loads((tmp_path / "run" / "results.json").read_text())["warnings"]
+    assert "Warning" not in shown.err
+    for command in ("score", "encode", "reconstruct", "evaluate"):
+        assert main([command, run, data_]) == 0
+        assert f"nelbo: {note}\n" in capsys.readouterr().err
+        assert main([command, run, data_, "--index-column", "none"]) == 2
+        assert "X has" in capsys.readouterr().err
+    assert main(["diagnose", run, data_, "--index-column", "0"]) == 0
+    assert "left out" not in capsys.readouterr().err
+    assert main(["fit", data_, "--out", str(tmp_path / "all"), "--index-column", "none", *QUICK]) == 0
+    results = json.loads((tmp_path / "all" / "results.json").read_text())
+    assert results["shape"] == [4]
+    assert 'index_column = "none"' in (tmp_path / "all" / "run.toml").read_text()
+    (tmp_path / "u.csv").write_text(spectra("400,402,404"))
+    for flags, columns in ((["--header"], ["400", "402", "404"]), (["--no-header"], None)):
+        assert main(["fit", str(tmp_path / "u.csv"), "--out", run, "--overwrite", *flags, *QUICK]) == 0
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["schema"]["columns"] == columns
+
+
+def test_names_with_blanks_around_them_are_the_same_names(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(FRAME.to_csv(index=False).replace("a,b,c", "a, b, c"))
+    spaced, run = pd.read_csv(tmp_path / "t.csv"), str(tmp_path / "run")
+    assert list(spaced.columns) == ["a", " b", " c"]
+    model = small_estimator().fit(spaced)
+    model.score(spaced.rename(columns=str.strip))
+    model.save(run)
+    assert main(["evaluate", run, str(tmp_path / "t.csv")]) == 0
+    assert main(["fit", str(tmp_path / "t.csv"), "--out", run, "--overwrite", *QUICK]) == 0
+    VariationalAutoencoder.load(run).score(spaced)
+    with pytest.raises(ValueError, match="feature names"):
+        model.score(spaced[["a", " c", " b"]])
+
+
+# -- pictures ----------------------------------------------------------------------------------------
+
+
+def deep_png(values: Array) -> bytes:
+    """A PNG of 16 bits of (h, w, c) values: grey, grey and alpha, colours, colours and alpha."""
+    height, width, channels = values.shape
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+    packed = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_pictures_of_16_bits_keep_both_bytes(channels: int, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (5, 7, channels)).astype(np.uint16)
+    values[0] = np.random.default_rng(1).integers(0, 256, (7, channels))  # dark: nothing in the high byte
+    if channels in (2, 4):
+        values[..., -1] = 65535
+    (tmp_path / "a.png").write_bytes(deep_png(values))
+    found = nelbo.data.load(tmp_path).array
+    assert found.dtype == np.uint16
+    expected = values[..., :-1] if channels in (2, 4) else values
+    np.testing.assert_array_equal(found[0], expected[..., 0] if channels < 3 else expected)
+
+
+def test_a_tiff_of_16_bits_keeps_both_bytes(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (4, 6, 3)).astype("<u2")
+    pixels = values.tobytes()
+    tags = [(256, 6), (257, 4), (258, 8), (259, 1), (262, 2), (273, 200), (277, 3), (278, 4), (279, len(pixels))]
+    entries = [struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, v) for tag, v in tags]
+    entries[2] = struct.pack("<HHII", 258, 3, 3, 150)  # three numbers of 16 bits, which lie at 150
+    head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + b"".join(entries) + b"\0\0\0\0"
+    body = bytearray(head.ljust(200, b"\0"))
+    body[150:156] = struct.pack("<HHH", 16, 16, 16)
+    (tmp_path / "a.tif").write_bytes(bytes(body) + pixels)
+    np.testing.assert_array_equal(nelbo.data.load(tmp_path).array[0], values)
+
+
+def save(path: Path, *shape: int) -> Array:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(str(path))).integers(0, 256, shape, dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def test_pictures_in_folders_of_classes_are_read_with_those_beside_them(tmp_path: Path) -> None:
+    places = ["a/1.png", "a/2.png", "b/deep/3.png", "beside.png"]
+    pixels = [save(tmp_path / place, 4, 5) for place in places]
+    save(tmp_path / ".thumbnails/x.png", 9, 9)
+    (tmp_path / "notes.txt").write_text("no picture")
+    source, _ = told(tmp_path)
+    assert source.files == tuple(places)
+    np.testing.assert_array_equal(source.array, pixels)
+    assert any("folders a (2) and b/deep (1), and 1 beside them, are read as one set" in note for note in source.notes)
+    assert any("left out what is no picture: notes.txt" in note for note in source.notes)
+
+
+def test_pictures_of_several_sizes_are_brought_to_one_where_that_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    for i in range(12):
+        save(folder / f"{i:02d}.png", 6 + i % 2, 8)
+    with pytest.raises(ValueError, match=r"7 high by 8 wide.*resize=\(6, 8\) brings them to one size"):
+        nelbo.data.load(folder)
+    assert nelbo.data.load(folder, resize=(3, 4)).array.shape == (12, 3, 4)
+    flat = nelbo.data.load(folder, resize=(6, 8)).array
+    np.testing.assert_array_equal(flat[0], np.asarray(Image.open(folder / "00.png")))
+    run = str(tmp_path / "run")
+    assert main(["fit", str(folder), "--out", run, *QUICK]) == 2
+    assert "--resize" in capsys.readouterr().err
+    assert main(["fit", str(folder), "--out", run, "--resize", "6x8", *QUICK]) == 0
+    assert main(["score", run, str(folder), "--resize", "6x8", "--out", str(tmp_path / "s.csv")]) == 0
+    assert pd.read_csv(tmp_path / "s.csv")["file"].tolist() == [f"{i:02d}.png" for i in range(12)]
+
+
+def test_a_folder_named_like_built_in_data_is_read_where_it_holds_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for i in range(3):
+        save(tmp_path / "digits" / f"{i}.png", 4, 4)
+    with pytest.warns(nelbo.DataWarning, match=r"'digits' is the folder .*digits, not the built-in data set"):
+        assert nelbo.data.load("digits").array.shape == (3, 4, 4)
+    for path in (tmp_path / "digits").iterdir():
+        path.unlink()
+    with pytest.warns(nelbo.DataWarning, match="'digits' is the built-in data set; what lies at"):
+        assert nelbo.data.load("digits").array.shape == (1797, 8, 8)

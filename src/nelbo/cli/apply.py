@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from . import files, show
 from .flags import Flag, Json, check_seed, check_which
+from .reading import ReadOptions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,6 +41,7 @@ def evaluate(
     overwrite: Flag = False,
     as_json: Json = False,
     device: str = DEVICE,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Estimate log p(x) of DATA under the model in RUN: the mean with its standard error, and how far to trust it.
 
@@ -91,7 +93,7 @@ def evaluate(
     check_seed(seed)
     if temperatures is not None and method != "ais" and not simulated:
         raise ValueError(f"--temperatures belongs to --method ais, got --method {method}.")
-    model, source = _open(run, data, device)
+    model, source = _open(run, data, device, reading)
     count = 200 if samples is None and method != "ais" else samples
     annealing: dict[str, Any] = {} if temperatures is None else {"temperatures": temperatures}
     settings = annealing if method == "ais" else {}
@@ -128,6 +130,7 @@ def score(
     overwrite: Flag = False,
     quiet: Flag = False,
     device: str = DEVICE,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Write log p(x) of every row of DATA, in nats: one number per line, or with its standard error into --out.
 
@@ -160,7 +163,7 @@ def score(
 
     files.check_output(out, overwrite)
     check_which(rows)
-    model, source = _open(run, data, device)
+    model, source = _open(run, data, device, reading)
     chosen = choose(model, files.fits(model, source), rows)
     taken = files.fits(model, dataclasses.replace(source, array=source.array[chosen.mask]))
     found = model.log_likelihood(taken, plain_method(model.model_), samples)
@@ -186,6 +189,7 @@ def encode(
     out: str | None = None,
     overwrite: Flag = False,
     device: str = DEVICE,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Write the latent means E[z|x] of every row of DATA.
 
@@ -203,7 +207,7 @@ def encode(
         Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     files.check_output(out, overwrite)
-    model, source = _open(run, data, device)
+    model, source = _open(run, data, device, reading)
     latents = model.transform(files.fits(model, source))
     files.write_rows(out, latents, [f"z{j}" for j in range(latents.shape[1])], lead=files.named(source))
 
@@ -218,6 +222,7 @@ def reconstruct(
     limits: Annotated[str | None, Parameter(name="--range")] = None,
     overwrite: Flag = False,
     device: str = DEVICE,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Encode and decode every row of DATA, and write the result in data units.
 
@@ -244,7 +249,7 @@ def reconstruct(
     """
     check_seed(seed)
     files.check_output(out, overwrite, pictures=True)
-    model, source = _open(run, data, device)
+    model, source = _open(run, data, device, reading)
     shown = _limits(model, out, limits)
     rows = model.reconstruct(files.fits(model, source), noise=noise, random_state=seed)
     _write(model, out, rows, shown or _span(source.array, "DATA"), source)
@@ -296,8 +301,8 @@ def sample(
     _write(model, out, rows, shown)
 
 
-def _open(run: str, data: str, device: str) -> tuple[VariationalAutoencoder, Source]:
-    model, source = files.open_model(run, device), files.read(data)
+def _open(run: str, data: str, device: str, reading: ReadOptions) -> tuple[VariationalAutoencoder, Source]:
+    model, source = files.open_model(run, device), files.read(data, reading)
     files.fits(model, source)
     return model, source
 

@@ -17,6 +17,7 @@ import cyclopts
 
 from .. import __version__
 from .options import FitOptions
+from .reading import ReadOptions
 
 OTHER_KEYS = ("data", "out", "overwrite", "resume", "quiet", "json")
 
@@ -50,7 +51,7 @@ def read(path: str) -> dict[str, Any]:
         raise ValueError(f"--config {path} does not exist. Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"--config {path} is not valid TOML: {error}.") from error
-    known = [*OTHER_KEYS, *(field.name for field in dataclasses.fields(FitOptions))]
+    known = [*OTHER_KEYS, *(field.name for kind in (FitOptions, ReadOptions) for field in dataclasses.fields(kind))]
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
@@ -66,10 +67,10 @@ def read(path: str) -> dict[str, Any]:
     return found
 
 
-def to_toml(data: str, options: FitOptions) -> str:
+def to_toml(data: str, options: FitOptions, reading: ReadOptions) -> str:
     """Return the file that repeats a fit: every option as it was resolved."""
     lines = [f"# Written by nelbo {__version__}. Repeat with: nelbo fit --config run.toml --out RUN"]
-    for name, value in {"data": data, **dataclasses.asdict(options)}.items():
+    for name, value in {"data": data, **dataclasses.asdict(options), **dataclasses.asdict(reading)}.items():
         # JSON's strings, numbers and booleans are TOML's; what is None is left to be decided by the data.
         lines.append(f"# {name} =" if value is None else f"{name} = {json.dumps(value, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import files
 from .flags import Flag, Json, as_flag, check_seed, check_which
+from .reading import ReadOptions
 
 MOST = 1000
 """Rows that are looked at, unless told."""
@@ -26,6 +27,7 @@ def diagnose(
     overwrite: Flag = False,
     as_json: Json = False,
     device: str = "auto",
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Find out what is wrong with the model in RUN: a table of verdicts, and one diagnosis with its cure.
 
@@ -62,9 +64,9 @@ def diagnose(
     files.check_output(out, overwrite, suffixes=(".json",))
     if out is not None and not Path(out).parent.is_dir():
         raise ValueError(f"--out {out} cannot be written: it is in no folder. Choose another name.")
-    model, source = files.open_model(run, device), files.read(data)
+    model, source = files.open_model(run, device), files.read(data, reading)
     held_out = files.fits(model, source)
-    known = None if train is None else files.fits(model, files.read(train))
+    known = None if train is None else files.fits(model, files.read(train, reading))
     chosen = choose(model, held_out, which, LEAST_ROWS)
     found = examine(model, held_out, known, limit, seed, as_flag, which)
     whole = {"run": run, "data": data, "train": train, "known_rows": chosen.to_dict(), **found.to_dict()}

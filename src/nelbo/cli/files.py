@@ -27,6 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import stdin
+from .reading import ReadOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,12 +44,16 @@ MARK = ".nelbo"
 """File in a folder of named PNGs that lists them: a folder that holds others, too, is not replaced."""
 
 
-def read(where: str) -> Source:
-    """Read DATA and refuse what is no number, by row and column."""
-    from ..data import load, validate_array
+def read(where: str, reading: ReadOptions) -> Source:
+    """Read DATA, tell what was decided about it, and refuse what is no number, by row and column."""
+    from ..data import DataWarning, load, validate_array
 
     piped = where in (stdin.STANDARD_INPUT, stdin.NAME)
-    source = stdin.read() if piped else load(where)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # all that these say is in the notes
+        source = stdin.read(reading) if piped else load(where, **reading.arguments())
+    for note in source.notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
     name = stdin.NAME if piped else where
     return dataclasses.replace(source, array=validate_array(source.array, name=name, columns=source.columns))
 

@@ -23,6 +23,7 @@ from . import files, show
 from .flags import Flag, Json, in_flags
 from .interrupt import Terminated, terminable
 from .options import FitOptions
+from .reading import ReadOptions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,6 +43,7 @@ def fit(
     *,
     out: Annotated[str, Parameter(alias="-o")],
     options: FitOptions = FitOptions(),  # noqa: B008 (frozen)
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
     config: str | None = None,
     overwrite: Flag = False,
     resume: Flag = False,
@@ -83,24 +85,34 @@ def fit(
         try:
             with terminable():
                 _check_free(run, partial, overwrite, resume)
-                _fit(data, run, partial, options, overwrite, resume, quiet, as_json)
+                _fit(data, run, partial, options, reading, overwrite, resume, quiet, as_json)
         except KeyboardInterrupt as stop:
             raise type(stop)(_what_is_left(stop, run, before, partial)) from None
 
 
 def _fit(
-    data: str, run: Path, partial: Path, options: FitOptions, overwrite: bool, resume: bool, quiet: bool, as_json: bool
+    data: str,
+    run: Path,
+    partial: Path,
+    options: FitOptions,
+    reading: ReadOptions,
+    overwrite: bool,
+    resume: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     from ..checkpoint import exists, remove_folder
     from ..estimator.linear import fit_linear
     from ..estimator.rows_known import hold_out
 
-    source = files.read(data)
-    test = None if options.test is None else _read_test(options.test, source)
-    train, held_out = _split(source.array, test, options)
     notes: list[str] = []
+    with _noted(notes, quiet):
+        source = files.read(data, reading)
+        test = None if options.test is None else _read_test(options.test, source, reading)
+    train, held_out = _split(source.array, test, options)
     if test is not None and held_out is not None:
-        held_out, notes = _only_new(train, held_out, quiet)
+        held_out, repeated = _only_new(train, held_out, quiet)
+        notes += repeated
     model = options.estimator(checkpoint_dir=partial, progress=not quiet)
     if not resume and exists(partial):
         remove_folder(partial)
@@ -111,7 +123,7 @@ def _fit(
         model.baseline_ = fit_linear(model.schema_, model.model_, train)
     if held_out is not None and (test is None or not model.trained_on(held_out).all()):
         hold_out(model, held_out)
-    _save(model, run, overwrite, {CONFIG: toml.to_toml(data, options)}, partial)
+    _save(model, run, overwrite, {CONFIG: toml.to_toml(data, options, reading)}, partial)
     if not quiet and held_out is not None:
         print(f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ...", file=sys.stderr, flush=True)
     _report(model, train, held_out, source.columns, run, data, options, tuple(notes), quiet, as_json)
@@ -204,8 +216,8 @@ def _written(run: Path) -> list[str]:
 # -- rows --------------------------------------------------------------------------------------------
 
 
-def _read_test(where: str, source: Source) -> Source:
-    test = files.read(where)
+def _read_test(where: str, source: Source, reading: ReadOptions) -> Source:
+    test = files.read(where, reading)
     if test.array.shape[1:] != source.array.shape[1:]:
         raise ValueError(
             f"--test {where} has rows of shape {test.array.shape[1:]}, but DATA has {source.array.shape[1:]}. "

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from .reading import ReadOptions
+
 Flag = Annotated[bool, Parameter(negative=())]
 """A switch without its opposite."""
 WHICH = ("held-out", "trained", "all")
@@ -42,7 +44,7 @@ def in_flags(text: str, options: type) -> str:
     """
     if text.startswith("--config"):
         return text  # the keys of a file are written as in Python
-    names = [*NAMES, *(field.name for field in dataclasses.fields(options))]
+    names = [*NAMES, *(field.name for kind in (options, ReadOptions) for field in dataclasses.fields(kind))]
     every, longer = "|".join(names), "|".join(name for name in names if "_" in name)
     begin, value = r"(?<![\w/.=\[-])", r"""("[^"]*"|'[^']*'|\([\d, ]*\)|None|True|False|-?\d[\d.e+-]*\d|\d)"""
     text = re.sub(rf"{begin}({every})={value}", lambda found: as_flag(found[1], _value(found[2])), text)

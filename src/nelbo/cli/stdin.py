@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..data import Source
+    from .reading import ReadOptions
 
 STANDARD_INPUT = "-"
 NAME = "standard input"
-KINDS = ((b"\x93NUMPY", ".npy"), (b"PK\x03\x04", ".npz"), (b"PAR1", ".parquet"))
+KINDS = ((b"\x1f\x8b", ".csv.gz"), (b"\x93NUMPY", ".npy"), (b"PK\x03\x04", ".npz"), (b"PAR1", ".parquet"))
 """How files begin that are not text; all else is taken for CSV."""
 
 
-def read() -> Source:
+def read(reading: ReadOptions) -> Source:
     """Read what stands on standard input: CSV, or the bytes of an .npy, .npz or .parquet file.
 
     Raises:
@@ -37,13 +38,13 @@ def read() -> Source:
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                source = load(path)
+                source = load(path, **reading.arguments())
         except (ValueError, ImportError) as error:
             raise type(error)(str(error).replace(str(path), NAME)) from error
         finally:
             for warning in said:
                 warnings.warn(str(warning.message).replace(str(path), NAME), warning.category, stacklevel=2)
-    return dataclasses.replace(source, name=NAME)
+    return dataclasses.replace(source, name=NAME, notes=tuple(n.replace(str(path), NAME) for n in source.notes))
 
 
 def _kept(folder: Path) -> Path:

@@ -6,12 +6,14 @@ environment variable NELBO_DATA names. Nothing is downloaded and nothing is unpi
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 import os
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nelbo.brief import Brief
-from nelbo.data import images, tables
+from nelbo.data import images
+from nelbo.data.delimited import Note, Reading, read_csv
+from nelbo.data.tables import read_parquet
+from nelbo.data.warned import DataWarning
 
 __all__ = ["BUILT_IN", "Source", "load"]
 
@@ -41,45 +46,102 @@ class Source(Brief):
         columns: Names of the d columns, if any.
         name: Of the whole.
         files: Of a folder of pictures, the name of each.
+        notes: What was decided about the files, in words.
     """
 
     array: Array
     columns: tuple[str, ...] | None
     name: str
     files: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
-def load(where: str | Path) -> Source:
+def load(
+    where: str | Path,
+    *,
+    header: bool | None = None,
+    index_column: str | int | None = None,
+    delimiter: str | None = None,
+    missing: str | Sequence[str] | None = None,
+    resize: tuple[int, int] | None = None,
+) -> Source:
     """Read data; missing cells of tables come back as NaN.
 
     Arguments:
         where: "digits"; a name in NELBO_DATA ("mnist", or "mnist:x_test" for another of its arrays); an .npy,
-            .npz ("file.npz:key" for one of its arrays), .csv, .tsv or .parquet file; or a folder of images.
+            .npz ("file.npz:key" for one of its arrays), .csv, .tsv (both also packed, as .csv.gz) or .parquet file; or
+            a folder of images, with those in its subfolders. What is there in the file system comes before a name.
+        header: Whether the first line of a text file holds names.
+        index_column: Name or place, from 0, of a column of a table to leave out; "none" keeps all.
+        delimiter: Between the fields of a text file: a character, or "tab"; "blanks" is any number of them.
+        missing: A word, or words, that stand for missing cells of a text file, beside the usual ones.
+        resize: (height, width) that all pictures of a folder are brought to.
+
+    What is None is found out from the file; `Source.notes` says what, and a `DataWarning` what may be wrong.
 
     Raises:
         ValueError: Absent (near names are suggested), empty, unreadable, or not numbers; with the cure.
         ImportError: A file type whose reader is not installed.
     """
+    reading = Reading(header=header, index_column=index_column, delimiter=delimiter, missing=missing)
+    source, notes = _load(where, reading, resize)
+    for note in notes:
+        if note.loud:
+            warnings.warn(note.text, DataWarning, stacklevel=2)
+    return dataclasses.replace(source, notes=tuple(note.text for note in notes))
+
+
+def _load(where: str | Path, reading: Reading, resize: tuple[int, int] | None) -> tuple[Source, list[Note]]:
     name, _, inner = str(where).partition(":")
+    notes: list[Note] = []
     if name in BUILT_IN:
-        return _digits(inner) if name == "digits" else _named(name, inner or None)
+        found = Path(str(where))
+        if not _holds_pictures(found):
+            if found.exists():
+                notes = [Note(f"{where!r} is the built-in data set; what lies at {found.resolve()} is not read.", True)]
+            _refuse_options(f"the built-in {name!r}", reading, resize, ())
+            return (_digits(inner) if name == "digits" else _named(name, inner or None)), notes
+        notes = [
+            Note(
+                f"{where!r} is the folder {found.resolve()}, not the built-in data set. Rename it, or work in another "
+                "folder, to have that.",
+                True,
+            )
+        ]
     text, key = _split_key(str(where))
     path = Path(text).expanduser()
     if not path.exists():
         raise ValueError(_missing(path))
     if path.is_dir():
-        return Source(images.read_folder(path), None, path.resolve().name, images.names(path))
-    reader = _READERS.get(path.suffix.lower())
+        _refuse_options(f"{path}, a folder of pictures", reading, resize, ("resize",))
+        pictures, files, told = images.read_folder(path, resize)
+        return Source(pictures, None, path.resolve().name, files), [*notes, *told]
+    suffix = "".join(path.suffixes[-2:]).lower()
+    suffix = suffix if suffix in _READERS else path.suffix.lower()
+    reader, options = _READERS.get(suffix, (None, ()))
     if reader is None:
         raise ValueError(f"{path} is of no known kind ({path.suffix or 'no suffix'}). Pass {_KINDS}.")
     try:
         if path.stat().st_size == 0:
             raise ValueError(f"{path} is empty (0 bytes). Write the data again.")
-        return reader(path, key)
+        _refuse_options(f"{path}, a {suffix} file", reading, resize, options)
+        return reader(path, key, reading)
     except OSError as error:
         raise ValueError(
             f"{path} cannot be read: {error.strerror or error}. Check the file and its permissions."
         ) from error
+
+
+def _holds_pictures(path: Path) -> bool:
+    return path.is_dir() and bool(images.names(path))
+
+
+def _refuse_options(what: str, reading: Reading, resize: object, known: Sequence[str]) -> None:
+    """Raise ValueError for an option of another kind of data: it would be dropped in silence."""
+    given = {**vars(reading), "resize": resize}
+    odd = [name for name, value in given.items() if value is not None and name not in known]
+    if odd:
+        raise ValueError(f"{odd[0]} is not for {what}. Leave it out.")
 
 
 def _split_key(where: str) -> tuple[str, str | None]:
@@ -107,21 +169,21 @@ def _named(name: str, key: str | None) -> Source:
         raise ValueError(
             f"{name!r} should be {path}, which does not exist. Put {path.name} there, or point NELBO_DATA elsewhere."
         )
-    source = _read_numpy(path, key)
+    source = _read_numpy(path, key, Reading())[0]
     array, shape = source.array, _SHAPES.get(name)
     if shape is not None and array.ndim == 2:
         array = array.reshape(len(array), *shape)
     return Source(array, None, f"{name}:{key}" if key else name)
 
 
-def _read_numpy(path: Path, key: str | None) -> Source:
+def _read_numpy(path: Path, key: str | None, reading: Reading) -> tuple[Source, list[Note]]:
     with path.open("rb") as file:  # not numpy's own opening, which leaves broken archives open
         found = _told(path, lambda: np.load(file, allow_pickle=False))
         if isinstance(found, np.ndarray):
-            return Source(_numbers(found, str(path)), None, path.stem)
+            return Source(_numbers(found, str(path)), None, path.stem), []
         chosen = _choose(path, list(found.files), key)
         array = _told(path, lambda: found[chosen])
-    return Source(_numbers(array, f"{path}:{chosen}"), None, f"{path.stem}:{key}" if key else path.stem)
+    return Source(_numbers(array, f"{path}:{chosen}"), None, f"{path.stem}:{key}" if key else path.stem), []
 
 
 def _told(path: Path, read: Callable[[], Any]) -> Any:
@@ -183,19 +245,23 @@ def _missing(path: Path) -> str:
     return f"{path} does not exist. {near}"
 
 
-def _read_csv(path: Path, key: str | None) -> Source:
-    return Source(*tables.read_csv(path), path.stem)
+def _read_csv(path: Path, key: str | None, reading: Reading) -> tuple[Source, list[Note]]:
+    values, names, notes = read_csv(path, reading)
+    return Source(values, names, path.name.split(".")[0] or path.stem), list(notes)
 
 
-def _read_parquet(path: Path, key: str | None) -> Source:
-    return Source(*tables.read_parquet(path), path.stem)
+def _read_parquet(path: Path, key: str | None, reading: Reading) -> tuple[Source, list[Note]]:
+    values, names, notes = read_parquet(path, reading)
+    return Source(values, names, path.stem), list(notes)
 
 
-_READERS: dict[str, Callable[[Path, str | None], Source]] = {
-    ".npy": _read_numpy,
-    ".npz": _read_numpy,
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".parquet": _read_parquet,
+Reader = Callable[[Path, str | None, Reading], tuple[Source, list[Note]]]
+_TEXT = (_read_csv, ("header", "index_column", "delimiter", "missing"))
+_READERS: dict[str, tuple[Reader, tuple[str, ...]]] = {
+    ".npy": (_read_numpy, ()),
+    ".npz": (_read_numpy, ()),
+    ".parquet": (_read_parquet, ("index_column",)),
+    **{f"{suffix}{packed}": _TEXT for packed in ("", ".gz", ".bz2", ".xz") for suffix in (".csv", ".tsv")},
 }
-_KINDS = f"one of {', '.join(BUILT_IN)}; a file {', '.join(_READERS)}; or a folder of images"
+"""Of each suffix the reader, and the options that it takes."""
+_KINDS = f"one of {', '.join(BUILT_IN)}; a file .npy, .npz, .csv, .tsv, .csv.gz, .parquet; or a folder of images"

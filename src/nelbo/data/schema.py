@@ -300,9 +300,10 @@ class Schema:
         """Raise ValueError where named columns are not those of the training data, in the same order."""
         if columns is None or self.columns is None:
             return
-        got = tuple(map(str, columns))
-        if len(got) == len(self.columns) and got != self.columns:
-            j = next(j for j, (a, b) in enumerate(zip(got, self.columns, strict=True)) if a != b)
+        got = tuple(str(name).strip() for name in columns)
+        wanted = tuple(name.strip() for name in self.columns)  # some programs keep blanks around names, some do not
+        if len(got) == len(wanted) and got != wanted:
+            j = next(j for j, (a, b) in enumerate(zip(got, wanted, strict=True)) if a != b)
             raise ValueError(
                 f"X has column {got[j]!r} in place {j}, where this model was fitted on {self.columns[j]!r}. "
                 "Pass the same columns in the same order."

@@ -143,6 +143,10 @@ def check_names(estimator: Any, X: Any) -> None:
         ValueError: They differ.
     """
     named = hasattr(estimator, "feature_names_in_")
+    if named and hasattr(X, "columns"):
+        got = [str(name).strip() for name in X.columns]
+        if got == [str(name).strip() for name in estimator.feature_names_in_]:
+            return  # some programs keep blanks around names, some do not
     if hasattr(X, "columns") or (named and getattr(X, "shape", ())[1:] == (estimator.n_features_in_,)):
         validate_data(estimator, X, reset=False, skip_check_array=True)
 
