@@ -528,3 +528,29 @@ def test_help_describes_every_option_in_whole_paragraphs(
     for line in entries:
         described = re.sub(r"^│[ *]*", "", line).rstrip("│ ")
         assert re.search(r"  \S.*[.\])]$", described), line
+
+
+# -- JSON --------------------------------------------------------------------------------------------
+
+
+def keys(found: Any) -> set[str]:
+    """Every key of a JSON value but those that name what the user named."""
+    if isinstance(found, list):
+        return {key for part in found for key in keys(part)}
+    if not isinstance(found, dict):
+        return set()
+    return set(found) | {key for name, part in found.items() if name != "recipe" for key in keys(part)}
+
+
+def test_every_key_of_every_json_is_documented(there: Callable[..., Any], folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "shell.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"`(\w+)`", page.split("## JSON")[1]))
+    commands = [
+        ("fit", "table.csv", "--out", "documented", "--max-steps", "2", "--hidden", "8", "--quiet"),
+        ("evaluate", "run", "table.csv", "--simulated", "1", "--method", "importance", "--temperatures", "2"),
+        ("diagnose", "run", "table.csv"),
+    ]
+    for command in commands:
+        code, out, _ = there(*command, "--json")
+        assert code == 0
+        assert keys(json.loads(out)) - documented == set()

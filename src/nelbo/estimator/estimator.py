@@ -54,17 +54,18 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     encoder, decoder : as network, default=None
         Set them apart; None is ``network``.
     hidden : sequence of int or None, default=None
-        Widths of dense hidden layers; the length is the depth. None is (512, 512), (128, 128) for tables; for 10,000
-        rows or more (256, 256) for the encoder and (512, 512, 512) for the decoder, unless there are convolutions.
+        Widths of dense hidden layers; the length is the depth. None is (128, 128) for tables and (512, 512) for other
+        data; with 10,000 rows or more of these, and no convolutions, (256, 256) for the encoder and (512, 512, 512) for
+        the decoder.
     decoder_hidden : sequence of int or None, default=None
         Those of the decoder, if they are to differ from ``hidden``.
     channels : sequence of int, default=(32, 64)
         Widths of convolutional stages, each halving the image; the length is the depth.
     activation : str, default="silu"
         Such as "relu", "tanh", "gelu".
-    likelihood : {"gaussian", "discretized_gaussian", "bernoulli"}, default="gaussian"
-        p(x|z). Discretised, it is the probability of 8-bit data as they are, in units of 0 to 255. Bernoulli is for
-        data of zeros and ones.
+    likelihood : str, default="gaussian"
+        p(x|z): "gaussian"; "heteroscedastic_gaussian", whose noise depends on z; "discretized_gaussian", the
+        probability of 8-bit data as they are, in units of 0 to 255; or "bernoulli", for zeros and ones.
     variance : {"auto", "learned", "per_feature", "heteroscedastic"} or float, default="auto"
         :math:`\beta^2`: one number learned, one per feature, a function of z, or fixed, in squared data units; "auto"
         is a function of z for tables (``docs/defaults.md``), else learned.
