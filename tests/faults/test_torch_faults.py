@@ -23,8 +23,9 @@ from torch.distributions import (
 )
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
-from helpers import Bytes, build, equal_bits, linear_gaussian, normal, ring, small_estimator, started, weights
+from helpers import Bytes, build, digits, equal_bits, linear_gaussian, normal, ring, small_estimator, started, weights
 from nelbo import VAE, VariationalAutoencoder, evaluate, fit, likelihood, objective, posterior, prior
+from nelbo.training import VarianceStep
 
 pytestmark = pytest.mark.fault
 
@@ -542,3 +543,77 @@ def test_a_transform_is_given_the_rows_of_a_dataset_as_they_are() -> None:
     assert equal_bits(trained_on(Pairs(pictures), transform=scaled), trained_on(pictures, transform=scaled))
     with pytest.raises(ValueError, match="batch_size cannot be chosen where x yields batches as they come"):
         trained_on(list(ROWS.split(16)))
+
+
+# -- a loop of one's own -----------------------------------------------------------------------------
+
+
+def own_loop(vae: VAE, x: Tensor, loss: objective.Objective, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        rows = x[torch.randint(len(x), (64,), generator=g)]
+        optimizer.zero_grad()
+        (-loss(rows, g).mean()).backward()
+        optimizer.step()
+
+
+HEADS: dict[str, Callable[[], likelihood.Likelihood]] = {
+    "one": lambda: likelihood.Gaussian((64,), variance="learned"),
+    "per feature": lambda: likelihood.Gaussian((64,), variance="per_feature", floor=1e-3),
+    "discretised": lambda: likelihood.DiscretizedGaussian(
+        (64,), variance="learned", bins=17, low=-1 / 32, width=1 / 16
+    ),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("loss", [objective.ELBO, objective.DReG], ids=lambda kind: kind.__name__)
+def test_one_line_lets_a_plain_loop_learn_the_noise(head: str, loss: type[objective.Objective]) -> None:
+    """Stepped by Adam, log beta^2 moves by the learning rate a step, and the bound stays tens of nats too low."""
+    x = torch.tensor(digits()[0] / 16)
+
+    def made() -> VAE:
+        torch.manual_seed(0)
+        return VAE(
+            prior.StandardNormal(4),
+            nn.Sequential(nn.Linear(4, 32), nn.SiLU(), nn.Linear(32, 64)),
+            HEADS[head](),
+            nn.Sequential(nn.Linear(64, 32), nn.SiLU(), nn.Linear(32, 8)),
+            posterior.DiagonalNormal(4),
+        )
+
+    plain, vae, fitted = made(), made(), made()
+    own_loop(plain, x, loss(plain, 2), torch.optim.Adam(plain.parameters(), lr=2e-3), 300)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=2e-3)
+    VarianceStep(vae).before(optimizer)
+    own_loop(vae, x, loss(vae, 2), optimizer, 300)
+    fit(loss(fitted, 2), x, max_steps=300, batch_size=64, learning_rate=2e-3)
+    bounds = [float(evaluate.elbo(found, x).mean()) for found in (plain, vae, fitted)]
+    assert bounds[1] > bounds[0] + (5 if head == "discretised" else 20)
+    assert abs(bounds[1] - bounds[2]) < 5
+    assert isinstance(vae.likelihood, likelihood.SharedVariance)
+    assert vae.likelihood.log_variance.grad is None
+
+
+def test_a_variance_that_is_far_off_does_not_spoil_the_first_steps() -> None:
+    x = 1e4 * normal(256, 6, dtype=torch.float32)
+    vae = model()
+    before = weights(vae)
+    optimizer = torch.optim.SGD(vae.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-2)
+    VarianceStep(vae).before(optimizer)
+    own_loop(vae, x, objective.ELBO(vae), optimizer, 1)
+    moved = {name for name, value in weights(vae).items() if not torch.equal(value, before[name])}
+    assert moved == {"likelihood.log_variance"}
+    assert isinstance(vae.likelihood, likelihood.SharedVariance)
+    assert 0.5 < float(vae.likelihood.variance.detach() / x.square().mean()) < 3
+
+
+def test_the_variance_settles_where_the_learning_rate_falls() -> None:
+    vae, x = model(), normal(512, 6, dtype=torch.float32)
+    optimizer = torch.optim.SGD(vae.parameters(), lr=1e-6)
+    VarianceStep(vae).before(optimizer)
+    own_loop(vae, x, objective.ELBO(vae), optimizer, 30)
+    optimizer.param_groups[0]["lr"] = 1e-14
+    settled = float(vae.likelihood.log_variance.detach())  # type: ignore[operator]
+    own_loop(vae, x, objective.ELBO(vae), optimizer, 5)
+    assert abs(float(vae.likelihood.log_variance.detach()) - settled) < 0.02  # type: ignore[operator]

@@ -10,6 +10,7 @@ from .loop import Store, attempt, fit, threads
 from .precision import resolve_device
 from .progress import ProgressBar
 from .run import VALIDATED
+from .variance import VarianceStep
 
 __all__ = [
     "VALIDATED",
@@ -20,6 +21,7 @@ __all__ = [
     "Store",
     "Transform",
     "Units",
+    "VarianceStep",
     "attempt",
     "deferred",
     "fields",

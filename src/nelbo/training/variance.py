@@ -18,6 +18,7 @@ __all__ = ["VarianceStep", "learned_gaussians", "refine"]
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +47,51 @@ def learned_gaussians(module: nn.Module) -> list[SharedVariance]:
 
 
 class VarianceStep:
-    """Moves every learned variance of a module towards its closed-form optimum after each backward pass."""
+    r"""Moves every learned variance of a module towards its closed-form optimum after each backward pass.
+
+    `nelbo.fit` takes this step by itself. A loop of your own needs one line, where its optimiser is made:
+
+    .. code-block:: python
+
+        optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3)
+        VarianceStep(vae).before(optimizer)
+
+    Without it :math:`\log \beta^2` moves by at most the learning rate a step, which takes thousands of steps.
+
+    Arguments:
+        module: A model, an objective, or what holds some.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         self.likelihoods = learned_gaussians(module)
         self.parameters = [likelihood.log_variance for likelihood in self.likelihoods]
+
+    def before(self, optimizer: torch.optim.Optimizer) -> VarianceStep:
+        """Take the step before each step of a torch optimiser, which then leaves the variances alone.
+
+        The loss is to be a mean over rows, such as ``-objective(x).mean()``. Where a variance is more than ten times
+        off at first, the first step sets it and moves nothing else: gradients that large would stay in an optimiser's
+        second moments for a thousand steps.
+
+        Arguments:
+            optimizer: Any of ``torch.optim``, before its first step. Where its learning rate falls, this rate does.
+
+        Returns:
+            This object.
+        """
+        state = {"step": 0, "peak": 0.0}
+
+        def hook(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+            rate = float(optimizer.param_groups[0]["lr"])
+            state["peak"] = max(state["peak"], rate)
+            first = state["step"] == 0 and self.is_far_off()
+            self.step(int(state["step"]), rate / state["peak"] if state["peak"] else 1.0, True)
+            state["step"] += 1
+            if first:
+                optimizer.zero_grad(set_to_none=True)
+
+        optimizer.register_step_pre_hook(hook)
+        return self
 
     @torch.no_grad()
     def is_far_off(self) -> bool:
