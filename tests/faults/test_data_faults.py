@@ -435,8 +435,8 @@ CELLS: dict[str, tuple[str, list[list[float]], str]] = {
     "decimal commas, no names": ("1,5;2\n2,25;3\n", [[1.5, 2], [2.25, 3]], "commas are decimal points in column 0"),
     "comments": ("# by x\n# on y\na,b\n1,2\n# late\n3,4\n", [[1, 2], [3, 4]], "comments, marked by #, are left out"),
     "names in a comment": ("# a,b\n1,2\n3,4\n", [[1, 2], [3, 4]], "the comment above the first row names the columns"),
-    "blanks": ("1.5   2\n3 4\n", [[1.5, 2], [3, 4]], "fields are parted by blanks"),
-    "bars": ("a|b\n1|2\n3|4\n", [[1, 2], [3, 4]], "fields are parted by '|'"),
+    "blanks": ("1.5   2\n3 4\n", [[1.5, 2], [3, 4]], "fields are separated by blanks"),
+    "bars": ("a|b\n1|2\n3|4\n", [[1, 2], [3, 4]], "fields are separated by '|'"),
 }
 
 

@@ -554,3 +554,37 @@ def test_every_key_of_every_json_is_documented(there: Callable[..., Any], folder
         code, out, _ = there(*command, "--json")
         assert code == 0
         assert keys(json.loads(out)) - documented == set()
+
+
+# -- counting ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"a,b\n1,2\n3,\n5,6\n", "line 3, column 'b', 1 NaN or inf in all. "),
+        (b"# made by hand\na,b\n\n1,2\n\n,4\n5,6\n", "line 6, column 'a'"),
+        (b"1.5,2\n3,\n5,6\n", "line 2, column 1, 1 NaN or inf in all (columns counting from 0)"),
+        (b"a,b\n1,2\n3,x\n5,6\n", "line 3 has 'x'"),
+        (b"a,b\n1,2\n3,inf\n5,6\n", "line 3, column 'b'"),
+    ],
+)
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_bad_cell_of_a_text_file_is_named_by_its_line(
+    text: bytes, said: str, piped: bool, there: Callable[..., Any], folder: Path
+) -> None:
+    (folder / "bad.csv").write_bytes(text)
+    code, _, err = there("fit", "-" if piped else "bad.csv", "--out", "never", stdin=text)
+    assert code == 2
+    assert said in err
+    assert "row " not in err
+    assert ("standard input" in err) == piped
+
+
+def test_a_bad_cell_of_an_array_is_named_by_its_row_from_0(there: Callable[..., Any], folder: Path) -> None:
+    array = rows(20)
+    array[3, 2] = np.nan
+    np.save(folder / "bad.npy", array)
+    code, _, err = there("fit", "bad.npy", "--out", "never")
+    assert code == 2
+    assert "row 3, column 2, 1 NaN or inf in all (counting from 0)" in err

@@ -46,16 +46,34 @@ MARK = ".nelbo"
 
 def read(where: str, reading: ReadOptions) -> Source:
     """Read DATA, tell what was decided about it, and refuse what is no number, by row and column."""
-    from ..data import DataWarning, load, validate_array
+    from ..data import DataWarning, load
 
     piped = where in (stdin.STANDARD_INPUT, stdin.NAME)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # all that these say is in the notes
-        source = stdin.read(reading) if piped else load(where, **reading.arguments())
+        source = stdin.read(reading, _checked) if piped else load(where, **reading.arguments())
     for note in source.notes:
         warnings.warn(note, DataWarning, stacklevel=2)
-    name = stdin.NAME if piped else where
-    return dataclasses.replace(source, array=validate_array(source.array, name=name, columns=source.columns))
+    return source if piped else _checked(source, where, where, reading)
+
+
+def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Source:
+    """Refuse values that are not finite: in a file of text, by the line they stand in."""
+    from ..data import validate_array
+    from ..data.delimited import Reading, line_of
+
+    try:
+        return dataclasses.replace(source, array=validate_array(source.array, name=name, columns=source.columns))
+    except ValueError as error:
+        told = str(error).replace(", as by sklearn.impute.SimpleImputer", "")
+        found = re.search(r"\brow (\d+)", told)
+        if found is None or not re.search(r"\.[ct]sv(\.\w+)?$", path.lower()):
+            raise ValueError(told) from error
+        asked = {name: value for name, value in reading.arguments().items() if name != "resize"}
+        line = line_of(Path(path).expanduser(), Reading(**asked), int(found[1]))
+        told = told.replace(found[0], f"line {line}")
+        counted = "" if source.columns else " (columns counting from 0)"
+        raise ValueError(told.replace(" (counting from 0)", counted)) from error
 
 
 def table(array: npt.NDArray[Any], columns: Sequence[str] | None) -> Any:

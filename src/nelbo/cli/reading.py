@@ -23,11 +23,11 @@ class ReadOptions:
     index_column: Annotated[str | None, READING] = None
     """Name or place (from 0) of a column of a table to leave out; none keeps all."""
     delimiter: Annotated[str | None, READING] = None
-    """What parts the fields of a .csv: one character, tab, or blanks (any number)."""
+    """What separates the fields of a .csv: one character, tab, or blanks (any number)."""
     missing: Annotated[str | None, READING] = None
-    """What stands for missing cells of a .csv beside the usual marks, such as -999 or unknown,-; parted by commas."""
+    """What stands for missing cells of a .csv, beside the usual marks, separated by commas: -999 or unknown,-."""
     resize: Annotated[str | None, READING] = None
-    """Size, such as 28x28 (height by width), that pictures of a folder are brought to."""
+    """Size, such as 28x28 (height by width), that the pictures of a folder are resized to."""
 
     def arguments(self) -> dict[str, Any]:
         """Return them as `nelbo.data.load` takes them.

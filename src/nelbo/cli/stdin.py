@@ -8,10 +8,13 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ..data import Source
     from .reading import ReadOptions
+
+    Check = Callable[[Source, str, str, ReadOptions], Source]
 
 STANDARD_INPUT = "-"
 NAME = "standard input"
@@ -19,8 +22,12 @@ KINDS = ((b"\x1f\x8b", ".csv.gz"), (b"\x93NUMPY", ".npy"), (b"PK\x03\x04", ".npz
 """How files begin that are not text; all else is taken for CSV."""
 
 
-def read(reading: ReadOptions) -> Source:
+def read(reading: ReadOptions, check: Check) -> Source:
     """Read what stands on standard input: CSV, or the bytes of an .npy, .npz or .parquet file.
+
+    Arguments:
+        reading: How to read it.
+        check: Returns data in which all is well, given their name for messages and the file they are in.
 
     Raises:
         ValueError: It is closed, empty, or cannot be read.
@@ -38,7 +45,7 @@ def read(reading: ReadOptions) -> Source:
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                source = load(path, **reading.arguments())
+                source = check(load(path, **reading.arguments()), NAME, str(path), reading)
         except (ValueError, ImportError) as error:
             raise type(error)(str(error).replace(str(path), NAME)) from error
         finally:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from nelbo.data.frames import check_unique
 from nelbo.data.warned import listed
 
-__all__ = ["MISSING", "Note", "Reading", "read_csv"]
+__all__ = ["MISSING", "Note", "Reading", "line_of", "read_csv"]
 
 Values = npt.NDArray[np.float64]
 
@@ -144,6 +144,14 @@ def read_csv(path: Path, reading: Reading) -> tuple[Values, tuple[str, ...] | No
     return values, names, tuple(file.notes)
 
 
+def line_of(path: Path, reading: Reading, row: int) -> int:
+    """Return the number, from 1, of the line that holds a row of values, numbered from 0."""
+    file = _File(path)
+    _find_dialect(file, reading)
+    numbers = (line for line, _ in _rows(path, file.delimiter) if line > file.start)
+    return list(islice(numbers, row + 1))[-1]
+
+
 def _words(given: str | Sequence[str] | None) -> Sequence[str]:
     return [given] if isinstance(given, str) else given or []
 
@@ -222,7 +230,7 @@ def _find_dialect(file: _File, reading: Reading) -> None:
     rows = list(islice(_rows(file.path, file.delimiter), LOOKED_AT))
     if reading.delimiter is None and file.delimiter != ",":
         shown = {"\t": "tabs", BLANKS: "blanks"}.get(file.delimiter, repr(file.delimiter))
-        file.tell(f"fields are parted by {shown}.", loud=False)
+        file.tell(f"fields are separated by {shown}.", loud=False)
     comments = _comments(file.path)
     line, first = rows[0]
     others = [row for _, row in rows[1:]]
