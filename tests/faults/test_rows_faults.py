@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import pickle
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +18,13 @@ import pytest
 import torch
 from sklearn import datasets
 
+from helpers import ring
 from nelbo import VariationalAutoencoder
 from nelbo.cli import main
 from nelbo.data.known import KnownRows, Use
 from nelbo.diagnose import Estimate, Memorisation
 from nelbo.diagnose.verdicts import judge_memory
+from nelbo.training import ALL_ROWS, History, ProgressBar, Record
 
 pytestmark = pytest.mark.fault
 
@@ -322,3 +328,74 @@ def test_overfitting_of_a_fifth_of_a_nat_for_each_feature_is_a_problem() -> None
     found, _ = judge_memory(Memorisation(one, one, ahead, Estimate(0.5, 0.03, 180), 1617), 64)
     assert found.verdict == "problem"
     assert found.sickness.startswith("overfitting")
+
+
+# -- both trainings of a table -----------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(scope="module")
+def twice() -> tuple[VariationalAutoencoder, list[Record], str]:
+    """A table that is trained twice, the records that a callback saw, and the plain lines of its progress."""
+    seen: list[Record] = []
+    stream = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        options = {"max_steps": 80, "callbacks": [seen.append], "progress": True, "random_state": 0}
+        model = VariationalAutoencoder(2, **options).fit(wine())
+    return model, seen, stream.getvalue()
+
+
+def test_the_history_holds_both_trainings_of_a_table(twice: tuple[VariationalAutoencoder, list[Record], str]) -> None:
+    history = twice[0].history_
+    phases = history.column("phase")
+    first = phases.index(ALL_ROWS)
+    assert set(phases[:first]) == {"training"}
+    assert set(phases[first:]) == {ALL_ROWS}
+    seconds = history.column("seconds")
+    assert seconds == sorted(seconds)
+    assert history.records[-1].progress == 1
+    assert history.steps == history.records[first - 1].step + history.records[-1].step
+    assert "on all rows" in str(history)
+
+
+def test_callbacks_see_both_trainings_of_a_table(twice: tuple[VariationalAutoencoder, list[Record], str]) -> None:
+    model, seen, _ = twice
+    assert seen == model.history_.records
+
+
+def test_plain_lines_tell_both_trainings_and_end_at_the_whole(
+    twice: tuple[VariationalAutoencoder, list[Record], str],
+) -> None:
+    lines = twice[2].splitlines()
+    assert any("training on all rows" in line for line in lines)
+    assert lines[-1].startswith("100%")
+
+
+def test_a_bar_ends_at_the_whole_though_training_stopped_early() -> None:
+    stream = Terminal()
+    record = Record(5, 1.0, 0.1, -3.0, -3.1, 1.0, 0.5, 1e-3, 10.0, 0.4, 0)
+    with ProgressBar(stream) as bar:
+        bar(record)
+        bar(dataclasses.replace(record, phase=ALL_ROWS, progress=0.2))
+    assert re.findall(r"(\d+)%", stream.getvalue())[-2:] == ["100", "100"]
+
+
+def test_histories_saved_before_there_were_phases_load() -> None:
+    state = History([Record(5, 1.0, 0.1, -3.0, -3.1, 1.0, 0.5, 1e-3, 10.0, 0.4, 0)], 5, "steps").to_dict()
+    del state["records"][0]["phase"]
+    assert History.from_dict(state).records[0].phase == "training"
+
+
+def test_results_count_the_steps_and_seconds_of_both_trainings(shell: Shell) -> None:
+    write("ring.csv", ring(300))
+    shell("fit", "ring.csv", "--out", "run", "--latent-dim", "2", "--max-steps", "100", "--quiet", "--samples", "5")
+    history = VariationalAutoencoder.load("run").history_
+    assert ALL_ROWS in history.column("phase")
+    assert (results()["steps"], results()["seconds"]) == (history.steps, history.records[-1].seconds)

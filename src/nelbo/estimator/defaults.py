@@ -11,6 +11,7 @@ from __future__ import annotations
 
 __all__ = [
     "Jitter",
+    "Watched",
     "hidden_for",
     "is_table",
     "limits_for",
@@ -24,8 +25,9 @@ __all__ = [
     "whitens",
 ]
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -257,6 +259,42 @@ def stretch_of(limits: Mapping[str, Any], best: float, ended: str) -> float:
     return LONGEST if ended == "steps" else LONGER
 
 
+class Watched:
+    """Tells of the second training what was told of the first: its records follow those, and mark it as another phase.
+
+    Arguments:
+        history: Of the first training.
+        callbacks: Of the fit; one that returns True ends the second training.
+        units: Of the data.
+    """
+
+    def __init__(
+        self, history: training.History, callbacks: Sequence[training.Callback], units: training.Units
+    ) -> None:
+        self.history, self.callbacks, self.units = history, callbacks, units
+        self.second = training.History()
+        self.before = history.records[-1].seconds
+        self.until = 1
+
+    def __call__(self, record: training.Record) -> bool:
+        """Tell one record, and return whether that ends the training."""
+        told = self._told(record)
+        asked = [callback(told) is True for callback in self.callbacks]  # all of them are told
+        return any(asked)
+
+    def add(self) -> None:
+        """Let the records of the second training follow those of the first."""
+        self.history.records += [self._told(record) for record in self.second.records]
+
+    def _told(self, record: training.Record) -> training.Record:
+        return dataclasses.replace(
+            record,
+            phase=training.ALL_ROWS,
+            seconds=self.before + record.seconds,
+            progress=min(1.0, record.step / self.until),
+        )
+
+
 def refit(
     objective: Objective,
     rows: Rows,
@@ -267,6 +305,7 @@ def refit(
     longer: float = 1.0,
     store: training.Store | None = None,
     store_every: float = 30.0,
+    watched: Watched | None = None,
 ) -> None:
     """Train a model from its start on all rows, for as many passes as were best on the rows held out before.
 
@@ -282,20 +321,32 @@ def refit(
         longer: By how much to stretch it beyond that.
         store: Where to keep its state.
         store_every: How often, in seconds.
+        watched: Who is to be told.
     """
     limits, batch = dict(limits), limits["batch_size"]
     limits["batch_size"] = len(rows) if batch == before else batch
     stretch = longer * math.ceil(len(rows) / limits["batch_size"]) / math.ceil(before / batch)
     limits["max_steps"] = limits["max_steps"] and round(stretch * limits["max_steps"])
-    training.fit(
-        objective,
-        rows.stored,
-        early_stopping=False,
-        seed=seed,
-        callbacks=[lambda record: record.step >= round(stretch * steps)],
-        transform=Jitter(objective, rows),
-        rows=rows.index,
-        store=store,
-        store_every=store_every,
-        **limits,
-    )
+    until = round(stretch * steps)
+    callbacks: list[training.Callback] = [lambda record: record.step >= until]
+    if watched is not None:
+        watched.until = max(until, 1)
+        callbacks.append(watched)
+    try:
+        training.fit(
+            objective,
+            rows.stored,
+            early_stopping=False,
+            seed=seed,
+            callbacks=callbacks,
+            units=None if watched is None else watched.units,
+            history=None if watched is None else watched.second,
+            transform=Jitter(objective, rows),
+            rows=rows.index,
+            store=store,
+            store_every=store_every,
+            **limits,
+        )
+    finally:
+        if watched is not None:
+            watched.add()

@@ -144,7 +144,9 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         store = None if plan.store is None else plan.store.phase("training on all rows")
         steps = history.best_step
         longer = defaults.stretch_of(plan.limits, steps / (limits["max_steps"] or steps), history.stopped)
-        defaults.refit(fresh, everything, len(taken), steps, plan.seed, limits, longer, store, STORE_EVERY)
+        watched = defaults.Watched(history, plan.callbacks, options.units(schema))
+        rest = (plan.seed, limits, longer, store, STORE_EVERY, watched)
+        defaults.refit(fresh, everything, len(taken), steps, *rest)
         # Nobody watched over it; and it has seen these rows, the other has not.
         if begin.ahead(fresh.vae, model, validation, begin.JUDGING_SAMPLES):
             model.load_state_dict(fresh.vae.state_dict())
@@ -268,7 +270,7 @@ def run(estimator: Any, X: Any) -> None:
     settled = recipe.settled(asked, schema, model_spec, plan.objective, table, kept)
     estimator.recipe_ = {**sized, **settled, **recipe.describe(schema, array)}
     estimator.kept_start_ = kept
-    estimator.n_iter_ = max(1, math.ceil(history.records[-1].epoch))
+    estimator.n_iter_ = max(1, math.ceil(history.last.epoch))
     estimator.n_features_in_ = schema.n_features
     estimator.dtype_ = "float64" if array.dtype == np.float64 else "float32"
     if names is not None:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..estimator import VariationalAutoencoder
+from ..training.history import TRAINING
 from .summary import Summary
 
 if TYPE_CHECKING:
@@ -283,7 +284,8 @@ def _draw_bound(figure: SubFigure, model: VariationalAutoencoder, summary: Summa
     """The bound on training and validation rows against epochs; below it, what the lines are and what to know."""
     upper, lower = _parts(figure, 2, 1, height_ratios=(2, 1))
     axes = upper.subplots()
-    records, best = model.history_.records, model.history_.best_step
+    records = [record for record in model.history_.records if record.phase == TRAINING]
+    best = model.history_.best_step
     values: list[float] = []
     for name, colour, label in (("train", GREY, "training rows"), ("validation", BLUE, "validation rows")):
         points = [(r.epoch, v) for r in records if (v := getattr(r, name)) is not None and math.isfinite(v)]

@@ -290,7 +290,6 @@ def summarise(
     judged = None if found is None else density(found, model.schema_)
     explained = _explained(model, x, held_out)
     counts = count_rows(model, held_out)
-    last = model.history_.records[-1]
     return Summary(
         shape=model.schema_.data_shape,
         training_rows=len(train),
@@ -302,8 +301,8 @@ def summarise(
         active_units=diagnose.active_units(vae, x.to(device)).count,
         explained=explained,
         epochs=model.n_iter_,
-        steps=last.step,
-        seconds=last.seconds,
+        steps=model.history_.steps,
+        seconds=model.history_.records[-1].seconds,
         stopped=model.history_.stopped,
         kept_start=model.kept_start_,
         warnings=(*notes, *counts.warnings(), *_warnings(model, judged, explained)),

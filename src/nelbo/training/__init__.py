@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import fields, schedule
 from .checks import Transform
-from .history import Callback, History, Record, Units
+from .history import ALL_ROWS, Callback, History, Record, Units
 from .interrupt import deferred
 from .loop import Store, attempt, fit, threads
 from .precision import resolve_device
@@ -13,6 +13,7 @@ from .run import VALIDATED
 from .variance import VarianceStep
 
 __all__ = [
+    "ALL_ROWS",
     "VALIDATED",
     "Callback",
     "History",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Callback", "History", "Record", "Units"]
+__all__ = ["ALL_ROWS", "TRAINING", "Callback", "History", "Record", "Units"]
 
 import dataclasses
 import json
@@ -35,6 +35,10 @@ class Units(Brief):
     name: Callable[[int], str] | None = None
 
 
+TRAINING, ALL_ROWS = "training", "training on all rows"
+"""Phases of a fit: tables are trained a second time, on the rows for validation, too."""
+
+
 @dataclass(frozen=True)
 class Record:
     """The state of a run at one validation.
@@ -52,6 +56,7 @@ class Record:
         rate: Training examples per second since the last record.
         progress: Part of the budget that is spent, 0 to 1.
         skipped: Steps skipped so far because a gradient was not finite.
+        phase: "training", or "training on all rows", whose steps, epochs and progress begin again; seconds go on.
     """
 
     step: int
@@ -65,6 +70,7 @@ class Record:
     rate: float
     progress: float
     skipped: int
+    phase: str = TRAINING
 
     @property
     def bound(self) -> float | None:
@@ -97,7 +103,7 @@ class History:
         return len(self.records)
 
     def __repr__(self) -> str:
-        last = f"{self.records[-1].step:,} steps, " if self.records else ""
+        last = f"{self.steps:,} steps, " if self.records else ""
         kept = f"best_step={self.best_step:,}, stopped={self.stopped!r}"
         return f"History({last}{len(self):,} records, {kept})"
 
@@ -115,9 +121,27 @@ class History:
             ["…"] * len(names) if i is None else [_cell(name, getattr(self.records[i], name)) for name in names]
             for i in chosen
         ]
-        marks = ["" if i is None or steps[i] != self.best_step else "  best" for i in chosen]
+        marks = ["" if i is None else self._mark(self.records[i]) for i in chosen]
         table = aligned([[name.replace("_", " ") for name in names], *rows], left=0)
         return "\n".join([repr(self), *map("".join, zip(table, ["", *marks], strict=True))])
+
+    def _mark(self, record: Record) -> str:
+        if record.phase != TRAINING:
+            return "  on all rows"
+        return "  best" if record.step == self.best_step else ""
+
+    @property
+    def last(self) -> Record:
+        """The last record of the first training, whose steps `best_step` counts."""
+        return next(record for record in reversed(self.records) if record.phase == TRAINING)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps taken in all phases."""
+        found: dict[str, int] = {}
+        for record in self.records:
+            found[record.phase] = record.step
+        return sum(found.values())
 
     def column(self, name: str) -> list[Any]:
         """Return one attribute of all records."""

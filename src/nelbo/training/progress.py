@@ -9,7 +9,7 @@ import time
 from types import TracebackType
 from typing import Any, TextIO
 
-from .history import Record
+from .history import TRAINING, Record
 
 PLAIN_EVERY = 5.0
 """Seconds between two plain lines."""
@@ -27,6 +27,7 @@ class ProgressBar:
         self.bar: Any = None
         self.task: Any = None
         self.last = -PLAIN_EVERY
+        self.phase = TRAINING
 
     def __enter__(self) -> ProgressBar:
         if self.stream.isatty():
@@ -51,6 +52,11 @@ class ProgressBar:
 
     def __call__(self, record: Record) -> None:
         """Show one record."""
+        if record.phase != self.phase:
+            self._end()
+            self.phase, self.last = record.phase, -PLAIN_EVERY
+            if self.bar is not None:
+                self.task = self.bar.add_task(record.phase, total=1.0)
         if self.bar is not None:
             self.bar.update(self.task, completed=record.progress, description=describe(record))
         elif time.monotonic() - self.last >= PLAIN_EVERY or record.progress >= 1:
@@ -61,14 +67,22 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            self._end()
         if self.bar is not None:
             self.bar.stop()
+
+    def _end(self) -> None:
+        """Show that a training is over, which may be long before its budget is spent."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=1.0)
 
 
 def describe(record: Record) -> str:
     """Say in a few words how a run stands."""
     bound = "validation bound" if record.validation is not None else "training bound"
-    parts = [f"epoch {record.epoch:.1f}"]
+    parts = [] if record.phase == TRAINING else [record.phase]
+    parts.append(f"epoch {record.epoch:.1f}")
     if record.bound is not None:
         parts.append(f"{bound} {record.bound:.2f} nats")
     if record.kl is not None:
