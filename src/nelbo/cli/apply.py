@@ -65,7 +65,8 @@ def evaluate(
     seed
         Seed of all samples.
     rows
-        held-out, trained or all rows of DATA; left out, those that the model was not trained on, where DATA holds both.
+        Which rows of DATA: held-out, trained or all. By default those that the model was not trained on, where DATA
+        holds both.
     out
         Also write log p(x) of each of these rows to an .npy, .csv or .parquet file: columns log_p, standard_error,
         effective_samples, khat (Pareto k), unreliable and trained_on (0 or 1), in .csv and .parquet after row
@@ -145,7 +146,7 @@ def score(
     samples
         Importance samples per row.
     rows
-        held-out, trained or all rows of DATA.
+        Which rows of DATA: held-out, trained or all.
     out
         File to write: .csv or .parquet with columns row (counting from 0), file (of pictures), log_p, standard_error,
         unreliable (1 for rows whose estimate is) and trained_on (1 for rows that were), or .npy with log p(x) alone.

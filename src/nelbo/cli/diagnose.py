@@ -36,24 +36,24 @@ def diagnose(
     run
         The folder that fit wrote.
     data
-        Rows to look at, best such that the model has not seen. Where DATA holds rows that it was trained on, too, these
-        are what the others are held against.
+        The rows to look at: as for fit, or - for standard input. Rows that the model has not seen are best. Where DATA
+        also holds rows that it was trained on, the others are compared with these.
     train
-        The rows it was fitted to, where DATA holds none: with them, memorisation is looked at.
+        The rows it was fitted to, where DATA does not hold them: they show whether it memorised or overfitted.
     rows
-        held-out, trained or all rows of DATA; left out, the held-out ones where there are any.
+        Which rows of DATA to look at: held-out, trained or all. By default the held-out ones, where there are any.
     limit
-        Look at so many of them, at most (1000); where there are more, they are drawn with the seed.
+        Maximum number of rows to look at, 1000 by default; of more, that many are drawn with the seed.
     seed
         Seed of everything drawn.
     out
-        Also write all of it to this .json file.
+        Also write the whole diagnosis to this .json file.
     overwrite
-        Replace --out if it exists.
+        Replace what --out names, if it exists.
     as_json
         Print one JSON object.
     device
-        auto, cpu or cuda.
+        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     from ..diagnose.diagnosis import LEAST_ROWS
     from ..report.diagnosis import examine
