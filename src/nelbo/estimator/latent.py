@@ -74,7 +74,7 @@ def _chosen(estimator: Any, array: np.ndarray) -> tuple[int, str]:
     nats: dict[int, np.ndarray] = {}
     for size in sizes(columns):
         nats[size] = _nats(estimator, size, train, test, len(sizes(columns)))
-        if _no_better(nats, size):
+        if _no_better(nats):
             break
     gains = {size: _gain(values, nats[1])[0] for size, values in nats.items()}
     best = max(gains, key=gains.__getitem__)
@@ -107,7 +107,7 @@ def _nats(estimator: Any, size: int, train: np.ndarray, test: np.ndarray, tried:
         return np.asarray(short.fit(train).score_samples(test), dtype=np.float64)
 
 
-def _no_better(nats: dict[int, np.ndarray], last: int) -> bool:
+def _no_better(nats: dict[int, np.ndarray]) -> bool:
     """Return whether the last sizes are not clearly better than a smaller one."""
     tried = list(nats)
     if len(tried) <= PATIENCE:
@@ -124,4 +124,4 @@ def _within(smaller: np.ndarray, best: np.ndarray) -> bool:
 
 def _gain(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """Return the trimmed mean of paired differences and its standard error."""
-    return trimmed_mean(torch.from_numpy(one - other))
+    return trimmed_mean(torch.from_numpy(one) - torch.from_numpy(other))
