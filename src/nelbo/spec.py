@@ -60,6 +60,7 @@ class Spec(Brief):
         channels: Widths of convolutional stages.
         activation: Name of the activation.
         likelihood, prior, posterior: Names of heads.
+        components: Of a mixture prior.
         variance: "learned", "per_feature", "heteroscedastic", a fixed beta^2, or one for each feature; in model units.
         floor: The smallest variance that may be learned, in model units.
         low, width: Of a discretised likelihood: the lower edge of the first bin and the width of all, in model units.
@@ -76,6 +77,7 @@ class Spec(Brief):
     likelihood: str = "gaussian"
     variance: str | float | tuple[float, ...] = "learned"
     prior: str = "standard_normal"
+    components: int = 1
     posterior: str = "diagonal_normal"
     floor: float = VARIANCE_FLOOR
     low: float | tuple[float, ...] = 0.0
@@ -156,7 +158,7 @@ def _assemble(spec: Spec, head: likelihood.Likelihood, generator: torch.Generato
     own = spec if spec.decoder_hidden is None else dataclasses.replace(spec, hidden=spec.decoder_hidden)
     decoder = _network(own, own.decoder, (own.latent_dim,), head.in_shape, generator)
     encoder = _network(spec, spec.encoder, head.shape, posterior_head.in_shape, generator)
-    return VAE(resolve("prior", spec.prior)(spec.latent_dim), decoder, head, encoder, posterior_head)
+    return VAE(_prior(spec), decoder, head, encoder, posterior_head)
 
 
 def build_objective(
@@ -183,6 +185,15 @@ def check_objective(name: str, options: Mapping[str, Any] | None = None) -> None
         if option not in known:
             cure = f"Known: {', '.join(known)}." if known else "It has none."
             raise ValueError(f"objective {name!r} has no option {option!r}. {cure}")
+
+
+def _prior(spec: Spec) -> prior.Prior:
+    """Build a prior, giving it those of the spec's options that it knows."""
+    cls = resolve("prior", spec.prior)
+    known = inspect.signature(cls).parameters
+    options = {"components": spec.components} if "components" in known else {}
+    built: prior.Prior = cls(spec.latent_dim, **options)
+    return built
 
 
 def _likelihood(spec: Spec) -> likelihood.Likelihood:

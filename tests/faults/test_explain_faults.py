@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from nelbo import VariationalAutoencoder, diagnose, initialize
 from nelbo.cli import main
 from nelbo.estimator import options
 from nelbo.linear_gaussian import LinearGaussian
+from nelbo.prior import Mixture
 from nelbo.report.diagnosis import examine
 
 pytestmark = pytest.mark.fault
@@ -212,7 +216,7 @@ def test_a_size_is_a_number_or_auto() -> None:
 
 def test_the_shell_chooses_a_size_too_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "plane.npy", plane())
-    command = ["fit", str(tmp_path / "plane.npy"), "--quiet", "--latent-dim", "auto", "--network", "linear"]
+    command = ["fit", str(tmp_path / "plane.npy"), "--latent-dim", "auto", "--network", "linear"]
     assert main([*command, "--max-steps", "30", "--out", str(tmp_path / "run")]) == 0
     told = json.loads((tmp_path / "run" / "results.json").read_text())
     assert told["latent_dim"] == told["recipe"]["latent_dim"]["value"] == 4
@@ -220,3 +224,107 @@ def test_the_shell_chooses_a_size_too_and_says_why(tmp_path: Path, capsys: pytes
     again = ["fit", "--config", str(tmp_path / "run" / "run.toml"), "--quiet", "--out", str(tmp_path / "again")]
     assert main(again) == 0
     assert VariationalAutoencoder.load(tmp_path / "again").model_.latent_dim == 4
+
+
+# -- where samples start -----------------------------------------------------------------------------
+
+
+def clusters(rows: int = 600) -> np.ndarray:
+    """Three clusters in a plane of 5 columns."""
+    g = np.random.default_rng(3)
+    centres = np.array([[-4.0, 0.0], [3.0, 3.0], [3.0, -3.0]])[g.integers(3, size=rows)]
+    return (centres + 0.5 * g.normal(size=(rows, 2))) @ g.normal(size=(2, 5)) + 0.2 * g.normal(size=(rows, 5))
+
+
+def mixed(X: np.ndarray, **options: object) -> VariationalAutoencoder:
+    settings = {"latent_dim": 2, "max_steps": 150, "hidden": (16,), "random_state": 0, **options}
+    return VariationalAutoencoder(**settings).fit(X)
+
+
+@functools.cache
+def of_clusters() -> VariationalAutoencoder:
+    return mixed(clusters()[:400])
+
+
+@pytest.mark.slow
+def test_rare_values_are_drawn_about_as_often_as_they_are_in_the_data() -> None:
+    g = np.random.default_rng(0)
+    X = np.column_stack(
+        [flagged(1500, 0.0227)[:, :3] @ g.normal(size=(3, 5)), np.arange(1500) < 34, g.random(1500) < 0.01]
+    )
+    model = VariationalAutoencoder(8, random_state=0).fit(X)
+    drawn = model.sample(40_000, random_state=1)
+    for column in (5, 6):
+        assert 0.6 < np.mean(drawn[:, column] > 0.5) / X[:, column].mean() < 1.5
+    assert "rare values" in model.recipe_["prior"]["reason"]
+
+
+def test_a_mixture_is_the_prior_of_the_model_where_held_out_rows_bear_it_out() -> None:
+    X = clusters()
+    train, test = X[:400], X[400:]
+    plain, model = mixed(train, prior="standard_normal"), of_clusters()
+    assert "prior" not in plain.recipe_
+    told = model.recipe_["prior"]
+    assert told["value"] == f"mixture of {model.model_.prior.components} normals"
+    assert "beside N(0, I)" in told["reason"]
+    assert model.score(test) > plain.score(test) + 0.1
+    z = model.model_.prior().sample((4000,), generator=torch.Generator().manual_seed(0))
+    assert z.mean(0).numpy() == pytest.approx(model.transform(train).mean(0), abs=0.2)
+    assert np.array_equal(model.transform(test), plain.transform(test))  # all but the prior is the same
+    assert np.array_equal(model.reconstruct(test), plain.reconstruct(test))
+
+
+def test_log_p_is_that_of_the_model_with_the_mixture_by_every_method() -> None:
+    model, rows = of_clusters(), clusters()[400:404]
+    assert model.spec_.prior == "mixture"
+    grid = model.log_likelihood(rows, "quadrature").value
+    assert model.log_likelihood(rows, "importance", 4000).value == pytest.approx(grid, abs=0.1)
+    annealed = model.log_likelihood(rows, "ais", 64)
+    assert np.all(np.abs(annealed.value - grid) < 4 * annealed.standard_error + 0.05)
+    assert np.mean(model.elbo(rows)) < np.mean(grid)
+
+
+def test_the_density_of_a_mixture_integrates_to_one_and_its_samples_follow_it() -> None:
+    g = torch.Generator().manual_seed(0)
+    tril = torch.tensor([[[1.0, 0.0], [0.5, 0.3]], [[0.2, 0.0], [-0.1, 0.7]]])
+    found = Mixture.of(torch.tensor([0.3, 0.7]), torch.tensor([[0.0, 0.0], [2.0, -1.0]]), tril @ tril.mT)().sample((4,))
+    p = Mixture.of(torch.tensor([0.3, 0.7]), torch.tensor([[0.0, 0.0], [2.0, -1.0]]), tril @ tril.mT)()
+    axis = torch.linspace(-8, 8, 400)
+    area = p.log_prob(torch.cartesian_prod(axis, axis)).exp().sum() * (axis[1] - axis[0]) ** 2
+    assert float(area) == pytest.approx(1, abs=1e-3)
+    z = p.sample((40_000,), generator=g)
+    assert found.shape == (4, 2)
+    assert z.mean(0).numpy() == pytest.approx(p.mean.numpy(), abs=0.03)
+    assert z.var(0).numpy() == pytest.approx(p.variance.numpy(), rel=0.05)
+    assert torch.equal(z, p.sample((40_000,), generator=torch.Generator().manual_seed(0)))
+
+
+def test_a_mixture_is_kept_by_files_and_left_behind_where_training_goes_on(tmp_path: Path) -> None:
+    X, model = clusters(), copy.deepcopy(of_clusters())
+    model.save(tmp_path / "run")
+    again = VariationalAutoencoder.load(tmp_path / "run")
+    assert (again.spec_, again.recipe_) == (model.spec_, model.recipe_)
+    assert np.array_equal(again.score_samples(X), model.score_samples(X))
+    assert np.array_equal(again.sample(9), model.sample(9))
+    copied = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(copied.sample(9), model.sample(9))
+    model.set_params(warm_start=True, max_steps=20).fit(X[:400])
+    assert model.spec_.prior == "mixture"
+    assert model.score(X) > again.score(X) - 0.5
+
+
+def test_a_mixture_is_like_what_training_rows_occupy() -> None:
+    X = clusters()
+    assert examine(of_clusters(), X[400:], limit=100)["q(z) against p(z)"].verdict == "ok"
+
+
+def test_a_mixture_is_not_fitted_where_nothing_is_gained_or_it_was_not_asked_for() -> None:
+    normal = np.random.default_rng(0).normal(size=(300, 5))
+    assert mixed(normal, max_steps=30).spec_.prior == "standard_normal"
+    assert mixed(clusters(), network="linear", max_steps=5).spec_.prior == "standard_normal"
+    assert mixed(clusters(), validation_fraction=0, max_steps=50).spec_.prior == "standard_normal"
+    forced = mixed(clusters(), network="linear", max_steps=5, prior="mixture", validation_fraction=0)
+    assert forced.spec_.prior == "mixture"
+    assert np.isfinite(forced.score(clusters()))
+    images = load_digits().images[:200].astype(np.float32)
+    assert mixed(images, prior="mixture", max_steps=20).sample(3).shape == (3, 8, 8)

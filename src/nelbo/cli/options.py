@@ -49,8 +49,9 @@ class FitOptions:
     """Numbers of channels of the convolutional stages, separated by commas. Each stage halves the image."""
     activation: Annotated[str, MODEL] = "silu"
     """Activation of the hidden layers: silu, relu, gelu, tanh and others."""
-    prior: Annotated[str, MODEL] = "standard_normal"
-    """Prior p(z): standard_normal."""
+    prior: Annotated[str, MODEL] = "auto"
+    """Prior p(z): standard_normal, mixture (of normals, fitted to z of the training rows after training), or auto (that
+    for tables where held-out rows bear it out)."""
     posterior: Annotated[str, MODEL] = "diagonal_normal"
     """Approximate posterior q(z|x): diagonal_normal."""
     likelihood: Annotated[str, NOISE] = "gaussian"

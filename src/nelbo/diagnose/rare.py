@@ -10,18 +10,16 @@ __all__ = ["RareValue", "rare_values"]
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.rare import distinct, rare
 from ..evaluate.ready import Ready
 from ..training.history import Units
 from ..vae import VAE
 from .estimate import Estimate
 
-FEW = 20
-"""Different values of a column that are looked at one by one."""
-RARE, LEAST = 0.1, 5
-"""The share up to which a value is rare, and how many rows must have it to say anything."""
 DRAWN = 20_000
 """Samples."""
 
@@ -68,27 +66,13 @@ def rare_values(vae: VAE, x: Tensor, units: Units | None = None, seed: int = 0) 
     data, samples = (t.flatten(1).double() if columns is None else columns(t) for t in (x.cpu(), drawn))
     named = "column {}".format if units is None or units.name is None else units.name
     found = []
-    data, samples = data.T.contiguous(), samples.T.contiguous()
-    for j in range(len(data)):
-        # Scaled back, equal values may differ by rounding.
-        values, counts = _distinct(data[j])
-        if not 2 <= len(values) <= min(FEW, len(x) // LEAST):
-            continue
-        middles = (values[1:] + values[:-1]) / 2
-        shares = torch.bincount(torch.bucketize(samples[j], middles), minlength=len(values)) / DRAWN
-        for value, count, share in zip(values.tolist(), counts.tolist(), shares.tolist(), strict=True):
-            if LEAST <= count <= RARE * len(x):
-                found.append(_compared(f"{named(j)} = {value:.6g}", count / len(x), len(x), share, DRAWN))
+    for column, draws, j in zip(data.T.numpy(), samples.T.numpy(), range(data.shape[1]), strict=True):
+        values, counts = distinct(column)
+        for i in rare(column):
+            middles = (values[1:] + values[:-1]) / 2
+            share = float(np.mean(np.searchsorted(middles, draws) == i))
+            found.append(_compared(f"{named(j)} = {values[i]:.6g}", counts[i] / len(x), len(x), share, DRAWN))
     return tuple(sorted(found, key=lambda entry: -abs(entry.z)))
-
-
-def _distinct(column: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the values of a column and how many rows have each; what rounding parted is one value."""
-    ordered = column.sort().values
-    near = 1e-5 * max(float(ordered[-1] - ordered[0]), 1e-300)
-    group = torch.cat([torch.zeros(1, dtype=torch.long), (ordered.diff() > near).long().cumsum(0)])
-    counts = torch.bincount(group)
-    return torch.zeros(len(counts), dtype=column.dtype).index_add_(0, group, ordered) / counts, counts
 
 
 def _compared(name: str, data: float, rows: int, drawn: float, samples: int) -> RareValue:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .bernoulli import Bernoulli
 from .discretized import DiscretizedNormal
 from .drawing import closed_form_kl, draw, random_bytes
+from .mixture import NormalMixture
 from .normal import LOG_2PI, DiagonalNormal, Normal01
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "DiagonalNormal",
     "DiscretizedNormal",
     "Normal01",
+    "NormalMixture",
     "closed_form_kl",
     "draw",
     "random_bytes",

@@ -50,7 +50,6 @@ PLAIN = {
     "decoder": None,
     "likelihood": "gaussian",
     "variance": "auto",
-    "prior": "standard_normal",
     "posterior": "diagonal_normal",
     "init": "auto",
 }

@@ -69,8 +69,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     variance : {"auto", "learned", "per_feature", "heteroscedastic"} or float, default="auto"
         :math:`\beta^2`: one number learned, one per feature, a function of z, or fixed, in squared data units; "auto"
         is a function of z for tables (``docs/defaults.md``), else learned.
-    prior : str, default="standard_normal"
-        p(z).
+    prior : {"auto", "standard_normal", "mixture"}, default="auto"
+        p(z). Training has N(0, I). "mixture" fits a mixture of normals to z of the training rows afterwards; it is then
+        p(z), of samples as of log p(x). "auto" does so for tables, where log p(x) of held-out rows bears it out.
     posterior : str, default="diagonal_normal"
         q(z|x).
     objective : str, default="auto"
@@ -168,7 +169,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         activation: str = "silu",
         likelihood: str = "gaussian",
         variance: str | float = "auto",
-        prior: str = "standard_normal",
+        prior: str = "auto",
         posterior: str = "diagonal_normal",
         objective: str = "auto",
         objective_samples: int | None = None,

@@ -26,7 +26,7 @@ from ..likelihood import VARIANCE_FLOOR, Gaussian
 from ..networks import Linear
 from ..training.variance import learned_gaussians
 from ..vae import VAE
-from . import defaults, latent, options, recipe
+from . import aggregate, defaults, latent, options, recipe
 from . import start as begin
 from .linear import fit_linear_early
 from .rows import Rows
@@ -154,6 +154,16 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     return kept
 
 
+def fit_prior(estimator: Any, model: VAE, array: np.ndarray, schema: Schema, plan: Plan, kept: bool) -> recipe.Recipe:
+    """Let p(z) be a mixture where that is asked for, or helps: of tables, unless they are a normal."""
+    asked = estimator.prior == aggregate.FITTED
+    _, held = split(len(array), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10)
+    if not asked and (estimator.prior != aggregate.AUTO or not plan.table or kept or held is None):
+        return {}
+    found = aggregate.adopt(model, array, schema, held, asked)
+    return {"prior": found} if found else {}
+
+
 def known_rows(estimator: Any, schema: Schema, array: np.ndarray, seed: int, table: bool, warm: bool) -> KnownRows:
     """Return what tells the rows of this fit, and of those that a warm start goes on from, from new ones."""
     _, held = split(len(array), estimator.validation_fraction, seed, defaults.HELD if table else 10)
@@ -226,7 +236,7 @@ def run(estimator: Any, X: Any) -> None:
         seed = options.seed_from(seed_for(asked, model_spec, array))
         model = spec.build(model_spec, torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")))
     linear = fit_linear_early(schema, model, array)
-    history, interruption, kept = training.History(), None, False
+    history, interruption, kept, mixed = training.History(), None, False, {}
     store = open_store(estimator, model_spec, array, seed, model if warm else None)
     with contextlib.ExitStack() as stack:
         if store is not None:
@@ -251,6 +261,7 @@ def run(estimator: Any, X: Any) -> None:
         )
         try:
             kept = train(array, schema, model, plan, history, warm)
+            mixed = fit_prior(asked, model, array, schema, plan, kept)
         except KeyboardInterrupt as error:
             if not history.records:
                 raise
@@ -262,13 +273,13 @@ def run(estimator: Any, X: Any) -> None:
     else:
         vars(estimator).pop("_fingerprint", None)
     known = known_rows(estimator, schema, array, seed, table, warm)
-    estimator.schema_, estimator.spec_, estimator.seed_ = schema, model_spec, seed
+    estimator.schema_, estimator.spec_, estimator.seed_ = schema, aggregate.spec_of(model_spec, model), seed
     estimator.model_ = model.eval()
     estimator.baseline_ = linear
     estimator.known_rows_ = known
     estimator.history_ = history
     settled = recipe.settled(asked, schema, model_spec, plan.objective, table, kept)
-    estimator.recipe_ = {**sized, **settled, **recipe.describe(schema, array)}
+    estimator.recipe_ = {**sized, **settled, **mixed, **recipe.describe(schema, array)}
     estimator.kept_start_ = kept
     estimator.n_iter_ = max(1, math.ceil(history.last.epoch))
     estimator.n_features_in_ = schema.n_features
@@ -297,7 +308,7 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
     options.check_names(estimator, X)
     options.check_width(estimator, array)
     options.check_possible(estimator.schema_, array)
-    old = estimator.spec_
+    old, model = aggregate.untrained(estimator.spec_, estimator.model_)
     new = make_spec(estimator, estimator.schema_, old.floor, defaults.was_table(estimator), len(array))
     if estimator.hidden is None:  # None was decided by the rows of then
         asked = new.decoder_hidden if estimator.decoder_hidden is not None else old.decoder_hidden
@@ -310,7 +321,7 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
                 "Set it back, or fit anew with warm_start=False."
             )
     # The old seed again: rows held out then are held out now.
-    return estimator.schema_, old, estimator.seed_, copy.deepcopy(estimator.model_)
+    return estimator.schema_, old, estimator.seed_, copy.deepcopy(model)
 
 
 def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | None, table: bool) -> Schema:
@@ -374,7 +385,7 @@ def make_spec(estimator: Any, schema: Schema, floor: float, table: bool, rows: i
         activation=estimator.activation,
         likelihood=estimator.likelihood,
         variance=variance,
-        prior=estimator.prior,
+        prior="standard_normal" if estimator.prior in (aggregate.AUTO, aggregate.FITTED) else estimator.prior,
         posterior=estimator.posterior,
         floor=floor,
         **grid,
