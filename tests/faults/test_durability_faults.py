@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
+import io
 import json
 import math
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
 
 from helpers import build, flat_weights, normal, ring, small_estimator
-from nelbo import VariationalAutoencoder, fit, objective
+from nelbo import VariationalAutoencoder, data, fit, objective
 from nelbo.checkpoint import CheckpointError, CheckpointWriteError, Folder, read_folder, write_folder
+from nelbo.cli import main
 from nelbo.estimator import fitting
 
 pytestmark = pytest.mark.fault
@@ -513,3 +522,306 @@ def test_a_model_whose_weights_are_no_numbers_is_not_saved_as_if_it_were_one(tmp
         next(model.model_.parameters()).fill_(math.nan)
     with pytest.raises(ValueError, match=r"cannot be saved: .* not finite"):
         model.save(tmp_path / "run")
+
+
+# -- the command line --------------------------------------------------------------------------------
+
+ARGUMENTS = ("--latent-dim", "2", "--hidden", "4", "--max-steps", "60", "--quiet", "--samples", "20")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    np.save(tmp_path / "table.npy", X)
+    return str(tmp_path / "table.npy")
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line that a command which is used wrongly ends with."""
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    err = capsys.readouterr().err.strip()
+    assert code == 2, err
+    assert "\n" not in err
+    return err
+
+
+def test_a_final_save_that_fails_for_a_second_is_tried_again(
+    tmp_path: Path, table: str, disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = VariationalAutoencoder.save
+
+    def full_at_first(self: VariationalAutoencoder, *arguments: Any, **options: Any) -> None:
+        disk.full = disk.refused < 2
+        save(self, *arguments, **options)
+
+    monkeypatch.setattr(VariationalAutoencoder, "save", full_at_first)
+    monkeypatch.setattr("nelbo.cli.fit.PAUSES", (0.01, 0.01, 0.01))
+    assert main(["fit", table, "--out", str(tmp_path / "run"), *ARGUMENTS]) == 0
+    assert disk.refused >= 2
+    assert not (tmp_path / "run.partial").exists()
+    VariationalAutoencoder.load(tmp_path / "run")
+    capsys.readouterr()
+
+
+def test_a_final_save_that_fails_leaves_the_model_elsewhere_and_the_state_where_it_was(
+    tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save, elsewhere = VariationalAutoencoder.save, tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def full(self: VariationalAutoencoder, path: Path, *arguments: Any, **options: Any) -> None:
+        if Path(path).parent != elsewhere:
+            refused = CheckpointWriteError("could not write")
+            refused.errno = errno.ENOSPC
+            raise refused
+        save(self, path, *arguments, **options)
+
+    monkeypatch.setattr("nelbo.cli.fit.PAUSES", ())
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(elsewhere))
+    command = ("fit", table, "--out", tmp_path / "run", *ARGUMENTS)
+    with monkeypatch.context() as patch:
+        patch.setattr(VariationalAutoencoder, "save", full)
+        told = complaint(capsys, *command)
+    (kept,) = elsewhere.iterdir()
+    for part in ("No space left", f"saved in {kept} instead", "--resume", "run.partial"):
+        assert part in told
+    assert state_in(tmp_path / "run.partial")["complete"] is True
+    assert main([*map(str, command), "--resume"]) == 0  # and finishes at once
+    assert flat_weights(VariationalAutoencoder.load(tmp_path / "run")).tolist() == (
+        flat_weights(VariationalAutoencoder.load(kept)).tolist()
+    )
+    assert not (tmp_path / "run.partial").exists()
+    capsys.readouterr()
+
+
+def test_a_full_disk_leaves_no_empty_results(
+    tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        if "results.json" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    told = complaint(capsys, "fit", table, "--out", tmp_path / "run", *ARGUMENTS)
+    assert "The model is saved in" in told
+    assert not (tmp_path / "run" / "results.json").exists()
+    VariationalAutoencoder.load(tmp_path / "run")
+
+
+WRONG: dict[str, tuple[tuple[str, ...], str]] = {
+    "a fraction of a latent": (("fit", "digits", "--out", "r", "--latent-dim", "2.5"), "--latent-dim.*into int"),
+    "a fraction of a step": (("fit", "digits", "--out", "r", "--max-steps", "1.0e2"), "--max-steps.*into int"),
+    "a fraction of a seed": (("sample", "run", "--seed", "0.5"), "--seed.*into int"),
+    "a fraction of a row": (("sample", "run", "-n", "1.5"), "-n.*into int"),
+    "the current folder": (("fit", "digits", "--out", "."), "--out . is no name"),
+    "the folder above": (("fit", "digits", "--out", "runs/.."), "is no name"),
+    "a device without numbers": (
+        ("fit", "digits", "--out", "r", "--device", "meta", "--max-steps", "1", "--quiet"),
+        "meta.*cannot be used",
+    ),
+    "an unknown home": (("fit", "~nosuchuser/x.csv", "--out", "r"), "unknown here"),
+    "a name that is too long": (("fit", "x" * 5000 + ".csv", "--out", "r"), "too long"),
+    "options nested too deeply": (("fit", "--config", "deep.toml", "--out", "r"), "nested too deeply"),
+    "options without end": (("fit", "--config", "/dev/zero", "--out", "r"), "larger than"),
+    "a pipe": (("fit", "pipe.csv", "--out", "r"), "neither a file nor a folder"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_cannot_be_is_told_in_one_line_with_a_cure(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep.toml").write_text("latent_dim = " + "[" * 5000 + "]" * 5000)
+    os.mkfifo(tmp_path / "pipe.csv")
+    arguments, words = WRONG[what]
+    assert re.search(words, complaint(capsys, *arguments))
+    assert not (tmp_path / "r").exists()
+    assert not (tmp_path / "r.partial").exists()
+
+
+@pytest.mark.slow
+def test_a_file_name_gives_no_orders_to_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "a\x1b[31m\x9b2J\x07.npy"
+    assert "\\u001b[31m" in complaint(capsys, "fit", name, "--out", "run")
+    np.save(name, X)
+    for options in ((), ("--json",)):
+        assert main(["fit", name, "--out", "run\x1b[2J", "--overwrite", *ARGUMENTS, *options]) == 0
+        shown = capsys.readouterr()
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown.out + shown.err)
+    assert json.loads(shown.out)["data"] == name
+
+
+# -- files of NumPy and others -----------------------------------------------------------------------
+
+
+def npy(header: str, body: bytes = bytes(120)) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + body
+
+
+def zipped(data: bytes, flag: int = 0, method: int = 0) -> bytes:
+    """An .npz of one array, which says of it that it is encrypted (1) or packed in some way."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("x.npy", data)
+    found = bytearray(stream.getvalue())
+    entry = found.find(b"PK\x01\x02")
+    found[6], found[8], found[entry + 8], found[entry + 10] = flag, method, flag, method
+    return bytes(found)
+
+
+START = "{'descr': '<f8', 'fortran_order': False, 'shape': "
+FILES: dict[str, tuple[bytes, str]] = {
+    "unterminated.npy": (npy(START + "(5, 3)"), "not a readable"),
+    "unclosed.npy": (npy(START + "(5, 3"), "not a readable"),
+    "deep.npy": (npy("(" * 5000 + "\n"), "not a readable"),
+    "huge.npy": (npy(START + "(500000000000, 3), }\n"), "claims"),
+    "negative.npy": (npy(START + "(-5, 3), }\n"), "claims"),
+    "huge.npz": (zipped(npy(START + "(500000000000, 3), }\n")), "claims"),
+    "unclosed.npz": (zipped(npy(START + "(5, 3")), "not a readable"),
+    "encrypted.npz": (zipped(npy(START + "(5, 3), }\n"), flag=1), "encrypted"),
+    "method.npz": (zipped(npy(START + "(5, 3), }\n"), method=97), "not a readable"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_odd_file_is_refused_with_what_is_odd(name: str, tmp_path: Path) -> None:
+    content, words = FILES[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=words) as caught:
+        data.load(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_what_would_unpack_to_more_than_memory_holds_is_refused_with_how_to_allow_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bomb.npz"
+    header = npy(START + "(40000, 1000), }\n", b"")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as file:
+        file.write(header)
+        for _ in range(40):
+            file.write(bytes(8_000_000))
+    with pytest.raises(ValueError, match=r"would unpack .* to 305\.\d MiB.*NELBO_UNPACK_LIMIT=1"):
+        data.load(path)
+    monkeypatch.setenv("NELBO_UNPACK_LIMIT", "1")
+    assert data.load(path).array.shape == (40_000, 1000)
+    monkeypatch.setenv("NELBO_UNPACK_LIMIT", "a lot")
+    with pytest.raises(ValueError, match="must be a number of GiB"):
+        data.load(path)
+
+
+def test_a_packed_table_that_is_damaged_or_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = gzip.compress(b"a,b\n" + b"1,2\n" * 500_000)
+    (tmp_path / "x.csv.gz").write_bytes(whole)
+    monkeypatch.setenv("NELBO_UNPACK_LIMIT", "0.001")
+    with pytest.raises(ValueError, match=r"would unpack .* more than .*NELBO_UNPACK_LIMIT=1"):
+        data.load(tmp_path / "x.csv.gz")
+    monkeypatch.delenv("NELBO_UNPACK_LIMIT")
+    assert data.load(tmp_path / "x.csv.gz").array.shape == (500_000, 2)
+    for damaged in (whole[:-9], whole[:40] + b"\xff" * 40 + whole[80:], b"no archive at all"):
+        (tmp_path / "x.csv.gz").write_bytes(damaged)
+        with pytest.raises(ValueError, match="cannot be unpacked"):
+            data.load(tmp_path / "x.csv.gz")
+
+
+def test_a_parquet_file_of_few_bytes_and_many_rows_is_refused_unread(tmp_path: Path) -> None:
+    table = pa.table({name: pa.array(np.zeros(5_000_000, dtype=np.int8)) for name in "abcdefgh"})
+    pq.write_table(table, tmp_path / "bomb.parquet")
+    with pytest.raises(ValueError, match="NELBO_UNPACK_LIMIT"):
+        data.load(tmp_path / "bomb.parquet")
+
+
+@pytest.mark.parametrize(
+    "note", [b"\xff", b"no json", b"[]", b"5", b'{"index_columns": 5}', b'{"index_columns": [[1], null]}', b"[" * 10**5]
+)
+def test_odd_notes_of_pandas_in_a_parquet_file_are_passed_over(note: bytes, tmp_path: Path) -> None:
+    table = pa.table({"a": [1.0, 2.0], "b": [3.0, 4.0]}).replace_schema_metadata({b"pandas": note})
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert data.load(tmp_path / "x.parquet").columns == ("a", "b")
+
+
+# -- signals -----------------------------------------------------------------------------------------
+
+
+BEGUN = """
+import signal, sys
+install = signal.signal
+def noted(number, handler):
+    before = install(number, handler)
+    if number == signal.SIGTERM and signal.signal is noted:
+        signal.signal = install
+        sys.stderr.write('.')
+        sys.stderr.flush()
+    return before
+signal.signal = noted
+from nelbo.__main__ import main
+raise SystemExit(main())
+"""
+"""A fit that says when its own code has begun."""
+
+
+def signalled(number: int, delay: float, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a fit and send it a signal, some seconds after its own code has begun."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BEGUN, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    process.stderr.read(1)
+    time.sleep(delay)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_training_ends_in_one_line_of_our_own(number: int, tmp_path: Path, table: str) -> None:
+    for delay in (0.0, 0.05, 0.3, 1.0):
+        found = signalled(number, delay, "fit", table, "--out", "run", *ARGUMENTS, cwd=tmp_path)
+        if found.returncode == 0:  # it was quicker
+            break
+        assert found.returncode == 128 + number, found.stderr
+        (line,) = found.stderr.splitlines()
+        assert line.startswith(f"nelbo: {'Interrupted' if number == signal.SIGINT else 'Terminated'}")
+        shutil.rmtree(tmp_path / "run.partial", ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_within_the_final_save_waits_for_it_and_is_told_that_the_model_is_saved(
+    number: int, tmp_path: Path, table: str
+) -> None:
+    script = (
+        "import os, signal; from nelbo.estimator import VariationalAutoencoder as V; save = V.save\n"
+        "def held(self, *a, **k):\n"
+        f"    os.kill(os.getpid(), {int(number)}); save(self, *a, **k)\n"
+        "V.save = held; from nelbo.__main__ import main"
+    )
+    code = f"import sys\n{script}\nraise SystemExit(main())"
+    found = subprocess.run(
+        [sys.executable, "-c", code, "fit", table, "--out", "run", *ARGUMENTS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 128 + number, found.stderr
+    assert "after the model was saved in run" in found.stderr
+    VariationalAutoencoder.load(tmp_path / "run")
+    assert not (tmp_path / "run.partial").exists()

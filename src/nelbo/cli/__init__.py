@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from . import stdin
-from .interrupt import Terminated
+from .interrupt import Terminated, restored
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without ± or × shows ? in their place
     debug = bool(os.environ.get("NELBO_DEBUG"))
     try:
-        with warnings.catch_warnings():
+        with restored(), warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _note
             code = _run(tokens)
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as stop:
-        return _say(str(stop) or "Interrupted.", 143 if isinstance(stop, Terminated) else 130)
+        terminated = isinstance(stop, Terminated)
+        return _say(str(stop) or ("Terminated." if terminated else "Interrupted."), 143 if terminated else 130)
     except Exception as error:
         if debug:
             raise
@@ -136,11 +137,15 @@ def _for_the_shell(message: str) -> str:
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
     """Show a warning as people read it, without the place in the code that it comes from."""
-    sys.stderr.write(f"nelbo: {_for_the_shell(' '.join(str(message).split()))}\n")
+    from .flags import visible
+
+    sys.stderr.write(visible(f"nelbo: {_for_the_shell(' '.join(str(message).split()))}\n"))
 
 
 def _say(message: str, code: int) -> int:
+    from .flags import visible
+
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"nelbo: {message}\n")
+        sys.stderr.write(visible(f"nelbo: {message}\n"))
         sys.stderr.flush()
     return code

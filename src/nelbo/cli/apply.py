@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from . import files, show
-from .flags import Flag, Json, check_seed, check_which
+from .flags import WHOLE, Flag, Json, check_seed, check_which, visible
 from .reading import ReadOptions
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ def evaluate(
     data: str,
     *,
     method: str = "auto",
-    samples: int | None = None,
-    temperatures: int | None = None,
-    simulated: int = 0,
-    memory: int = 256,
-    seed: int = 0,
+    samples: Annotated[int | None, WHOLE] = None,
+    temperatures: Annotated[int | None, WHOLE] = None,
+    simulated: Annotated[int, WHOLE] = 0,
+    memory: Annotated[int, WHOLE] = 256,
+    seed: Annotated[int, WHOLE] = 0,
     rows: str | None = None,
     out: str | None = None,
     overwrite: Flag = False,
@@ -116,16 +116,16 @@ def evaluate(
         whole["known_rows"] = chosen.to_dict()
         whole["baseline"] = None if linear is None else plain(linear)
         whole["simulated"] = None if trapped is None else plain(trapped)
-        print(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False))
+        print(visible(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)))
     else:
-        print(show.density(judged, linear, said) + ("" if trapped is None else show.bracket(trapped)), end="")
+        print(visible(show.density(judged, linear, said) + ("" if trapped is None else show.bracket(trapped))), end="")
 
 
 def score(
     run: str,
     data: str,
     *,
-    samples: int = 200,
+    samples: Annotated[int, WHOLE] = 200,
     rows: str = "all",
     out: str | None = None,
     overwrite: Flag = False,
@@ -219,7 +219,7 @@ def reconstruct(
     *,
     out: str | None = None,
     noise: bool = False,
-    seed: int = 0,
+    seed: Annotated[int, WHOLE] = 0,
     limits: Annotated[str | None, Parameter(name="--range")] = None,
     overwrite: Flag = False,
     device: str = DEVICE,
@@ -259,9 +259,9 @@ def reconstruct(
 def sample(
     run: str,
     *,
-    count: Annotated[int, Parameter(name=("--count", "-n"))] = 100,
+    count: Annotated[int, WHOLE, Parameter(name=("--count", "-n"))] = 100,
     noise: bool = True,
-    seed: int = 0,
+    seed: Annotated[int, WHOLE] = 0,
     out: str | None = None,
     limits: Annotated[str | None, Parameter(name="--range")] = None,
     overwrite: Flag = False,

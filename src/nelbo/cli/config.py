@@ -19,6 +19,8 @@ from .. import __version__
 from .options import FitOptions
 from .reading import ReadOptions
 
+LARGEST = 2**20
+"""Bytes of a file of options."""
 OTHER_KEYS = ("data", "out", "overwrite", "resume", "quiet", "json")
 
 
@@ -46,11 +48,17 @@ def _path(tokens: Sequence[str]) -> str | None:
 def read(path: str) -> dict[str, Any]:
     """Return options by name; lists become what the command line takes, "512,512"."""
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open("rb") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise ValueError(f"--config {path} is larger than {LARGEST:,} bytes. Pass a file of options.")
+        values = tomllib.loads(text.decode())
     except FileNotFoundError:
         raise ValueError(f"--config {path} does not exist. Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"--config {path} is not valid TOML: {error}.") from error
+    except RecursionError:
+        raise ValueError(f"--config {path} is not valid TOML: it is nested too deeply.") from None
     known = [*OTHER_KEYS, *(field.name for kind in (FitOptions, ReadOptions) for field in dataclasses.fields(kind))]
     found: dict[str, Any] = {}
     for key, value in values.items():

@@ -6,9 +6,10 @@ __all__ = ["diagnose"]
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 from . import files
-from .flags import Flag, Json, as_flag, check_seed, check_which
+from .flags import WHOLE, Flag, Json, as_flag, check_seed, check_which, visible
 from .reading import ReadOptions
 
 MOST = 1000
@@ -21,8 +22,8 @@ def diagnose(
     *,
     train: str | None = None,
     rows: str | None = None,
-    limit: int | None = None,
-    seed: int = 0,
+    limit: Annotated[int | None, WHOLE] = None,
+    seed: Annotated[int, WHOLE] = 0,
     out: str | None = None,
     overwrite: Flag = False,
     as_json: Json = False,
@@ -74,7 +75,7 @@ def diagnose(
     if out is not None:
         files.write_whole(Path(out), lambda file: file.write(text.encode()))
     said = chosen.sentence(data)
-    print(text if as_json else f"{found}\n" + (f"\nNote: {said}\n" if said else ""), end="")
+    print(visible(text if as_json else f"{found}\n" + (f"\nNote: {said}\n" if said else "")), end="")
 
 
 def _which(rows: str | None, limit: int | None) -> tuple[str | None, int]:

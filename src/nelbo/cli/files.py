@@ -27,6 +27,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import stdin
+from .flags import visible
+from .interrupt import raising
 from .reading import ReadOptions
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ def open_model(run: str, device: str) -> VariationalAutoencoder:
     from ..estimator import VariationalAutoencoder
     from ..training.precision import resolve_device
 
+    raising()
     place = resolve_device(device)
     model = VariationalAutoencoder.load(run)
     model.model_.to(place)
@@ -171,7 +174,7 @@ def write_rows(
     columns = {**(lead or {}), **{name: flat[:, j] for j, name in enumerate(names)}}
     if out is None:
         for line in _csv(columns, header):
-            sys.stdout.write(line)
+            sys.stdout.write(visible(line) if sys.stdout.isatty() else line)
     else:
         _write_columns(out, columns, array)
 

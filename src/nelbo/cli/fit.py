@@ -20,8 +20,8 @@ from cyclopts import Parameter
 
 from . import config as toml
 from . import files, show
-from .flags import Flag, Json, in_flags
-from .interrupt import Terminated, terminable
+from .flags import Flag, Json, in_flags, visible
+from .interrupt import Terminated, raising
 from .options import FitOptions
 from .reading import ReadOptions
 
@@ -80,12 +80,12 @@ def fit(
     options = options.resolved()
     from ..checkpoint import locked
 
+    raising()
     with locked(partial):
         before = _identity(run)
         try:
-            with terminable():
-                _check_free(run, partial, overwrite, resume)
-                _fit(data, run, partial, options, reading, overwrite, resume, quiet, as_json)
+            _check_free(run, partial, overwrite, resume)
+            _fit(data, run, partial, options, reading, overwrite, resume, quiet, as_json)
         except KeyboardInterrupt as stop:
             raise type(stop)(_what_is_left(stop, run, before, partial)) from None
 
@@ -125,7 +125,8 @@ def _fit(
         hold_out(model, held_out)
     _save(model, run, overwrite, {CONFIG: toml.to_toml(data, options, reading)}, partial)
     if not quiet and held_out is not None:
-        print(f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ...", file=sys.stderr, flush=True)
+        told = f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ..."
+        print(visible(told), file=sys.stderr, flush=True)
     _report(model, train, held_out, source.columns, run, data, options, tuple(notes), quiet, as_json)
 
 
@@ -192,11 +193,20 @@ def _report(
     except (ImportError, OSError) as error:
         missing = f"No picture was written: {error}"
     results = _results(summary, data, run, options, missing)
-    files.write_whole(run / RESULTS, lambda file: file.write(results.encode(errors="backslashreplace")))
+    refused = None
+    try:
+        files.write_whole(run / RESULTS, lambda file: file.write(results.encode(errors="backslashreplace")))
+    except OSError as error:
+        refused = error
     if missing is not None and not quiet:
-        print(f"nelbo: {missing}", file=sys.stderr)
+        print(visible(f"nelbo: {missing}"), file=sys.stderr)
     if as_json or not quiet:
-        print(results if as_json else show.fit(summary, data, options, _written(run)), end="")
+        print(visible(results if as_json else show.fit(summary, data, options, _written(run))), end="")
+    if refused is not None:
+        raise OSError(
+            f"{run / RESULTS} could not be written: {refused.strerror or refused}. The model is saved in {run}; "
+            "its numbers stand above."
+        )
 
 
 def _results(summary: Summary, data: str, run: Path, options: FitOptions, missing: str | None) -> str:
@@ -242,7 +252,7 @@ def _only_new(train: npt.NDArray[Any], test: npt.NDArray[Any], quiet: bool) -> t
             f"is judged by the other {int((~seen).sum()):,}."
         )
     if not quiet:
-        print(f"nelbo: {told}", file=sys.stderr, flush=True)
+        print(visible(f"nelbo: {told}"), file=sys.stderr, flush=True)
     return (test, []) if seen.all() else (test[~seen], [told])
 
 
@@ -291,7 +301,7 @@ def _noted(notes: list[str], quiet: bool) -> Iterator[None]:
         if text not in notes:
             notes.append(text)
             if not quiet:
-                print(f"nelbo: {text}", file=sys.stderr, flush=True)
+                print(visible(f"nelbo: {text}"), file=sys.stderr, flush=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

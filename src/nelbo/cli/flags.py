@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["WHICH", "Flag", "Json", "as_flag", "check_seed", "check_which", "in_flags"]
+__all__ = ["WHICH", "WHOLE", "Flag", "Json", "as_flag", "check_seed", "check_which", "in_flags", "visible"]
 
 import ast
 import dataclasses
 import re
+import typing
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from .reading import ReadOptions
 
@@ -18,6 +20,30 @@ Flag = Annotated[bool, Parameter(negative=())]
 WHICH = ("held-out", "trained", "all")
 """What --rows takes."""
 Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+
+def _whole(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Return a whole number, or another word that an option takes; what is nearly one is not rounded in silence."""
+    text = tokens[0].value.strip()
+    others = typing.get_args(kind)
+    words = [word for other in others for word in typing.get_args(other)]
+    if text in words:
+        return text
+    if type(None) in others and text.lower() in ("none", "null"):
+        return None
+    if not re.fullmatch(r"[+-]?[0-9]+(_[0-9]+)*", text) or len(text) > MOST_DIGITS:
+        raise ValueError  # cyclopts tells option, value, type and the file that it comes from
+    return int(text)
+
+
+MOST_DIGITS = 100
+WHOLE = Parameter(converter=_whole)
+"""For options that take a whole number, and nothing that has to be rounded to be one."""
+
+
+def visible(text: str) -> str:
+    """Return a text with control characters in it spelt out, so that no file name can give orders to a terminal."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 NAMES = {"random_state": "seed", "score_samples_k": "samples"}

@@ -1,11 +1,12 @@
-"""SIGTERM as a kind of Ctrl-C, so that both end a fit in the same way."""
+"""What Ctrl-C and SIGTERM do: both end a command in the same way, in words of our own."""
 
 from __future__ import annotations
 
-__all__ = ["Terminated", "terminable"]
+__all__ = ["Terminated", "raising", "restored"]
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -15,14 +16,31 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Raise `Terminated` on SIGTERM while the block lasts."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
+def restored() -> Iterator[None]:
+    """Put the handlers of both signals back when the block ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def raising() -> None:
+    """From now on raise KeyboardInterrupt on Ctrl-C, and `Terminated` on SIGTERM.
+
+    It is called once there is something to put in order or to save. Before that `nelbo.__main__` ends the process at
+    once: an exception in the middle of an import may be lost, or leave half a module behind.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from .flags import check_seed
+from .flags import WHOLE, check_seed
 
 if TYPE_CHECKING:
     from ..estimator import VariationalAutoencoder
@@ -30,7 +30,7 @@ HELD_OUT = 0.1
 class FitOptions:
     """Everything that decides which model comes out; also the keys of a TOML file."""
 
-    latent_dim: Annotated[int | Literal["auto"], MODEL] = 8
+    latent_dim: Annotated[int | Literal["auto"], MODEL, WHOLE] = 8
     """Number of latent dimensions; auto takes the fewest whose held-out log p(x) is as good as any's."""
     network: Annotated[str, MODEL] = "auto"
     """Networks of encoder and decoder: linear, mlp, residual (an MLP beside a linear path that starts at pPCA), conv
@@ -69,17 +69,17 @@ class FitOptions:
     objective: Annotated[str, TRAINING] = "auto"
     """What training maximises: elbo, stl, kl_warm_up, free_bits, beta_vae or capacity; iwae, dreg, miwae, piwae or
     ciwae, which take several samples; autoencoder; or auto: dreg for tables, else elbo."""
-    objective_samples: Annotated[int | None, TRAINING] = None
+    objective_samples: Annotated[int | None, TRAINING, WHOLE] = None
     """Samples of z per row in the objective. By default 4 for tables, else 1."""
     objective_options: Annotated[str | None, TRAINING] = None
     """Further numbers that the objective takes, such as beta=4 or capacity=10,gamma=100."""
-    max_epochs: Annotated[int | None, TRAINING] = None
+    max_epochs: Annotated[int | None, TRAINING, WHOLE] = None
     """Maximum number of passes over the data. Without any of these limits, training is the longer the more data."""
-    max_steps: Annotated[int | None, TRAINING] = None
+    max_steps: Annotated[int | None, TRAINING, WHOLE] = None
     """Maximum number of optimiser steps."""
     max_seconds: Annotated[float | None, TRAINING] = None
     """Time limit of the fit, in seconds."""
-    batch_size: Annotated[int | None, TRAINING] = None
+    batch_size: Annotated[int | None, TRAINING, WHOLE] = None
     """Rows per step. By default from 32 to 256, growing with the data."""
     learning_rate: Annotated[float | None, TRAINING] = None
     """Peak learning rate of AdamW. By default chosen by the length of training."""
@@ -95,14 +95,14 @@ class FitOptions:
     """Where to compute: cpu, cuda, or auto, which is a GPU if there is one."""
     precision: Annotated[str, TRAINING] = "auto"
     """Precision of training: bf16, float32, or auto, which is bf16 where that is faster and costs nothing."""
-    seed: Annotated[int, TRAINING] = 0
+    seed: Annotated[int, TRAINING, WHOLE] = 0
     """Seed of everything random."""
     held_out: Annotated[float | None, JUDGING] = None
     """Share of the rows that are split off first and never trained on, to measure log p(x) on. By default 0.1 unless
     there is a --test; 0 holds out none."""
     test: Annotated[str | None, JUDGING] = None
     """Other DATA to measure log p(x) on; then every row of DATA is trained on."""
-    samples: Annotated[int, JUDGING] = 200
+    samples: Annotated[int, JUDGING, WHOLE] = 200
     """Importance samples per held-out row."""
 
     def estimator(self, **process: Any) -> VariationalAutoencoder:

@@ -14,6 +14,7 @@ import importlib
 import lzma
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from nelbo.data.arrays import check_packed
 from nelbo.data.frames import check_unique
 from nelbo.data.warned import listed
 
@@ -123,6 +125,7 @@ def read_csv(path: Path, reading: Reading) -> tuple[Values, tuple[str, ...] | No
         ImportError: pyarrow is absent.
     """
     arrow = _pyarrow(path)
+    _check_unpacked(path)
     file = _File(path, marks=(*MISSING, *_words(reading.missing)))
     _find_dialect(file, reading)
     index = _asked_index(file, reading)
@@ -173,6 +176,20 @@ def _pyarrow(path: Path) -> Any:
 def _unpacked(path: Path) -> BinaryIO:
     stream: BinaryIO = _OPENERS.get(path.suffix.lower(), open)(path, "rb")
     return stream
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse, before any of it is kept, a packed file that is damaged or would unpack to more than is allowed."""
+    if path.suffix.lower() not in _OPENERS:
+        return
+    packed, unpacked = path.stat().st_size, 0
+    try:
+        with _unpacked(path) as stream:
+            while part := stream.read(2**20):
+                unpacked += len(part)
+                check_packed(path, packed, unpacked, whole=False)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ValueError(f"{path} cannot be unpacked ({error}). Pack it again.") from error
 
 
 @contextmanager

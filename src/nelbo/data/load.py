@@ -11,8 +11,6 @@ import difflib
 import importlib
 import os
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nelbo.brief import Brief
-from nelbo.data import images
+from nelbo.data import arrays, images
 from nelbo.data.delimited import Note, Reading, read_csv
 from nelbo.data.tables import read_parquet
 from nelbo.data.warned import DataWarning
@@ -109,7 +107,7 @@ def _load(where: str | Path, reading: Reading, resize: tuple[int, int] | None) -
             )
         ]
     text, key = _split_key(str(where))
-    path = Path(text).expanduser()
+    path = _expanded(text)
     if not path.exists():
         raise ValueError(_missing(path))
     if path.is_dir():
@@ -144,6 +142,22 @@ def _refuse_options(what: str, reading: Reading, resize: object, known: Sequence
         raise ValueError(f"{odd[0]} is not for {what}. Leave it out.")
 
 
+def _expanded(text: str) -> Path:
+    """A path with ~ replaced; one that the system cannot even look at, or that would be waited on, is refused."""
+    try:
+        path = Path(text).expanduser()
+        odd = path.exists() and not path.is_file() and not path.is_dir()
+    except RuntimeError:
+        raise ValueError(f"{text} names the home of a user who is unknown here. Write the whole path.") from None
+    except OSError as error:
+        raise ValueError(f"{text} cannot be looked at: {error.strerror or error}. Check the path.") from None
+    if odd:
+        raise ValueError(
+            f"{text} is neither a file nor a folder. Write its contents to a file, or pass - to pipe them."
+        )
+    return path
+
+
 def _split_key(where: str) -> tuple[str, str | None]:
     """Part "file.npz:key"; a colon elsewhere, as in C:\\data.npz, belongs to the path."""
     at = where.lower().rfind(".npz:")
@@ -164,7 +178,7 @@ def _named(name: str, key: str | None) -> Source:
             f"{name!r} is read from the folder that NELBO_DATA names, which is not set. "
             "Run: export NELBO_DATA=/path/to/data"
         )
-    path = Path(folder).expanduser() / f"{name}.npz"
+    path = _expanded(folder) / f"{name}.npz"
     if not path.is_file():
         raise ValueError(
             f"{name!r} should be {path}, which does not exist. Put {path.name} there, or point NELBO_DATA elsewhere."
@@ -178,11 +192,11 @@ def _named(name: str, key: str | None) -> Source:
 
 def _read_numpy(path: Path, key: str | None, reading: Reading) -> tuple[Source, list[Note]]:
     with path.open("rb") as file:  # not numpy's own opening, which leaves broken archives open
-        found = _told(path, lambda: np.load(file, allow_pickle=False))
+        found = _told(path, lambda: arrays.opened(file))
         if isinstance(found, np.ndarray):
             return Source(_numbers(found, str(path)), None, path.stem), []
         chosen = _choose(path, list(found.files), key)
-        array = _told(path, lambda: found[chosen])
+        array = _told(path, lambda: arrays.member(path, found, chosen))
     return Source(_numbers(array, f"{path}:{chosen}"), None, f"{path.stem}:{key}" if key else path.stem), []
 
 
@@ -190,7 +204,9 @@ def _told(path: Path, read: Callable[[], Any]) -> Any:
     """What `read` returns, with numpy's many errors told as one."""
     try:
         return read()
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (MemoryError, arrays.PackedError):
+        raise
+    except Exception as error:  # of any kind: tokenize.TokenError, RuntimeError for a password, zlib.error, ...
         raise ValueError(_unreadable(path, error)) from error
 
 
@@ -211,7 +227,10 @@ def _choose(path: Path, names: list[str], key: str | None) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    reason = " ".join(str(error).split()).rstrip(".")
+    first = error.args[0] if error.args and isinstance(error.args[0], str) else error
+    reason = " ".join(str(first).split()).rstrip(".")
+    if "encrypted" in reason:
+        return f"{path} is encrypted. Unpack it with its password, and write it again with numpy.savez."
     if "allow_pickle" in reason or "pickled" in reason:
         return (
             f"{path} is not a plain array of numbers (it holds a pickle, which nelbo never opens). "

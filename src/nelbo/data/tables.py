@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from nelbo.data.arrays import PackedError, check_packed
 from nelbo.data.delimited import Note, Reading
 from nelbo.data.frames import from_frame
 from nelbo.data.warned import listed
@@ -35,13 +36,15 @@ def read_parquet(path: Path, reading: Reading) -> Table:
     try:
         # One file, not a data set: pyarrow would read columns out of folder names such as year=2020.
         with parquet.ParquetFile(path) as file:
+            check_packed(path, path.stat().st_size, 8 * file.metadata.num_rows * file.metadata.num_columns)
             table = file.read()
+    except PackedError:
+        raise
     except (ValueError, OSError) as error:
         raise ValueError(
             f"{path} is not a readable .parquet file ({' '.join(str(error).split())}). Write it again."
         ) from error
-    stored = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
-    index = [name for name in stored.get("index_columns", []) if isinstance(name, str) and name in table.column_names]
+    index = [name for name in _stored_index(table) if isinstance(name, str) and name in table.column_names]
     notes: tuple[Note, ...] = ()
     if reading.index_column is not None:
         index = _asked(path, reading.index_column, table.column_names)
@@ -66,3 +69,13 @@ def _asked(path: Path, asked: str | int, names: list[str]) -> list[str]:
         return [names[int(asked)]]
     known = f"0 to {len(names) - 1}, or {listed(list(map(repr, names)))}"
     raise ValueError(f"{path} has no column {asked!r} to leave out. Pass one of {known}, or none.")
+
+
+def _stored_index(table: Any) -> list[Any]:
+    """Return what pandas noted as the index, if what it noted can be read at all."""
+    try:
+        stored = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+    except (ValueError, RecursionError):
+        return []
+    found = stored.get("index_columns") if isinstance(stored, dict) else None
+    return found if isinstance(found, list) else []

@@ -215,6 +215,12 @@ def run(estimator: Any, X: Any) -> None:
 
     Ctrl-C during training leaves the best model so far behind.
     """
+    place = estimator.checkpoint_dir
+    with contextlib.nullcontext() if place is None else checkpoint.locked(place):
+        _run(estimator, X)
+
+
+def _run(estimator: Any, X: Any) -> None:
     begun = time.monotonic()
     options.check(estimator)
     array, columns = with_columns(X)

@@ -31,7 +31,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
+        if found.type == "meta":
+            raise RuntimeError("which has no numbers")
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f'device {str(device)!r} cannot be used here; pass "auto", "cpu" or "cuda".') from error
     return found
 
