@@ -43,7 +43,7 @@ define environment
 		"Install it, or name it: make PYTHON=/path/to/python3" >&2; exit 2
 endef
 
-.PHONY: help demo test test-slow faults lint peers bench docs clean
+.PHONY: help demo test test-slow faults lint peers bench transcripts docs clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -72,6 +72,9 @@ peers: $(PEERS)/$(MADE)-peers  ## what the benchmarks compare with, in .venv-pee
 bench: $(STAMP)-bench peers  ## every benchmark, one after the other (most need NELBO_DATA; all cores, many minutes)
 	@set -e; for file in benchmarks/[a-z]*.py; do name=$${file##*/}; \
 		echo "== python -m benchmarks.$${name%.py}"; NELBO_PEERS='$(PEERS)/bin/python' $(PY) -m "benchmarks.$${name%.py}"; done
+
+transcripts: $(STAMP)-test  ## run what README and docs show, and write into them what comes out
+	$(PY) docs/transcripts.py
 
 docs: $(STAMP)-docs  ## the documentation, into docs/_build/html
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +98,24 @@ def test_shell_blocks_run_in_order(
             assert main(words) == 0, f"nelbo {command}\n{capsys.readouterr().err}"
             if "--out" in words:
                 assert (tmp_path / words[words.index("--out") + 1]).exists()
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+def test_pages_show_what_commands_and_code_print_whole() -> None:
+    """Notes that stand at the end of an output are part of it."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "transcripts.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr + "run `make transcripts`"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_no_transcript_is_cut_short(page: Path) -> None:
+    for language in ("console", "text"):
+        for line, text in blocks(page, language):
+            assert not re.search(r"^\s*(\.\.\.|…)\s*$", text, re.MULTILINE), f"{page.name}:{line}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
