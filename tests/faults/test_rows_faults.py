@@ -25,6 +25,7 @@ from nelbo.data.known import KnownRows, Use
 from nelbo.diagnose import Estimate, Memorisation
 from nelbo.diagnose.verdicts import judge_memory
 from nelbo.training import ALL_ROWS, History, ProgressBar, Record
+from nelbo.watching import watching
 
 pytestmark = pytest.mark.fault
 
@@ -399,3 +400,57 @@ def test_results_count_the_steps_and_seconds_of_both_trainings(shell: Shell) -> 
     history = VariationalAutoencoder.load("run").history_
     assert ALL_ROWS in history.column("phase")
     assert (results()["steps"], results()["seconds"]) == (history.steps, history.records[-1].seconds)
+
+
+# -- progress of what is no training -----------------------------------------------------------------
+
+
+def told_by(work: Callable[[], object]) -> list[tuple[str, float]]:
+    """What a piece of work tells of its progress."""
+    told: list[tuple[str, float]] = []
+    with watching(lambda what, share: told.append((what, share))):
+        work()
+    return told
+
+
+def test_work_of_every_kind_tells_how_far_it_has_come() -> None:
+    x = wine()[:40]
+    model = fitted(x)
+    for work in (
+        lambda: model.score_samples(x),
+        lambda: model.log_likelihood(x, "ais", 4, temperatures=10),
+        lambda: model.elbo(x),
+        lambda: model.transform(x),
+        lambda: model.reconstruct(x),
+        lambda: model.sample(5),
+    ):
+        told = told_by(work)
+        assert told[-1][1] == pytest.approx(1.0)
+        assert all(what and 0 < share <= 1 for what, share in told)
+    assert told_by(lambda: None) == []
+
+
+@pytest.mark.parametrize("command", ["score", "evaluate", "encode", "reconstruct", "sample"])
+def test_long_work_shows_a_bar_on_a_terminal_alone(command: str, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("wine.csv", wine())
+    fitted(pd.read_csv("wine.csv")).save("run")
+    monkeypatch.setattr("nelbo.cli.progress.AFTER", 0.0)
+    arguments = (command, "run", *(() if command == "sample" else ("wine.csv",)), "--out", "out.npy")
+    assert "100%" not in shell(*arguments)[1]
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main([*arguments, "--overwrite"]) == 0
+    assert "100%" in terminal.getvalue()
+    terminal.truncate(0)
+    assert main([*arguments, "--overwrite", "--quiet"]) == 0
+    assert "%" not in terminal.getvalue()
+
+
+def test_short_work_shows_nothing(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("wine.csv", wine())
+    fitted(pd.read_csv("wine.csv")).save("run")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr("nelbo.cli.progress.AFTER", 1000.0)
+    assert main(["encode", "run", "wine.csv", "--out", "z.npy"]) == 0
+    assert terminal.getvalue() == ""

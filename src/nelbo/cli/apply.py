@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from . import files, show
+from . import files, progress, show
 from .flags import WHOLE, Flag, Json, check_seed, check_which, visible
 from .reading import ReadOptions
 
@@ -40,6 +40,7 @@ def evaluate(
     out: str | None = None,
     overwrite: Flag = False,
     as_json: Json = False,
+    quiet: Flag = False,
     device: str = DEVICE,
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
@@ -75,6 +76,8 @@ def evaluate(
         Replace what --out names, if it exists.
     as_json
         Print one JSON object.
+    quiet
+        Show no progress.
     device
         Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
@@ -100,12 +103,13 @@ def evaluate(
     settings = annealing if method == "ais" else {}
     chosen = choose(model, files.fits(model, source), rows)
     taken = files.fits(model, dataclasses.replace(source, array=source.array[chosen.mask]))
-    found = model.log_likelihood(taken, method, count, seed, memory=memory * 2**20, **settings)
-    judged, linear = density(found, model.schema_), baseline(model, taken, found)
     trapped = None
-    if simulated:
-        bounds = judge.bidirectional(model.model_, simulated, seed=seed, memory=memory * 2**20, **annealing)
-        trapped = bracket(bounds, model.schema_)
+    with progress.shown(quiet):
+        found = model.log_likelihood(taken, method, count, seed, memory=memory * 2**20, **settings)
+        if simulated:
+            bounds = judge.bidirectional(model.model_, simulated, seed=seed, memory=memory * 2**20, **annealing)
+            trapped = bracket(bounds, model.schema_)
+    judged, linear = density(found, model.schema_), baseline(model, taken, found)
     if out is not None:
         per_row = {"log_p": found.value, "standard_error": found.standard_error, "effective_samples": found.ess}
         per_row |= {"khat": found.khat, "unreliable": found.unreliable.astype(np.int64)}
@@ -167,7 +171,8 @@ def score(
     model, source = _open(run, data, device, reading)
     chosen = choose(model, files.fits(model, source), rows)
     taken = files.fits(model, dataclasses.replace(source, array=source.array[chosen.mask]))
-    found = model.log_likelihood(taken, plain_method(model.model_), samples)
+    with progress.shown(quiet):
+        found = model.log_likelihood(taken, plain_method(model.model_), samples)
     if not quiet:
         show.notes(chosen.sentence(data, found.value), show.unreliable(found.unreliable, run, data))
     if out is None or Path(out).suffix.lower() == ".npy":
@@ -189,6 +194,7 @@ def encode(
     *,
     out: str | None = None,
     overwrite: Flag = False,
+    quiet: Flag = False,
     device: str = DEVICE,
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
@@ -204,12 +210,15 @@ def encode(
         File to write: .npy, .csv or .parquet. Without it, CSV goes to standard output.
     overwrite
         Replace what --out names, if it exists.
+    quiet
+        Show no progress.
     device
         Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     files.check_output(out, overwrite)
     model, source = _open(run, data, device, reading)
-    latents = model.transform(files.fits(model, source))
+    with progress.shown(quiet):
+        latents = model.transform(files.fits(model, source))
     files.write_rows(out, latents, [f"z{j}" for j in range(latents.shape[1])], lead=files.named(source))
 
 
@@ -222,6 +231,7 @@ def reconstruct(
     seed: Annotated[int, WHOLE] = 0,
     limits: Annotated[str | None, Parameter(name="--range")] = None,
     overwrite: Flag = False,
+    quiet: Flag = False,
     device: str = DEVICE,
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
@@ -245,6 +255,8 @@ def reconstruct(
         largest value.
     overwrite
         Replace what --out names, if it exists.
+    quiet
+        Show no progress.
     device
         Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
@@ -252,7 +264,8 @@ def reconstruct(
     files.check_output(out, overwrite, pictures=True)
     model, source = _open(run, data, device, reading)
     shown = _limits(model, out, limits)
-    rows = model.reconstruct(files.fits(model, source), noise=noise, random_state=seed)
+    with progress.shown(quiet):
+        rows = model.reconstruct(files.fits(model, source), noise=noise, random_state=seed)
     _write(model, out, rows, shown or _span(source.array, "DATA"), source)
 
 
@@ -265,6 +278,7 @@ def sample(
     out: str | None = None,
     limits: Annotated[str | None, Parameter(name="--range")] = None,
     overwrite: Flag = False,
+    quiet: Flag = False,
     device: str = DEVICE,
 ) -> None:
     """Draw new rows from the model in RUN, in data units.
@@ -287,6 +301,8 @@ def sample(
         largest value.
     overwrite
         Replace what --out names, if it exists.
+    quiet
+        Show no progress.
     device
         Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
@@ -296,7 +312,8 @@ def sample(
     files.check_output(out, overwrite, pictures=True)
     model = files.open_model(run, device)
     shown = _limits(model, out, limits)
-    rows = model.sample(count, noise=noise, random_state=seed)
+    with progress.shown(quiet):
+        rows = model.sample(count, noise=noise, random_state=seed)
     if shown is None:
         shown = _span(model.sample(count, noise=False, random_state=seed), "their means")
     _write(model, out, rows, shown)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from . import files
+from . import files, progress
 from .flags import WHOLE, Flag, Json, as_flag, check_seed, check_which, visible
 from .reading import ReadOptions
 
@@ -27,6 +27,7 @@ def diagnose(
     out: str | None = None,
     overwrite: Flag = False,
     as_json: Json = False,
+    quiet: Flag = False,
     device: str = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
@@ -53,6 +54,8 @@ def diagnose(
         Replace what --out names, if it exists.
     as_json
         Print one JSON object.
+    quiet
+        Show no progress.
     device
         Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
@@ -69,7 +72,8 @@ def diagnose(
     held_out = files.fits(model, source)
     known = None if train is None else files.fits(model, files.read(train, reading))
     chosen = choose(model, held_out, which, LEAST_ROWS)
-    found = examine(model, held_out, known, limit, seed, as_flag, which)
+    with progress.shown(quiet):
+        found = examine(model, held_out, known, limit, seed, as_flag, which)
     whole = {"run": run, "data": data, "train": train, "known_rows": chosen.to_dict(), **found.to_dict()}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if out is not None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from . import config as toml
-from . import files, show
+from . import files, progress, show
 from .flags import Flag, Json, in_flags, visible
 from .interrupt import Terminated, raising
 from .options import FitOptions
@@ -186,7 +186,8 @@ def _report(
     for stale in (RESULTS, PICTURE):  # of a run that was here before
         (run / stale).unlink(missing_ok=True)
     named = held_out if held_out is None else files.table(held_out, columns)
-    summary = summarise(model, train, named, options.samples, notes)
+    with progress.shown(quiet):
+        summary = summarise(model, train, named, options.samples, notes)
     missing = None
     try:
         write_picture(run / PICTURE, model, train, held_out, summary, title=os.path.basename(data.rstrip("/")) or data)

@@ -25,6 +25,7 @@ from ..evaluate.ready import Ready, rows_at_once
 from ..likelihood import Gaussian
 from ..training.history import Units
 from ..vae import VAE
+from ..watching import pieces
 from .estimate import Estimate, jackknife, mean
 
 SAMPLES = 8
@@ -119,7 +120,7 @@ def calibration(
 def _residuals(vae: VAE, x: Tensor, q: Normal | None, seed: int, memory: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield r and beta at samples of z, chunk by chunk, both of shape (samples, rows, D), float64, on the CPU."""
     begin = 0
-    for part in x.split(rows_at_once(vae, x, SAMPLES, memory)):
+    for part in pieces(x.split(rows_at_once(vae, x, SAMPLES, memory)), "residuals"):
         rows = slice(begin, begin + len(part))
         begin += len(part)
         normal = from_encoder(vae, part)[0] if q is None else Normal(q.loc[rows], q.scale[rows])

@@ -28,6 +28,7 @@ from ..evaluate.proposal import Normal, from_encoder
 from ..evaluate.ready import Ready, rows_at_once
 from ..training.history import Units
 from ..vae import VAE
+from ..watching import pieces
 from .estimate import Estimate, mean
 
 STEPS = 100
@@ -129,7 +130,8 @@ def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Nor
     """
     with Ready(vae, x) as (model, rows):
         loc, scale = [], []
-        for part in rows.split(rows_at_once(model, rows, 2 * SAMPLES, memory, gradients=True)):
+        parts = rows.split(rows_at_once(model, rows, 2 * SAMPLES, memory, gradients=True))
+        for part in pieces(parts, "looking for the best q(z|x)"):
             encoder, laplace = from_encoder(model, part)[0], _mean_field(refined(model, part)[0])
             start = _better(model, part, [encoder, laplace], seed + CHOICE, memory)
             best = _better(model, part, [encoder, laplace, _climb(model, part, start, seed)], seed + CHOICE, memory)
@@ -158,7 +160,7 @@ def _climb(vae: VAE, x: Tensor, start: Normal, seed: int) -> Normal:
     keys, d = row_keys(x), vae.latent_dim
     move, stretch = (torch.zeros_like(start.loc, requires_grad=True) for _ in range(2))
     optimiser = torch.optim.Adam([move, stretch], lr=STEP_SIZE, betas=(0.9, 0.99))
-    for step in range(STEPS):
+    for step in pieces(range(STEPS), "looking for the best q(z|x)"):
         for group in optimiser.param_groups:
             group["lr"] = STEP_SIZE * 0.5 * (1 + math.cos(math.pi * step / STEPS))
         half = normals(keys, SAMPLES // 2, d, seed + CLIMB, step, x)

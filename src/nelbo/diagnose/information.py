@@ -26,6 +26,7 @@ from ..evaluate.proposal import from_encoder
 from ..evaluate.ready import Ready, rows_at_once
 from ..training.history import Units
 from ..vae import VAE
+from ..watching import pieces
 from .estimate import Estimate, jackknife, mean
 
 SAMPLES = 16
@@ -110,7 +111,7 @@ def rate_distortion(
 def _row_rates(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> tuple[Tensor, Tensor]:
     """Return KL(q(z|x) || p(z)), exact where it has a closed form, and the mean -log p(x|z), both (n,) and float64."""
     rate, distortion = [], []
-    for part in x.split(rows_at_once(vae, x, min(samples, BLOCK), memory)):
+    for part in pieces(x.split(rows_at_once(vae, x, min(samples, BLOCK), memory)), "rate and distortion"):
         kl, sampled, found = closed_form_kl(vae.encode(part), vae.prior()), [], []
         for terms in blocks(vae, part, from_encoder(vae, part)[0], samples, seed):
             sampled.append((terms.log_post - terms.log_prior).double())

@@ -26,6 +26,7 @@ from ..data.known import KnownRows
 from ..distributions import draw
 from ..training import History, Record
 from ..vae import VAE
+from ..watching import pieces
 from . import defaults, fitting, noise, options, output, recipe, rows_known, state
 
 Array = npt.NDArray[Any]
@@ -424,7 +425,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         means, deviations = [], []
         with torch.no_grad():
             model = evaluate.in_precision(self.model_, x.dtype)
-            for part in self._chunks(x):
+            for part in pieces(self._chunks(x), "encoding"):
                 q = model.encode(part.to(_device(model)))
                 means.append(q.mean.cpu())
                 deviations.append(q.stddev.cpu())
@@ -439,7 +440,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         parts = []
         with torch.no_grad():
             model = evaluate.in_precision(self.model_, z.dtype)
-            for part in self._chunks(z):
+            for part in pieces(self._chunks(z), "decoding"):
                 p = model.decode(part.to(_device(model)))
                 parts.append((p.mean if generator is None else draw(p, (), generator)).cpu())
         return self.schema_.from_model(torch.cat(parts), drawn=generator is not None)

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ..vae import VAE
+from ..watching import pieces
 from . import noise
 from .chains import SCHEDULES, Schedule, anneal, start_noise, stream, temperatures
 from .importance import Stream
@@ -94,7 +95,7 @@ class Settings:
 def annealed(vae: VAE, x: Tensor, chains: int, seed: int, memory: int, settings: Settings) -> LogLikelihood:
     """Estimate log p(x) of each row by annealed importance sampling: a stochastic lower bound."""
     begun, columns, rates, spent = time.perf_counter(), [], [], Cost()
-    for part in x.split(chunk(vae, x, chains, memory)):
+    for part in pieces(x.split(chunk(vae, x, chains, memory)), "annealed importance sampling"):
         start, schedule, cost = pilot(vae, part, seed, memory, settings)
         sums, rate, more = follow(vae, part, start, schedule, chains, seed, settings)
         columns.append(sums.result())

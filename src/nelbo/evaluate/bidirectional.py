@@ -19,6 +19,7 @@ from torch import Tensor
 from ..brief import Brief
 from ..distributions import draw
 from ..vae import VAE
+from ..watching import pieces
 from .annealing import SIMULATED, Settings, chunk, follow, pilot
 from .chains import stream
 from .result import Cost, mean_error
@@ -65,7 +66,7 @@ def bracket(vae: VAE, n: int, like: Tensor, chains: int, seed: int, memory: int,
     x = torch.cat(simulated)
     step = chunk(vae, like, chains, memory)
     lower, upper = [], []
-    for part, piece in zip(x.split(step), z.split(step), strict=True):
+    for part, piece in pieces([*zip(x.split(step), z.split(step), strict=True)], "chains in both directions"):
         start, schedule, cost = pilot(vae, part, seed, memory, settings)
         forward, _, there = follow(vae, part, start, schedule, chains, seed, settings)
         backward, _, back = follow(vae, part, start, schedule, chains, seed, settings, piece)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..vae import VAE
+from ..watching import pieces
 from . import noise
 from .proposal import Normal, log_joint_and_gradient
 from .result import Cost
@@ -111,7 +112,7 @@ def anneal(
     accepted = torch.zeros(n, dtype=torch.float64, device=x.device)
     used: list[Tensor] = []
     factor = torch.zeros(n, dtype=torch.float64, device=x.device)
-    for k in range(1, len(t)):
+    for k in pieces(range(1, len(t)), "annealed chains"):
         log_weight += float(t[k] - t[k - 1]) * state.log_ratio
         if k == len(t) - 1:  # nothing is asked of a chain after its last weight
             used.append(used[-1] if used else sizes[0])

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..vae import VAE, Terms
+from ..watching import pieces
 from . import noise
 from .proposal import Normal, Source, own
 from .ready import rows_at_once
@@ -34,7 +35,8 @@ AGREED = 0.01
 def importance(vae: VAE, x: Tensor, samples: int, seed: int, memory: int, proposal: Sampled) -> LogLikelihood:
     """Estimate log p(x) of each row by ``samples`` draws from its proposal."""
     begun, columns, spent = time.perf_counter(), [], Cost()
-    for part in x.split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory)):
+    parts = x.split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory))
+    for part in pieces(parts, "importance sampling"):
         source, cost = proposal(vae, part, memory)
         stream = Stream(len(part), samples, part.device)
         for terms in blocks(vae, part, source, samples, seed):
@@ -58,7 +60,8 @@ def elbo(
         The ELBO, mean of log p(x, z) - log q(z), and the rate, mean of log q(z) - log p(z): (n,), float64.
     """
     bounds, rates = [], []
-    for rows in torch.arange(len(x), device=x.device).split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory)):
+    parts = torch.arange(len(x), device=x.device).split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory))
+    for rows in pieces(parts, "ELBO"):
         part = x[rows]
         q = own(vae, part) if normal is None else Normal(normal.loc[rows], normal.scale[rows])
         bound, rate = torch.zeros(2, len(rows), dtype=torch.float64, device=x.device)

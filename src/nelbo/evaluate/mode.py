@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..vae import VAE
+from ..watching import pieces
 from .chains import Schedule, anneal, start_noise, stream, temperatures
 from .noise import row_keys
 from .proposal import Normal, Proposal, from_encoder, from_prior, log_joint, log_joint_and_gradient
@@ -72,7 +73,8 @@ def mass(vae: VAE, x: Tensor, normal: Normal) -> Tensor:
 
 def _in_pieces(vae: VAE, x: Tensor, memory: int, fit: Callable[[VAE, Tensor], Fit]) -> tuple[Normal, Cost]:
     samples = max(2 * vae.latent_dim + 1, SEARCHERS)
-    parts = [fit(vae, piece) for piece in x.split(rows_at_once(vae, x, samples, memory, gradients=True))]
+    split = x.split(rows_at_once(vae, x, samples, memory, gradients=True))
+    parts = [fit(vae, piece) for piece in pieces(split, "looking for modes")]
     loc, scale = (torch.cat([part[i] for part in parts]) for i in (0, 1))  # type: ignore[misc]
     return Normal(loc, scale), sum((part[2] for part in parts), Cost())
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..distributions import Normal01, draw
 from ..vae import VAE
+from ..watching import pieces
 from .ready import rows_at_once
 from .result import Cost, LogLikelihood, from_numbers, rounded
 
@@ -62,7 +63,7 @@ def quadrature(vae: VAE, x: Tensor, memory: int) -> LogLikelihood:
             f'{vae.latent_dim}. Use method="ais" or "importance".'
         )
     grid = _Grid(vae, x, memory)
-    values, errors = zip(*(grid.integrate(row) for row in range(len(x))), strict=True)
+    values, errors = zip(*(grid.integrate(row) for row in pieces(range(len(x)), "quadrature")), strict=True)
     cost = Cost(decodes=grid.decodes, seconds=time.perf_counter() - begun)
     value, error = torch.tensor([values, errors], dtype=torch.float64)
     return from_numbers(value, rounded(error, value, x.dtype), "quadrature", cost)
