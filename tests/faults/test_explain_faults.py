@@ -139,6 +139,7 @@ def test_rare_values_that_are_drawn_too_rarely_are_a_problem_with_both_shares() 
     assert told.verdict == "problem"
     assert "column 3 = 1" in told.sentence
     assert "2.50 % of the data" in told.sentence
+    assert 'prior="mixture"' in told.advice
     assert not found.healthy
 
 

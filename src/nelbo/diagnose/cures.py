@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import likelihood, networks
+from .. import likelihood, networks, prior
 from ..vae import VAE
 
 Spell = Callable[[str, Any], str]
@@ -81,6 +81,7 @@ def used_by(vae: VAE) -> dict[str, Any]:
     Beside options these are ``latents``, "one" or "several", and ``stopped``, why training ended, "steps" if unknown.
     """
     used: dict[str, Any] = {"latents": "one" if vae.latent_dim == 1 else "several", "stopped": "steps"}
+    used["prior"] = "mixture" if isinstance(vae.prior, prior.Mixture) else "standard_normal"
     for name, part in (("encoder", vae.encoder), ("decoder", vae.decoder)):
         used[name] = NETWORKS.get(type(part), "custom")
     if used["encoder"] == used["decoder"]:
@@ -141,7 +142,8 @@ ENCODER = (
     Cure("another encoder", {"encoder": "residual"}),
 )
 APPROXIMATION = (Cure("a tighter bound", {"objective": "iwae", "objective_samples": None}), FEWER_LATENTS)
-PRIOR = (Cure("a larger beta^2", {"variance": None}, FIXED), LEARN, FEWER_LATENTS, MORE_ROWS)
+MIXTURE = Cure("a prior fitted to z of the training rows", {"prior": "mixture"})
+PRIOR = (MIXTURE, Cure("a larger beta^2", {"variance": None}, FIXED), LEARN, FEWER_LATENTS, MORE_ROWS)
 COVERAGE = (
     Cure('what "noise level" says'),
     Cure("noise of another shape where that is right", {"variance": "per_feature"}, SHARED),
@@ -176,4 +178,4 @@ EXPLAINED = (
     PAST_THE_STOP,
 )
 HELD_OUT = (Cure("rows that were not trained on"),)
-RARE = (Cure("more latents", {"latent_dim": None}), MORE_ROWS, Cure("a model of its own for rare rows"))
+RARE = (MIXTURE, Cure("more latents", {"latent_dim": None}), MORE_ROWS, Cure("a model of its own for rare rows"))
