@@ -41,7 +41,7 @@ AUTO, FITTED = "auto", "mixture"
 """What ``prior`` may ask for: a mixture where it helps, or in any case."""
 COMPONENTS = (1, 2, 4, 8, 16)
 """How many components are tried for rows without rare values."""
-ROWS = 20_000
+ROWS = 10_000
 """Rows that a mixture is fitted to, at most."""
 DRAWS = 2_000
 """Draws of z that it is fitted to, at least, in up to ten from each row."""

@@ -158,7 +158,8 @@ def fit_prior(estimator: Any, model: VAE, array: np.ndarray, schema: Schema, pla
     """Let p(z) be a mixture where that is asked for, or helps: of tables, unless they are a normal."""
     asked = estimator.prior == aggregate.FITTED
     _, held = split(len(array), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10)
-    if not asked and (estimator.prior != aggregate.AUTO or not plan.table or kept or held is None):
+    helps = plan.table and not kept and held is not None and plan.max_seconds is None
+    if not asked and not (estimator.prior == aggregate.AUTO and helps):
         return {}
     found = aggregate.adopt(model, array, schema, held, asked)
     return {"prior": found} if found else {}
