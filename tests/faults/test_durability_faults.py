@@ -825,3 +825,15 @@ def test_a_signal_within_the_final_save_waits_for_it_and_is_told_that_the_model_
     assert "after the model was saved in run" in found.stderr
     VariationalAutoencoder.load(tmp_path / "run")
     assert not (tmp_path / "run.partial").exists()
+
+
+@pytest.mark.slow
+def test_a_fit_that_is_killed_anywhere_leaves_its_model_or_a_state_that_resumes_to_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    """By SIGKILL, SIGTERM, SIGINT and SIGINT twice, at random times and at random steps of a save."""
+    from benchmarks._killing import kills
+
+    for one in kills(8, tmp_path, seed=1):
+        assert one["outcome"] == "same bits", one
+        assert not one["rude"], one
