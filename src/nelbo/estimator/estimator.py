@@ -122,8 +122,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     progress : bool, default=False
         Show a progress bar on standard error.
     checkpoint_dir : path or None, default=None
-        Where the state of training is saved every 30 seconds and on Ctrl-C; ``fit`` resumes from a state found there.
-        With it, a random_state of None is a seed made from data and options, which the next process finds again.
+        Where the state of training is saved every 30 seconds, on Ctrl-C and at the end; ``fit`` resumes from a state
+        found there, or takes up what it came to, and `save` removes it (``docs/safety.md``). With it, a random_state of
+        None is a seed made from data and options, which the next process finds again.
 
     Attributes
     ----------
