@@ -151,6 +151,7 @@ def test_constant_columns_do_not_raise_the_density_without_limit() -> None:
     assert np.min(model.noise_variance_[:3]) > 1e-6
 
 
+@pytest.mark.filterwarnings("ignore:Computed from others")
 def test_columns_are_named_when_their_noise_reaches_its_floor() -> None:
     height, width = normal(200, 1)[:, 0], normal(200, 1, seed=2)[:, 0]
     frame = pd.DataFrame({"height": height, "width": width, "width again": width})

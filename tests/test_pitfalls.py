@@ -109,6 +109,7 @@ def test_03_gaussian_means_are_unbounded(network: str) -> None:
     assert float(means.detach().abs().max()) > 30
 
 
+@pytest.mark.filterwarnings("ignore:Computed from others")
 def test_04_variance_floors_are_relative_stated_and_tell_the_columns() -> None:
     X = table(200, 4)
     X[:, 3] = X[:, 2]  # two columns that predict each other

@@ -186,6 +186,7 @@ def test_a_table_is_shown_by_its_two_most_correlated_columns(table: VariationalA
     assert np.array_equal(offsets, HELD_OUT[:, [i, j]])
 
 
+@pytest.mark.filterwarnings("ignore:Computed from others")  # columns stand twice
 @pytest.mark.parametrize("columns", [[0], [0, 1], [0, 1, 2, 3, 0, 1, 2, 3]])
 def test_any_number_of_columns_is_drawn(columns: list[int], tmp_path: Path) -> None:
     rows = TRAIN[:, columns]

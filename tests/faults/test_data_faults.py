@@ -17,6 +17,7 @@ import pytest
 import scipy.sparse
 import torch
 from PIL import Image
+from sklearn.datasets import load_iris, load_wine
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -625,3 +626,125 @@ def test_a_folder_named_like_built_in_data_is_read_where_it_holds_pictures(
         path.unlink()
     with pytest.warns(nelbo.DataWarning, match="'digits' is the built-in data set; what lies at"):
         assert nelbo.data.load("digits").array.shape == (1797, 8, 8)
+
+
+# -- columns of which a density says less than it seems ----------------------------------------------
+
+
+def said(X: Any, **options: Any) -> tuple[VariationalAutoencoder, list[str]]:
+    """A model, and what `fit` warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = small_estimator(**({"max_steps": 200} | options)).fit(X)
+    assert {warning.filename for warning in caught} <= {__file__}
+    assert {warning.category for warning in caught} <= {nelbo.DataWarning}
+    assert all("\n" not in str(warning.message) for warning in caught)
+    return model, [str(warning.message) for warning in caught]
+
+
+def named(**columns: Array) -> pd.DataFrame:
+    return pd.DataFrame({name: values.astype(float) for name, values in columns.items()})
+
+
+def normals(n: int = 300) -> Array:
+    return np.random.default_rng(5).normal(size=(n, 6))
+
+
+def computed(kind: str) -> tuple[pd.DataFrame, set[str]]:
+    """A table with columns that follow from others, and which these are."""
+    x = normals()
+    base = named(p=x[:, 0], q=x[:, 1] * 1e4, r=x[:, 2] + 7, s=x[:, 3])
+    if kind == "twin":
+        return base.assign(t=base["q"]), {"q", "t"}
+    if kind == "other unit":
+        return base.assign(t=base["q"] * 2.54 - 3), {"q", "t"}
+    if kind == "total":
+        return base.assign(t=base["p"] + base["r"] + base["s"]), {"p", "r", "s", "t"}
+    groups = pd.get_dummies(pd.Series(np.random.default_rng(0).integers(0, 3, 300)), prefix="g").astype(float)
+    return pd.concat([base, groups], axis=1), {"g_0", "g_1", "g_2"}
+
+
+@pytest.mark.parametrize("options", [{}, {"variance": "heteroscedastic", "scale": "standard"}, {"network": "linear"}])
+@pytest.mark.parametrize("kind", ["twin", "other unit", "total", "one-hot"])
+def test_columns_computed_from_others_are_named(kind: str, options: dict[str, Any]) -> None:
+    frame, columns = computed(kind)
+    model, warned = said(frame, **options)
+    assert set(model.recipe_["dependent_columns"]["value"]) == columns
+    text = next(line for line in warned if "Computed from others" in line)
+    assert all(name in text for name in columns)
+    assert "raises log p(x) as far as the floor of the noise allows. Drop one" in text
+
+
+def test_columns_that_follow_from_others_in_a_curve_are_named_where_noise_reaches_its_floor() -> None:
+    x = normals(400)
+    frame = named(p=x[:, 0], q=x[:, 1], r=np.exp(x[:, 0]))
+    _, warned = said(frame, max_steps=600, hidden=(64,))
+    assert any("reached its floor" in line and " r" in line for line in warned)
+
+
+def test_ordinary_tables_say_nothing() -> None:
+    for X in (normals(), correlated(200, 5), load_wine().data, load_iris().data):
+        model, warned = said(X)
+        assert warned == []
+        assert not {"few_values", "repeated_values", "dependent_columns", "far_cells"} & set(model.recipe_)
+
+
+def test_a_cell_that_makes_most_of_a_columns_variance_is_named_by_row_and_column() -> None:
+    x = normals()
+    frame = named(p=x[:, 0], q=x[:, 1], r=x[:, 2])
+    frame.loc[17, "q"] = 999_999
+    model, warned = said(frame)
+    assert warned[0].startswith("Far from all others: 999999 in q, row 17 (rows count from 0).")
+    assert model.recipe_["far_cells"]["value"] == ["999999 in q, row 17"]
+    frame.loc[::40, "q"] = -999.0  # a mark of missing cells, in several rows
+    frame.loc[17, "q"] = 0.0
+    assert "-999 in q, row 0 and 7 more" in said(frame)[1][0]
+    array = x.copy()
+    array[4, 5] = 1e7
+    assert "column 5, row 4" in said(array)[1][0]
+
+
+def test_columns_of_few_values_are_named_with_what_the_score_means(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.concat(
+        [
+            named(p=normals()[:, 0], q=normals()[:, 1], flag=rng.random(300) < 0.2, grade=rng.integers(1, 6, 300)),
+            pd.get_dummies(pd.Series(rng.integers(0, 4, 300)), prefix="kind").astype(float),
+        ],
+        axis=1,
+    )
+    model, warned = said(frame)
+    assert len(warned) == 1
+    assert "flag, grade, kind_0, kind_1, kind_2 and 1 more take few values" in warned[0]
+    assert "neither a probability nor what continuous data would score" in warned[0]
+    assert "likelihood='discretized_gaussian'" in warned[0]
+    assert len(model.recipe_["few_values"]["value"]) == 6
+    model.save(tmp_path / "run")
+    assert VariationalAutoencoder.load(tmp_path / "run").recipe_ == model.recipe_
+    discrete = frame.loc[:, "flag":]  # type: ignore[misc]
+    for options in ({"likelihood": "discretized_gaussian"}, {"variance": 0.1}):
+        assert not any("few values" in line for line in said(discrete, **options)[1])
+    flags = discrete.drop(columns="grade")
+    assert said(flags, likelihood="bernoulli")[1] == []
+
+
+def test_values_that_repeat_a_lot_are_named_with_the_remedy() -> None:
+    x = normals(1000)
+    spiked = np.where(np.random.default_rng(0).random(1000) < 0.4, 0.0, x[:, 1])
+    frame = named(p=x[:, 0], spiked=spiked, rounded=x[:, 2].round(1), fine=x[:, 3].round(3))
+    model, warned = said(frame)
+    assert model.recipe_["repeated_values"]["value"] == ["spiked", "rounded"]
+    assert "spiked and rounded repeat values a lot" in warned[0]
+    assert "add uniform noise as wide as a column's step before fit" in warned[0]
+
+
+def test_the_shell_tells_of_such_columns_in_its_own_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = named(p=normals()[:, 0], flag=normals()[:, 1] > 1, q=normals()[:, 2])
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert main(["fit", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run"), *QUICK]) == 0
+    shown = capsys.readouterr()
+    for text in (shown.err, shown.out):
+        assert "flag takes few values" in text
+        assert "--likelihood discretized_gaussian" in text
+        assert "DataWarning" not in text
+    assert any("flag takes few" in t for t in json.loads((tmp_path / "run" / "results.json").read_text())["warnings"])

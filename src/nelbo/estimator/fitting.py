@@ -22,7 +22,9 @@ from .. import checkpoint, initialize, spec, training
 from ..data import Schema
 from ..data.known import KnownRows
 from ..data.validate import with_columns
-from ..likelihood import VARIANCE_FLOOR, Gaussian
+from ..data.warned import DataWarning
+from ..data.whitening import mixed_variance
+from ..likelihood import VARIANCE_FLOOR, Gaussian, HeteroscedasticGaussian
 from ..networks import Linear
 from ..training.variance import learned_gaussians
 from ..vae import VAE
@@ -47,6 +49,8 @@ TIED = (
 """Further arguments that a resumed run must share with the run it resumes."""
 RANDOM_LINEAR_RATE = 1e-2
 """Peak learning rate of linear networks from a random start, which have far to go and no bad basins on the way."""
+FLOOR_ROWS = 256
+"""Rows in which noise that depends on z is looked at."""
 NEAR_FLOOR = 2.0
 """Times the floor: what the posterior's own width adds to noise that the floor alone holds up."""
 STORE_EVERY = 30.0
@@ -72,6 +76,8 @@ class Plan:
     store: checkpoint.Folder | None = None
     table: bool = False
     """Whether the data are a table, trained on with jitter."""
+    told: frozenset[str] = frozenset()
+    """Columns of which it is told already that log p(x) means less there."""
 
 
 def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: training.History, warm: bool) -> bool:
@@ -150,7 +156,7 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         # Nobody watched over it; and it has seen these rows, the other has not.
         if begin.ahead(fresh.vae, model, validation, begin.JUDGING_SAMPLES):
             model.load_state_dict(fresh.vae.state_dict())
-    warn_of_floor(model, schema)
+    warn_of_floor(model, schema, everything, plan.told)
     return kept
 
 
@@ -186,29 +192,51 @@ def split(n: int, fraction: float, seed: int, least: int = 10) -> tuple[np.ndarr
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def warn_of_floor(model: VAE, schema: Schema) -> None:
-    """Warn, naming the columns, where a learned noise variance ended at its floor."""
+def warn_of_floor(model: VAE, schema: Schema, rows: Rows, told: frozenset[str]) -> None:
+    """Warn, naming the columns, where a learned noise variance ended at its floor.
+
+    Noise that depends on z is warned of only for columns of which nothing is ``told`` yet.
+    """
     for likelihood in learned_gaussians(model):
-        if not isinstance(likelihood, Gaussian):
-            continue
-        low = (likelihood.variance <= NEAR_FLOOR * likelihood.floor).detach().cpu()
-        if not bool(low.any()):
-            continue
-        floor = math.sqrt(VARIANCE_FLOOR)
-        if low.ndim == 0:
-            constant = schema.constant_features()
-            where = "of all columns together" + (f" (constant: {', '.join(constant[:5])})" if constant else "")
-        else:
-            flat = schema.to_user_flat(low.double().numpy()) > 0
-            names = [schema.feature_name(int(i)) for i in np.flatnonzero(flat)]
-            where = "of " + ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        warnings.warn(
-            f"The noise {where} reached its floor, {floor:g} of the data's scale: these values are predicted "
-            "(almost) exactly, so log p(x) is as large as the floor allows. Drop constant or duplicated columns, "
-            "lower latent_dim where it reaches the number of rows or columns, or pass a fixed variance.",
-            UserWarning,
-            stacklevel=4,
-        )
+        if isinstance(likelihood, Gaussian):
+            low = (likelihood.variance <= NEAR_FLOOR * likelihood.floor).detach().cpu()
+            _warn_of_low(low, math.sqrt(VARIANCE_FLOOR), schema, frozenset())
+    head = model.likelihood
+    if isinstance(head, HeteroscedasticGaussian) and schema.kind == "table":
+        _warn_of_low(_at_floor_for_most(model, head.floor, schema, rows), math.sqrt(head.floor), schema, told)
+
+
+@torch.no_grad()
+def _at_floor_for_most(model: VAE, floor: float, schema: Schema, rows: Rows) -> torch.Tensor:
+    """Return of which columns most rows have noise at its floor, which depends on z: as the user sees columns."""
+    x = rows.every(math.ceil(len(rows) / FLOOR_ROWS)).read()
+    place = next(model.parameters())
+    variance = model.decode(model.encode(x.to(place)).mean).variance.double().cpu()
+    if schema.mixing is not None:
+        variance = torch.from_numpy(np.stack([mixed_variance(row, schema.mixing) for row in variance.numpy()]))
+    return variance.median(0).values <= NEAR_FLOOR * floor
+
+
+def _warn_of_low(low: torch.Tensor, floor: float, schema: Schema, told: frozenset[str]) -> None:
+    if not bool(low.any()):
+        return
+    if low.ndim == 0:
+        constant = schema.constant_features()
+        where = "of all columns together" + (f" (constant: {', '.join(constant[:5])})" if constant else "")
+    else:
+        flat = schema.to_user_flat(low.double().numpy()) > 0
+        names = [schema.feature_name(int(i)) for i in np.flatnonzero(flat)]
+        names = [name for name in names if name not in told]
+        if not names:
+            return
+        where = "of " + ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    warnings.warn(
+        f"The noise {where} reached its floor, {floor:g} of the data's scale: these values are predicted "
+        "(almost) exactly, so log p(x) is as large as the floor allows. Drop constant or duplicated columns, "
+        "lower latent_dim where it reaches the number of rows or columns, or pass a fixed variance.",
+        DataWarning,
+        stacklevel=6,
+    )
 
 
 def run(estimator: Any, X: Any) -> None:
@@ -233,11 +261,13 @@ def _run(estimator: Any, X: Any) -> None:
     asked, sized = latent.settled(estimator, array, warm)
     if warm:
         schema, model_spec, seed, model = take_up(asked, X, array)
+        described = recipe.describe(schema, array)
         table = defaults.was_table(asked)
     else:
         table = defaults.is_table(asked, array)
         schema = infer_schema(asked, array, columns, table)
-        recipe.announce(recipe.describe(schema, array))
+        described = recipe.describe(schema, array)
+        recipe.announce(described, estimator.likelihood, estimator.variance)
         floor = max(noise_floor(asked, schema, array), defaults.LEAST_VARIANCE if table else 0.0)
         model_spec = make_spec(asked, schema, floor, table, len(array))
         seed = options.seed_from(seed_for(asked, model_spec, array))
@@ -265,6 +295,7 @@ def _run(estimator: Any, X: Any) -> None:
             callbacks=callbacks,
             store=store,
             table=table,
+            told=recipe.named(described),
         )
         try:
             kept = train(array, schema, model, plan, history, warm)
@@ -286,7 +317,7 @@ def _run(estimator: Any, X: Any) -> None:
     estimator.known_rows_ = known
     estimator.history_ = history
     settled = recipe.settled(asked, schema, model_spec, plan.objective, table, kept)
-    estimator.recipe_ = {**sized, **settled, **mixed, **recipe.describe(schema, array)}
+    estimator.recipe_ = {**sized, **settled, **mixed, **described}
     estimator.kept_start_ = kept
     estimator.n_iter_ = max(1, math.ceil(history.last.epoch))
     estimator.n_features_in_ = schema.n_features

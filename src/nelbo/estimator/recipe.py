@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Recipe", "announce", "describe", "settled"]
+__all__ = ["Recipe", "announce", "describe", "named", "settled"]
 
 import warnings
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Schema
+from ..data.peculiar import FarCell, peculiar
 from ..data.warned import DataWarning, listed
 from ..spec import Spec
 
@@ -38,7 +39,47 @@ def describe(schema: Schema, array: np.ndarray) -> Recipe:
             "reason": f"{listed(names)} had one value in all rows, which says nothing and has no density. Results hold "
             "that value; under the model any other is impossible.",
         }
+    if schema.kind == "table" and not (schema.dequantize or schema.discrete):
+        found |= _peculiar(schema, array)
     return found
+
+
+def _peculiar(schema: Schema, array: np.ndarray) -> Recipe:
+    """Return what about a table makes log p(x) mean less than it seems."""
+    kept = np.setdiff1d(schema.kept, schema.constant)
+    if not len(kept):
+        return {}
+    seen = peculiar(array if len(kept) == array.shape[1] else array[:, kept])
+    found: Recipe = {}
+    for name, columns, reason in (
+        ("few_values", seen.few, FEW),
+        ("repeated_values", seen.repeated, REPEATED),
+        ("dependent_columns", seen.dependent, DEPENDENT),
+    ):
+        if columns:
+            found[name] = {"value": [schema.feature_name(int(kept[j])) for j in columns], "reason": reason}
+    if seen.far:
+        places = [schema.feature_name(int(kept[cell.column])) for cell in seen.far]
+        cells = [_cell(place, cell) for place, cell in zip(places, seen.far, strict=True)]
+        found["far_cells"] = {"value": cells, "columns": places, "reason": FAR}
+    return found
+
+
+def named(found: Recipe) -> frozenset[str]:
+    """Return the columns that any of this names."""
+    odd = [found[name]["value"] for name in ("few_values", "repeated_values", "dependent_columns") if name in found]
+    return frozenset(name for names in (*odd, found.get("far_cells", {}).get("columns", [])) for name in names)
+
+
+def _cell(place: str, cell: FarCell) -> str:
+    """Say in words which value is far from all others."""
+    return f"{cell.value:.10g} in {place}, row {cell.row}" + (f" and {cell.cells - 1} more" if cell.cells > 1 else "")
+
+
+FEW = "A density of few values grows without limit as noise shrinks: log p(x) says how closely they are hit."
+REPEATED = "A density of values that repeat grows without limit as noise shrinks, up to the floor of the noise."
+DEPENDENT = "Each follows from the others but for 1e-5 of its variance: log p(x) is as large as the floor allows."
+FAR = "It makes most of the variance of its column, or is 10 deviations from all others, and sets the column's scale."
 
 
 def settled(estimator: Any, schema: Schema, model_spec: Spec, objective: str, table: bool, kept: bool) -> Recipe:
@@ -101,8 +142,17 @@ def _scale(schema: Schema, table: bool) -> dict[str, Any]:
     return {"value": "standard", "reason": f"Each column is divided by its own deviation.{few}"}
 
 
-def announce(found: Recipe) -> None:
-    """Warn, in one line, of columns that are left out: nothing is dropped in silence."""
+def announce(found: Recipe, likelihood: str, variance: object) -> None:
+    """Warn, in one line, of columns that are left out, and in another of what makes log p(x) mean less than it seems.
+
+    Arguments:
+        found: What `describe` found.
+        likelihood: Of the model: only a density has no bound.
+        variance: Of the model: noise that is fixed does not shrink.
+    """
+    told = _told(found, likelihood != "bernoulli" and (isinstance(variance, str)))
+    if told:
+        warnings.warn(" ".join(told), DataWarning, stacklevel=4)
     if "left_out" in found:
         names = list(found["left_out"]["value"])
         warnings.warn(
@@ -111,3 +161,39 @@ def announce(found: Recipe) -> None:
             DataWarning,
             stacklevel=4,
         )
+
+
+def _told(found: Recipe, unbounded: bool) -> list[str]:
+    """Return what is to be said of odd columns, each with its cure."""
+    few, repeated, dependent, far = (
+        found.get(name, {}).get("value", [])
+        for name in ("few_values", "repeated_values", "dependent_columns", "far_cells")
+    )
+    told = []
+    if unbounded and (few or repeated):
+        what = [f"{listed(few)} {_takes(few)} few values"] if few else []
+        if repeated:
+            what.append(f"{listed(repeated)} {'repeats' if len(repeated) == 1 else 'repeat'} values a lot")
+        told.append(
+            f"Few or repeated values: {', and '.join(what)}. A density has no bound there, so log p(x) says how "
+            "closely the model hits such values: it compares models of the same columns, and is neither a probability "
+            "nor what continuous data would score. To bound it, add uniform noise as wide as a column's step before "
+            "fit, or, where all columns are whole numbers from 0 to 255, use likelihood='discretized_gaussian'."
+        )
+    if unbounded and dependent:
+        told.append(
+            f"Computed from others: {listed(dependent)} (copies, totals or one-hot groups: each follows from other "
+            "columns but for 1e-5 of its variance), which raises log p(x) as far as the floor of the noise allows. "
+            "Drop one column of each such group."
+        )
+    if far:
+        told.append(
+            f"Far from all others: {listed(far)} (rows count from 0). Such a value sets the scale of its column, and "
+            "differences between the others are hardly seen. If it is a slip or stands for a missing cell, mend it or "
+            "leave the row out."
+        )
+    return told
+
+
+def _takes(names: list[str]) -> str:
+    return "takes" if len(names) == 1 else "take"
