@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Sequence
 
-__all__ = ["DataWarning", "listed"]
+__all__ = ["DataWarning", "listed", "warn"]
 
 LISTED = 5
 """Names that a message lists; of more it says how many there are."""
@@ -20,3 +22,11 @@ def listed(names: Sequence[str]) -> str:
     if more > 0:
         return f"{', '.join(shown)} and {more} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def warn(message: str) -> None:
+    """Issue a `DataWarning` at the line that called the library, however many calls lie between."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("nelbo", "sklearn"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, DataWarning, stacklevel=level)

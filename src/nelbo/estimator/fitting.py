@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import math
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,7 @@ from .. import checkpoint, initialize, spec, training
 from ..data import Schema
 from ..data.known import KnownRows
 from ..data.validate import with_columns
-from ..data.warned import DataWarning
+from ..data.warned import warn
 from ..data.whitening import mixed_variance
 from ..likelihood import VARIANCE_FLOOR, Gaussian, HeteroscedasticGaussian
 from ..networks import Linear
@@ -230,12 +229,10 @@ def _warn_of_low(low: torch.Tensor, floor: float, schema: Schema, told: frozense
         if not names:
             return
         where = "of " + ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    warnings.warn(
+    warn(
         f"The noise {where} reached its floor, {floor:g} of the data's scale: these values are predicted "
         "(almost) exactly, so log p(x) is as large as the floor allows. Drop constant or duplicated columns, "
-        "lower latent_dim where it reaches the number of rows or columns, or pass a fixed variance.",
-        DataWarning,
-        stacklevel=6,
+        "lower latent_dim where it reaches the number of rows or columns, or pass a fixed variance."
     )
 
 

@@ -21,7 +21,6 @@ __all__ = [
 
 import math
 import numbers
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -36,7 +35,7 @@ from .. import spec
 from ..data import Schema, validate_array
 from ..data.scaling import chunks
 from ..data.units import other_units
-from ..data.warned import DataWarning, listed
+from ..data.warned import listed, warn
 from ..likelihood import DiscretizedGaussian
 from ..training import Units
 from . import latent
@@ -200,7 +199,7 @@ def rows(estimator: Any, X: Any, noise: Literal["hash", "centre"]) -> torch.Tens
     check_binary(estimator.likelihood, array)
     told = "" if estimator.likelihood == "bernoulli" else other_units(estimator.schema_, array)
     if told:
-        warnings.warn(f"{told} Scale X as those were, or fit again on data like X.", DataWarning, stacklevel=3)
+        warn(f"{told} Scale X as those were, or fit again on data like X.")
     warn_of_impossible(estimator.schema_, array)
     dtype = torch.float64 if array.dtype == np.float64 else torch.float32
     found: torch.Tensor = estimator.schema_.to_model(array, noise=noise, dtype=dtype)
@@ -215,13 +214,11 @@ def warn_of_impossible(schema: Schema, array: npt.NDArray[Any]) -> None:
     if found:
         name, places = next(iter(found.items()))
         rows = np.unique(np.concatenate(list(found.values())))
-        warnings.warn(
+        warn(
             f"X holds in {listed(list(found))} another value than all rows that the model was fitted on, first "
             f"{array.reshape(len(array), -1)[places[0], _place(schema, name)]:g} in row {places[0]} (counting from 0). "
             f"Under the model that is impossible: log p(x) is -inf for {len(rows)} of {len(array)} rows, and all else "
-            "is computed as if they held the old value. Fit again on rows in which that column varies, or drop it.",
-            DataWarning,
-            stacklevel=4,
+            "is computed as if they held the old value. Fit again on rows in which that column varies, or drop it."
         )
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 __all__ = ["Recipe", "announce", "describe", "named", "settled"]
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from ..data import Schema
 from ..data.peculiar import FarCell, peculiar
-from ..data.warned import DataWarning, listed
+from ..data.warned import listed, warn
 from ..spec import Spec
 
 Recipe = dict[str, dict[str, Any]]
@@ -152,14 +151,12 @@ def announce(found: Recipe, likelihood: str, variance: object) -> None:
     """
     told = _told(found, likelihood != "bernoulli" and (isinstance(variance, str)))
     if told:
-        warnings.warn(" ".join(told), DataWarning, stacklevel=4)
+        warn(" ".join(told))
     if "left_out" in found:
         names = list(found["left_out"]["value"])
-        warnings.warn(
+        warn(
             f"Left out of the model: {listed(names)}, with one value in all rows. Results hold that value, and "
-            "log p(x) of a row with another is -inf. (Flattened pictures: pass them as images, (n, h, w).)",
-            DataWarning,
-            stacklevel=4,
+            "log p(x) of a row with another is -inf. (Flattened pictures: pass them as images, (n, h, w).)"
         )
 
 
