@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
 from helpers import Bytes, build, digits, equal_bits, linear_gaussian, normal, ring, small_estimator, started, weights
 from nelbo import VAE, VariationalAutoencoder, evaluate, fit, likelihood, objective, posterior, prior
+from nelbo.cli import main
 from nelbo.training import VarianceStep
 
 pytestmark = pytest.mark.fault
@@ -617,3 +620,46 @@ def test_the_variance_settles_where_the_learning_rate_falls() -> None:
     settled = float(vae.likelihood.log_variance.detach())  # type: ignore[operator]
     own_loop(vae, x, objective.ELBO(vae), optimizer, 5)
     assert abs(float(vae.likelihood.log_variance.detach()) - settled) < 0.02  # type: ignore[operator]
+
+
+# -- training that fails -----------------------------------------------------------------------------
+
+FAILURES: dict[str, tuple[dict[str, Any], str]] = {
+    "a step far too long": (
+        {"learning_rate": 1e5, "network": "mlp"},
+        r"\d+ of 100 training steps were skipped, because their gradients were not finite.*Lower the learning rate",
+    ),
+    "nobody watching": (
+        {"learning_rate": 1e3, "network": "mlp", "validation_fraction": 0},
+        r"Training made the model worse: the bound on training rows is -.* nats per example, and was -.*hold rows out",
+    ),
+    "no early stopping": (
+        {"learning_rate": 1e3, "network": "mlp", "early_stopping": False},
+        r"Training made the model worse: the bound on validation rows is",
+    ),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_training_that_fails_says_so(failure: str) -> None:
+    options, message = FAILURES[failure]
+    x = np.random.default_rng(0).normal(size=(300, 6))
+    with pytest.warns(UserWarning, match=message):
+        small_estimator(max_steps=100, **options).fit(x)
+
+
+def test_training_that_fails_says_so_on_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(300, 6)))
+    options = ["--learning-rate", "1e5", "--network", "mlp", "--hidden", "16", "--max-steps", "100"]
+    assert main(["fit", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), "--seed", "0", *options]) == 0
+    found = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert any("training steps were skipped" in said for said in found["warnings"])
+    assert "training steps were skipped" in "".join(capsys.readouterr())
+
+
+def test_training_that_goes_well_says_nothing() -> None:
+    x = np.random.default_rng(0).normal(size=(120, 6))
+    for options in ({}, {"validation_fraction": 0}, {"network": "linear", "validation_fraction": 0}):
+        small_estimator(max_steps=60, **options).fit(x)  # warnings are errors here
+    vae = model()
+    fit(objective.BetaVAE(vae, beta=20), X, max_steps=40)  # the bound falls, as it should

@@ -78,6 +78,8 @@ class Record:
         return self.train if self.validation is None else self.validation
 
 
+WORSE_NATS, WORSE_SHARE = 1.0, 0.02
+"""By how much a bound must have fallen for training to have failed: it is measured on few rows, with fresh noise."""
 COLUMNS = ("step", "epoch", "seconds", "train", "validation", "kl", "beta", "learning_rate")
 """What a printed history shows of each record; bounds in nats per example."""
 
@@ -142,6 +144,33 @@ class History:
         for record in self.records:
             found[record.phase] = record.step
         return sum(found.values())
+
+    def trouble(self, before: float | None) -> list[str]:
+        """Return what went wrong in training without ending it, in sentences: nothing in most runs.
+
+        Arguments:
+            before: The bound before the first step, of the kind that the records have; None where nobody knows.
+        """
+        if len(self) < 2:
+            return []
+        last, said = self.records[-1], []
+        if 2 * last.skipped > last.step:
+            said.append(
+                f"{last.skipped:,} of {last.step:,} training steps were skipped, because their gradients were not "
+                "finite: the model is hardly trained. Lower the learning rate, or check the data for extreme values."
+            )
+        kept = next((record for record in reversed(self.records) if record.step == self.best_step), last)
+        after = kept.bound
+        if before is None or after is None:
+            return said
+        if not math.isfinite(after) or after < before - max(WORSE_NATS, WORSE_SHARE * abs(before)):
+            rows = "training" if kept.validation is None else "validation"
+            said.append(
+                f"Training made the model worse: the bound on {rows} rows is {after:,.4g} nats per example, and was "
+                f"{before:,.4g} before the first step. Lower the learning rate, or hold rows out to validate on, so "
+                "that the best weights are kept."
+            )
+        return said
 
     def column(self, name: str) -> list[Any]:
         """Return one attribute of all records."""

@@ -115,6 +115,9 @@ def fit(
     Raises:
         ValueError: Rows and model do not fit together, or an option is out of range.
         FloatingPointError: The very first bound is not finite.
+
+    Warns:
+        UserWarning: Most steps were skipped, or training made the model worse.
     """
     check_objective(objective)
     data, size = as_rows(x)
@@ -152,6 +155,8 @@ def fit(
         return run.history
     with threads(run.threads):
         _go(run, early_stopping and held is not None, list(callbacks), store, store_every)
+    for said in run.trouble():
+        warnings.warn(said, UserWarning, stacklevel=4)
     return run.history
 
 

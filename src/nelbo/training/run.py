@@ -114,6 +114,8 @@ class Run:
         self.best_bounds: Tensor | None = None
         self.history = History()
         self.gauge = Gauge(clip, self.device)
+        self.begun: float | None = None
+        """The bound before the first step, in model units, where training maximises what validation measures."""
         self.count = 0
         self.order: tuple[int, Tensor] | None = None
         self.threads = torch.get_num_threads()
@@ -218,6 +220,16 @@ class Run:
         for part in self.parts:
             part.progress.fill_(progress)
 
+    def trouble(self) -> list[str]:
+        """Return what went wrong in training without ending it, in sentences."""
+        jacobian = self.units.log_density if _inner(self.objective).in_nats else 0.0
+        return self.history.trouble(None if self.begun is None else self.begun + jacobian)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether training maximises something else than validation measures."""
+        return any(part.weighted for part in self.parts)
+
     @property
     def ramp(self) -> float:
         """The share of the run over which the objective still changes."""
@@ -276,6 +288,8 @@ class Run:
                 bounds = torch.cat([self.objective(chunk, self.generator) for chunk in chunks]).double().cpu()
                 value = math.fsum(bounds.tolist()) / len(bounds)
             kl, train = self.mean_kl(), self.judged_train()
+            if self.step == 0 and not self.weighted:
+                self.begun = self.bound_of_some() if value is None else value
         if self.step == 0 and value is not None and not math.isfinite(value):
             raise FloatingPointError(
                 f"The bound of the initial model is {value} on the validation rows. "
@@ -304,8 +318,12 @@ class Run:
         Where training maximises something else than validation measures, it is the latter, on some training rows.
         """
         taken = float(self.gauge.taken)
-        if not taken or not any(part.weighted for part in self.parts):
+        if not taken or not self.weighted:
             return float(self.gauge.total) / taken if taken else None
+        return self.bound_of_some()
+
+    def bound_of_some(self) -> float:
+        """Return the mean objective of some training rows."""
         rows = self.some(max(1, VALIDATION_CHUNK // _inner(self.objective).draws))
         return float(self.objective(self.prepare(rows), self.generator).mean(dtype=torch.float64))
 
