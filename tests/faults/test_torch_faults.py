@@ -663,3 +663,26 @@ def test_training_that_goes_well_says_nothing() -> None:
         small_estimator(max_steps=60, **options).fit(x)  # warnings are errors here
     vae = model()
     fit(objective.BetaVAE(vae, beta=20), X, max_steps=40)  # the bound falls, as it should
+
+
+@pytest.mark.slow
+def test_a_bound_that_falls_far_in_mid_run_is_left_behind() -> None:
+    """Convolutions at a rate too high for small noise fell thousands of nats below their closed-form start."""
+    g = np.random.default_rng(0)
+    basis = np.kron(g.normal(size=(5, 3, 4, 4)), np.ones((4, 4)))
+    x = np.einsum("nk,kchw->nchw", np.tanh(g.normal(size=(300, 5))), basis) + 0.05 * g.normal(size=(300, 3, 16, 16))
+    seen: list[float] = []
+    estimator = VariationalAutoencoder(
+        6,
+        network="conv",
+        channels=(8, 16),
+        hidden=(64,),
+        max_steps=240,
+        random_state=0,
+        callbacks=[lambda record: seen.append(record.validation)],
+    ).fit(x)
+    falls = np.maximum.accumulate(seen) - seen
+    fallen = falls > 0.1 * 768
+    assert estimator.score(x[:50]) >= seen[0] - 50
+    assert not (fallen[1:] & fallen[:-1])[4:].any()  # each time the best weights are taken up again, at half the rate
+    assert fallen[len(fallen) // 2 :].sum() == 0

@@ -78,7 +78,7 @@ class Record:
         return self.train if self.validation is None else self.validation
 
 
-WORSE_NATS, WORSE_SHARE = 1.0, 0.02
+WORSE_NATS, WORSE_SHARE = 10.0, 0.2
 """By how much a bound must have fallen for training to have failed: it is measured on few rows, with fresh noise."""
 COLUMNS = ("step", "epoch", "seconds", "train", "validation", "kl", "beta", "learning_rate")
 """What a printed history shows of each record; bounds in nats per example."""

@@ -24,6 +24,8 @@ from .stored import Data, Stream, as_rows, held_out
 
 PATIENCE = 0.2
 """Share of the budget that may pass without a better validation bound before training stops."""
+SLOWER = 0.5
+"""By what the default learning rate is multiplied where training has lost its way."""
 MINIMUM_PATIENCE = 10
 """Validations that must pass without a better bound before training stops."""
 
@@ -86,7 +88,9 @@ def fit(
         max_epochs, max_steps, max_seconds: Limits; the first reached ends training. Without any, the number of steps
             grows with the number of rows (`schedule.default_steps`).
         batch_size: Rows in a step; None grows from 32 to 256 with the data, and begins smaller in the first epoch.
-        learning_rate: Its peak; None is 0.0015, and up to three times that in runs of fewer than 4,000 steps.
+        learning_rate: Its peak; None is 0.0015, and up to three times that in runs of fewer than 4,000 steps. Where
+            the validation bound then falls far below its best (by 50 nats, and 0.1 for each value of an example), the
+            best weights are taken up again, at half the rate.
         decay: Share of the run, at its end, over which the rate falls in a straight line to 1 % of its peak (warm-up,
             stable, decay: Hu et al., 2024); None is a cosine over the whole run (Loshchilov & Hutter, 2017).
         weight_decay: Decoupled, per unit of learning rate.
@@ -141,7 +145,9 @@ def fit(
         rows=rows,
     )
     run.fall = Fall.of(decay)
-    run.budget = Budget.resolve(len(run.rows), batch_size or size, max_epochs, max_steps, max_seconds)
+    run.budget = Budget.resolve(
+        len(run.rows), size if batch_size is None else batch_size, max_epochs, max_steps, max_seconds
+    )
     run.choose_precision(precision)
     run.history = History() if history is None else history
     if store is not None and (state := store.load()) is not None:
@@ -245,12 +251,15 @@ def _loop(
         elapsed = run.elapsed()
         progress = run.budget.progress(run.step, elapsed)
         factor = learning_rate_factor(run.step, progress, WARMUP, run.fall)
-        run.peak = run.learning_rate or default_learning_rate(run.budget.planned_steps(run.step, elapsed))
+        planned = run.budget.planned_steps(run.step, elapsed)
+        run.peak = run.learning_rate or default_learning_rate(planned) * SLOWER**run.retreats
         over = progress >= 1 or run.fall.over(progress)
         due = run.step % run.budget.validate_every == 0 or over
         if due:
             if not run.already_recorded():
                 _validate(run, factor, callbacks)
+                if early_stopping and run.learning_rate is None:
+                    run.retreat()
                 release()
             if not run.ended and not over and early_stopping and _out_of_patience(run, progress):
                 if run.fall.decay is None:

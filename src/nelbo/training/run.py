@@ -47,6 +47,8 @@ SEEN = 256
 """Rows of a Dataset that are kept at hand, for the KL where nothing is held out."""
 UNKNOWN = 100
 """Batches that count as a pass over data of unknown length."""
+FALLEN, FALLEN_PER_VALUE = 50.0, 0.1
+"""Nats, or nats for each value of an example, by which a bound that fell has lost its way: noise is far less."""
 UNAVERAGED = 50
 """Steps after which a running mean of the weights begins."""
 
@@ -114,6 +116,7 @@ class Run:
         self.best_bounds: Tensor | None = None
         self.history = History()
         self.gauge = Gauge(clip, self.device)
+        self.retreated = 0
         self.begun: float | None = None
         """The bound before the first step, in model units, where training maximises what validation measures."""
         self.count = 0
@@ -214,6 +217,25 @@ class Run:
         if self.best is not None:
             self.objective.load_state_dict(self.best[2])
             self.averaged = None if self.averaged is None else _weights(self.objective)
+
+    @property
+    def retreats(self) -> int:
+        """How often the validation bound has fallen far below its best: a rate that is too high for small noise."""
+        best, count = -math.inf, 0
+        far = max(FALLEN, FALLEN_PER_VALUE * math.prod(self.model().shape))
+        for record in self.history.records:
+            value = -math.inf if record.validation is None else record.validation
+            count += value < best - far
+            best = max(best, value)
+        return count
+
+    def retreat(self) -> None:
+        """Go back to the best weights where the validation bound has fallen far below theirs."""
+        retreats = self.retreats
+        if retreats > self.retreated and self.best is not None:
+            self.objective.load_state_dict(self.best[2])
+            self.averaged = None if self.averaged is None else _weights(self.objective)
+        self.retreated = retreats
 
     def tell(self, progress: float) -> None:
         """Let objectives that change during a run know how much of it is spent, 0 to 1."""
