@@ -246,20 +246,19 @@ def _loop(
 ) -> str:
     """Alternate steps and validations, and return why training ended."""
     run.objective.train()
+    run.watch(early_stopping)
     saved = time.monotonic()
     while not run.ended:
         elapsed = run.elapsed()
         progress = run.budget.progress(run.step, elapsed)
         factor = learning_rate_factor(run.step, progress, WARMUP, run.fall)
         planned = run.budget.planned_steps(run.step, elapsed)
-        run.peak = run.learning_rate or default_learning_rate(planned) * SLOWER**run.retreats
+        run.peak = run.learning_rate or default_learning_rate(planned) * SLOWER**run.retreated
         over = progress >= 1 or run.fall.over(progress)
         due = run.step % run.budget.validate_every == 0 or over
         if due:
             if not run.already_recorded():
                 _validate(run, factor, callbacks)
-                if early_stopping and run.learning_rate is None:
-                    run.retreat()
                 release()
             if not run.ended and not over and early_stopping and _out_of_patience(run, progress):
                 if run.fall.decay is None:

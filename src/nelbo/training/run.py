@@ -116,7 +116,7 @@ class Run:
         self.best_bounds: Tensor | None = None
         self.history = History()
         self.gauge = Gauge(clip, self.device)
-        self.retreated = 0
+        self.watched, self.retreated = False, 0
         self.begun: float | None = None
         """The bound before the first step, in model units, where training maximises what validation measures."""
         self.count = 0
@@ -229,6 +229,11 @@ class Run:
             best = max(best, value)
         return count
 
+    def watch(self, early_stopping: bool) -> None:
+        """Settle on whether to go back when the validation bound falls: not where a rate was asked for."""
+        self.watched = early_stopping and self.learning_rate is None
+        self.retreated = self.retreats if self.watched else 0
+
     def retreat(self) -> None:
         """Go back to the best weights where the validation bound has fallen far below theirs."""
         retreats = self.retreats
@@ -324,6 +329,8 @@ class Run:
         if self.step == 0:
             self.budget = self.budget.reserving(ENDING * (time.monotonic() - begun))
         record = self.record(train, value, kl, factor)
+        if self.watched:
+            self.retreat()
         self.whole = True
         return record
 
