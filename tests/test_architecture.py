@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent / "src"
 RINGS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "brief watching",
+        "brief spin threads watching",
         "networks distributions linear_gaussian paired",
         "prior likelihood posterior baseline",
         "vae",

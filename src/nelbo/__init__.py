@@ -8,6 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import spin as _spin
+
+_spin.shorten()  # before torch is imported, which reads it once
+
 __version__ = "0.1.0"
 
 _MODULES = (

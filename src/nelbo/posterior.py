@@ -47,4 +47,4 @@ class DiagonalNormal(Posterior):
     def forward(self, h: Tensor) -> distributions.DiagonalNormal:
         """Map features h, of shape (*batch, 2 * latent_dim), to q(z|x)."""
         loc, raw = h.chunk(2, dim=-1)
-        return distributions.DiagonalNormal(loc, softplus(raw).clamp_min(SMALLEST_STD))
+        return distributions.DiagonalNormal(loc, softplus(raw.contiguous()).clamp_min(SMALLEST_STD))

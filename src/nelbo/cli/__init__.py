@@ -35,6 +35,7 @@ COMMANDS = {
     "encode": ("apply:encode", "Write the latent means of every row."),
     "reconstruct": ("apply:reconstruct", "Encode and decode every row, and write the result in data units."),
     "sample": ("apply:sample", "Draw new rows from a model."),
+    "doctor": ("doctor:doctor", "Say what nelbo runs on: versions, processors, threads, device, precision, free disk."),
 }
 
 

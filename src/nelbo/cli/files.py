@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from . import stdin
+from . import heavy, stdin
 from .flags import visible
 from .interrupt import raising
 from .reading import ReadOptions
@@ -91,6 +91,7 @@ def table(array: npt.NDArray[Any], columns: Sequence[str] | None) -> Any:
 
 def open_model(run: str, device: str) -> VariationalAutoencoder:
     """Load a model that `nelbo fit` wrote."""
+    heavy.load()
     from ..estimator import VariationalAutoencoder
     from ..training.precision import resolve_device
 

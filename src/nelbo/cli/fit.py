@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from . import config as toml
-from . import files, progress, show
+from . import files, heavy, progress, show
 from .flags import Flag, Json, in_flags, visible
 from .interrupt import Terminated, raising
 from .options import FitOptions
@@ -78,6 +78,7 @@ def fit(
     partial = run.with_name(f"{run.name}.partial")
     options.check()
     options = options.resolved()
+    heavy.load()
     from ..checkpoint import locked
 
     raising()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import gzip
 import importlib
+import importlib.util
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -167,8 +169,13 @@ def _split_key(where: str) -> tuple[str, str | None]:
 def _digits(key: str) -> Source:
     if key:
         raise ValueError(f"'digits' is one array without keys, got 'digits:{key}'. Pass 'digits'.")
-    bunch = importlib.import_module("sklearn.datasets").load_digits()  # imported late: scikit-learn takes a second
-    return Source(np.asarray(bunch.images), None, "digits")
+    found = importlib.util.find_spec("sklearn")  # importing its data sets takes a while
+    path = Path(found.origin if found and found.origin else "").parent / "datasets" / "data" / "digits.csv.gz"
+    if not path.is_file():  # in a release to come
+        return Source(np.asarray(importlib.import_module("sklearn.datasets").load_digits().images), None, "digits")
+    with gzip.open(path, "rt") as file:
+        rows = np.loadtxt(file, delimiter=",")
+    return Source(rows[:, :-1].reshape(-1, 8, 8), None, "digits")  # the last column is the class
 
 
 def _named(name: str, key: str | None) -> Source:

@@ -25,6 +25,7 @@ from ..data.warned import warn
 from ..data.whitening import mixed_variance
 from ..likelihood import VARIANCE_FLOOR, Gaussian, HeteroscedasticGaussian
 from ..networks import Linear
+from ..threads import using
 from ..training.variance import learned_gaussians
 from ..vae import VAE
 from . import aggregate, defaults, latent, options, recipe
@@ -275,7 +276,8 @@ def _run(estimator: Any, X: Any) -> None:
     with contextlib.ExitStack() as stack:
         if store is not None:
             stack.enter_context(store)
-            stack.enter_context(training.threads(store.threads))
+            if store.threads is not None:
+                stack.enter_context(using(store.threads))
         callbacks = list(estimator.callbacks or ())
         if estimator.progress:
             callbacks.append(stack.enter_context(training.ProgressBar()))
@@ -314,7 +316,8 @@ def _run(estimator: Any, X: Any) -> None:
     estimator.known_rows_ = known
     estimator.history_ = history
     settled = recipe.settled(asked, schema, model_spec, plan.objective, table, kept)
-    estimator.recipe_ = {**sized, **settled, **mixed, **described}
+    used = recipe.threads(history.threads)
+    estimator.recipe_ = {**sized, **settled, **mixed, **used, **described}
     estimator.kept_start_ = kept
     estimator.n_iter_ = max(1, math.ceil(history.last.epoch))
     estimator.n_features_in_ = schema.n_features

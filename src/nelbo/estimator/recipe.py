@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Recipe", "announce", "describe", "named", "settled"]
+__all__ = ["Recipe", "announce", "describe", "named", "settled", "threads"]
 
 from typing import Any
 
@@ -139,6 +139,17 @@ def _scale(schema: Schema, table: bool) -> dict[str, Any]:
         return {"value": "global", "reason": "One number for all values, so that noise is equal in units of the data."}
     few = " There were too few rows to tell all correlations." if table else ""
     return {"value": "standard", "reason": f"Each column is divided by its own deviation.{few}"}
+
+
+def threads(used: int | None) -> Recipe:
+    """Return how many threads of a CPU training used, where that is known."""
+    if used is None:
+        return {}
+    reason = (
+        "By the size of the products in a step: with small ones, threads wait for each other more than they work. "
+        "There are never more than torch.set_num_threads, OMP_NUM_THREADS or MKL_NUM_THREADS allow."
+    )
+    return {"threads": {"value": used, "reason": reason}}
 
 
 def announce(found: Recipe, likelihood: str, variance: object) -> None:

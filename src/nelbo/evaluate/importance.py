@@ -15,6 +15,7 @@ __all__ = ["elbo", "importance", "pareto_shape"]
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ from .result import Cost, LogLikelihood, rounded
 
 Sampled = Callable[[VAE, Tensor, int], tuple[Source, Cost]]
 """From a model, rows (n, *shape) and bytes of memory to what their samples come from, and what that took."""
+DECODED = 1024
+"""Rows that a CPU decodes at once: layers of 128 units then stay in its cache. All at once took a fifth longer."""
 AGREED = 0.01
 """Where a row's largest weights agree to this share they have no tail: what differs may be rounding alone."""
 
@@ -78,7 +81,9 @@ def blocks(vae: VAE, x: Tensor, source: Source, samples: int, seed: int) -> Iter
     keys = noise.row_keys(x)
     for number, start in enumerate(range(0, samples, noise.BLOCK)):
         z = source.draws(keys, min(noise.BLOCK, samples - start), seed, number, x)
-        yield vae.terms_at(x, z, source)
+        few = max(1, DECODED // len(x)) if x.device.type == "cpu" else len(z)
+        parts = [vae.terms_at(x, part, source) for part in z.split(few)]
+        yield parts[0] if len(parts) == 1 else replace(parts[0], log_lik=torch.cat([p.log_lik for p in parts]), z=z)
 
 
 class Stream:

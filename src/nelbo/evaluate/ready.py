@@ -11,12 +11,17 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..threads import allowed, products, using, worth
 from ..vae import VAE
+from . import noise
 
 MEMORY = 256 * 2**20
 """Default bytes for intermediate results."""
 CACHE = 2**25
 """Bytes of intermediate results beyond which larger pieces only leave the processor's cache."""
+
+PIECE = 2**13
+"""Decoded rows of a piece, about, where networks are narrow; those of wide ones are work enough with fewer."""
 
 
 class Ready(contextlib.ExitStack):
@@ -51,7 +56,14 @@ class Ready(contextlib.ExitStack):
         self.enter_context(torch.autocast(self.x.device.type, enabled=False))
         self.callback(self.model.train, self.model.training)
         self.model.eval()
+        if self.x.device.type == "cpu":
+            self.enter_context(using(threads_for(self.model, self.x)))
         return self.model, self.x
+
+
+def threads_for(vae: VAE, x: Tensor) -> int:
+    """Return how many threads the products of one piece are worth, if a row has a block of samples in it."""
+    return min(allowed(), worth(min(len(x) * noise.BLOCK, PIECE) * products(vae.decoder, vae.shape)))
 
 
 def in_precision(vae: VAE, dtype: torch.dtype) -> VAE:

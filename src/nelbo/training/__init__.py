@@ -6,7 +6,7 @@ from . import fields, schedule
 from .checks import Transform
 from .history import ALL_ROWS, Callback, History, Record, Units
 from .interrupt import deferred
-from .loop import Store, attempt, fit, threads
+from .loop import Store, attempt, fit
 from .precision import resolve_device
 from .progress import ProgressBar
 from .run import VALIDATED
@@ -29,5 +29,4 @@ __all__ = [
     "fit",
     "resolve_device",
     "schedule",
-    "threads",
 ]

@@ -95,6 +95,7 @@ class Direct:
         x = x.flatten(1)
         h = self.encoder.forward(x, low)
         loc, raw = h.chunk(2, -1)
+        raw = raw.contiguous()  # softplus and sigmoid of values with gaps between them take several times as long
         width = softplus(raw)
         scale = width.clamp_min(SMALLEST_STD)
         shape = loc.shape if self.samples == 1 else (self.samples, *loc.shape)
@@ -132,6 +133,7 @@ class Direct:
         if isinstance(self.noise, Gaussian):
             return self.log_lik_of_one(x, out, self.noise.log_variance)
         loc, raw = out.chunk(2, -1)
+        raw = raw.contiguous()
         scale = softplus(raw).add_(self.noise.floor**0.5)
         residual = (loc.view(-1, *x.shape) - x).view(scale.shape).div_(scale)
         square = residual.square()

@@ -95,11 +95,13 @@ class History:
         records: One per validation, in order.
         best_step: The step whose weights were kept.
         stopped: Why training ended: "steps", "seconds", "early", "callback" or "interrupted".
+        threads: How many threads of a CPU it used; None where that is not known.
     """
 
     records: list[Record] = field(default_factory=list)
     best_step: int = 0
     stopped: str = ""
+    threads: int | None = None
 
     def __len__(self) -> int:
         return len(self.records)

@@ -7,13 +7,14 @@ __all__ = ["Store", "fit"]
 import contextlib
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..objective import Objective
+from ..threads import using
 from .checks import Transform, check_objective, check_stream
 from .fields import StateError
 from .history import Callback, History, Units
@@ -156,31 +157,15 @@ def fit(
         except StateError as error:
             refuse = getattr(store, "refuse", ValueError)
             raise refuse(f"the state of training is damaged: {error}") from error
+    run.history.threads = run.threads
     if run.finished:
         run.objective.eval()
         return run.history
-    with threads(run.threads):
+    with using(run.threads):
         _go(run, early_stopping and held is not None, list(callbacks), store, store_every)
     for said in run.trouble():
         warnings.warn(said, UserWarning, stacklevel=4)
     return run.history
-
-
-@contextlib.contextmanager
-def threads(number: int | None) -> Iterator[None]:
-    """Let torch work with so many threads (None: as many as it does), and as before when the block ends.
-
-    Sums are rounded differently by another number of threads, so that a resumed run needs that of its beginning.
-    """
-    before = torch.get_num_threads()
-    if number is None or number == before:
-        yield
-        return
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _go(run: Run, early_stopping: bool, callbacks: list[Callback], store: Store | None, store_every: float) -> None:

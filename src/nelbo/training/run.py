@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..distributions import closed_form_kl
 from ..objective import Objective
 from ..paired import trimmed_mean
+from ..threads import allowed, products, worth
 from ..vae import VAE
 from . import fields
 from .adamw import AdamW
@@ -121,7 +122,8 @@ class Run:
         """The bound before the first step, in model units, where training maximises what validation measures."""
         self.count = 0
         self.order: tuple[int, Tensor] | None = None
-        self.threads = torch.get_num_threads()
+        self.allowed = allowed()
+        """Threads that torch was given when the run began: another number would round sums in another way."""
         self.whole = True
         """Whether nothing is half done, so that the state is one that the run passes through."""
         self.ended = ""
@@ -139,6 +141,13 @@ class Run:
         self.precision, self.adaptive = resolve_precision(
             precision, self.device, self.objective, self.budget.batch_size
         )
+
+    @property
+    def threads(self) -> int:
+        """The number of threads that a step is worth, or is allowed; on a GPU nothing is changed."""
+        vae, draws = self.model(), _inner(self.objective).draws
+        row = products(vae.encoder, vae.shape) + draws * products(vae.decoder, vae.shape)
+        return min(self.allowed, worth(self.budget.batch_size * row)) if self.device.type == "cpu" else self.allowed
 
     # -- one step ------------------------------------------------------------------------------------
 
@@ -423,7 +432,7 @@ class Run:
         """Return all that the rest of the run depends on, as JSON and tensors."""
         config = {
             "finished": False,
-            "threads": self.threads,
+            "threads": self.allowed,
             "ended": self.ended,
             "step": self.step,
             "max_seconds": self.budget.max_seconds,
@@ -450,7 +459,7 @@ class Run:
         """Return what came of a run that is finished, as JSON and tensors."""
         config = {
             "finished": True,
-            "threads": self.threads,
+            "threads": self.allowed,
             "step": self.step,
             "history": self.history.to_dict(),
         }
@@ -467,7 +476,7 @@ class Run:
             StateError: A field or tensor is missing, unknown or odd; the message names it. The run is then unusable.
         """
         self.finished = fields.flag(config, "finished")
-        self.threads = fields.integer(config, "threads", 1, MOST_THREADS)
+        self.allowed = fields.integer(config, "threads", 1, MOST_THREADS)
         self.step = fields.integer(config, "step", 0, self.budget.max_steps)
         self._load_history(fields.section(config, "history"))
         if self.finished:
