@@ -361,7 +361,8 @@ def test_independent_normals_are_the_diagonal_normal() -> None:
 @pytest.mark.slow
 def test_outliers_are_not_scored_far_too_low() -> None:
     """From the encoder alone such rows are scored hundreds of nats too low, however many samples are taken."""
-    train, test = ring(400, 1), ring(30, 2)
+    g = np.random.default_rng(0)
+    train, test = (ring(n, n) + 0.07 * g.normal(size=(n, 3)) for n in (400, 30))
     model = small_estimator(max_steps=400).fit(train)
     rows = np.arange(30)
     test[rows, rows % 3] += np.where(rows % 2, -1, 1) * (8 + rows) * train.std(0)[rows % 3]
@@ -372,8 +373,8 @@ def test_outliers_are_not_scored_far_too_low() -> None:
     assert sure.sum() > 20
     assert np.median((truth.value - plain)[sure]) > 1000
     missed = (truth.value - found)[sure]
-    assert (missed > 1).sum() <= 3  # beyond 25 standard deviations there are many modes
-    assert missed.max() < 200
+    assert (missed > 1).mean() <= 0.15  # beyond 25 standard deviations there are many modes
+    assert np.median(missed) < 0.2
     one_by_one = np.concatenate([model.score_samples(row[None]) for row in test[:6]])
     np.testing.assert_allclose(one_by_one, found[:6], atol=0.02)
     assert np.array_equal(model.score_samples(test), found)
@@ -402,6 +403,33 @@ def test_samples_from_a_fitted_normal_find_what_the_encoder_misses(head: str) ->
     assert left.mean() < 0.02 * missed.mean()
     one = evaluate.log_likelihood(vae, x[:1], samples=1, proposal="mixture")
     torch.testing.assert_close(one.value, evaluate.log_likelihood(vae, x[:1], samples=1).value)  # the encoder's
+
+
+class LaplacePrior(prior.Prior):
+    """A prior that nobody here knows."""
+
+    latent_dim = 2
+
+    def forward(self) -> torch.distributions.Distribution:
+        return Independent(Laplace(torch.zeros(2, dtype=torch.float64), 1.0), 1)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "laplace"])
+def test_samples_from_a_fitted_normal_suit_any_prior(kind: str) -> None:
+    vae = build((12,), 2, "mlp", seed=3, variance=0.05)
+    with torch.no_grad():
+        vae.encoder.layers[-1].bias += torch.tensor([3.0, -3.0, -2.0, -2.0])
+    means, weight = 2 * normal(3, 2, seed=4), torch.tensor([0.2, 0.3, 0.5])
+    several = prior.Mixture.of(weight, means, 0.2 * torch.eye(2).repeat(3, 1, 1)).double()
+    vae.prior = several if kind == "mixture" else LaplacePrior()
+    x = vae.sample(25, generator=torch.Generator().manual_seed(0))
+    truth = evaluate.log_likelihood(vae, x, "quadrature").value
+    encoder, mixed = (
+        (truth - evaluate.log_likelihood(vae, x, samples=200, proposal=proposal).value).abs()
+        for proposal in ("encoder", "mixture")
+    )
+    assert encoder.median() > 1
+    assert mixed.median() < 0.2
 
 
 def test_shares_of_a_mixture_are_exact_for_any_number_of_samples() -> None:

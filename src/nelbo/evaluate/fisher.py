@@ -21,11 +21,11 @@ import math
 import torch
 from torch import Tensor
 
-from ..distributions import Bernoulli, DiagonalNormal, DiscretizedNormal
+from ..distributions import Bernoulli, DiagonalNormal, DiscretizedNormal, NormalMixture
 from ..vae import VAE
 from . import noise
 from .mode import refined
-from .proposal import Normal, Source, from_encoder, log_joint, own
+from .proposal import Normal, Source, from_encoder, from_prior, log_joint, own
 from .ready import MEMORY, rows_at_once
 from .result import Cost
 
@@ -52,7 +52,7 @@ OWN, WIDEN = 4, 1.2
 def fitted(vae: VAE, x: Tensor, memory: int = MEMORY, starts: int = STARTS) -> tuple[Normal, Cost]:
     """Fit a normal to p(z|x) of each row, at the mode that the encoder leads to; for outliers, at the best of several.
 
-    Where p(x|z) or p(z) is of no kind that is known here, it is `mode.refined`, which takes gradients.
+    Where p(x|z) is of no kind that is known here, it is `mode.refined`, which takes gradients.
 
     Arguments:
         vae: The model.
@@ -183,17 +183,37 @@ def _slopes(vae: VAE, x: Tensor, z: Tensor, reach: Tensor) -> tuple[Tensor, Tens
     points = torch.cat([z[None], z + torch.diag_embed(reach).movedim(1, 0)])
     features, score, information = _local(vae, x, points)
     jacobian = (features[1:] - features[:1]).div_(reach.T[..., None]).movedim(0, 1)  # (n, d, features)
-    prior = vae.prior()
-    precision = prior.stddev.double().pow(-2).expand(z.shape)
-    gradient = torch.matmul(jacobian, score[..., None])[..., 0].double() - (z - prior.mean) * precision
-    curvature = torch.matmul(jacobian * information[:, None], jacobian.mT).double() + torch.diag_embed(precision)
+    slope, precision = _prior_slopes(vae, z)
+    gradient = torch.matmul(jacobian, score[..., None])[..., 0].double() + slope
+    curvature = torch.matmul(jacobian * information[:, None], jacobian.mT).double() + precision
     return gradient, curvature
 
 
+def _prior_slopes(vae: VAE, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradient of log p(z), (n, d), and a curvature that is positive definite, (n, d, d), in float64.
+
+    Of a mixture it is the components' mean precision; of a prior of another kind that of its variances.
+    """
+    p = vae.prior()
+    if isinstance(p, DiagonalNormal):
+        precision = p.stddev.double().pow(-2).expand(z.shape)
+        return (p.mean - z) * precision, torch.diag_embed(precision)
+    if isinstance(p, NormalMixture):
+        inverse = torch.cholesky_inverse(p.scale_tril.double())
+        centred = p.loc.double() - z.double()[:, None]  # (n, k, d)
+        pulls = torch.matmul(centred[..., None, :], inverse)[..., 0, :]
+        log_scale = p.scale_tril.double().diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        share = (p.log_weight.double() - 0.5 * (pulls * centred).sum(-1) - log_scale).softmax(-1)
+        return (share[..., None] * pulls).sum(1), torch.einsum("nk,kde->nde", share, inverse)
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(p.log_prob(leaf).sum(), leaf)
+    return slope.double(), torch.diag_embed(from_prior(vae, z)[0].scale.double().pow(-2))
+
+
 def _is_known(vae: VAE, x: Tensor) -> bool:
-    """Return whether `_local` knows the head, and p(z) is a diagonal normal."""
-    p = vae.decode(x.new_zeros(1, vae.latent_dim))
-    return isinstance(vae.prior(), DiagonalNormal) and isinstance(p, DiagonalNormal | DiscretizedNormal | Bernoulli)
+    """Return whether `_local` knows the head."""
+    return isinstance(vae.decode(x.new_zeros(1, vae.latent_dim)), DiagonalNormal | DiscretizedNormal | Bernoulli)
 
 
 def _local(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
