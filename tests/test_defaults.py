@@ -40,12 +40,12 @@ def test_tables_are_whitened_where_held_out_rows_bear_it_out() -> None:
     variances = np.linalg.eigvalsh(np.cov(t.T, bias=True))
     np.testing.assert_allclose(variances[:3], 1, atol=1e-6)  # what the two latents leave is noise N(0, I)
     assert (variances[3:] > 1 / 0.9 - 1e-6).all()
-    assert (variances[3:] < 1 / 0.08 + 1e-6).all()
+    assert (variances[3:] < 1 / 0.05 + 1e-6).all()
     np.testing.assert_allclose(model.schema_.from_model(torch.tensor(t)), correlated(300), rtol=1e-9)
 
 
 def test_whitened_data_leave_principal_axes_to_z_and_reconstruct_what_they_hold() -> None:
-    """By hand: reconstructions leave out rho^2 of each axis, 1.25 % of all along them, with one noise level for all."""
+    """Reconstructions leave out rho^2 of each axis, 1 % of all along them (1.5 % with all axes), at one noise level."""
     x = correlated(300)
     s = (x - x.mean(0)) / x.std(0)
     values, vectors = np.linalg.eigh(np.corrcoef(x.T))
@@ -54,9 +54,10 @@ def test_whitened_data_leave_principal_axes_to_z_and_reconstruct_what_they_hold(
         lead = values[::-1][:q]
         np.testing.assert_allclose(axes.values[: len(lead)], lead, atol=1e-12)
         assert len(axes.noise) == min(q, 5)
-        inside = (axes.noise > 0.08) & (axes.noise < 0.9)
+        left, least = (0.01, 0.05) if q < 5 else (0.015, 0.1)
+        inside = (axes.noise > least) & (axes.noise < 0.9)
         np.testing.assert_allclose(np.ptp((axes.noise * lead)[inside]), 0, atol=1e-9)
-        assert float(lead @ axes.noise**2) == pytest.approx(0.0125 * lead.sum(), rel=1e-6)
+        assert float(lead @ axes.noise**2) == pytest.approx(left * lead.sum(), rel=1e-6)
         # in units of t the linear model has every correlation
         model = axes.root @ (axes.weight @ axes.weight.T + np.eye(5)) @ axes.root
         np.testing.assert_allclose(model, np.corrcoef(x.T), atol=1e-9)

@@ -71,6 +71,7 @@ def test_rounding_is_no_improvement() -> None:
     assert model.history_.best_step == 0
 
 
+@pytest.mark.filterwarnings("ignore::nelbo.data.warned.DataWarning")  # each of its columns is odd
 def test_a_table_in_which_one_row_differs_is_fitted() -> None:
     x = np.zeros((200, 3))
     x[7] = [1, 2, 3]
@@ -85,6 +86,7 @@ def test_columns_that_vary_too_little_for_a_float64_are_named() -> None:
         VariationalAutoencoder(1, random_state=0).fit(x)
 
 
+@pytest.mark.filterwarnings("ignore:Training made the model worse")  # by the mean, which is that row's
 def test_a_single_validation_row_does_not_choose_the_weights() -> None:
     """What is learned of all others counts, though the bound of one row falls by more than they gain."""
     rng = np.random.default_rng(0)

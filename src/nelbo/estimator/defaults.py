@@ -56,9 +56,11 @@ PLAIN = {
 """With these a table may be whitened."""
 STEPS, STEPS_PER_ROW, LARGEST_BATCH = 1_000, 0.1, 128
 """Length of a run on a table without limits, and rows in a step."""
-LATE, LONGER, LONGEST = 0.4, 1.5, 3.0
-"""Where the best step of the first run came after that share of it, the run on all rows is longer by this factor, and
-by the last one if the first still got better in the end. (Where overfitting sets in early, more steps overfit more.)"""
+LATE, LONGER = 0.4, 1.5
+"""Where the best step of the first run came after that share of it, the run on all rows is longer by this factor.
+(Where overfitting sets in early, more steps overfit more.)"""
+LAST, LONGEST = 0.97, 3.0
+"""Where it came after that share, the first run still got better in the end, and the other is longer by that factor."""
 MANY_TABLE_ROWS = 3_000
 """Rows from which none are trained on in the end that were held out: a tenth more of so many brings nothing."""
 LEARNING_RATE, ROWS_OF_RATE, AVERAGE = 8e-3, 1_000, 1e-2
@@ -245,17 +247,16 @@ def limits_for(limits: Mapping[str, Any], rows: int, timed: bool, alone: bool) -
     return found
 
 
-def stretch_of(limits: Mapping[str, Any], best: float, ended: str) -> float:
+def stretch_of(limits: Mapping[str, Any], best: float) -> float:
     """Return by how much the run on all rows is to be longer than the first one.
 
     Arguments:
         limits: What was asked for: a run whose length was asked for is not stretched.
         best: The share of the first run after which it was best.
-        ended: What ended it.
     """
     if not is_open(limits) or best <= LATE:
         return 1.0
-    return LONGEST if ended == "steps" else LONGER
+    return LONGEST if best >= LAST else LONGER
 
 
 class Watched:

@@ -149,7 +149,7 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     if fresh is not None and not kept and judged and validation is not None and plan.max_seconds is None:
         store = None if plan.store is None else plan.store.phase("training on all rows")
         steps = history.best_step
-        longer = defaults.stretch_of(plan.limits, steps / (limits["max_steps"] or steps), history.stopped)
+        longer = defaults.stretch_of(plan.limits, steps / (limits["max_steps"] or steps))
         watched = defaults.Watched(history, plan.callbacks, options.units(schema))
         rest = (plan.seed, limits, longer, store, STORE_EVERY, watched)
         defaults.refit(fresh, everything, len(taken), steps, *rest)
