@@ -107,4 +107,4 @@ def test_a_single_validation_row_does_not_choose_the_weights() -> None:
         )
         history = fit(objective.ELBO(vae), x[:1000], validation=validation, max_steps=400)
         steps.append(history.best_step)
-    assert steps[1] == steps[0] > 100
+    assert min(steps) > 200  # not 0, where the bound of that row is best
