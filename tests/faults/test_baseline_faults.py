@@ -19,7 +19,10 @@ from nelbo.data.numbers import Numbers
 from nelbo.report import summarise
 from nelbo.report.diagnosis import examine
 
-pytestmark = pytest.mark.fault
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.filterwarnings("ignore::nelbo.data.warned.DataWarning"),  # flags, rounded and copied columns
+]
 
 Array = np.ndarray[Any, Any]
 
