@@ -59,6 +59,8 @@ LEAST = 5
 """Rows of such a group, at least; as many rows of the whole are added to its covariance."""
 WITHIN = 0.3
 """Variance of these, as a share of that of all z: a group is narrower than the whole."""
+ELSEWHERE = 0.01
+"""Share of the mixture that stays N(0, I): no row, however far out, loses more than log 100 = 4.6 nats to it."""
 RIDGE = 1e-3
 """Added to every variance of z, whose scale is 1."""
 
@@ -130,7 +132,8 @@ def _spaced(rows: np.ndarray, most: int) -> np.ndarray:
 @torch.no_grad()
 def _aggregate(model: VAE, array: np.ndarray, schema: Schema) -> Aggregate:
     """Draw from q(z|x) of some rows."""
-    weight, generator = next(model.parameters()), torch.Generator().manual_seed(0)
+    weight = next(model.parameters())
+    generator = torch.Generator(weight.device).manual_seed(0)
     repeats, parts = min(10, math.ceil(DRAWS / len(array))), []
     model = model.eval()
     for rows in chunks(len(array), math.prod(array.shape[1:])):
@@ -180,7 +183,10 @@ def _best(fitted: Aggregate, judging: Aggregate) -> tuple[int, Mixture] | None:
 
 
 def _mixture(found: Aggregate, components: int) -> Mixture:
-    """Fit the components of rows without rare values by EM, and one normal to each group of rare rows."""
+    """Fit the components of rows without rare values by EM, and one normal to each group of rare rows.
+
+    One more is N(0, I), with which the model was trained, for rows that are nowhere near the others.
+    """
     others = found.z[found.group == 0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where EM has not converged the mixture is judged as it is
@@ -195,6 +201,9 @@ def _mixture(found: Aggregate, components: int) -> Mixture:
         weights.append(len(z))
         means.append(z.mean(0))
         covariances.append((len(z) * own + LEAST * whole) / (len(z) + LEAST) + ridge)
+    weights.append(ELSEWHERE / (1 - ELSEWHERE) * sum(weights))
+    means.append(np.zeros(found.z.shape[1]))
+    covariances.append(np.eye(found.z.shape[1]))
     return Mixture.of(
         *(torch.from_numpy(np.array(values, dtype=np.float64)) for values in (weights, means, covariances))
     )
