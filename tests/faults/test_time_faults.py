@@ -195,6 +195,28 @@ def test_a_resumed_run_goes_on_with_the_threads_that_it_began_with() -> None:
     assert fit(objective.ELBO(wide()), x, max_steps=1, batch_size=80).threads == 2
 
 
+# -- early stopping ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "width", "rate", "patience"),
+    [(30, 6, 64, 5e-3, 0.1), (60, 16, 128, 1e-3, 0.2)],
+    ids=["sinking", "wavering"],
+)
+def test_training_ends_sooner_where_the_bound_has_been_sinking_all_along(
+    rows: int, columns: int, width: int, rate: float, patience: float
+) -> None:
+    """Noise is learned by heart, at a great rate beyond doubt; at a small one the bound stays near its best."""
+    x, held = (normal(n, columns, seed=seed, dtype=torch.float32) for seed, n in enumerate((rows, 200)))
+    vae = build((columns,), hidden=(width,), dtype=torch.float32)
+    history = fit(
+        objective.ELBO(vae), x, validation=held, max_steps=800, batch_size=rows, learning_rate=rate, decay=None
+    )
+    best = next(record for record in history.records if record.step == history.best_step)
+    assert history.stopped == "early"
+    assert patience < history.records[-1].progress - best.progress < patience + 0.05
+
+
 # -- waiting -----------------------------------------------------------------------------------------
 
 
