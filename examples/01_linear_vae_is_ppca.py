@@ -11,9 +11,10 @@ from sklearn.model_selection import train_test_split
 from nelbo import VariationalAutoencoder
 
 LATENT_DIM = 8
-train, test = train_test_split(load_digits().data, test_size=0.25, random_state=0)
+train, test = train_test_split(load_digits().images, test_size=0.25, random_state=0)  # (n, 8, 8)
+flat = {"train": train.reshape(-1, 64), "test": test.reshape(-1, 64)}
 
-pca = PCA(LATENT_DIM).fit(train)
+pca = PCA(LATENT_DIM).fit(flat["train"])
 model = VariationalAutoencoder(
     LATENT_DIM,
     network="linear",
@@ -26,7 +27,7 @@ model = VariationalAutoencoder(
     random_state=0,
 ).fit(train)
 
-theirs, ours, bound = pca.score(test), model.score(test), model.elbo(test).mean()
+theirs, ours, bound = pca.score(flat["test"]), model.score(test), model.elbo(test).mean()
 sigma, beta = pca.noise_variance_**0.5, model.noise_variance_**0.5
 print(f"{'':24}{'held-out log p(x)':>20}{'sigma':>10}")
 print(f"{'exact pPCA':24}{theirs:>15.3f} nats{sigma:>10.4f}")

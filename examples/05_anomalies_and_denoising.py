@@ -11,6 +11,7 @@ LATENT_DIM, ODD = 8, 4
 rng = np.random.default_rng(0)
 X, y = load_digits(return_X_y=True)
 X, y = X[order := rng.permutation(len(X))], y[order]
+X = X + rng.uniform(-0.5, 0.5, X.shape)  # grey values are whole numbers, whose density would have no bound
 
 # Anomalies: one digit is never seen in training; score_samples is log p(x), so anomalies have low scores.
 normal = X[y != ODD]
