@@ -230,6 +230,7 @@ def test_a_state_that_a_killed_writer_set_aside_is_resumed(tmp_path: Path, whole
     np.testing.assert_array_equal(flat_weights(model), whole)
 
 
+@pytest.mark.slow
 def test_the_second_of_two_fits_in_one_place_is_refused_before_it_trains(tmp_path: Path) -> None:
     def second(_: Any) -> bool:
         script = (
@@ -416,6 +417,7 @@ def resumes(folder: Path) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finished", [False, True])
 def test_a_state_with_any_field_missing_or_odd_goes_on_or_is_refused_by_name(tmp_path: Path, finished: bool) -> None:
     vae, folder = build((3,), 1, "mlp", dtype=torch.float32, hidden=(2,)), tmp_path / "state"
@@ -483,6 +485,7 @@ def _with(text: str) -> Callable[[Any], bytes]:
     ).encode()
 
 
+@pytest.mark.slow
 def test_a_config_with_any_field_odd_is_loaded_or_refused_by_name(saved: Path, tmp_path: Path) -> None:
     config, tensors = read_folder(saved)
     ways = [path for path in paths(config) if path[0] in ("spec", "fitted", "schema", "history")]
