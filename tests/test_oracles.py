@@ -10,7 +10,7 @@ import torch
 from sklearn.decomposition import PCA, FactorAnalysis
 
 from helpers import build, digits, draw, linear_gaussian, loosen, rng, started
-from nelbo import VariationalAutoencoder, evaluate, fit, initialize, objective
+from nelbo import DataWarning, VariationalAutoencoder, evaluate, fit, initialize, objective
 
 LATENT = 4
 
@@ -73,6 +73,7 @@ def test_a_linear_vae_with_noise_per_feature_is_sklearns_factor_analysis(init: s
     theirs = FactorAnalysis(LATENT, tol=1e-4, max_iter=3000).fit(train.astype(np.float64))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DataWarning)  # grey values repeat
         model = VariationalAutoencoder(
             LATENT,
             network="linear",
@@ -125,6 +126,7 @@ def test_with_the_exact_posterior_terms_are_exact_to_1e_minus_10() -> None:
         torch.testing.assert_close(weight, model.log_prob(x).expand(10, 30), rtol=0, atol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:X can hardly be in the units")
 @pytest.mark.parametrize("network", ["linear", "residual", "conv"])
 def test_a_row_far_from_all_data_gets_a_finite_log_p(network: str) -> None:
     """A million units away, in every direction or in one, after training; and less than any row of the data."""

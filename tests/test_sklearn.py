@@ -39,7 +39,7 @@ def iris() -> np.ndarray:
 @pytest.fixture(scope="module")
 def fitted(iris: np.ndarray) -> VariationalAutoencoder:
     """A small model that has left its closed-form start. Tests must not change it."""
-    model = small(max_steps=200, learning_rate=0.01).fit(iris)
+    model = small(max_steps=200, learning_rate=0.01, early_stopping=False).fit(iris)
     assert not model.kept_start_
     return model
 

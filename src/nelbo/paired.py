@@ -1,12 +1,12 @@
 r"""Two models compared row by row, so that no single row decides.
 
 A mean of paired differences is at the mercy of its largest: one row of a thousand that one model finds impossible
-outweighs all others. The trimmed mean leaves out the most extreme hundredth on either side, and its standard error
+outweighs all others. The trimmed mean leaves out the most extreme five-hundredth on either side, and its standard error
 (Yuen, 1974) follows from the winsorised variance:
 
 .. math::
     \bar d_t = \frac{1}{n - 2k} \sum_{i=k+1}^{n-k} d_{(i)}, \qquad
-    \mathrm{se} = \frac{s_w}{(1 - 2k/n) \sqrt n}, \qquad k = \lceil n / 100 \rceil
+    \mathrm{se} = \frac{s_w}{(1 - 2k/n) \sqrt n}, \qquad k = \lceil n / 500 \rceil
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-TRIMMED = 0.01
-"""Share of the rows that is left out on either side: it is ten times one in a thousand."""
+TRIMMED = 0.002
+"""Share of the rows that is left out on either side, at least one: twice one in a thousand."""
 FEWEST = 50
 """Rows from which the extremes are left out: of fewer, each is much of what is known."""
 ROUNDING = 1e-5

@@ -62,7 +62,7 @@ def test_a_constant_column_changes_nothing_about_the_other_columns(value: float)
 
 @pytest.mark.filterwarnings("ignore:Left out")
 @pytest.mark.parametrize(
-    "options", [{}, {"variance": 0.3}, {"variance": "learned", "scale": "global"}, {"scale": None, "network": "mlp"}]
+    "options", [{}, {"variance": 0.3}, {"variance": "learned", "scale": "standard"}, {"network": "mlp"}]
 )
 def test_results_hold_the_constant_and_its_noise_is_none(options: dict[str, Any], tmp_path: Path) -> None:
     X = with_constant(correlated(100, 3), 7.0)

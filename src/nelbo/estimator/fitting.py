@@ -376,7 +376,8 @@ def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | Non
             dequantize=estimator.dequantize,
             columns=columns,
             discrete=discrete,
-            leave_out=not discrete,
+            # With one scale for all, beta^2 I is in data units, and a column that never varies has a density under it.
+            leave_out=not discrete and estimator.scale not in ("global", None),
             latent_dim=int(estimator.latent_dim),
         )
     if estimator.scale not in ("auto", None) or estimator.dequantize not in ("auto", False):

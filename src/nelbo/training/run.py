@@ -257,7 +257,13 @@ class Run:
             part.progress.fill_(progress)
 
     def trouble(self) -> list[str]:
-        """Return what went wrong in training without ending it, in sentences."""
+        """Return what went wrong in training without ending it, in sentences.
+
+        Weights that were chosen by held-out rows, row by row, are not worse than the first ones: the mean of their
+        bounds may be, where a single row is far from all others.
+        """
+        if self.best is not None and self.history.best_step == self.best[1]:
+            return self.history.trouble(None)
         jacobian = self.units.log_density if _inner(self.objective).in_nats else 0.0
         return self.history.trouble(None if self.begun is None else self.begun + jacobian)
 
