@@ -216,7 +216,8 @@ def samples_for(estimator: Any) -> int:
 
 def white_start(model: VAE, array: np.ndarray, schema: Schema) -> LinearGaussian:
     """Return N(m, S) as a linear model of whitened data: z the principal components of array (n, D), noise N(0, I)."""
-    found = torch.from_numpy(Axes.of(array[:, schema.kept], schema.shift, schema.scale, model.latent_dim).weight)
+    array = array[:, schema.kept] if schema.left_out else array  # all of them would be a copy
+    found = torch.from_numpy(Axes.of(array, schema.shift, schema.scale, model.latent_dim).weight)
     weight = torch.zeros(len(found), model.latent_dim, dtype=torch.float64)
     weight[:, : found.shape[1]] = found
     nothing = torch.zeros(len(found), dtype=torch.float64)

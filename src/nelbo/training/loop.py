@@ -29,7 +29,7 @@ PATIENCE = 0.1
 sinking all along; twice as much if it has not."""
 LOST = 0.1
 """Share of what the bound has gained by which it must have sunk. Of 12 fits to 1,000 to 4,000 images 9 ended earlier,
-with 5 to 32 % fewer steps and log p(x) as good or better."""
+with 5 to 32 % fewer steps and log p(x) as good within its error."""
 SLOWER = 0.5
 """By what the default learning rate is multiplied where training has lost its way."""
 MINIMUM_PATIENCE = 10
