@@ -17,16 +17,42 @@ from typing import Any
 
 import numpy as np
 
-SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGINT twice": signal.SIGINT}
+SIGNALS = {
+    "SIGKILL": signal.SIGKILL,
+    "SIGTERM": signal.SIGTERM,
+    "SIGINT": signal.SIGINT,
+    "SIGINT twice": signal.SIGINT,
+}
 MOMENTS = ("at a random time", "within a save")
 SAVE_EVERY = 0.05
 """Seconds between two states."""
 REACH = 0.7
-"""A kill comes within this share of what a whole fit takes, in seconds or in steps that its saves take."""
+"""A kill comes within this share of what a whole fit takes, in seconds or in steps that its saves
+take.
+"""
 KILLS_OF_A_RUN = 6
 """After so many, at most, a run is left alone."""
-PRELOADED = ["numpy", "torch", "sklearn", "nelbo.estimator", "nelbo.cli.fit", "nelbo.report", "benchmarks._killing"]
-OPTIONS = ("--latent-dim", "2", "--hidden", "16", "--max-steps", "200", "--held-out", "0", "--quiet", "--resume")
+PRELOADED = [
+    "numpy",
+    "torch",
+    "sklearn",
+    "nelbo.estimator",
+    "nelbo.cli.fit",
+    "nelbo.report",
+    "benchmarks._killing",
+]
+OPTIONS = (
+    "--latent-dim",
+    "2",
+    "--hidden",
+    "16",
+    "--max-steps",
+    "200",
+    "--held-out",
+    "0",
+    "--quiet",
+    "--resume",
+)
 EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 
 
@@ -53,7 +79,9 @@ def kills(count: int, folder: Path, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def rows() -> np.ndarray[Any, Any]:
-    """Return a table on which training beats its start, so that there is a second one on all rows."""
+    """Return a table on which training beats its start, so that there is a second one on all
+    rows.
+    """
     rng = np.random.default_rng(0)
     angle = rng.uniform(0, 2 * np.pi, 200)
     x = np.stack([np.cos(angle), np.sin(angle), 0.3 * np.cos(2 * angle)], axis=1)
@@ -70,7 +98,9 @@ def server() -> Iterator[ForkServerContext]:
 
 
 def whole(forks: ForkServerContext, folder: Path) -> tuple[bytes, tuple[float, int]]:
-    """Return the weights of a fit that nobody disturbs; its seconds, and the steps that its saves take."""
+    """Return the weights of a fit that nobody disturbs; its seconds, and the steps that its saves
+    take.
+    """
     forks.Process(target=os.getpid).start()  # which starts the server, and takes a while
     begun = time.perf_counter()
     child = forks.Process(target=fit, args=(folder, "whole", "", 0))
@@ -99,7 +129,9 @@ def killed_run(
     expected: bytes,
     reach: tuple[float, int],
 ) -> list[dict[str, Any]]:
-    """Kill a fit up to so many times, then let it end; return of each kill what was left and what came of it."""
+    """Kill a fit up to so many times, then let it end; return of each kill what was left and what
+    came of it.
+    """
     found: list[dict[str, Any]] = []
     run, last = folder / name, -1
     for _ in range(rng.randint(1, most)):
@@ -118,9 +150,20 @@ def killed_run(
         if child.exitcode == 0:  # it ended before
             break
         left, phase, step = what_is_left(run)
-        rude = kind != "SIGKILL" and "Traceback" in (folder / f"{name}.log").read_text(errors="replace")
-        one = {"run": name, "signal": kind, "moment": moment, "left": left, "phase": phase, "step": step, "rude": rude}
-        found.append(one | {"outcome": "lost" if step < last else "open"})  # never back to an older state
+        rude = kind != "SIGKILL" and "Traceback" in (folder / f"{name}.log").read_text(
+            errors="replace"
+        )
+        one = {
+            "run": name,
+            "signal": kind,
+            "moment": moment,
+            "left": left,
+            "phase": phase,
+            "step": step,
+            "rude": rude,
+        }
+        # never back to an older state
+        found.append(one | {"outcome": "lost" if step < last else "open"})
         last = step
         if left == "model":
             break
@@ -146,7 +189,9 @@ def send(pid: int | None, kind: str) -> None:
 
 
 def what_is_left(run: Path) -> tuple[str, str, int]:
-    """Return what there is of a run, the training that it is in, and a number that grows with what is done."""
+    """Return what there is of a run, the training that it is in, and a number that grows with what
+    is done.
+    """
     from nelbo.checkpoint import exists
 
     if exists(run):
@@ -156,12 +201,16 @@ def what_is_left(run: Path) -> tuple[str, str, int]:
         return "nothing yet", "nothing yet", 0
     config = json.loads((partial / "config.json").read_text())
     state, finished = config["state"], len(config["earlier"]) + config["state"]["finished"]
-    done = 10**8 * config["complete"] + 10**6 * finished + (0 if state["finished"] else state["step"])
+    done = (
+        10**8 * config["complete"] + 10**6 * finished + (0 if state["finished"] else state["step"])
+    )
     return ("trained" if config["complete"] else "state"), config["phase"], done
 
 
 def fit(folder: Path, name: str, kind: str, steps: int) -> None:
-    """Run `nelbo fit` in this process; send it a signal at a certain step that a save takes in the file system."""
+    """Run `nelbo fit` in this process; send it a signal at a certain step that a save takes in the
+    file system.
+    """
     log = os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)

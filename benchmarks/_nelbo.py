@@ -1,8 +1,10 @@
-"""nelbo as a contestant, run as ``python -m benchmarks._nelbo FOLDER`` like the modules of benchmarks/peers.
+"""nelbo as a contestant, run as ``python -m benchmarks._nelbo FOLDER`` like the modules of
+benchmarks/peers.
 
-"quality": `VariationalAutoencoder(latent, **options).fit(train)`, and log p(x) of the fitted model with its own beta^2;
-with ``bytes`` it is given the 8-bit images that the training rows were made from, and adds the noise itself.
-"speed": `nelbo.fit` of the job's net, by the seconds between two of its records.
+"quality": `VariationalAutoencoder(latent, **options).fit(train)`, and log p(x) of the fitted model
+with its own beta^2; with ``bytes`` it is given the 8-bit images that the training rows were made
+from, and adds the noise itself. "speed": `nelbo.fit` of the job's net, by the seconds between two
+of its records.
 """
 
 from __future__ import annotations
@@ -15,7 +17,16 @@ import numpy as np
 import torch
 
 import nelbo
-from nelbo import VAE, VariationalAutoencoder, likelihood, networks, objective, posterior, prior, training
+from nelbo import (
+    VAE,
+    VariationalAutoencoder,
+    likelihood,
+    networks,
+    objective,
+    posterior,
+    prior,
+    training,
+)
 from nelbo.training import Record
 from nelbo.training.direct import Direct
 
@@ -43,10 +54,16 @@ def quality(job: dict[str, Any], train: np.ndarray, test: np.ndarray) -> dict[st
         train = np.load(f"{job['data']}/bytes.npy")
     model = VariationalAutoencoder(job["latent"], random_state=job["seed"], **job["options"])
     _, seconds = timed(lambda: model.fit(train))
-    found: dict[str, Any] = {"seconds": seconds, "steps": model.history_.records[-1].step, "peak_bytes": peak_bytes()}
+    found: dict[str, Any] = {
+        "seconds": seconds,
+        "steps": model.history_.records[-1].step,
+        "peak_bytes": peak_bytes(),
+    }
     if job.get("judge", True):
         x = model.schema_.to_model(test[:IMAGES], noise="hash").float()
-        nats = log_likelihood(InUnits(model.model_), float(model.model_.likelihood.variance), x.flatten(1))
+        nats = log_likelihood(
+            InUnits(model.model_), float(model.model_.likelihood.variance), x.flatten(1)
+        )
         nats -= model.schema_.log_scale_sum
         error = float(nats.std()) / math.sqrt(len(nats))
         found |= {"nats": float(nats.mean()), "error": error, "beta": model.noise_variance_**0.5}
@@ -62,7 +79,8 @@ def quality(job: dict[str, Any], train: np.ndarray, test: np.ndarray) -> dict[st
 def speed(job: dict[str, Any], x: torch.Tensor, rates: bool = False) -> dict[str, Any]:
     """Time ``steps`` steps after at least ``warmup``, and what else a user waits for between them.
 
-    ``without`` leaves out one of the things that make it quick: "direct" gradients, or "keeping" freed memory.
+    ``without`` leaves out one of the things that make it quick: "direct" gradients, or "keeping"
+    freed memory.
     """
     without = job.get("without")
     if without == "direct":
@@ -95,7 +113,9 @@ def speed(job: dict[str, Any], x: torch.Tensor, rates: bool = False) -> dict[str
 
 
 def net(features: int, hidden: list[int], latent: int, sigmoid: bool) -> VAE:
-    """features-hidden-latent-hidden-features with ReLU, one learned beta^2, and perhaps a sigmoid at the end."""
+    """features-hidden-latent-hidden-features with ReLU, one learned beta^2, and perhaps a sigmoid
+    at the end.
+    """
     head, q = likelihood.Gaussian((features,)), posterior.DiagonalNormal(latent)
     generator = torch.Generator().manual_seed(0)
     encoder = networks.MLP((features,), q.in_shape, tuple(hidden), "relu", generator)

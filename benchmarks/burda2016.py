@@ -1,9 +1,10 @@
-"""Burda et al. (2016), MNIST binarised anew at every visit, one stochastic layer of 50: nats per test image.
+"""Burda et al. (2016), MNIST binarised anew at every visit, one stochastic layer of 50: nats per
+test image.
 
-Their net: 784-200-200-50-200-200-784, tanh, Bernoulli. Theirs took 3,280 passes over the data; here Muon takes a fixed
-number of passes with a cosine, and no choice is made on test images. IWAE-50 begins with the weights of IWAE-5, whose
-passes count (they cost less). Test images are binarised once, log p(x) is the bound of
-5,000 importance samples, as theirs.
+Their net: 784-200-200-50-200-200-784, tanh, Bernoulli. Theirs took 3,280 passes over the data; here
+Muon takes a fixed number of passes with a cosine, and no choice is made on test images. IWAE-50
+begins with the weights of IWAE-5, whose passes count (they cost less). Test images are binarised
+once, log p(x) is the bound of 5,000 importance samples, as theirs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from torch import Tensor
 
 from nelbo import diagnose, distributions, evaluate, fit, objective
 
-from ._common import RESULTS, burda_net, images, keep_memory, kept, load_weights, machine, report, save_weights
+from ._common import (
+    RESULTS,
+    burda_net,
+    images,
+    keep_memory,
+    kept,
+    load_weights,
+    machine,
+    report,
+    save_weights,
+)
 
 HEAD = (
     "objective",
@@ -44,7 +55,11 @@ STARTS = {"iwae50": "iwae5"}
 
 def binarise(grey: Tensor, generator: torch.Generator) -> Tensor:
     """Draw x ~ Bernoulli(grey / 255) for bytes, with 16 random bits for each pixel."""
-    bits = distributions.random_bytes((*grey.shape, 2), generator, grey.device).view(torch.int16).squeeze(-1)
+    bits = (
+        distributions.random_bytes((*grey.shape, 2), generator, grey.device)
+        .view(torch.int16)
+        .squeeze(-1)
+    )
     return (bits.float() + 2.0**15 + 0.5 < grey * (2.0**16 / 255)).float()
 
 
@@ -60,8 +75,12 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5000, help="importance samples for each")
     parser.add_argument("--gradient", default="dreg", help="iwae or dreg, where K is above 1")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--weights", type=Path, default=RESULTS.parent / "weights", help="where trained weights go")
-    parser.add_argument("--scratch", action="store_true", help="begin every row with random weights")
+    parser.add_argument(
+        "--weights", type=Path, default=RESULTS.parent / "weights", help="where trained weights go"
+    )
+    parser.add_argument(
+        "--scratch", action="store_true", help="begin every row with random weights"
+    )
     parser.add_argument("--trial", action="store_true", help="print, but write no result")
     options = parser.parse_args()
     keep_memory()
@@ -83,12 +102,21 @@ def run(name: str, options: argparse.Namespace) -> tuple[Any, ...]:
     before = 0
     if name in STARTS and not options.scratch:
         before = int(load_weights(options.weights / f"{STARTS[name]}.safetensors", vae)["passes"])
-    kind = objective.ELBO if samples == 1 else objective.DReG if options.gradient == "dreg" else objective.IWAE
+    kind = (
+        objective.ELBO
+        if samples == 1
+        else objective.DReG
+        if options.gradient == "dreg"
+        else objective.IWAE
+    )
     wall, cpu = time.perf_counter(), time.process_time()
 
     def tell(record: Any) -> None:
         if round(record.epoch) % max(1, passes // 20) == 0:
-            print(f"pass {record.epoch:.0f} train {record.train or 0:.2f} {record.seconds:.0f} s", flush=True)
+            print(
+                f"pass {record.epoch:.0f} train {record.train or 0:.2f} {record.seconds:.0f} s",
+                flush=True,
+            )
 
     fit(
         kind(vae, samples),
@@ -113,7 +141,21 @@ def run(name: str, options: argparse.Namespace) -> tuple[Any, ...]:
     threads = torch.get_num_threads()
     nll = -found.mean
     error = found.mean_standard_error
-    return name, samples, before + passes, before, theirs, nll, error, bound, active, wall, cpu, threads, doubtful
+    return (
+        name,
+        samples,
+        before + passes,
+        before,
+        theirs,
+        nll,
+        error,
+        bound,
+        active,
+        wall,
+        cpu,
+        threads,
+        doubtful,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Copy tables of results into the documentation: what stands between `<!-- results: NAME -->` and `<!-- end -->`.
+"""Copy tables of results into the documentation: what stands between `<!-- results: NAME -->` and
+`<!-- end -->`.
 
-``python -m benchmarks.document`` after a benchmark; a test fails where a page and its results differ.
+``python -m benchmarks.document`` after a benchmark; a test fails where a page and its results
+differ.
 """
 
 from __future__ import annotations

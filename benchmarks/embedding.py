@@ -1,21 +1,23 @@
 r"""What z says of ten tables: the default beside principal components, held out.
 
 Tables: wine, iris, breast_cancer, digits (flattened) and diabetes of scikit-learn; wine_red and
-concrete of UCI; all rows of satellite, cardio and vowels of ADBench. Columns that never vary are left
-out, and values that repeat are spread as `benchmarks.tables` spreads them (``--raw``: both as they
-are, where a density of repeated values has no bound).
+concrete of UCI; all rows of satellite, cardio and vowels of ADBench. Columns that never vary are
+left out, and values that repeat are spread as `benchmarks.tables` spreads them (``--raw``: both as
+they are, where a density of repeated values has no bound).
 
 Splits: 60 % to fit and 40 % to judge, five times. Latents: 2, 4 and 8, where the table has more
 columns than that.
-R²        of `reconstruct`: 1 - squared errors / squared distances from the training mean, in columns
+R²        of `reconstruct`: 1 - squared errors / squared distances from the training mean, in
+columns
           standardised by the training rows, pooled over rows and columns
 5-NN      accuracy of five nearest neighbours on z, z of training rows as reference, where the table
           has classes
-log p     nats per row, in the units of the data; of PCA by its `score_samples` (probabilistic PCA in
+log p     nats per row, in the units of the data; of PCA by its `score_samples` (probabilistic PCA
+in
           closed form) on standardised columns, with the Jacobian counted
 
-Differences are paired by split. A row holds where R² and accuracy are at least PCA's minus 0.02, and
-log p is at least pPCA's, each within two standard errors.
+Differences are paired by split. A row holds where R² and accuracy are at least PCA's minus 0.02,
+and log p is at least pPCA's, each within two standard errors.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ HEAD = (
 
 
 class Job(NamedTuple):
-    """One fit: a table, how many latents, a split, whether values are as they are, and the estimator's arguments."""
+    """One fit: a table, how many latents, a split, whether values are as they are, and the
+    estimator's arguments.
+    """
 
     table: str
     latents: int
@@ -74,7 +78,9 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a job: each of `MEASURES` of ours and of PCA, whether the start was kept, and seconds."""
+    """What came of a job: each of `MEASURES` of ours and of PCA, whether the start was kept, and
+    seconds.
+    """
 
     job: Job
     shape: tuple[int, ...]
@@ -85,14 +91,22 @@ class Outcome(NamedTuple):
 
 
 def main() -> None:
-    """Fit what is asked for, in several processes, and write a line for each table and number of latents."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Fit what is asked for, in several processes, and write a line for each table and number of
+    latents.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=list(TABLES), default=list(TABLES))
     parser.add_argument("--latents", type=int, nargs="+", default=list(LATENTS))
     parser.add_argument("--splits", type=int, nargs="+", default=list(SPLITS))
     parser.add_argument("--jobs", type=int, default=1, help="processes, each with one thread")
-    parser.add_argument("--raw", action="store_true", help="repeated values and constant columns as they are")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the estimator")
+    parser.add_argument(
+        "--raw", action="store_true", help="repeated values and constant columns as they are"
+    )
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the estimator"
+    )
     options = parser.parse_args()
     arguments = dict(map(argument, options.set))
     trial = bool(arguments) or options.raw or tuple(options.splits) != SPLITS
@@ -109,7 +123,9 @@ def main() -> None:
         row = summary(outcomes)
         rows[row[0], row[3]] = row
         print(*(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row), flush=True)
-    done = [rows[name, q] for name in TABLES for q in sorted({q for _, q in rows}) if (name, q) in rows]
+    done = [
+        rows[name, q] for name in TABLES for q in sorted({q for _, q in rows}) if (name, q) in rows
+    ]
     failing = sum(row[HEAD.index("holds")] != "yes" for row in done)
     report(
         "embedding", HEAD, done, before, quick=trial,
@@ -144,7 +160,9 @@ def read(name: str, raw: bool) -> tuple[Array, Array | None]:
 
 
 def finished(jobs: list[Job], processes: int) -> Iterator[list[Outcome]]:
-    """Yield the outcomes of all splits of a table and number of latents, as soon as they are all there."""
+    """Yield the outcomes of all splits of a table and number of latents, as soon as they are all
+    there.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
     waiting: dict[tuple[str, int], list[Outcome]] = {}
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
@@ -167,7 +185,9 @@ def run(job: Job) -> Outcome:
     mean, spread = train.mean(0), train.std(0)
     spread[spread == 0] = 1.0
     begun = time.perf_counter()
-    model = VariationalAutoencoder(**{"latent_dim": job.latents, "random_state": job.split, **job.arguments}).fit(train)
+    model = VariationalAutoencoder(
+        **{"latent_dim": job.latents, "random_state": job.split, **job.arguments}
+    ).fit(train)
     seconds = time.perf_counter() - begun
     t, u = (train - mean) / spread, (test - mean) / spread
     pca = PCA(job.latents, svd_solver="full").fit(t)
@@ -208,7 +228,11 @@ def summary(outcomes: list[Outcome]) -> list[Any]:
         for name, g, e, loss in zip(MEASURES, mean, error, LOSSES, strict=True)
         if not math.isnan(g) and g + 2 * e < -loss
     ]
-    cells = [c for m in zip(ours.mean(0), theirs.mean(0), mean, error, strict=True) for c in map(float, m)]
+    cells = [
+        c
+        for m in zip(ours.mean(0), theirs.mean(0), mean, error, strict=True)
+        for c in map(float, m)
+    ]
     return [
         *(job.table, *shape, job.latents),
         *("–" if math.isnan(cell) else cell for cell in cells),

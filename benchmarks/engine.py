@@ -1,11 +1,14 @@
-"""What the defaults of training are chosen by: held-out log p(x) after the same seconds, one choice changed at a time.
+"""What the defaults of training are chosen by: held-out log p(x) after the same seconds, one choice
+changed at a time.
 
-Whole default fits with ``max_seconds``, on one thread: Fashion-MNIST, Frey faces (both as bytes), digits and four
-tables, three seeds each. Every seed draws other test rows (a fifth; the first 1,000 test images of Fashion-MNIST are
-always the same ones). The variants take turns within a seed, so that a machine that slows down slows all of them. A
-gain is a variant's nats per row minus the default's, paired by seed, with its standard error over the seeds.
+Whole default fits with ``max_seconds``, on one thread: Fashion-MNIST, Frey faces (both as bytes),
+digits and four tables, three seeds each. Every seed draws other test rows (a fifth; the first 1,000
+test images of Fashion-MNIST are always the same ones). The variants take turns within a seed, so
+that a machine that slows down slows all of them. A gain is a variant's nats per row minus the
+default's, paired by seed, with its standard error over the seeds.
 
-Variants that are not options of `VariationalAutoencoder` replace one function of the library while they run.
+Variants that are not options of `VariationalAutoencoder` replace one function of the library while
+they run.
 """
 
 from __future__ import annotations
@@ -49,13 +52,20 @@ class Normed(nn.Module):
 
     def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         super().__init__()
-        many = 784 in (math.prod(inputs), math.prod(outputs))  # of these data, only Fashion-MNIST has many rows
+        # of these data, only Fashion-MNIST has many rows
+        many = 784 in (math.prod(inputs), math.prod(outputs))
         encodes = math.prod(inputs) > math.prod(outputs)
         hidden = (HIDDEN_OF_ENCODER if encodes else HIDDEN_OF_DECODER) if many else HIDDEN
-        self.network = networks.Residual(inputs, outputs, hidden, generator=torch.Generator().manual_seed(0))
+        self.network = networks.Residual(
+            inputs, outputs, hidden, generator=torch.Generator().manual_seed(0)
+        )
         layers = []
         for layer in self.network.body.layers:
-            layers += [layer, nn.LayerNorm(layer.out_features)] if isinstance(layer, nn.Linear) else [layer]
+            layers += (
+                [layer, nn.LayerNorm(layer.out_features)]
+                if isinstance(layer, nn.Linear)
+                else [layer]
+            )
         self.network.body.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -163,7 +173,11 @@ def main() -> None:
             print(*rows[-1], flush=True)
     if not options.trial:
         result = "engine_long" if options.long else "engine"
-        rows += [tuple(row) for key, row in kept(result, HEAD, cells=3).items() if key[0] not in options.only]
+        rows += [
+            tuple(row)
+            for key, row in kept(result, HEAD, cells=3).items()
+            if key[0] not in options.only
+        ]
         rows.sort(key=lambda row: list(DATA).index(row[0]))
         report(result, HEAD, rows, before, seeds=options.seeds)
         draw(result, rows)
@@ -180,7 +194,9 @@ def fit(
     """Return the held-out nats per row of one fit, and its steps."""
     train, test = rows_of(name, seed)
     with context():
-        model = VariationalAutoencoder(latent, max_seconds=seconds, random_state=seed, **options).fit(train)
+        model = VariationalAutoencoder(
+            latent, max_seconds=seconds, random_state=seed, **options
+        ).fit(train)
     return model.score(test[:1000]), model.history_.records[-1].step
 
 
@@ -195,18 +211,28 @@ def rows_of(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(result: str, rows: list[tuple[Any, ...]]) -> None:
-    """Show every gain as a share of what the default gains over nothing: nats per row, data by data."""
+    """Show every gain as a share of what the default gains over nothing: nats per row, data by
+    data.
+    """
     names = list(dict.fromkeys(row[0] for row in rows))
     with picture(result, False) as axes:
         for i, name in enumerate(names):
             mine = [row for row in rows if row[0] == name and row[2] != "default"]
-            axes.plot([row[4] for row in mine], [row[2] for row in mine], "o", color=f"C{i}", label=name, alpha=0.7)
+            axes.plot(
+                [row[4] for row in mine],
+                [row[2] for row in mine],
+                "o",
+                color=f"C{i}",
+                label=name,
+                alpha=0.7,
+            )
         axes.axvline(0, color="0.5", zorder=0)
         axes.set_xscale("symlog", linthresh=0.1)
         axes.set_xlabel("nats per row gained over the default after the same seconds")
         axes.invert_yaxis()
         axes.tick_params(axis="y", labelsize="x-small")
-        axes.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)  # not over the points
+        # not over the points
+        axes.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
 
 
 if __name__ == "__main__":

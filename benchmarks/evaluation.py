@@ -1,7 +1,9 @@
-"""What an evaluation of p(x|z) costs, against matrix products alone: Fashion-MNIST, latent 10, decoder 10-512-512-784.
+"""What an evaluation of p(x|z) costs, against matrix products alone: Fashion-MNIST, latent 10,
+decoder 10-512-512-784.
 
-Importance sampling with K = 5,000 for 1,000 images, and AIS, each as floating-point operations of the decoder's matrix
-products per second, beside the rate of one large product in the same run (the median of several, before and after).
+Importance sampling with K = 5,000 for 1,000 images, and AIS, each as floating-point operations of
+the decoder's matrix products per second, beside the rate of one large product in the same run (the
+median of several, before and after).
 """
 
 from __future__ import annotations
@@ -16,7 +18,16 @@ from nelbo import evaluate, spec
 
 from ._common import dequantised, machine, report, timed
 
-HEAD = ("method", "images", "samples", "took s", "GFLOP/s", "products GFLOP/s", "share", "microseconds per evaluation")
+HEAD = (
+    "method",
+    "images",
+    "samples",
+    "took s",
+    "GFLOP/s",
+    "products GFLOP/s",
+    "share",
+    "microseconds per evaluation",
+)
 SHAPE, HIDDEN, LATENTS, SIDE = (784,), (512, 512), 10, 2048
 
 
@@ -27,7 +38,9 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5000)
     options = parser.parse_args()
     before = machine()
-    vae = spec.build(spec.Spec(SHAPE, LATENTS, "mlp", "mlp", hidden=HIDDEN), torch.Generator().manual_seed(0))
+    vae = spec.build(
+        spec.Spec(SHAPE, LATENTS, "mlp", "mlp", hidden=HIDDEN), torch.Generator().manual_seed(0)
+    )
     x = torch.from_numpy(dequantised("fashion_mnist")[1][: options.images]).flatten(1)
     sizes = (LATENTS, *HIDDEN, *SHAPE)
     operations = 2 * sum(a * b for a, b in itertools.pairwise(sizes))
@@ -43,11 +56,23 @@ def main() -> None:
         (plain, len(x), options.samples, statistics.median(first + second)),
         (chains, len(few), 16, statistics.median(second + third)),
     ):
-        # A gradient for z is a second pass of the same products, so it counts as another evaluation.
+        # A gradient for z is a second pass of the same products, so it counts as another
+        # evaluation.
         evaluations = found.cost.decodes + found.cost.gradients
         speed = evaluations * operations / found.cost.seconds
         each = found.cost.seconds / evaluations * 1e6
-        rows.append((found.method, count, samples, found.cost.seconds, speed / 1e9, rate / 1e9, speed / rate, each))
+        rows.append(
+            (
+                found.method,
+                count,
+                samples,
+                found.cost.seconds,
+                speed / 1e9,
+                rate / 1e9,
+                speed / rate,
+                each,
+            )
+        )
     report("evaluation", HEAD, rows, before)
 
 

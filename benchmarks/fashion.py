@@ -1,10 +1,11 @@
 """Fashion-MNIST, x = (u8 + U) / 256, latent 10: held-out nats against seconds, with nothing tuned.
 
-Held-out log p(x) by 200 importance samples on the first 1,000 test images; seconds from the call of ``fit`` to its
-return. Each fit runs in a process that has imported the library and nothing else. "refined" is the same bound, its
-samples drawn from a normal fitted to each image's posterior instead of the encoder's: what the encoder misses of the
-model's log p(x). "deep" has a larger encoder and a decoder of four layers, the last one of width 1,024;
-against learning by heart a fifth of the values is hidden from the encoder, and weights decay.
+Held-out log p(x) by 200 importance samples on the first 1,000 test images; seconds from the call of
+``fit`` to its return. Each fit runs in a process that has imported the library and nothing else.
+"refined" is the same bound, its samples drawn from a normal fitted to each image's posterior
+instead of the encoder's: what the encoder misses of the model's log p(x). "deep" has a larger
+encoder and a decoder of four layers, the last one of width 1,024; against learning by heart a fifth
+of the values is hidden from the encoder, and weights decay.
 """
 
 from __future__ import annotations
@@ -19,7 +20,18 @@ from nelbo.training import VALIDATED
 
 from ._common import images, kept, machine, report, timed
 
-HEAD = ("network", "asked s", "took s", "target nats", "nats", "s.e.", "refined", "beta", "steps", "images/s")
+HEAD = (
+    "network",
+    "asked s",
+    "took s",
+    "target nats",
+    "nats",
+    "s.e.",
+    "refined",
+    "beta",
+    "steps",
+    "images/s",
+)
 TARGETS: list[tuple[str, float | None, int]] = [
     ("residual", 0.5, 424),
     ("residual", 5, 550),
@@ -44,9 +56,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Run every row in a fresh process."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--one", nargs=2, metavar=("NETWORK", "SECONDS"), help="fit once; SECONDS may be none")
-    parser.add_argument("--rows", type=int, nargs="+", help="which to run, from 0; others stay as they are")
-    parser.add_argument("--repeats", type=int, default=1, help="runs of each row; the median by nats is reported")
+    parser.add_argument(
+        "--one", nargs=2, metavar=("NETWORK", "SECONDS"), help="fit once; SECONDS may be none"
+    )
+    parser.add_argument(
+        "--rows", type=int, nargs="+", help="which to run, from 0; others stay as they are"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=1, help="runs of each row; the median by nats is reported"
+    )
     options = parser.parse_args()
     if options.one:
         limit = None if options.one[1] == "none" else float(options.one[1])
@@ -58,9 +76,13 @@ def main() -> None:
         if options.rows is not None and number not in options.rows:
             rows += [tuple(earlier[network, seconds])] if (network, seconds) in earlier else []
             continue
-        found = sorted((run(network, seconds) for _ in range(options.repeats)), key=lambda row: row[1])
+        found = sorted(
+            (run(network, seconds) for _ in range(options.repeats)), key=lambda row: row[1]
+        )
         took, nats, error, refined, beta, steps, rate = found[len(found) // 2]
-        rows.append((network, seconds, took, target, nats, error, refined, beta, int(steps), int(rate)))
+        rows.append(
+            (network, seconds, took, target, nats, error, refined, beta, int(steps), int(rate))
+        )
         print(*rows[-1], flush=True)
     report("fashion", HEAD, rows, before, repeats=options.repeats)
 
@@ -85,7 +107,15 @@ def fit_once(network: str, seconds: float | None) -> tuple[Any, ...]:
     trained = model.history_.records[-1].seconds
     held = min(VALIDATED, len(train) // 10)
     rate = last.epoch * (len(train) - held) / max(trained, 1e-9)
-    return took, nats.mean(), nats.std() / len(nats) ** 0.5, refined, model.noise_variance_**0.5, last.step, rate
+    return (
+        took,
+        nats.mean(),
+        nats.std() / len(nats) ** 0.5,
+        refined,
+        model.noise_variance_**0.5,
+        last.step,
+        rate,
+    )
 
 
 if __name__ == "__main__":

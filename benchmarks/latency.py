@@ -1,8 +1,10 @@
-"""What a user waits for before anything is computed: imports, the command line's help, loading a model, a first score.
+"""What a user waits for before anything is computed: imports, the command line's help, loading a
+model, a first score.
 
-Every figure is from fresh processes, one kind after the other in each round; medians over the rounds. Imports count
-with and without `import torch`, whose time in the same round is taken off. Loading and the first score of 100 rows are
-timed inside a process that has the library imported; the second score shows what was only the first one's.
+Every figure is from fresh processes, one kind after the other in each round; medians over the
+rounds. Imports count with and without `import torch`, whose time in the same round is taken off.
+Loading and the first score of 100 rows are timed inside a process that has the library imported;
+the second score shows what was only the first one's.
 """
 
 from __future__ import annotations
@@ -67,12 +69,22 @@ def one_round(path: str, rows: str) -> dict[str, float]:
         "nelbo's VariationalAutoencoder, less import torch": estimator - torch,
         "nelbo --help": wall([str(Path(sys.executable).with_name("nelbo")), "--help"]),
     }
-    inside = subprocess.run([sys.executable, "-c", USE, path, rows], check=True, capture_output=True, text=True)
-    found |= zip(("nelbo: load", "nelbo: first score", "nelbo: second score"), json.loads(inside.stdout), strict=True)
+    inside = subprocess.run(
+        [sys.executable, "-c", USE, path, rows], check=True, capture_output=True, text=True
+    )
+    found |= zip(
+        ("nelbo: load", "nelbo: first score", "nelbo: second score"),
+        json.loads(inside.stdout),
+        strict=True,
+    )
     if PEERS.exists():
         peers_torch = wall([str(PEERS), "-c", "import torch"])
-        found["pythae's models and trainer"] = wall([str(PEERS), "-c", "import pythae.models, pythae.trainers"])
-        found["pythae's models and trainer, less import torch"] = found["pythae's models and trainer"] - peers_torch
+        found["pythae's models and trainer"] = wall(
+            [str(PEERS), "-c", "import pythae.models, pythae.trainers"]
+        )
+        found["pythae's models and trainer, less import torch"] = (
+            found["pythae's models and trainer"] - peers_torch
+        )
     return found
 
 

@@ -1,8 +1,10 @@
-"""Peak memory of a fit as the data grow: 784 features of float32, latent 16, hidden 512-512, each in a fresh process.
+"""Peak memory of a fit as the data grow: 784 features of float32, latent 16, hidden 512-512, each
+in a fresh process.
 
-The peak is the largest resident size that the operating system saw. Less the data (one copy) and the weights (one copy)
-it is to stay within 300 MB, of which the libraries take a good part before there are any data; that part is shown,
-and so is what is left without it. Peers train 50 steps on the same arrays. MB are 10^6 bytes.
+The peak is the largest resident size that the operating system saw. Less the data (one copy) and
+the weights (one copy) it is to stay within 300 MB, of which the libraries take a good part before
+there are any data; that part is shown, and so is what is left without it. Peers train 50 steps on
+the same arrays. MB are 10^6 bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +22,16 @@ CONTESTANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 NET = {"hidden": [512, 512], "latent": 16, "batch": 512, "warmup": 1, "steps": 49}
 WEIGHTS = 4 * (784 * 512 + 512 * 512 + 512 * 32 + 16 * 512 + 512 * 512 + 512 * 784) / 1e6
-HEAD = ("contestant", "rows", "data MB", "peak MB", "less data and weights", "imports MB", "less those too", "repeats")
+HEAD = (
+    "contestant",
+    "rows",
+    "data MB",
+    "peak MB",
+    "less data and weights",
+    "imports MB",
+    "less those too",
+    "repeats",
+)
 
 
 def main() -> None:
@@ -31,8 +42,13 @@ def main() -> None:
     for count in sizes:
         with stored(synthetic(count, 784)) as data:
             for label, (contestant, job) in CONTESTANTS.items():
-                found = [run(contestant, **NET, **job, data=data, seed=seed) for seed in range(repeats)]
-                peak, imports = (median(one[key] / 1e6 for one in found) for key in ("peak_bytes", "imports_bytes"))
+                found = [
+                    run(contestant, **NET, **job, data=data, seed=seed) for seed in range(repeats)
+                ]
+                peak, imports = (
+                    median(one[key] / 1e6 for one in found)
+                    for key in ("peak_bytes", "imports_bytes")
+                )
                 size = count * 784 * 4 / 1e6
                 more = peak - size - WEIGHTS
                 rows.append((label, count, size, peak, more, imports, more - imports, repeats))

@@ -1,10 +1,11 @@
-"""Microseconds per training step of a net too small to matter: 64-64-4 and back, batch 32, so that all else shows.
+"""Microseconds per training step of a net too small to matter: 64-64-4 and back, batch 32, so that
+all else shows.
 
-nelbo's `fit` beside the best loop we can write by hand (batches gathered from one tensor, fused AdamW, learned beta, no
-host sync), the loop of PyTorch's examples (DataLoader, Adam, the loss read at every step) and Lightning's Trainer;
-and itself without gradients that are written out.
-Whole epochs of 1,000 steps after one to warm up, each run in a fresh process; ours includes its record after every
-epoch. A ratio compares a run with ours just before it; medians over all pairs.
+nelbo's `fit` beside the best loop we can write by hand (batches gathered from one tensor, fused
+AdamW, learned beta, no host sync), the loop of PyTorch's examples (DataLoader, Adam, the loss read
+at every step) and Lightning's Trainer; and itself without gradients that are written out.
+Whole epochs of 1,000 steps after one to warm up, each run in a fresh process; ours includes its
+record after every epoch. A ratio compares a run with ours just before it; medians over all pairs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Lightning": ("lightning_loop", {}),
     "nelbo by autograd": ("nelbo", {"without": "direct"}),
 }
-HEAD = ("contestant", "version", "us/step", "ours us/step", "theirs / ours", "lowest", "highest", "pairs")
+HEAD = (
+    "contestant",
+    "version",
+    "us/step",
+    "ours us/step",
+    "theirs / ours",
+    "lowest",
+    "highest",
+    "pairs",
+)
 
 
 def main() -> None:
@@ -45,7 +55,13 @@ def main() -> None:
         medians = median(them for _, them, _ in found), median(us for us, _, _ in found)
         rows.append((label, found[0][2], *medians, median(ratios), min(ratios), max(ratios), pairs))
     report("overhead", HEAD, rows, before, options.quick, runs=theirs)
-    bars("overhead", options.quick, ["nelbo", *theirs], [median(mine), *(r[2] for r in rows)], "microseconds per step")
+    bars(
+        "overhead",
+        options.quick,
+        ["nelbo", *theirs],
+        [median(mine), *(r[2] for r in rows)],
+        "microseconds per step",
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""How the seconds of a step, of an epoch and of the start grow with rows, features, latent dimensions and batch size.
+"""How the seconds of a step, of an epoch and of the start grow with rows, features, latent
+dimensions and batch size.
 
-One of the four grows, the others stay at 20,000 rows, 128 features, 16 latents and batches of 512; hidden layers are
-512-512. A step is timed in `nelbo.fit` with what it does between steps, an epoch is a step times the steps of an
-epoch, and the start is `VariationalAutoencoder.fit` with one step: checks, split, scaling, closed-form start, first
-validation. Medians of the repeats. The exponent is the slope of log seconds against log size, over all sizes and over
-the larger half of them.
+One of the four grows, the others stay at 20,000 rows, 128 features, 16 latents and batches of 512;
+hidden layers are 512-512. A step is timed in `nelbo.fit` with what it does between steps, an epoch
+is a step times the steps of an epoch, and the start is `VariationalAutoencoder.fit` with one step:
+checks, split, scaling, closed-form start, first validation. Medians of the repeats. The exponent is
+the slope of log seconds against log size, over all sizes and over the larger half of them.
 """
 
 from __future__ import annotations
@@ -54,13 +55,21 @@ def main() -> None:
 def measure(size: dict[str, int], steps: int, seed: int) -> dict[str, float]:
     """Return the seconds of a step, an epoch and a start."""
     x = synthetic(size["rows"], size["features"], seed)
-    job = {"hidden": [512, 512], "latent": size["latents"], "batch": min(size["batch"], size["rows"]), "seed": seed}
+    job = {
+        "hidden": [512, 512],
+        "latent": size["latents"],
+        "batch": min(size["batch"], size["rows"]),
+        "seed": seed,
+    }
     job |= {"warmup": 0, "steps": steps}
     speed({**job, "steps": 3}, torch.from_numpy(x))
     step = speed(job, torch.from_numpy(x))["seconds_per_step"]
-    model = VariationalAutoencoder(size["latents"], max_steps=1, batch_size=job["batch"], random_state=seed)
+    model = VariationalAutoencoder(
+        size["latents"], max_steps=1, batch_size=job["batch"], random_state=seed
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # more latents than directions: the noise may reach its floor
+        # more latents than directions: the noise may reach its floor
+        warnings.simplefilter("ignore", UserWarning)
         _, start = timed(lambda: model.fit(x))
     return {"step": step, "epoch": step * math.ceil(size["rows"] / job["batch"]), "start": start}
 
@@ -81,14 +90,18 @@ def slope(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.polyfit(x, y, 1)[0])
 
 
-def draw(quick: bool, rows: list[tuple[Any, ...]], slopes: dict[str, dict[str, tuple[float, float]]]) -> None:
+def draw(
+    quick: bool, rows: list[tuple[Any, ...]], slopes: dict[str, dict[str, tuple[float, float]]]
+) -> None:
     """Show the three times against each of the four sizes."""
     with picture("scaling", quick, columns=len(SIZES)) as all_axes:
         for axes, name in zip(all_axes, SIZES, strict=True):
             mine = [row for row in rows if row[0] == name]
             for column, key in enumerate(TIMED, start=2):
                 label = f"{key}, exponent {slopes[name][key][1]:.2f}"
-                axes.loglog([row[1] for row in mine], [row[column] for row in mine], "o-", label=label)
+                axes.loglog(
+                    [row[1] for row in mine], [row[column] for row in mine], "o-", label=label
+                )
             axes.set(xlabel=name, ylabel="seconds")
             axes.legend()
 

@@ -1,10 +1,12 @@
-"""How long a fit and the whole command take, alone and beside one busy process per core that this benchmark starts.
+"""How long a fit and the whole command take, alone and beside one busy process per core that this
+benchmark starts.
 
-Every figure is of a fresh process, one kind after the other in each round, alone and beside others in turn; medians
-over the rounds, and ratios are medians over the pairs. "fit" is the call of `fit` on 1,617 digits, imports not counted;
-"nelbo fit digits" is the command from its start to its end. Seconds of the processor count all cores, threads that wait
-included. ``--before FOLDER`` runs an older checkout beside this one: ``git worktree add /tmp/before COMMIT`` makes it.
-Nothing else must run on the machine: the load at the beginning is kept with the results.
+Every figure is of a fresh process, one kind after the other in each round, alone and beside others
+in turn; medians over the rounds, and ratios are medians over the pairs. "fit" is the call of `fit`
+on 1,617 digits, imports not counted; "nelbo fit digits" is the command from its start to its end.
+Seconds of the processor count all cores, threads that wait included. ``--before FOLDER`` runs an
+older checkout beside this one: ``git worktree add /tmp/before COMMIT`` makes it. Nothing else must
+run on the machine: the load at the beginning is kept with the results.
 """
 
 from __future__ import annotations
@@ -39,7 +41,17 @@ while os.getppid() == parent:
     for _ in range(1_000_000):
         pass
 """
-HEAD = ("what", "version", "alone s", "beside s", "beside / alone", "lowest", "highest", "alone, processor s", "rounds")
+HEAD = (
+    "what",
+    "version",
+    "alone s",
+    "beside s",
+    "beside / alone",
+    "lowest",
+    "highest",
+    "alone, processor s",
+    "rounds",
+)
 LONGEST = 100
 """Seconds after which a run beside others is ended and counted as that long."""
 Seconds = tuple[float, float]
@@ -51,7 +63,9 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="an older checkout, to compare with")
     options = parser.parse_args()
     before, rounds = machine(), 1 if options.quick else options.pairs
-    versions = {"now": ROOT} | ({} if options.before is None else {"before": options.before.resolve()})
+    versions = {"now": ROOT} | (
+        {} if options.before is None else {"before": options.before.resolve()}
+    )
     found: dict[tuple[str, str], list[tuple[Seconds, Seconds]]] = {}
     for _ in range(rounds):
         for version, folder in versions.items():
@@ -66,8 +80,27 @@ def main() -> None:
         wall, others, processor = (
             median(column) for column in zip(*((a[0], b[0], a[1]) for a, b in pairs), strict=True)
         )
-        rows.append((what, version, wall, others, median(ratios), min(ratios), max(ratios), processor, rounds))
-    report("shared", HEAD, rows, before, options.quick, runs=[[*key, pairs] for key, pairs in found.items()])
+        rows.append(
+            (
+                what,
+                version,
+                wall,
+                others,
+                median(ratios),
+                min(ratios),
+                max(ratios),
+                processor,
+                rounds,
+            )
+        )
+    report(
+        "shared",
+        HEAD,
+        rows,
+        before,
+        options.quick,
+        runs=[[*key, pairs] for key, pairs in found.items()],
+    )
 
 
 def fit(folder: Path, quick: bool) -> Seconds:
@@ -84,17 +117,36 @@ def command(folder: Path, quick: bool) -> Seconds:
     with tempfile.TemporaryDirectory() as place:
         limit = ["--max-steps", "20"] if quick else []
         began, spent = time.perf_counter(), os.times()
-        run([sys.executable, "-m", "nelbo", "fit", "digits", "--out", f"{place}/run", "--quiet", *limit], folder)
+        run(
+            [
+                sys.executable,
+                "-m",
+                "nelbo",
+                "fit",
+                "digits",
+                "--out",
+                f"{place}/run",
+                "--quiet",
+                *limit,
+            ],
+            folder,
+        )
         after = os.times()
-    processor = after.children_user + after.children_system - spent.children_user - spent.children_system
+    processor = (
+        after.children_user + after.children_system - spent.children_user - spent.children_system
+    )
     return time.perf_counter() - began, processor
 
 
 def run(arguments: list[str], folder: Path) -> str | None:
-    """Return what a process prints that imports nelbo from a checkout; None where it was still at work after long."""
+    """Return what a process prints that imports nelbo from a checkout; None where it was still at
+    work after long.
+    """
     settings = {**os.environ, "PYTHONPATH": str(folder / "src")}
     try:
-        done = subprocess.run(arguments, env=settings, capture_output=True, text=True, timeout=LONGEST, check=False)
+        done = subprocess.run(
+            arguments, env=settings, capture_output=True, text=True, timeout=LONGEST, check=False
+        )
     except subprocess.TimeoutExpired:
         return None
     if done.returncode:

@@ -1,20 +1,23 @@
-r"""Default settings against scikit-learn's density models: held-out log p(x) on 12 tables, nats per row.
+r"""Default settings against scikit-learn's density models: held-out log p(x) on 12 tables, nats per
+row.
 
-Tables: digits, wine and breast_cancer of scikit-learn; wine_red, concrete and banknote of UCI; and the ADBench sets
-whose normal rows number 1,000 to 11,000, leaving out optdigits (digits again), musk (columns of two values)
-and thyroid (part of annthyroid).
+Tables: digits, wine and breast_cancer of scikit-learn; wine_red, concrete and banknote of UCI; and
+the ADBench sets whose normal rows number 1,000 to 11,000, leaving out optdigits (digits again),
+musk (columns of two values) and thyroid (part of annthyroid).
 
-Noise: a density fitted to values that repeat grows without bound. A column's step is the distance from a value to the
-nearest other value of the column, the median over rows. Every value gets uniform noise of plus or minus half that step,
-or of half of s standard deviations where a share s of all rows hold that very value, whichever is wider: no value's
-density can exceed one over the column's standard deviation. The data of all methods are the same.
+Noise: a density fitted to values that repeat grows without bound. A column's step is the distance
+from a value to the nearest other value of the column, the median over rows. Every value gets
+uniform noise of plus or minus half that step, or of half of s standard deviations where a share s
+of all rows hold that very value, whichever is wider: no value's density can exceed one over the
+column's standard deviation. The data of all methods are the same.
 
-Splits: 80 % to fit and 20 % to score, five times. Baselines choose on an eighth of the rows to fit and are fitted again
-on all of these. Scaled data have their Jacobian counted.
+Splits: 80 % to fit and 20 % to score, five times. Baselines choose on an eighth of the rows to fit
+and are fitted again on all of these. Scaled data have their Jacobian counted.
 PCA                1 to d - 1 components, raw or standardised
 FactorAnalysis     1 to d - 1 components, standardised (scale does not matter to it)
 GaussianMixture    1 to 50 components, full and diagonal, standardised
-KernelDensity      bandwidth from 0.05 to 2, raw (in mean standard deviations), standardised or whitened
+KernelDensity      bandwidth from 0.05 to 2, raw (in mean standard deviations), standardised or
+whitened
 """
 
 from __future__ import annotations
@@ -56,12 +59,26 @@ METHODS = ("PCA", "FactorAnalysis", "GaussianMixture", "KernelDensity")
 MIXTURES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50)
 BANDWIDTHS = tuple(np.geomspace(0.05, 2, 25))
 CACHE = RESULTS / "tables_baselines.json"
-HEAD = ("table", "rows", "columns", "ours", *METHODS, "best", "gain", "s.e.", "t", "kept start", "seconds to fit")
+HEAD = (
+    "table",
+    "rows",
+    "columns",
+    "ours",
+    *METHODS,
+    "best",
+    "gain",
+    "s.e.",
+    "t",
+    "kept start",
+    "seconds to fit",
+)
 
 
 def main() -> None:
     """Score what is asked for and print a line for each table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=list(TABLES), default=list(TABLES))
     parser.add_argument("--splits", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--baselines", action="store_true", help="only fill the cache of baselines")
@@ -72,7 +89,9 @@ def main() -> None:
         theirs = [baselines(name, X, split) for split in options.splits]
         if options.baselines:
             continue
-        (ours, starts), seconds = timed(lambda X=X: list(zip(*(fit(X, s) for s in options.splits), strict=True)))
+        (ours, starts), seconds = timed(
+            lambda X=X: list(zip(*(fit(X, s) for s in options.splits), strict=True))
+        )
         rows[name] = [*summary(name, X, np.array(ours), theirs), sum(starts), seconds / len(ours)]
         done = [rows[table] for table in TABLES if table in rows]
         report(
@@ -129,22 +148,36 @@ def fit(X: Array, split: int, **options: Any) -> tuple[float, bool]:
     return float(model.score(test)), model.kept_start_
 
 
-# -- baselines ---------------------------------------------------------------------------------------
+# -- baselines
+# ---------------------------------------------------------------------------------------
 
 
 def baselines(name: str, X: Array, split: int) -> dict[str, float]:
-    """Return the held-out nats per row of every baseline, from the cache where the data are the same."""
+    """Return the held-out nats per row of every baseline, from the cache where the data are the
+    same.
+    """
     train, test = part(X, split)
-    digest = hashlib.sha256(train.tobytes() + test.tobytes() + repr((MIXTURES, BANDWIDTHS)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(
+        train.tobytes() + test.tobytes() + repr((MIXTURES, BANDWIDTHS)).encode()
+    ).hexdigest()[:16]
     cache = json.loads(CACHE.read_text()) if CACHE.exists() else {}
     key = f"{name} {split} {digest}"
     if key not in cache:
-        found = {method: best_of(candidates(method, train.shape[1]), train, test, split) for method in METHODS}
+        found = {
+            method: best_of(candidates(method, train.shape[1]), train, test, split)
+            for method in METHODS
+        }
         cache = json.loads(CACHE.read_text()) if CACHE.exists() else {}
-        cache[key] = {method: {"nats": nats, "chosen": chosen} for method, (nats, chosen) in found.items()}
+        cache[key] = {
+            method: {"nats": nats, "chosen": chosen} for method, (nats, chosen) in found.items()
+        }
         RESULTS.mkdir(exist_ok=True)
         CACHE.write_text(json.dumps(cache, indent=1, sort_keys=True) + "\n")
-        print(key, *(f"{method}: {nats:.3f} ({chosen})" for method, (nats, chosen) in found.items()), flush=True)
+        print(
+            key,
+            *(f"{method}: {nats:.3f} ({chosen})" for method, (nats, chosen) in found.items()),
+            flush=True,
+        )
     return {method: cache[key][method]["nats"] for method in METHODS}
 
 
@@ -153,7 +186,11 @@ def candidates(method: str, columns: int) -> Iterator[tuple[str, str, Callable[[
     if method == "KernelDensity":
         for scaling in ("raw", "standard", "whitened"):
             for width in BANDWIDTHS:
-                yield f"{scaling}, bandwidth {width:.3g}", scaling, lambda w=width: KernelDensity(bandwidth=w)
+                yield (
+                    f"{scaling}, bandwidth {width:.3g}",
+                    scaling,
+                    lambda w=width: KernelDensity(bandwidth=w),
+                )
     elif method == "GaussianMixture":
         for kind in ("full", "diag"):
             for k in MIXTURES:
@@ -163,14 +200,20 @@ def candidates(method: str, columns: int) -> Iterator[tuple[str, str, Callable[[
                     lambda k=k, c=kind: GaussianMixture(k, covariance_type=c, random_state=0),
                 )
     else:
-        cls, scalings = (PCA, ("raw", "standard")) if method == "PCA" else (FactorAnalysis, ("standard",))
+        cls, scalings = (
+            (PCA, ("raw", "standard")) if method == "PCA" else (FactorAnalysis, ("standard",))
+        )
         for scaling in scalings:
-            for q in sorted({min(q, columns - 1) for q in (*range(1, 13), 15, 18, 22, 26, 31, 37, 45, 53, 63)}):
+            for q in sorted(
+                {min(q, columns - 1) for q in (*range(1, 13), 15, 18, 22, 26, 31, 37, 45, 53, 63)}
+            ):
                 yield f"{scaling}, {q} components", scaling, lambda q=q, c=cls: c(q)
 
 
 def best_of(options: Iterator[Any], train: Array, test: Array, split: int) -> tuple[float, str]:
-    """Choose on an eighth of the training rows, fit again on all of them, and score the test rows."""
+    """Choose on an eighth of the training rows, fit again on all of them, and score the test
+    rows.
+    """
     order = np.random.default_rng([split, 8]).permutation(len(train))
     held = len(train) // 8
     fitted, valid = train[order[held:]], train[order[:held]]
@@ -197,7 +240,9 @@ def nats(model: Any, scaling: str, train: Array, test: Array) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit((train - mean) @ matrix)
-        return float(model.score_samples((test - mean) @ matrix).mean() + np.linalg.slogdet(matrix)[1])
+        return float(
+            model.score_samples((test - mean) @ matrix).mean() + np.linalg.slogdet(matrix)[1]
+        )
 
 
 def summary(name: str, X: Array, ours: Array, theirs: list[dict[str, float]]) -> tuple[Any, ...]:

@@ -1,6 +1,8 @@
-r"""How to learn beta^2: four rules, the same model, the same steps; steps and seconds to a held-out bound.
+r"""How to learn beta^2: four rules, the same model, the same steps; steps and seconds to a held-out
+bound.
 
-The rules differ only in what happens to log beta^2 after each backward pass. With r the batch's mean squared residual:
+The rules differ only in what happens to log beta^2 after each backward pass. With r the batch's
+mean squared residual:
 
 closed form   beta^2 <- a running mean of r (the library's rule)
 log mean      log beta^2 <- log beta^2 + 0.05 log(r / beta^2): a running geometric mean
@@ -27,7 +29,16 @@ from nelbo.training.variance import VarianceStep
 from ._common import images, machine, report
 
 TARGETS = {"fashion_mnist": (424.0, 500.0, 540.0), "digits": (-155.0, -148.0, -144.0)}
-HEAD = ("data", "start", "rule", "target", "steps to target", "seconds to target", "best bound", "beta")
+HEAD = (
+    "data",
+    "start",
+    "rule",
+    "target",
+    "steps to target",
+    "seconds to target",
+    "best bound",
+    "beta",
+)
 
 
 class LogMean(VarianceStep):
@@ -86,10 +97,14 @@ RULES: dict[str, type[VarianceStep]] = {
 
 def main() -> None:
     """Compare the rules on both data sets from both starts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--data", nargs="+", default=["fashion_mnist", "digits"], choices=list(TARGETS))
+    parser.add_argument(
+        "--data", nargs="+", default=["fashion_mnist", "digits"], choices=list(TARGETS)
+    )
     options = parser.parse_args()
     before, rows = machine(), []
     for data in options.data:
@@ -120,7 +135,9 @@ def fit(X: Any, start: str, rule: type[VarianceStep], steps: int, seed: int) -> 
 
 
 def first(records: list[Any], target: float) -> tuple[float, float]:
-    """Return the step and the second at which the validation bound first reached a target; infinite if never."""
+    """Return the step and the second at which the validation bound first reached a target; infinite
+    if never.
+    """
     for record in records:
         if record.validation >= target:
             return record.step, record.seconds

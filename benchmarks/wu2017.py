@@ -1,10 +1,13 @@
-"""Wu et al. (2017): how good is a decoder? log p(x) of continuous MNIST by AIS, trapped by bidirectional Monte Carlo.
+"""Wu et al. (2017): how good is a decoder? log p(x) of continuous MNIST by AIS, trapped by
+bidirectional Monte Carlo.
 
-x = (u8 + U) / 256. Their decoders: 50-1024-1024-1024-784 and 10-64-256-256-1024-784, tanh, sigmoid at the end, one
-beta^2 for all pixels. The encoder is ours to choose: 1024-1024. 50,000 images train, with new U at each visit; 10,000
-were for choosing, and the test images are looked at once, here.
+x = (u8 + U) / 256. Their decoders: 50-1024-1024-1024-784 and 10-64-256-256-1024-784, tanh, sigmoid
+at the end, one beta^2 for all pixels. The encoder is ours to choose: 1024-1024. 50,000 images
+train, with new U at each visit; 10,000 were for choosing, and the test images are looked at once,
+here.
 
-AIS starts at a normal fitted to each posterior, eight times as wide, so that it can leave a mode that is not the one.
+AIS starts at a normal fitted to each posterior, eight times as wide, so that it can leave a mode
+that is not the one.
 """
 
 from __future__ import annotations
@@ -73,7 +76,9 @@ def main() -> None:
     parser.add_argument("--simulated", type=int, default=24, help="images simulated for the gap")
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--temperatures", type=int, default=ANNEALING["temperatures"])
-    parser.add_argument("--weights", type=Path, help="a folder to keep trained weights in, and to take them from")
+    parser.add_argument(
+        "--weights", type=Path, help="a folder to keep trained weights in, and to take them from"
+    )
     parser.add_argument("--no-judging", action="store_true", help="train only")
     options = parser.parse_args()
     before, found = machine(), kept("wu2017", HEAD)
@@ -83,7 +88,13 @@ def main() -> None:
             continue
         found[name] = [name, MODELS[name][2], *judge(vae, options, trained)]
         settings = {"chains": options.chains, **ANNEALING, "temperatures": options.temperatures}
-        report("wu2017", HEAD, [found[key] for key in MODELS if key in found], before, annealing=settings)
+        report(
+            "wu2017",
+            HEAD,
+            [found[key] for key in MODELS if key in found],
+            before,
+            annealing=settings,
+        )
 
 
 def build(name: str, mean: Tensor) -> VAE:
@@ -91,9 +102,13 @@ def build(name: str, mean: Tensor) -> VAE:
     latent_dim, hidden, _ = MODELS[name]
     generator = torch.Generator().manual_seed(0)
     head, q = likelihood.Gaussian((784,)), posterior.DiagonalNormal(latent_dim)
-    network = networks.MLP((latent_dim,), (784,), hidden=hidden, activation="tanh", generator=generator)
+    network = networks.MLP(
+        (latent_dim,), (784,), hidden=hidden, activation="tanh", generator=generator
+    )
     guess(network, mean, 0.01)
-    encoder = networks.MLP((784,), q.in_shape, hidden=(1024, 1024), activation="silu", generator=generator)
+    encoder = networks.MLP(
+        (784,), q.in_shape, hidden=(1024, 1024), activation="silu", generator=generator
+    )
     return VAE(prior.StandardNormal(latent_dim), Unit(network), head, encoder, q)
 
 
@@ -108,10 +123,21 @@ def trained_model(name: str, options: argparse.Namespace) -> tuple[VAE, dict[str
 
     def tell(record: Any) -> None:
         if record.train is not None:
-            print(f"{name} {record.epoch:.0f} epochs, {record.seconds:.0f} s, ELBO {record.train:.1f}", flush=True)
+            print(
+                (
+                    f"{name} {record.epoch:.0f} epochs, {record.seconds:.0f} s, ELBO "
+                    f"{record.train:.1f}"
+                ),
+                flush=True,
+            )
 
     history = fit(
-        Redrawn(vae), train, max_seconds=options.seconds, batch_size=256, precision="float32", callbacks=[tell]
+        Redrawn(vae),
+        train,
+        max_seconds=options.seconds,
+        batch_size=256,
+        precision="float32",
+        callbacks=[tell],
     )
     trained = {"seconds": time.perf_counter() - begun, "epochs": history.records[-1].epoch}
     if path:
@@ -126,11 +152,19 @@ def judge(vae: VAE, options: argparse.Namespace, trained: dict[str, float]) -> l
     begun = time.perf_counter()
     settings = {**ANNEALING, "temperatures": options.temperatures}
     plain = evaluate.log_likelihood(vae, x, "importance", 5000)
-    print(f"importance sampling {plain.mean:.1f}, median ESS {float(plain.ess.median()):.1f}", flush=True)
+    print(
+        f"importance sampling {plain.mean:.1f}, median ESS {float(plain.ess.median()):.1f}",
+        flush=True,
+    )
     found = evaluate.log_likelihood(vae, x, "ais", options.chains, **settings)
-    print(f"AIS {found.mean:.1f} ± {found.mean_standard_error:.1f}, {found.cost.seconds:.0f} s", flush=True)
+    print(
+        f"AIS {found.mean:.1f} ± {found.mean_standard_error:.1f}, {found.cost.seconds:.0f} s",
+        flush=True,
+    )
     gap = evaluate.bidirectional(vae, options.simulated, options.chains, **settings)
-    print(f"BDMC {gap.gap:.2f} ± {gap.gap_standard_error:.2f}, {gap.cost.seconds:.0f} s", flush=True)
+    print(
+        f"BDMC {gap.gap:.2f} ± {gap.gap_standard_error:.2f}, {gap.cost.seconds:.0f} s", flush=True
+    )
     judged = time.perf_counter() - begun
     return [
         found.mean,

@@ -1,4 +1,6 @@
-"""How Sphinx builds these pages: Markdown with mathematics, and the reference read from the docstrings."""
+"""How Sphinx builds these pages: Markdown with mathematics, and the reference read from the
+docstrings.
+"""
 
 import re
 
@@ -23,18 +25,28 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_custom_sections = [("Arguments", "params_style")]
 
 html_theme = "pydata_sphinx_theme"
-html_sidebars: dict[str, list[str]] = {"**": []}  # no page has sections of its own; wide tables need the room
+# no page has sections of its own; wide tables need the room
+html_sidebars: dict[str, list[str]] = {"**": []}
 html_title = "nelbo"
 html_show_sourcelink = False
-html_theme_options = {"show_prev_next": False, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+}
 
 NOT_REST = re.compile(r"`[^`]*`+|(\([^()`]*\*\w[^()`]*\)|\b[A-Za-z]\w*_\b)")
-"""Shapes such as (*batch, *shape) and names such as n_iter_, which reStructuredText takes for emphasis and links."""
+"""Shapes such as (*batch, *shape) and names such as n_iter_, which reStructuredText takes for
+emphasis and links.
+"""
 
 
 def quote(app, what, name, obj, options, lines):
     """Put what is not meant as reStructuredText into code quotes."""
-    lines[:] = [NOT_REST.sub(lambda found: f"``{found[1]}``" if found[1] else found[0], line) for line in lines]
+    lines[:] = [
+        NOT_REST.sub(lambda found: f"``{found[1]}``" if found[1] else found[0], line)
+        for line in lines
+    ]
 
 
 def skip(app, what, name, obj, skip, options):

@@ -1,12 +1,13 @@
 """Make what the pages show: transcripts of commands, what Python blocks print, and pictures.
 
-``make transcripts`` runs each page from top to bottom, in an empty folder of its own, and writes into it whole what
-came out. ``--check`` changes nothing, and says where a page shows other words than those. Numbers are not compared:
-they differ a little between machines, and so do times.
+``make transcripts`` runs each page from top to bottom, in an empty folder of its own, and writes
+into it whole what came out. ``--check`` changes nothing, and says where a page shows other words
+than those. Numbers are not compared: they differ a little between machines, and so do times.
 
-- A ``console`` block with lines that are no commands is a transcript: each command of it is shown with all that it
-  prints, but for its progress, which depends on the time it takes. Other console blocks are run, for what later ones
-  need, and stay as they are.
+- A ``console`` block with lines that are no commands is a transcript: each command of it is shown
+    with all that it
+  prints, but for its progress, which depends on the time it takes. Other console blocks are run,
+  for what later ones need, and stay as they are.
 - A ``text`` block shows what the Python blocks since the last one have printed.
 - `PICTURES` are copied from what the commands wrote.
 """
@@ -38,8 +39,12 @@ PICTURES = {"README.md": {"runs/digits/picture.png": "digits.png"}}
 
 def main() -> int:
     """Rewrite all pages, or compare them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing, and end with 1 where a page differs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing, and end with 1 where a page differs"
+    )
     parser.add_argument("--only", nargs="+", help="names of pages, such as README.md")
     options = parser.parse_args()
     status = 0
@@ -105,7 +110,12 @@ def transcript(block: str) -> Iterator[str]:
         program, *words = shlex.split(command)
         start = [sys.executable, "-m", "nelbo"] if program == "nelbo" else [program]
         done = subprocess.run(
-            [*start, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, check=False
+            [*start, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            check=False,
         )
         if done.returncode:
             raise RuntimeError(f"`{command}` ended with {done.returncode}: {done.stdout}")

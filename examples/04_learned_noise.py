@@ -1,4 +1,6 @@
-"""beta^2 fixed at 1 against beta^2 learned: what it does to log p(x), to the latent code and to the samples."""
+"""beta^2 fixed at 1 against beta^2 learned: what it does to log p(x), to the latent code and to the
+samples.
+"""
 
 from pathlib import Path
 
@@ -11,15 +13,20 @@ from nelbo import VariationalAutoencoder
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-images = load_digits().images / 16.0  # pixels in [0, 1]: noise of beta = 1 is as large as the whole range
+# pixels in [0, 1]: noise of beta = 1 is as large as the whole range
+images = load_digits().images / 16.0
 train, test = images[:1400], images[1400:]
 
 rows = {}
-print(f"{'beta^2':10}{'beta':>8}{'log p(x)':>12}{'ELBO':>10}{'varying latents':>18}{'noise in samples':>18}")
+head = f"{'beta^2':10}{'beta':>8}{'log p(x)':>12}{'ELBO':>10}"
+print(f"{head}{'varying latents':>18}{'noise in samples':>18}")
 for variance in (1.0, "learned"):
-    model = VariationalAutoencoder(8, variance=variance, hidden=(128,), max_steps=800, random_state=0).fit(train)
+    model = VariationalAutoencoder(
+        8, variance=variance, hidden=(128,), max_steps=800, random_state=0
+    ).fit(train)
     x_hat = model.sample(500, noise=False, random_state=1)  # x_hat = f(z)
-    x_tilde = model.sample(500, noise=True, random_state=1)  # x_tilde ~ N(x_hat, beta^2 I), from the same z
+    # x_tilde ~ N(x_hat, beta^2 I), from the same z
+    x_tilde = model.sample(500, noise=True, random_state=1)
     beta, noise = model.noise_variance_**0.5, float((x_tilde - x_hat).std())
     varying = int((model.transform(test).var(0) > 0.01).sum())
     rows[variance] = model, x_hat, x_tilde, beta, noise

@@ -1,4 +1,6 @@
-"""Two uses of a density: rows it finds improbable are anomalies, and a noisy row is cleaned by its posterior mean."""
+"""Two uses of a density: rows it finds improbable are anomalies, and a noisy row is cleaned by its
+posterior mean.
+"""
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -11,20 +13,29 @@ LATENT_DIM, ODD = 8, 4
 rng = np.random.default_rng(0)
 X, y = load_digits(return_X_y=True)
 X, y = X[order := rng.permutation(len(X))], y[order]
-X = X + rng.uniform(-0.5, 0.5, X.shape)  # grey values are whole numbers, whose density would have no bound
+# grey values are whole numbers, whose density would have no bound
+X = X + rng.uniform(-0.5, 0.5, X.shape)
 
-# Anomalies: one digit is never seen in training; score_samples is log p(x), so anomalies have low scores.
+# Anomalies: one digit is never seen in training; score_samples is log p(x), so anomalies have low
+# scores.
 normal = X[y != ODD]
 train, held = normal[:1200], normal[1200:]
 mixed, odd = np.vstack([held, X[y == ODD]]), np.repeat([0, 1], [len(held), (y == ODD).sum()])
 options = {"hidden": (256, 256), "scale": "global", "max_steps": 700, "random_state": 0}
 vae, pca = VariationalAutoencoder(LATENT_DIM, **options).fit(train), PCA(LATENT_DIM).fit(train)
-auroc = {name: roc_auc_score(odd, -model.score_samples(mixed)) for name, model in (("VAE", vae), ("PCA", pca))}
-print(f"AUROC for the unseen digit {ODD}: VAE {auroc['VAE']:.3f}, PCA of the same size {auroc['PCA']:.3f}")
+auroc = {
+    name: roc_auc_score(odd, -model.score_samples(mixed))
+    for name, model in (("VAE", vae), ("PCA", pca))
+}
+print(
+    f"AUROC for the unseen digit {ODD}: VAE {auroc['VAE']:.3f}, PCA of the same size "
+    f"{auroc['PCA']:.3f}"
+)
 typical, strangest = np.median(vae.score_samples(held)), vae.score_samples(mixed).min()
 print(f"log p(x): typical {typical:.0f} nats, the strangest row {strangest:.0f} nats")
 
-# Denoising: fit on noisy rows alone. The learned beta then takes up the noise, and reconstruct() leaves it out.
+# Denoising: fit on noisy rows alone. The learned beta then takes up the noise, and reconstruct()
+# leaves it out.
 noise = 3.0
 noisy, clean = train + rng.normal(0, noise, train.shape), train
 vae, pca = VariationalAutoencoder(LATENT_DIM, **options).fit(noisy), PCA(LATENT_DIM).fit(noisy)
@@ -34,9 +45,18 @@ def rmse(estimate: np.ndarray) -> float:
     return float(np.sqrt(np.mean((estimate - clean) ** 2)))
 
 
-error = {"VAE": rmse(vae.reconstruct(noisy)), "PCA": rmse(pca.inverse_transform(pca.transform(noisy)))}
-print(f"Noise of sd {noise} added; learned beta {vae.noise_variance_**0.5:.2f} (noise and what 8 latents leave out)")
-print(f"RMSE to the clean rows: noisy {rmse(noisy):.2f}, PCA {error['PCA']:.2f}, VAE {error['VAE']:.2f}")
+error = {
+    "VAE": rmse(vae.reconstruct(noisy)),
+    "PCA": rmse(pca.inverse_transform(pca.transform(noisy))),
+}
+print(
+    f"Noise of sd {noise} added; learned beta {vae.noise_variance_**0.5:.2f} (noise and what 8 "
+    "latents leave out)"
+)
+print(
+    f"RMSE to the clean rows: noisy {rmse(noisy):.2f}, PCA {error['PCA']:.2f}, VAE "
+    f"{error['VAE']:.2f}"
+)
 
 if auroc["VAE"] < auroc["PCA"] or error["VAE"] > error["PCA"] or vae.noise_variance_ < noise**2:
     raise SystemExit("The VAE found fewer anomalies, cleaned worse, or explained away the noise.")

@@ -1,10 +1,13 @@
-"""What every test gets: one thread, a known global random state, and the real data when they are at hand."""
+"""What every test gets: one thread, a known global random state, and the real data when they are at
+hand.
+"""
 
 from __future__ import annotations
 
 import os
 
-# Before numpy and torch are imported: workers of pytest-xdist share the cores, and no test opens a window.
+# Before numpy and torch are imported: workers of pytest-xdist share the cores, and no test opens a
+# window.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -22,11 +25,16 @@ from hypothesis import settings
 
 torch.set_num_threads(1)
 
-# A suite that a shell runs in the background is started with Ctrl-C ignored; tests send it to themselves.
-if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+# A suite that a shell runs in the background is started with Ctrl-C ignored; tests send it to
+# themselves.
+if (
+    threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The suite draws the same examples every time; `pytest --hypothesis-profile=explore` looks for new ones.
+# The suite draws the same examples every time; `pytest --hypothesis-profile=explore` looks for new
+# ones.
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("suite")
@@ -56,7 +64,11 @@ def data_dir() -> Path:
 def _global_random_state() -> list[Any]:
     """Python's, numpy's and torch's global random state, as plain comparable values."""
     name, keys, *rest = np.random.get_state()  # noqa: NPY002
-    return [random.getstate(), (name, keys.tobytes(), *rest), torch.get_rng_state().numpy().tobytes()]
+    return [
+        random.getstate(),
+        (name, keys.tobytes(), *rest),
+        torch.get_rng_state().numpy().tobytes(),
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -71,10 +83,13 @@ def _known_global_random_state() -> None:
 def untouched_random_state(_known_global_random_state: None) -> Iterator[None]:
     """Fail the test if what it ran moved a global random state (the library must never).
 
-    For one test: `@pytest.mark.usefixtures("untouched_random_state")`; for a file: that as `pytestmark`.
+    For one test: `@pytest.mark.usefixtures("untouched_random_state")`; for a file: that as
+    `pytestmark`.
     """
     before = _global_random_state()
     yield
-    for owner, old, new in zip(("random", "numpy", "torch"), before, _global_random_state(), strict=True):
+    for owner, old, new in zip(
+        ("random", "numpy", "torch"), before, _global_random_state(), strict=True
+    ):
         if old != new:
             pytest.fail(f"the global random state of {owner} was changed")

@@ -1,4 +1,6 @@
-"""Small models with known answers, real rows that every machine has, and stores for training, shared by the tests."""
+"""Small models with known answers, real rows that every machine has, and stores for training,
+shared by the tests.
+"""
 
 from __future__ import annotations
 
@@ -36,18 +38,31 @@ def build(
     **options: Any,
 ) -> VAE:
     """A small model; its weights depend on the seed alone."""
-    made = spec.Spec(shape, latent_dim, network, network, hidden=hidden, channels=channels, **options)
+    made = spec.Spec(
+        shape, latent_dim, network, network, hidden=hidden, channels=channels, **options
+    )
     return spec.build(made, rng(seed)).to(dtype)
 
 
 def linear_gaussian(
-    features: int = 6, latent_dim: int = 2, *, seed: int = 0, orthogonal: bool = True, variance: float | Tensor = 0.3
+    features: int = 6,
+    latent_dim: int = 2,
+    *,
+    seed: int = 0,
+    orthogonal: bool = True,
+    variance: float | Tensor = 0.3,
 ) -> LinearGaussian:
-    """A model that can be solved; with orthogonal columns its posterior is diagonal, else it is not."""
+    """A model that can be solved; with orthogonal columns its posterior is diagonal, else it is
+    not.
+    """
     weight = normal(features, latent_dim, seed=seed)
     if orthogonal:
-        weight = torch.linalg.qr(weight).Q * torch.linspace(2.0, 0.7, latent_dim, dtype=torch.float64)
-    return LinearGaussian(weight, normal(features, seed=seed + 1), torch.as_tensor(variance, dtype=torch.float64))
+        weight = torch.linalg.qr(weight).Q * torch.linspace(
+            2.0, 0.7, latent_dim, dtype=torch.float64
+        )
+    return LinearGaussian(
+        weight, normal(features, seed=seed + 1), torch.as_tensor(variance, dtype=torch.float64)
+    )
 
 
 def draw(model: LinearGaussian, n: int, seed: int = 0) -> Tensor:
@@ -57,8 +72,12 @@ def draw(model: LinearGaussian, n: int, seed: int = 0) -> Tensor:
     return normal(n, latent_dim, seed=seed + 100) @ model.weight.T + model.bias + noise
 
 
-def started(model: LinearGaussian, network: str = "linear", variance: str = "learned", **options: Any) -> VAE:
-    """The VAE that is this linear model, with its posterior (the nearest diagonal one where it is not diagonal)."""
+def started(
+    model: LinearGaussian, network: str = "linear", variance: str = "learned", **options: Any
+) -> VAE:
+    """The VAE that is this linear model, with its posterior (the nearest diagonal one where it is
+    not diagonal).
+    """
     features, latent_dim = model.weight.shape
     vae = build((features,), latent_dim, network, variance=variance, **options)
     initialize.start_at(vae, model)
@@ -90,11 +109,15 @@ def weights(module: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def equal_bits(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+    return left.keys() == right.keys() and all(
+        torch.equal(left[name], right[name]) for name in left
+    )
 
 
 class Memory:
-    """A store in memory that keeps every state it was given; it can interrupt the run at one of them."""
+    """A store in memory that keeps every state it was given; it can interrupt the run at one of
+    them.
+    """
 
     def __init__(self, interrupt_at_step: int | None = None) -> None:
         self.states: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
@@ -142,10 +165,12 @@ def flat_weights(model: VariationalAutoencoder) -> np.ndarray[Any, Any]:
 
 PEAK = """
 import pathlib, resource, sys
-def peak():  # in bytes; on Linux ru_maxrss begins with what the parent had, and would hide all that is less
+def peak():  # in bytes; on Linux ru_maxrss begins with what the parent had, and would hide all that
+is less
     status = pathlib.Path("/proc/self/status")
     if status.exists():
         return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else
+    1024)
 """
 """For scripts of their own: the most memory that the process has held so far."""

@@ -1,4 +1,6 @@
-"""log p(x) by annealing, by fitted proposals and on a grid: against exact answers, each other, and from both sides."""
+"""log p(x) by annealing, by fitted proposals and on a grid: against exact answers, each other, and
+from both sides.
+"""
 
 from __future__ import annotations
 
@@ -55,14 +57,17 @@ def bent(latent_dim: int = 2, variance: float = 0.2, rows: int = 12) -> tuple[VA
     return vae, vae.sample(rows, generator=torch.Generator().manual_seed(5))
 
 
-# -- against exact answers ---------------------------------------------------------------------------
+# -- against exact answers
+# ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("start", ["encoder", "prior", "refined"])
 def test_annealing_agrees_with_the_exact_value_within_its_error(start: str) -> None:
     vae, x, exact = deep()
     count = {"encoder": 20, "prior": 150, "refined": 5}[start]
-    found = evaluate.log_likelihood(vae, x, "ais", 64, temperatures=count, start=start, schedule="linear", widen=1.0)
+    found = evaluate.log_likelihood(
+        vae, x, "ais", 64, temperatures=count, start=start, schedule="linear", widen=1.0
+    )
     assert (found.method, found.samples.unique().tolist()) == ("ais", [64])
     assert found.standard_error.max() < 0.8
     error = (found.value - exact).abs()
@@ -87,9 +92,13 @@ def test_a_fitted_proposal_is_the_posterior_where_that_is_normal() -> None:
 
 @pytest.mark.parametrize("method", ["ais", "importance"])
 def test_intervals_cover_as_often_as_they_say(method: str) -> None:
-    """The promise of `LogLikelihood.interval`: small errors and many weights, then 95 % means 95 %."""
+    """The promise of `LogLikelihood.interval`: small errors and many weights, then 95 % means 95
+    %.
+    """
     vae, x, exact = deep(1.15, 0.02, rows=10)
-    options: dict[str, Any] = {"temperatures": 5, "leapfrogs": 2, "start": "encoder"} if method == "ais" else {}
+    options: dict[str, Any] = (
+        {"temperatures": 5, "leapfrogs": 2, "start": "encoder"} if method == "ais" else {}
+    )
     samples = {"ais": 64, "importance": 1000}[method]
     inside, errors = [], []
     for seed in range(200):
@@ -105,7 +114,9 @@ def test_the_mean_of_weights_is_unbiased_however_few_temperatures_there_are() ->
     vae, x, exact = deep(1.15, 0.05, rows=8)
     ratios = []
     for seed in range(40):
-        found = evaluate.log_likelihood(vae, x, "ais", 16, seed, temperatures=4, leapfrogs=2, start="encoder")
+        found = evaluate.log_likelihood(
+            vae, x, "ais", 16, seed, temperatures=4, leapfrogs=2, start="encoder"
+        )
         ratios.append((found.value - exact).exp())
     ratio = torch.stack(ratios).mean(0)
     error = torch.stack(ratios).std(0) / math.sqrt(40)
@@ -116,14 +127,17 @@ def test_the_mean_of_weights_is_unbiased_however_few_temperatures_there_are() ->
 def test_more_temperatures_raise_the_bound_towards_the_truth() -> None:
     vae, x, exact = deep(2.0, 0.2, rows=20)
     means = [
-        evaluate.log_likelihood(vae, x, "ais", 2, temperatures=count, start="encoder", schedule="linear").mean
+        evaluate.log_likelihood(
+            vae, x, "ais", 2, temperatures=count, start="encoder", schedule="linear"
+        ).mean
         for count in (5, 30, 200)
     ]
     assert means[0] < means[1] < means[2] < float(exact.mean()) + 0.3
     assert means[2] > float(exact.mean()) - 1
 
 
-# -- without a closed form ---------------------------------------------------------------------------
+# -- without a closed form
+# ---------------------------------------------------------------------------
 
 
 def test_quadrature_is_the_linear_models_exact_value() -> None:
@@ -139,7 +153,9 @@ def test_quadrature_is_the_linear_models_exact_value() -> None:
 def test_quadrature_and_annealing_agree_on_a_nonlinear_model_to_a_hundredth_of_a_nat() -> None:
     vae, x = bent()
     grid = evaluate.log_likelihood(vae, x, "quadrature")
-    chains = evaluate.log_likelihood(vae, x, "ais", 256, temperatures=60, schedule="linear", widen=1.2)
+    chains = evaluate.log_likelihood(
+        vae, x, "ais", 256, temperatures=60, schedule="linear", widen=1.2
+    )
     assert abs(grid.mean - chains.mean) < 0.01
     assert bool(((grid.value - chains.value).abs() < 4.5 * chains.standard_error).all())
 
@@ -148,7 +164,9 @@ def test_quadrature_agrees_with_brute_force_and_resolves_narrow_peaks() -> None:
     vae, x = bent(1, variance=1e-4, rows=4)
     z = torch.linspace(-6, 6, 400_001, dtype=torch.float64)[:, None]
     with torch.no_grad():
-        heights = [vae.terms_at(row, z, vae.prior()).log_joint.logsumexp(0) + math.log(3e-5) for row in x]
+        heights = [
+            vae.terms_at(row, z, vae.prior()).log_joint.logsumexp(0) + math.log(3e-5) for row in x
+        ]
     found = evaluate.log_likelihood(vae, x, "quadrature")
     torch.testing.assert_close(found.value, torch.stack(heights), rtol=0, atol=1e-6)
 
@@ -156,7 +174,9 @@ def test_quadrature_agrees_with_brute_force_and_resolves_narrow_peaks() -> None:
 @pytest.mark.parametrize("latent_dim", [1, 2])
 @pytest.mark.parametrize("far", [12.0, 40.0, 300.0])
 def test_quadrature_follows_an_outlier_beyond_the_first_grid(latent_dim: int, far: float) -> None:
-    """Its posterior lies at |z| = far, where a grid that ends at 10 misses it by hundreds of nats."""
+    """Its posterior lies at |z| = far, where a grid that ends at 10 misses it by hundreds of
+    nats.
+    """
     model = linear_gaussian(6, latent_dim, orthogonal=False, variance=0.05)
     x = draw(model, 3)
     x[1] += far * model.weight.sum(1)
@@ -171,22 +191,33 @@ def test_quadrature_sees_mass_far_out_that_nothing_near_leads_to() -> None:
             return 200.0 * (z > 30)
 
     q = posterior.DiagonalNormal(1)
-    vae = VAE(prior.StandardNormal(1), Step(), likelihood.Gaussian((1,), 1.0), nn.Linear(1, 2), q).double()
+    vae = VAE(
+        prior.StandardNormal(1), Step(), likelihood.Gaussian((1,), 1.0), nn.Linear(1, 2), q
+    ).double()
     found = evaluate.log_likelihood(vae, torch.tensor([[200.0]], dtype=torch.float64), "quadrature")
-    truth = scipy.stats.norm.logsf(30) + scipy.stats.norm.logpdf(0)  # near z = 0 there are -20,000 nats
+    # near z = 0 there are -20,000 nats
+    truth = scipy.stats.norm.logsf(30) + scipy.stats.norm.logpdf(0)
     assert float(found.value) == pytest.approx(truth, abs=1e-3)
     assert math.isfinite(float(found.standard_error))
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2])
 @pytest.mark.parametrize("size", [1e7, 1e11])
-def test_quadrature_beyond_its_means_says_so_and_auto_goes_on_with_that_row_alone(latent_dim: int, size: float) -> None:
-    """At 1e7 the posterior lies beyond all rings; at 1e11 log p(x) is so large that every cell rounds to the same."""
+def test_quadrature_beyond_its_means_says_so_and_auto_goes_on_with_that_row_alone(
+    latent_dim: int, size: float
+) -> None:
+    """At 1e7 the posterior lies beyond all rings; at 1e11 log p(x) is so large that every cell
+    rounds to the same.
+    """
     vae, x = bent(latent_dim, rows=4)
     plain = evaluate.log_likelihood(vae, x, "quadrature")
     x[2] = size
     found = evaluate.log_likelihood(vae, x, "quadrature")
-    assert found.standard_error.isinf().tolist() == found.unreliable.tolist() == [False, False, True, False]
+    assert (
+        found.standard_error.isinf().tolist()
+        == found.unreliable.tolist()
+        == [False, False, True, False]
+    )
     found = evaluate.log_likelihood(vae, x, "auto", 40)
     kept = torch.tensor([True, True, False, True])
     assert torch.equal(found.value[kept], plain.value[kept])
@@ -197,9 +228,13 @@ def test_quadrature_beyond_its_means_says_so_and_auto_goes_on_with_that_row_alon
     assert bool(found.unreliable[2]) or size < 1e11
 
 
-@pytest.mark.parametrize("options", [{"method": "importance"}, {"method": "ais", "start": "prior", "temperatures": 1}])
+@pytest.mark.parametrize(
+    "options", [{"method": "importance"}, {"method": "ais", "start": "prior", "temperatures": 1}]
+)
 def test_errors_are_no_smaller_than_rounding(options: dict[str, Any]) -> None:
-    """Where log p(x) is -1e34 all weights are equal, to rounding, and look as if nothing could be better."""
+    """Where log p(x) is -1e34 all weights are equal, to rounding, and look as if nothing could be
+    better.
+    """
     vae, x = bent(3, rows=2)
     found = evaluate.log_likelihood(vae, torch.full_like(x, 1e17), samples=30, **options)
     assert found.value.max() < -1e30
@@ -212,7 +247,13 @@ def test_both_bounds_trap_the_exact_value_and_close() -> None:
     gaps = []
     for count in (5, 100):
         found = evaluate.bidirectional(
-            vae, 60, chains=8, temperatures=count, start="encoder", schedule="linear", dtype=torch.float64
+            vae,
+            60,
+            chains=8,
+            temperatures=count,
+            start="encoder",
+            schedule="linear",
+            dtype=torch.float64,
         )
         truth = float(model.log_prob(found.x).mean())
         slack = 3 * found.gap_standard_error
@@ -231,7 +272,8 @@ def test_both_bounds_trap_what_quadrature_says_of_a_nonlinear_model() -> None:
     assert -slack < found.gap < 1
 
 
-# -- how it is done ----------------------------------------------------------------------------------
+# -- how it is done
+# ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("schedule", ["linear", "sigmoid", "power"])
@@ -251,7 +293,9 @@ def test_step_sizes_reach_the_acceptance_that_is_asked_for(target: float) -> Non
 
 
 def test_moves_leave_the_posterior_as_it_is() -> None:
-    """From exact posterior samples, chains held at t = 1 stay there: first and second moments do not move."""
+    """From exact posterior samples, chains held at t = 1 stay there: first and second moments do
+    not move.
+    """
     model = linear_gaussian(8, 3, orthogonal=False, variance=0.3)
     x = draw(model, 1)
     vae = loosen(started(model), 1.2, 0.1)
@@ -259,7 +303,9 @@ def test_moves_leave_the_posterior_as_it_is() -> None:
         start, schedule, _ = pilot(vae, x, 0, 2**26, Settings(temperatures=20, start="encoder"))
         mean, covariance = model.posterior(x)
         z = mean + normal(4000, 1, 3, seed=9) @ torch.linalg.cholesky(covariance).T
-        flat = type(schedule)(torch.ones(21, dtype=torch.float64), schedule.step_size[-1:].expand(20, -1))
+        flat = type(schedule)(
+            torch.ones(21, dtype=torch.float64), schedule.step_size[-1:].expand(20, -1)
+        )
         run = anneal(vae, x, noise.row_keys(x), start, start.to_noise(z), flat, 11, 3)
         after = start.from_noise(run.u)[:, 0]
     assert not torch.equal(after, z[:, 0])
@@ -268,10 +314,14 @@ def test_moves_leave_the_posterior_as_it_is() -> None:
     torch.testing.assert_close(after.T.cov(), covariance, rtol=0.1, atol=0.02)
 
 
-def test_a_row_is_hashed_as_often_for_many_groups_of_chains_as_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_is_hashed_as_often_for_many_groups_of_chains_as_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     vae, x = bent(3, rows=2)
     hashed: list[int] = []
-    monkeypatch.setattr(noise, "row_keys", lambda rows, of=noise.row_keys: hashed.append(len(rows)) or of(rows))
+    monkeypatch.setattr(
+        noise, "row_keys", lambda rows, of=noise.row_keys: hashed.append(len(rows)) or of(rows)
+    )
     calls = []
     for chains in (8, 100):
         evaluate.log_likelihood(vae, x, "ais", chains, temperatures=2, start="encoder")
@@ -283,7 +333,10 @@ def test_a_row_is_hashed_as_often_for_many_groups_of_chains_as_for_one(monkeypat
 def test_few_chains_that_disagree_are_not_believed() -> None:
     """16 chains have no Pareto k; their standard error tells."""
     vae, x, exact = deep(3.0, 0.5)
-    found = [evaluate.log_likelihood(vae, x, "ais", temperatures=count, start="prior") for count in (2, 400)]
+    found = [
+        evaluate.log_likelihood(vae, x, "ais", temperatures=count, start="prior")
+        for count in (2, 400)
+    ]
     assert all(bool(f.khat.isnan().all()) for f in found)
     assert bool(found[0].unreliable.all())
     assert bool((found[0].value < exact - 3).all())
@@ -296,7 +349,9 @@ def test_groups_hold_all_chains() -> None:
     assert list(groups(70)) == [(0, 32), (1, 32), (2, 6)]
 
 
-@pytest.mark.parametrize("options", [{"method": "ais", "temperatures": 5}, {"method": "importance"}])
+@pytest.mark.parametrize(
+    "options", [{"method": "ais", "temperatures": 5}, {"method": "importance"}]
+)
 def test_a_rows_number_is_the_same_alone_and_in_any_memory(options: dict[str, Any]) -> None:
     vae, x = bent(3, 0.3, rows=7)
     if options.get("method") == "importance":
@@ -319,9 +374,9 @@ def test_chains_of_different_groups_share_no_noise() -> None:
 MEMORY = """
 import torch
 from nelbo import evaluate, spec
-vae = spec.build(spec.Spec((784,), 4, "mlp", "mlp", hidden=(512, 512)), torch.Generator().manual_seed(0))
-x = torch.rand(20, 784, generator=torch.Generator().manual_seed(1))
-method, samples = sys.argv[1], int(sys.argv[2])
+vae = spec.build(spec.Spec((784,), 4, "mlp", "mlp", hidden=(512, 512)),
+torch.Generator().manual_seed(0)) x = torch.rand(20, 784,
+generator=torch.Generator().manual_seed(1)) method, samples = sys.argv[1], int(sys.argv[2])
 options = {"temperatures": 2, "leapfrogs": 1, "start": "encoder"} if method == "ais" else {}
 evaluate.log_likelihood(vae, x, method, 4, memory=2**24, **options)
 before = peak()
@@ -339,7 +394,8 @@ def test_memory_is_bounded_by_the_budget_whatever_the_samples(method: str, sampl
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     grown, control = map(int, printed.split())
     assert grown < 1.5 * 2**24
-    assert control > 2**27  # 256 MiB, held on purpose at the end: the gauge would have shown what was not to be
+    # 256 MiB, held on purpose at the end: the gauge would have shown what was not to be
+    assert control > 2**27
 
 
 def test_cost_counts_every_evaluation() -> None:
@@ -358,7 +414,8 @@ def test_cost_counts_every_evaluation() -> None:
     assert found.cost.seconds > 0
 
 
-# -- auto --------------------------------------------------------------------------------------------
+# -- auto
+# --------------------------------------------------------------------------------------------
 
 
 def test_auto_says_what_it_did_and_why() -> None:
@@ -391,12 +448,17 @@ def test_auto_with_few_samples_goes_by_what_it_can_measure() -> None:
     vae, x, _ = deep(1.0, 0.0)
     vae.decoder = nn.Sequential(vae.decoder, nn.Softshrink(1e-9))  # linear, but it does not look so
     found = evaluate.log_likelihood(vae, x, "auto", 10)
-    assert (found.method, "no standard error above 0.5 nats" in found.reason) == ("importance", True)
+    assert (found.method, "no standard error above 0.5 nats" in found.reason) == (
+        "importance",
+        True,
+    )
     assert "tail" not in found.reason
 
 
 def test_auto_keeps_what_belongs_to_each_row() -> None:
-    """Annealed rows have 8 chains: wider intervals by Student's t, an acceptance, and a verdict of their own."""
+    """Annealed rows have 8 chains: wider intervals by Student's t, an acceptance, and a verdict of
+    their own.
+    """
     vae, x = bent(5, 0.05)
     found = evaluate.log_likelihood(vae, x, "auto", 200)
     chains = found.samples == 8
@@ -404,8 +466,12 @@ def test_auto_keeps_what_belongs_to_each_row() -> None:
     assert f"For {int(chains.sum())} rows that was not enough either" in found.reason
     low, high = found.interval(0.95)
     half = 0.5 * (high - low) / found.standard_error
-    torch.testing.assert_close(half[chains], torch.full_like(half[chains], scipy.stats.t(7).ppf(0.975)))
-    torch.testing.assert_close(half[~chains], torch.full_like(half[~chains], scipy.stats.t(199).ppf(0.975)))
+    torch.testing.assert_close(
+        half[chains], torch.full_like(half[chains], scipy.stats.t(7).ppf(0.975))
+    )
+    torch.testing.assert_close(
+        half[~chains], torch.full_like(half[~chains], scipy.stats.t(199).ppf(0.975))
+    )
     assert found.acceptance is not None
     assert torch.equal(found.acceptance.isnan(), ~chains)
     assert bool((found.acceptance[chains] > 0.5).all())
@@ -436,7 +502,9 @@ def test_a_posterior_of_separate_modes_is_found_from_the_prior() -> None:
     q = posterior.DiagonalNormal(3)
     encoder = nn.Linear(3, 6).double()
     nn.init.zeros_(encoder.weight)
-    vae = VAE(prior.StandardNormal(3), Absolute(), likelihood.Gaussian((3,), 0.01), encoder, q).double()
+    vae = VAE(
+        prior.StandardNormal(3), Absolute(), likelihood.Gaussian((3,), 0.01), encoder, q
+    ).double()
     x = torch.full((2, 3), 0.8, dtype=torch.float64) + normal(2, 3) * 0.05
 
     one = VAE(
@@ -446,15 +514,21 @@ def test_a_posterior_of_separate_modes_is_found_from_the_prior() -> None:
         nn.Linear(1, 2),
         posterior.DiagonalNormal(1),
     )
-    parts = [evaluate.log_likelihood(one.double(), x[:, i : i + 1], "quadrature").value for i in range(3)]
+    parts = [
+        evaluate.log_likelihood(one.double(), x[:, i : i + 1], "quadrature").value for i in range(3)
+    ]
     truth = torch.stack(parts).sum(0)
-    found = evaluate.log_likelihood(vae, x, "ais", 128, temperatures=100, start="prior", schedule="linear")
+    found = evaluate.log_likelihood(
+        vae, x, "ais", 128, temperatures=100, start="prior", schedule="linear"
+    )
     assert bool(((found.value - truth).abs() < 4.5 * found.standard_error).all())
     assert found.standard_error.max() < 0.25
 
 
 def test_auto_searches_where_the_encoder_leads_to_the_wrong_mode() -> None:
-    """Two modes of unlike mass; q is narrow and stands at the lesser one, from where the other cannot be seen."""
+    """Two modes of unlike mass; q is narrow and stands at the lesser one, from where the other
+    cannot be seen.
+    """
 
     class Bent(nn.Module):
         def forward(self, z: Tensor) -> Tensor:
@@ -465,7 +539,9 @@ def test_auto_searches_where_the_encoder_leads_to_the_wrong_mode() -> None:
     with torch.no_grad():
         encoder.weight.zero_()
         encoder.bias.copy_(torch.tensor([1.4] * 3 + [-6.0] * 3))
-    vae = VAE(prior.StandardNormal(3), Bent(), likelihood.Gaussian((3,), 0.002), encoder, q).double()
+    vae = VAE(
+        prior.StandardNormal(3), Bent(), likelihood.Gaussian((3,), 0.002), encoder, q
+    ).double()
     x = torch.full((4, 3), 0.8, dtype=torch.float64) + normal(4, 3) * 0.02
     near = evaluate.log_likelihood(vae, x, "importance", 400, proposal="refined")
     far = evaluate.log_likelihood(vae, x, "importance", 400, proposal="searched")
@@ -476,7 +552,8 @@ def test_auto_searches_where_the_encoder_leads_to_the_wrong_mode() -> None:
     torch.testing.assert_close(found.value, far.value, rtol=0, atol=0.1)
 
 
-# -- refusals ----------------------------------------------------------------------------------------
+# -- refusals
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -490,7 +567,10 @@ def test_auto_searches_where_the_encoder_leads_to_the_wrong_mode() -> None:
         ({"method": "ais", "widen": math.inf}, "widen must be at least 1 and finite, got inf"),
         ({"method": "ais", "widen": math.nan}, "widen must be at least 1 and finite, got nan"),
         ({"method": "ais", "schedule": "cubic"}, "schedule must be one of linear, sigmoid, power"),
-        ({"method": "ais", "start": "nowhere"}, "start must be one of encoder, prior, refined, searched"),
+        (
+            {"method": "ais", "start": "nowhere"},
+            "start must be one of encoder, prior, refined, searched",
+        ),
         ({"method": "ais", "proposal": "refined"}, "knows temperatures, leapfrogs"),
         ({"method": "importance", "temperatures": 3}, "knows proposal, got temperatures"),
         ({"method": "importance", "proposal": "best"}, "proposal must be one of encoder"),
@@ -520,7 +600,9 @@ def test_what_cannot_be_asked_is_refused_by_name(options: dict[str, Any], words:
         ({"widen": "3"}, "widen must be a number, got '3'"),
     ],
 )
-def test_settings_of_the_wrong_type_are_refused_by_name(options: dict[str, Any], words: str) -> None:
+def test_settings_of_the_wrong_type_are_refused_by_name(
+    options: dict[str, Any], words: str
+) -> None:
     with pytest.raises(TypeError, match=words):
         Settings(**options)
 
@@ -556,7 +638,9 @@ def test_rows_beyond_all_numbers_are_unreliable(method: str) -> None:
 def test_rows_that_are_not_numbers_are_refused_by_name(method: str) -> None:
     vae, x = bent(3, rows=3)
     x[1] = math.nan
-    with pytest.raises(ValueError, match="NaN or infinite values in 1 of 3 rows, the first of them row 1"):
+    with pytest.raises(
+        ValueError, match="NaN or infinite values in 1 of 3 rows, the first of them row 1"
+    ):
         evaluate.log_likelihood(vae.float(), x.float(), method, 30)
 
 
@@ -571,7 +655,10 @@ def test_proposals_know_where_normals_are_needed() -> None:
     assert set(PROPOSALS) == {"encoder", "prior", "refined", "searched"}
     vae, x = bent(2, rows=3)
     torch.testing.assert_close(
-        PROPOSALS["prior"](vae, x, 2**20)[0].loc, torch.zeros(3, 2, dtype=torch.float64), rtol=0, atol=0
+        PROPOSALS["prior"](vae, x, 2**20)[0].loc,
+        torch.zeros(3, 2, dtype=torch.float64),
+        rtol=0,
+        atol=0,
     )
     u = start_noise(noise.row_keys(x), 4, 2, 0, x)
     fitted = PROPOSALS["refined"](vae, x, 2**20)[0]

@@ -16,7 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src"
 
-# From the inside out. A module imports from the rings before its own, never from its own ring or a later one.
+# From the inside out. A module imports from the rings before its own, never from its own ring or a
+# later one.
 RINGS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
@@ -34,7 +35,9 @@ RINGS: tuple[frozenset[str], ...] = tuple(
     )
 )
 PRINTERS = frozenset({"cli", "__main__"})  # the only parts that may write to standard output
-UNSAFE_MODULES = frozenset({"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve"})
+UNSAFE_MODULES = frozenset(
+    {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve"}
+)
 UNSAFE_CALLS = frozenset(
     {
         "eval",
@@ -95,7 +98,9 @@ def read_package(root: Path = ROOT) -> list[Source]:
 
 
 def imports(source: Source) -> Iterator[tuple[int, str]]:
-    """(line, dotted name) of everything imported anywhere in the file; `from a import b` gives a.b."""
+    """(line, dotted name) of everything imported anywhere in the file; `from a import b` gives
+    a.b.
+    """
     for node in source.nodes:
         match node:
             case ast.Import(names=names):
@@ -110,12 +115,17 @@ def imports(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def ring_faults(source: Source) -> Iterator[str]:
-    """Imports that do not point inwards. The package's own __init__ is exempt: it re-exports everything."""
+    """Imports that do not point inwards. The package's own __init__ is exempt: it re-exports
+    everything.
+    """
     if not source.part:
         return
     ring = ring_of(source.part)
     if ring is None:
-        yield f"{source.name}: `{source.part}` has no ring yet; give it one in RINGS of {Path(__file__).name}"
+        yield (
+            f"{source.name}: `{source.part}` has no ring yet; give it one in RINGS of "
+            f"{Path(__file__).name}"
+        )
         return
     for line, target in imports(source):
         where = f"{source.name}:{line}"
@@ -134,7 +144,8 @@ def cycle(sources: Iterable[Source]) -> list[str] | None:
     """Files that import each other in a circle, or None. The package's own __init__ is left out."""
     files = {source.name: source for source in sources if source.part}
     graph: dict[str, set[str]] = {
-        name: {file_of(target, files) for _, target in imports(source)} - {"", name} for name, source in files.items()
+        name: {file_of(target, files) for _, target in imports(source)} - {"", name}
+        for name, source in files.items()
     }
     try:
         TopologicalSorter(graph).prepare()
@@ -144,7 +155,9 @@ def cycle(sources: Iterable[Source]) -> list[str] | None:
 
 
 def file_of(target: str, files: Mapping[str, Source]) -> str:
-    """The file that defines a dotted name: itself, or the module it is taken from; empty if not ours."""
+    """The file that defines a dotted name: itself, or the module it is taken from; empty if not
+    ours.
+    """
     return next((name for name in (target, target.rpartition(".")[0]) if name in files), "")
 
 
@@ -174,7 +187,9 @@ def aliases(source: Source) -> dict[str, str]:
         if isinstance(node, ast.Import):
             found |= {alias.asname: alias.name for alias in node.names if alias.asname}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
     return found
 
 
@@ -187,7 +202,9 @@ SOURCES = read_package()
 
 
 def test_the_whole_package_is_read() -> None:
-    assert {"nelbo", "nelbo.vae", "nelbo.objective", "nelbo.networks"} <= {source.name for source in SOURCES}
+    assert {"nelbo", "nelbo.vae", "nelbo.objective", "nelbo.networks"} <= {
+        source.name for source in SOURCES
+    }
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
@@ -213,10 +230,18 @@ def test_no_import_cycles() -> None:
         ("nelbo.vae", "from .objective import ELBO", "outwards"),
         ("nelbo.vae", "from . import objective", "outwards"),
         ("nelbo.networks.mlp", "from ..prior import StandardNormal", "outwards"),
-        ("nelbo.vae", "def f():\n    from nelbo.spec import build", "nelbo.vae:2 imports nelbo.spec.build"),
+        (
+            "nelbo.vae",
+            "def f():\n    from nelbo.spec import build",
+            "nelbo.vae:2 imports nelbo.spec.build",
+        ),
         ("nelbo.vae", "if TYPE_CHECKING:\n    from nelbo.spec import Spec", "outwards"),
         ("nelbo.vae", "import importlib\nimportlib.import_module('nelbo.spec')", "outwards"),
-        ("nelbo.vae", "from importlib import import_module\nimport_module('.spec', 'nelbo')", "outwards"),
+        (
+            "nelbo.vae",
+            "from importlib import import_module\nimport_module('.spec', 'nelbo')",
+            "outwards",
+        ),
         ("nelbo.prior", "from nelbo.posterior import DiagonalNormal", "the same ring, 2"),
         ("nelbo.networks.mlp", "import nelbo.distributions", "the same ring, 1"),
         ("nelbo.estimator", "from nelbo.report import Report", "outwards"),
@@ -232,7 +257,9 @@ def test_an_import_that_does_not_point_inwards_is_seen(name: str, text: str, fau
 
 
 def test_a_relative_import_in_a_package_is_resolved_from_the_package() -> None:
-    assert list(ring_faults(Source("nelbo.data", "from .schema import Schema", is_package=True))) == []
+    assert (
+        list(ring_faults(Source("nelbo.data", "from .schema import Schema", is_package=True))) == []
+    )
     (found,) = ring_faults(Source("nelbo.data", "from ..spec import build", is_package=True))
     assert "nelbo.spec.build" in found
 
@@ -240,10 +267,16 @@ def test_a_relative_import_in_a_package_is_resolved_from_the_package() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("nelbo.vae", "import torch\nfrom nelbo.prior import StandardNormal\nfrom . import likelihood"),
+        (
+            "nelbo.vae",
+            "import torch\nfrom nelbo.prior import StandardNormal\nfrom . import likelihood",
+        ),
         ("nelbo.data.table", "from .schema import Schema\nfrom nelbo.data import images"),
         ("nelbo.checkpoint", "from nelbo import __version__"),
-        ("nelbo.cli", "from nelbo.estimator import VariationalAutoencoder\nfrom nelbo.report import write"),
+        (
+            "nelbo.cli",
+            "from nelbo.estimator import VariationalAutoencoder\nfrom nelbo.report import write",
+        ),
         ("nelbo", "from nelbo.cli import main"),
     ],
 )
@@ -277,7 +310,10 @@ def test_code_that_is_forbidden_is_seen(text: str, fault: str) -> None:
     ("name", "text"),
     [
         ("nelbo.cli", "print('hello')"),
-        ("nelbo.vae", "model.eval()\nconsole.print('x')\nnp.load('x', allow_pickle=False)\nself.load('x')"),
+        (
+            "nelbo.vae",
+            "model.eval()\nconsole.print('x')\nnp.load('x', allow_pickle=False)\nself.load('x')",
+        ),
     ],
 )
 def test_code_that_is_allowed_passes(name: str, text: str) -> None:
@@ -295,4 +331,6 @@ def test_a_cycle_is_seen() -> None:
 def test_a_package_that_its_own_file_imports_is_a_cycle() -> None:
     package = Source("nelbo.networks", "from .mlp import MLP", is_package=True)
     assert cycle([package, Source("nelbo.networks.mlp", "import torch")]) is None
-    assert cycle([package, Source("nelbo.networks.mlp", "from nelbo.networks import MLP")]) is not None
+    assert (
+        cycle([package, Source("nelbo.networks.mlp", "from nelbo.networks import MLP")]) is not None
+    )

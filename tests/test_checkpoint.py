@@ -1,4 +1,6 @@
-"""A checkpoint is read back as written, or refused by name; no crash, full disk or careless edit loses it."""
+"""A checkpoint is read back as written, or refused by name; no crash, full disk or careless edit
+loses it.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,11 @@ def run(tmp_path: Path) -> Path:
 # Round trip
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -83,7 +89,15 @@ def test_text_without_utf8_round_trips_as_in_undecodable_file_names(tmp_path: Pa
     (tmp_path / "run" / "config.json").read_bytes().decode()  # and the file is UTF-8 all the same
 
 
-DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16]
+DTYPES = [
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.int32,
+    torch.int16,
+]
 DTYPES += [torch.int8, torch.uint8, torch.bool, torch.complex64]
 
 
@@ -107,11 +121,17 @@ def test_tensors_keep_dtype_shape_and_every_bit(tmp_path: Path, dtype: torch.dty
         assert torch.equal(read[name], tensor)
 
 
-def test_special_floats_parameters_and_tied_tensors_round_trip_and_can_be_changed(tmp_path: Path) -> None:
+def test_special_floats_parameters_and_tied_tensors_round_trip_and_can_be_changed(
+    tmp_path: Path,
+) -> None:
     special = torch.tensor([float("nan"), float("inf"), -0.0, 5e-324], dtype=torch.float64)
     weight = torch.nn.Parameter(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))
     conjugate = torch.tensor([1 + 2j]).conj()
-    write_folder(tmp_path / "run", {}, {"s": special, "w": weight, "tied": weight, "part": weight[1], "c": conjugate})
+    write_folder(
+        tmp_path / "run",
+        {},
+        {"s": special, "w": weight, "tied": weight, "part": weight[1], "c": conjugate},
+    )
     read = read_folder(tmp_path / "run")[1]
     assert torch.equal(read["s"].view(torch.int64), special.view(torch.int64))
     assert torch.equal(read["tied"], weight)
@@ -127,7 +147,11 @@ def test_folder_holds_the_documented_files(run: Path) -> None:
     assert (run / "config.json").read_text() == '{\n  "number": 1\n}\n'
     assert (run / "README.md").read_text() == "# a model\n"
     manifest = json.loads((run / "manifest.json").read_text())
-    assert (manifest["format"], manifest["kind"], manifest["schema_version"]) == ("nelbo", "model", 1)
+    assert (manifest["format"], manifest["kind"], manifest["schema_version"]) == (
+        "nelbo",
+        "model",
+        1,
+    )
     assert {name: entry["bytes"] for name, entry in manifest["files"].items()} == {
         name: (run / name).stat().st_size for name in FILES if name != "manifest.json"
     }
@@ -139,7 +163,9 @@ def test_folder_gets_the_permissions_of_any_new_folder(run: Path) -> None:
     assert run.stat().st_mode == (run.parent / "other").stat().st_mode
 
 
-@pytest.mark.parametrize("name", ["modèle β² 模型 🎲", "with space", "n" * 255, ".hidden", "-dash", "new\nline"])
+@pytest.mark.parametrize(
+    "name", ["modèle β² 模型 🎲", "with space", "n" * 255, ".hidden", "-dash", "new\nline"]
+)
 def test_any_folder_name_will_do_and_parents_are_made(tmp_path: Path, name: str) -> None:
     path = tmp_path / "deep" / "er" / name
     write_folder(path, *state(1))
@@ -168,7 +194,9 @@ def test_one_changed_byte_anywhere_is_refused_by_name(run: Path, name: str) -> N
             changed = bytearray(original)
             changed[place] ^= flip
             (run / name).write_bytes(changed)
-            with pytest.raises(CheckpointError, match=r"manifest\.json" if name == "manifest.json" else name):
+            with pytest.raises(
+                CheckpointError, match=r"manifest\.json" if name == "manifest.json" else name
+            ):
                 read_folder(run)
     (run / name).write_bytes(original)
     assert number_in(run) == 1
@@ -181,7 +209,9 @@ def test_truncated_grown_and_missing_files_are_refused_by_name(run: Path, name: 
         (run / name).write_bytes(original[:length])
         refused(run, name, "restore it")
     (run / name).write_bytes(original[:-1])
-    refused(run, name if name == "manifest.json" else f"{name} is truncated: {len(original) - 1} bytes")
+    refused(
+        run, name if name == "manifest.json" else f"{name} is truncated: {len(original) - 1} bytes"
+    )
     (run / name).write_bytes(original + b" ")
     refused(run, name)
     (run / name).unlink()
@@ -204,10 +234,14 @@ def test_newer_schema_says_upgrade(run: Path) -> None:
     refused(run, "written by a newer nelbo (schema 7); upgrade")
 
 
-@pytest.mark.parametrize("name", ["../secret", "a/b", "/etc/passwd", "..", "a\\b", "", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["../secret", "a/b", "/etc/passwd", "..", "a\\b", "", "manifest.json"]
+)
 def test_manifest_cannot_point_outside_the_folder(run: Path, name: str) -> None:
     (run.parent / "secret").write_text("x")
-    edit_manifest(run, lambda manifest: manifest["files"].update({name: {"sha256": "", "bytes": 1}}))
+    edit_manifest(
+        run, lambda manifest: manifest["files"].update({name: {"sha256": "", "bytes": 1}})
+    )
     refused(run, "manifest.json", f"lists {name!r}")
 
 
@@ -218,15 +252,30 @@ def test_manifest_must_list_config_and_tensors(run: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "null", "{", "\x00", "[" * 100_000, '{"format": "nelbo"}', '{"format": "zip"}', "NaN"]
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{",
+        "\x00",
+        "[" * 100_000,
+        '{"format": "nelbo"}',
+        '{"format": "zip"}',
+        "NaN",
+    ],
 )
 def test_manifest_that_is_not_ours_is_refused(run: Path, text: str) -> None:
     (run / "manifest.json").write_text(text)
     refused(run, "manifest.json")
 
 
-@pytest.mark.parametrize("key", ["format", "kind", "schema_version", "nelbo_version", "files", "sha256"])
-@pytest.mark.parametrize("value", [None, 0, -1, True, "x", [], {}, {"config.json": 3, "model.safetensors": []}])
+@pytest.mark.parametrize(
+    "key", ["format", "kind", "schema_version", "nelbo_version", "files", "sha256"]
+)
+@pytest.mark.parametrize(
+    "value", [None, 0, -1, True, "x", [], {}, {"config.json": 3, "model.safetensors": []}]
+)
 def test_manifest_with_any_field_changed_is_refused(run: Path, key: str, value: object) -> None:
     edit_manifest(run, lambda manifest: manifest.update({key: value}))
     refused(run, "manifest.json")
@@ -248,7 +297,9 @@ def test_nothing_in_the_files_is_executed(run: Path, tmp_path: Path) -> None:
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["files"]["model.safetensors"] = manifest["files"]["evil"]
     del manifest["sha256"]
-    digest = hashlib.sha256((json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()).hexdigest()
+    digest = hashlib.sha256(
+        (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
+    ).hexdigest()
     manifest["sha256"] = digest
     (other / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     refused(other, "model.safetensors is not a safetensors file")
@@ -268,7 +319,9 @@ def test_nothing_in_the_files_is_executed(run: Path, tmp_path: Path) -> None:
         ([1], "config is a list"),
     ],
 )
-def test_config_that_json_would_change_is_refused_by_place(tmp_path: Path, config: Any, words: str) -> None:
+def test_config_that_json_would_change_is_refused_by_place(
+    tmp_path: Path, config: Any, words: str
+) -> None:
     with pytest.raises((TypeError, ValueError), match=words):
         write_folder(tmp_path / "run", config, {})
     assert os.listdir(tmp_path) == []
@@ -284,13 +337,17 @@ def test_config_that_json_would_change_is_refused_by_place(tmp_path: Path, confi
         ("__metadata__", torch.zeros(2), "__metadata__"),
     ],
 )
-def test_tensors_that_cannot_be_stored_are_refused_by_name(tmp_path: Path, name: str, tensor: Any, words: str) -> None:
+def test_tensors_that_cannot_be_stored_are_refused_by_name(
+    tmp_path: Path, name: str, tensor: Any, words: str
+) -> None:
     with pytest.raises((TypeError, ValueError), match=words):
         write_folder(tmp_path / "run", {}, {name: tensor})
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "config.json", "manifest.json", "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "", ".", "..", "config.json", "manifest.json", "a\0b"]
+)
 def test_extra_text_has_plain_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="extra_text has the name"):
         write_folder(tmp_path / "run", {}, {}, extra_text={name: "x"})
@@ -314,7 +371,9 @@ def test_empty_folder_is_filled(tmp_path: Path, overwrite: bool) -> None:
 
 
 @pytest.mark.parametrize("manifest", [None, "{}", "[]", "not json", '{"format": "other"}'])
-def test_overwrite_never_touches_a_folder_that_is_not_ours(tmp_path: Path, manifest: str | None) -> None:
+def test_overwrite_never_touches_a_folder_that_is_not_ours(
+    tmp_path: Path, manifest: str | None
+) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     if manifest is not None:
         (tmp_path / "manifest.json").write_text(manifest)
@@ -352,7 +411,9 @@ def test_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_the_current_directory_is_not_pulled_from_under_the_user(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_current_directory_is_not_pulled_from_under_the_user(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (run / "sub").mkdir()
     for folder in (run, run / "sub"):
         monkeypatch.chdir(folder)
@@ -392,16 +453,23 @@ def test_symlinked_files_are_read_but_never_written_through(run: Path) -> None:
     assert store.read_bytes() == content
 
 
-# Crashes. The children are forked from a server that has torch loaded, so that each takes milliseconds.
+# Crashes. The children are forked from a server that has torch loaded, so that each takes
+# milliseconds.
 
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[ForkServerContext]:
     context = multiprocessing.get_context("forkserver")
-    # numpy.ctypeslib is imported late, by safetensors: a child without our rights cannot, from a clone that is private.
-    context.set_forkserver_preload(["nelbo.checkpoint", "test_checkpoint", "torch", "numpy.ctypeslib"])
-    with pytest.MonkeyPatch.context() as patch:  # the server starts with our environment, not with our sys.path
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]))
+    # numpy.ctypeslib is imported late, by safetensors: a child without our rights cannot, from a
+    # clone that is private.
+    context.set_forkserver_preload(
+        ["nelbo.checkpoint", "test_checkpoint", "torch", "numpy.ctypeslib"]
+    )
+    # the server starts with our environment, not with our sys.path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+        )
         context.Process(target=os.getpid).start()
         yield context
 
@@ -418,7 +486,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def test_kill_at_random_moments_leaves_a_whole_state(tmp_path: Path, forks: ForkServerContext) -> None:
+def test_kill_at_random_moments_leaves_a_whole_state(
+    tmp_path: Path, forks: ForkServerContext
+) -> None:
     delay = random.Random(0)
     for trial in range(25):
         path = tmp_path / f"run{trial}"
@@ -463,7 +533,9 @@ def write_and_die_at(step: int, path: Path) -> None:
     os._exit(0)
 
 
-def test_kill_before_each_single_step_leaves_the_old_or_the_new(tmp_path: Path, forks: ForkServerContext) -> None:
+def test_kill_before_each_single_step_leaves_the_old_or_the_new(
+    tmp_path: Path, forks: ForkServerContext
+) -> None:
     outcomes, gaps = [], 0
     for step in range(200):
         path = tmp_path / f"run{step}"
@@ -486,7 +558,9 @@ def test_kill_before_each_single_step_leaves_the_old_or_the_new(tmp_path: Path, 
     assert gaps >= 1  # the moment between the two renames was among them
 
 
-def test_reader_of_an_overwritten_folder_never_sees_a_mixture(tmp_path: Path, forks: ForkServerContext) -> None:
+def test_reader_of_an_overwritten_folder_never_sees_a_mixture(
+    tmp_path: Path, forks: ForkServerContext
+) -> None:
     path = tmp_path / "run"
     write_folder(path, *state(1, 20_000))
     child = forks.Process(target=keep_writing, args=(path,))
@@ -508,7 +582,9 @@ def compete(path: Path, first: int) -> None:
             write_folder(path, *state(number), overwrite=True)
 
 
-def test_two_writers_leave_one_whole_state_and_nothing_else(tmp_path: Path, forks: ForkServerContext) -> None:
+def test_two_writers_leave_one_whole_state_and_nothing_else(
+    tmp_path: Path, forks: ForkServerContext
+) -> None:
     path = tmp_path / "run"
     children = [forks.Process(target=compete, args=(path, first)) for first in (100, 200)]
     for child in children:
@@ -520,7 +596,9 @@ def test_two_writers_leave_one_whole_state_and_nothing_else(tmp_path: Path, fork
     assert os.listdir(tmp_path) == ["run"]
 
 
-def test_a_failure_in_the_middle_of_the_swap_puts_the_old_back(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_in_the_middle_of_the_swap_puts_the_old_back(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rename, calls = os.rename, iter(range(100))
 
     def broken(source: Path, destination: Path) -> None:
@@ -544,14 +622,23 @@ def write_with_file_limit(path: Path, limit: int) -> None:
         write_folder(path, *state(2, 5_000), overwrite=True)
     except CheckpointWriteError as error:
         message = str(error)
-        right = error.errno == errno.EFBIG and "Nothing was lost" in message and str(path) in message
-        right = right and "could not write 4" in message and "free some space" in message and "\n" not in message
+        right = (
+            error.errno == errno.EFBIG and "Nothing was lost" in message and str(path) in message
+        )
+        right = (
+            right
+            and "could not write 4" in message
+            and "free some space" in message
+            and "\n" not in message
+        )
         os._exit(3 if right else 4)
     os._exit(0)
 
 
 @pytest.mark.parametrize("existing", [False, True])
-def test_full_disk_keeps_the_old_and_says_so(tmp_path: Path, existing: bool, forks: ForkServerContext) -> None:
+def test_full_disk_keeps_the_old_and_says_so(
+    tmp_path: Path, existing: bool, forks: ForkServerContext
+) -> None:
     path = tmp_path / "run"
     if existing:
         write_folder(path, *state(1))
@@ -584,7 +671,11 @@ def use_without_rights(path: Path) -> None:
             write_folder(target, *state(2), overwrite=overwrite)
             ok = False
         except CheckpointWriteError as error:
-            ok = ok and error.errno == errno.EACCES and "check the path and its permissions" in str(error)
+            ok = (
+                ok
+                and error.errno == errno.EACCES
+                and "check the path and its permissions" in str(error)
+            )
     os._exit(0 if ok else 1)
 
 
@@ -641,7 +732,9 @@ def test_folder_left_aside_by_a_crash_is_read_even_where_it_cannot_be_put_back(
 
 
 def test_a_removed_folder_is_not_raised_from_the_dead(run: Path, forks: ForkServerContext) -> None:
-    """A writer died after the swap, before it removed the old; then the user removes the run: it is gone."""
+    """A writer died after the swap, before it removed the old; then the user removes the run: it is
+    gone.
+    """
     for step in range(200):
         shutil.rmtree(run, ignore_errors=True)
         write_folder(run, *state(1))

@@ -25,7 +25,12 @@ from nelbo.cli.options import FitOptions
 from nelbo.cli.reading import ReadOptions
 
 SOURCE = Path(__file__).parent.parent / "src"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)}
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONPATH": str(SOURCE),
+}
 SMALL = ["--latent-dim", "2", "--hidden", "8", "--batch-size", "32"]
 
 Run = subprocess.CompletedProcess[str]
@@ -77,13 +82,21 @@ def complaint(result: Run) -> str:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of data: a table with names, one with a hole, images of 8 bits, and what is no data."""
+    """A folder of data: a table with names, one with a hole, images of 8 bits, and what is no
+    data.
+    """
     folder = tmp_path_factory.mktemp("cli")
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(150, 2)) @ rng.normal(size=(2, 4)) + 0.1 * rng.normal(size=(150, 4)) + [0, 10, -3, 100]
+    rows = (
+        rng.normal(size=(150, 2)) @ rng.normal(size=(2, 4))
+        + 0.1 * rng.normal(size=(150, 4))
+        + [0, 10, -3, 100]
+    )
     header = "age,height,depth,weight"
     np.savetxt(folder / "table.csv", rows, delimiter=",", header=header, comments="")
-    np.savetxt(folder / "swapped.csv", rows[:, ::-1], delimiter=",", header=header[::-1], comments="")
+    np.savetxt(
+        folder / "swapped.csv", rows[:, ::-1], delimiter=",", header=header[::-1], comments=""
+    )
     rows[3, 2] = np.nan
     np.savetxt(folder / "hole.csv", rows, delimiter=",", header=header, comments="")
     np.save(folder / "wide.npy", rng.normal(size=(10, 7)))
@@ -99,7 +112,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fitted(place: Path) -> dict[str, Any]:
     """What `nelbo fit table.csv --json` prints; RUN is place/run."""
     result = nelbo(
-        "fit", "table.csv", "--out", "run", "--max-steps", "40", "--network", "mlp", "--json", *SMALL, cwd=place
+        "fit",
+        "table.csv",
+        "--out",
+        "run",
+        "--max-steps",
+        "40",
+        "--network",
+        "mlp",
+        "--json",
+        *SMALL,
+        cwd=place,
     )
     assert result.returncode == 0, result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
@@ -115,7 +138,8 @@ def images(place: Path, fitted: dict[str, Any]) -> Path:
     return place / "imagerun"
 
 
-# -- help --------------------------------------------------------------------------------------------
+# -- help
+# --------------------------------------------------------------------------------------------
 
 
 def test_help_imports_nothing_heavy_and_is_quick(tmp_path: Path) -> None:
@@ -124,13 +148,19 @@ def test_help_imports_nothing_heavy_and_is_quick(tmp_path: Path) -> None:
         "from nelbo.cli import main\n"
         "assert main(['--help']) == 0\n"
         "seconds = time.perf_counter() - begun\n"
-        "heavy = {'torch', 'sklearn', 'numpy', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'sklearn', 'numpy', 'pandas', 'matplotlib', 'scipy'} & "
+        "set(sys.modules)\n"
         "print(f'\\n{seconds} {sorted(heavy)}')"
     )
 
     def once() -> tuple[float, str]:
         result = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert "reconstruct" in result.stdout
         seconds, _, heavy = result.stdout.splitlines()[-1].partition(" ")
@@ -151,7 +181,9 @@ def test_version(here: Callable[..., Run]) -> None:
 def test_help_of_fit_names_every_choice(here: Callable[..., Run]) -> None:
     words = re.findall(r"\w+", here("fit", "--help").stdout)
     names = {
-        name for kind in ("network", "likelihood", "objective", "prior", "posterior") for name in spec.choices(kind)
+        name
+        for kind in ("network", "likelihood", "objective", "prior", "posterior")
+        for name in spec.choices(kind)
     }
     assert names <= set(words)
 
@@ -162,12 +194,21 @@ def test_every_option_of_the_command_line_has_the_default_of_python() -> None:
     assert differing == {"random_state", "score_samples_k"}
 
 
-# -- fit ---------------------------------------------------------------------------------------------
+# -- fit
+# ---------------------------------------------------------------------------------------------
 
 
-def test_fit_prints_one_json_object_of_finite_numbers_and_files(fitted: dict[str, Any], place: Path) -> None:
-    assert {"density", "baseline", "noise", "active_units", "epochs", "seconds", "warnings"} <= set(fitted)
-    assert (fitted["training_rows"], fitted["density"]["rows"], fitted["latent_dim"]) == (135, 15, 2)
+def test_fit_prints_one_json_object_of_finite_numbers_and_files(
+    fitted: dict[str, Any], place: Path
+) -> None:
+    assert {"density", "baseline", "noise", "active_units", "epochs", "seconds", "warnings"} <= set(
+        fitted
+    )
+    assert (fitted["training_rows"], fitted["density"]["rows"], fitted["latent_dim"]) == (
+        135,
+        15,
+        2,
+    )
     names = {Path(path).name for path in fitted["files"]}
     wanted = {
         "config.json",
@@ -211,19 +252,43 @@ def test_the_options_written_beside_the_model_repeat_it(
     assert (result.returncode, result.stderr) == (0, "")
     again = json.loads(result.stdout)["density"]
     assert {**again, "seconds": 0} == {**fitted["density"], "seconds": 0}
-    assert (place / "again/model.safetensors").read_bytes() == (place / "run/model.safetensors").read_bytes()
+    assert (place / "again/model.safetensors").read_bytes() == (
+        place / "run/model.safetensors"
+    ).read_bytes()
 
 
 def test_the_text_of_fit_says_all_there_is_to_say(here: Callable[..., Run]) -> None:
-    result = here("fit", "images.npy", "--out", "text", "--max-steps", "3", "--variance", "0.25", *SMALL)
+    result = here(
+        "fit", "images.npy", "--out", "text", "--max-steps", "3", "--variance", "0.25", *SMALL
+    )
     assert result.returncode == 0
-    for part in ("held-out log p(x)", "±", "exact pPCA, latent size 2", "bits/dim", "0.5 (fixed)", "Active units"):
+    for part in (
+        "held-out log p(x)",
+        "±",
+        "exact pPCA, latent size 2",
+        "bits/dim",
+        "0.5 (fixed)",
+        "Active units",
+    ):
         assert part in result.stdout
     assert str(Path("text", "picture.png")) in result.stdout
 
 
-def test_a_test_set_of_its_own_is_measured_and_all_rows_are_trained_on(here: Callable[..., Run]) -> None:
-    arguments = ("fit", "table.csv", "--test", "table.csv", "--out", "tested", "--max-steps", "2", "--json", *SMALL)
+def test_a_test_set_of_its_own_is_measured_and_all_rows_are_trained_on(
+    here: Callable[..., Run],
+) -> None:
+    arguments = (
+        "fit",
+        "table.csv",
+        "--test",
+        "table.csv",
+        "--out",
+        "tested",
+        "--max-steps",
+        "2",
+        "--json",
+        *SMALL,
+    )
     found = json.loads(here(*arguments).stdout)
     assert (found["training_rows"], found["density"]["rows"]) == (150, 150)
 
@@ -254,7 +319,8 @@ def test_a_run_that_exists_is_replaced_only_with_overwrite(
     assert (place / "twice" / "notes.txt").read_text() == "mine"
 
 
-# -- interruption ------------------------------------------------------------------------------------
+# -- interruption
+# ------------------------------------------------------------------------------------
 
 
 def interrupted(number: int, *arguments: str, cwd: Path) -> Run:
@@ -271,7 +337,16 @@ def interrupted(number: int, *arguments: str, cwd: Path) -> Run:
 
 
 def test_a_fit_that_is_interrupted_twice_and_resumed_is_the_fit_that_was_not(place: Path) -> None:
-    options = ("fit", "table.csv", "--max-steps", "1500", "--no-early-stopping", "--held-out", "0", *SMALL)
+    options = (
+        "fit",
+        "table.csv",
+        "--max-steps",
+        "1500",
+        "--no-early-stopping",
+        "--held-out",
+        "0",
+        *SMALL,
+    )
     whole = nelbo(*options, "--out", "whole", cwd=place)
     assert whole.returncode == 0
 
@@ -303,7 +378,9 @@ def _history(run: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in record.items() if k not in ("seconds", "rate")} for record in records]
 
 
-def test_an_interrupted_fit_is_neither_lost_nor_mixed_with_another(here: Callable[..., Run], place: Path) -> None:
+def test_an_interrupted_fit_is_neither_lost_nor_mixed_with_another(
+    here: Callable[..., Run], place: Path
+) -> None:
     from nelbo.checkpoint import Folder
 
     Folder(place / "lost.partial", "another run").save({"step": 1}, {})
@@ -315,16 +392,27 @@ def test_an_interrupted_fit_is_neither_lost_nor_mixed_with_another(here: Callabl
     assert not (place / "lost.partial").exists()
 
 
-def test_resume_without_anything_to_resume_starts_at_the_beginning(here: Callable[..., Run]) -> None:
-    assert here("fit", "table.csv", "--out", "fresh", "--resume", "--max-steps", "1", *SMALL).returncode == 0
+def test_resume_without_anything_to_resume_starts_at_the_beginning(
+    here: Callable[..., Run],
+) -> None:
+    assert (
+        here(
+            "fit", "table.csv", "--out", "fresh", "--resume", "--max-steps", "1", *SMALL
+        ).returncode
+        == 0
+    )
 
 
-# -- options from a file -----------------------------------------------------------------------------
+# -- options from a file
+# -----------------------------------------------------------------------------
 
 
-def test_the_command_line_wins_over_the_file_which_wins_over_the_default(here: Callable[..., Run], place: Path) -> None:
+def test_the_command_line_wins_over_the_file_which_wins_over_the_default(
+    here: Callable[..., Run], place: Path
+) -> None:
     text = (
-        'data = "table.csv"\nlatent-dim = 3\nmax_steps = 2\nhidden = [8, 4]\nearly-stopping = false\nvariance = 0.5\n'
+        'data = "table.csv"\nlatent-dim = 3\nmax_steps = 2\nhidden = [8, '
+        "4]\nearly-stopping = false\nvariance = 0.5\n"
     )
     (place / "a.toml").write_text(text)
     result = here("fit", "--config", "a.toml", "--out", "toml", "--latent-dim", "1", "--quiet")
@@ -336,7 +424,12 @@ def test_the_command_line_wins_over_the_file_which_wins_over_the_default(here: C
     assert (written["seed"], written["activation"]) == (0, "silu")
     assert "batch_size" not in written
     model = VariationalAutoencoder.load(place / "toml")
-    assert (model.latent_dim, model.hidden, model.variance, model.early_stopping) == (1, (8, 4), 0.5, False)
+    assert (model.latent_dim, model.hidden, model.variance, model.early_stopping) == (
+        1,
+        (8, 4),
+        0.5,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -358,15 +451,30 @@ def test_a_file_of_options_that_is_wrong_is_refused(
 
 
 def test_options_survive_the_file(tmp_path: Path) -> None:
-    options = FitOptions(latent_dim=3, max_seconds=1.5, dequantize=False, encoder="mlp", hidden="", learning_rate=1e-5)
-    (tmp_path / "run.toml").write_text(config.to_toml('od"d\\näme.csv', options, ReadOptions()), encoding="utf-8")
+    options = FitOptions(
+        latent_dim=3,
+        max_seconds=1.5,
+        dequantize=False,
+        encoder="mlp",
+        hidden="",
+        learning_rate=1e-5,
+    )
+    (tmp_path / "run.toml").write_text(
+        config.to_toml('od"d\\näme.csv', options, ReadOptions()), encoding="utf-8"
+    )
     found = config.read(str(tmp_path / "run.toml"))
     assert found.pop("data") == 'od"d\\näme.csv'
-    assert FitOptions(**{name: found[name] for name in found.keys() & dataclasses.asdict(options).keys()}) == options
+    assert (
+        FitOptions(
+            **{name: found[name] for name in found.keys() & dataclasses.asdict(options).keys()}
+        )
+        == options
+    )
     assert {*dataclasses.asdict(FitOptions()), *dataclasses.asdict(ReadOptions())} >= set(found)
 
 
-# -- wrong use ---------------------------------------------------------------------------------------
+# -- wrong use
+# ---------------------------------------------------------------------------------------
 
 
 def test_wrong_use_ends_a_process_with_2_and_one_line(place: Path) -> None:
@@ -439,7 +547,9 @@ def test_wrong_use_is_one_line_with_its_cure(
     assert sorted(place.rglob("*")) == before
 
 
-def test_a_defect_says_that_it_is_one(here: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_says_that_it_is_one(
+    here: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from nelbo.cli import files
 
     def slip(where: str, *_: object) -> None:
@@ -463,12 +573,15 @@ def test_a_call_that_does_not_fit_is_a_defect_and_no_wrong_use(
     assert here("fit", "table.csv", "--out", "never").returncode == 1
 
 
-def test_a_full_memory_is_told_with_a_cure(here: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_memory_is_told_with_a_cure(
+    here: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from nelbo.cli import files
 
     def full(where: str, *_: object) -> None:
         raise RuntimeError(
-            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8e15 bytes."
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8e15 "
+            "bytes."
         )
 
     monkeypatch.setattr(files, "read", full)
@@ -489,7 +602,8 @@ def test_a_reader_that_stops_early_is_no_error(fitted: dict[str, Any], place: Pa
     assert len(result.stdout.splitlines()) == 2
 
 
-# -- a RUN at work -----------------------------------------------------------------------------------
+# -- a RUN at work
+# -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -511,19 +625,39 @@ def test_score_prints_a_number_for_each_row(
     model.score_samples_k = 50
     result = here("score", "run", "table.csv", "--samples", "50", "--quiet")
     assert (result.returncode, result.stderr) == (0, "")
-    assert np.array_equal([float(line) for line in result.stdout.splitlines()], model.score_samples(rows))
-    assert here("score", "run", "table.csv", "--samples", "50", "--out", "deep/down/s.npy").returncode == 0
+    assert np.array_equal(
+        [float(line) for line in result.stdout.splitlines()], model.score_samples(rows)
+    )
+    assert (
+        here("score", "run", "table.csv", "--samples", "50", "--out", "deep/down/s.npy").returncode
+        == 0
+    )
     assert np.array_equal(np.load(place / "deep/down/s.npy"), model.score_samples(rows))
 
 
 def test_evaluate_says_how_far_to_trust_it(
     here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
 ) -> None:
-    command = ("evaluate", "run", "table.csv", "--method", "importance", "--samples", "50", "--rows", "all")
+    command = (
+        "evaluate",
+        "run",
+        "table.csv",
+        "--method",
+        "importance",
+        "--samples",
+        "50",
+        "--rows",
+        "all",
+    )
     result = here(*command, "--json", "--out", "e.csv")
-    found, lines = json.loads(result.stdout), (place / "e.csv").read_text(encoding="utf-8").splitlines()
+    found, lines = (
+        json.loads(result.stdout),
+        (place / "e.csv").read_text(encoding="utf-8").splitlines(),
+    )
     assert lines[0] == "row,log_p,standard_error,effective_samples,khat,unreliable,trained_on"
-    row, log_p, _, ess, khat, unreliable, trained_on = np.array([line.split(",") for line in lines[1:]], float).T
+    row, log_p, _, ess, khat, unreliable, trained_on = np.array(
+        [line.split(",") for line in lines[1:]], float
+    ).T
     assert np.array_equal(row, np.arange(150))
     assert found["mean"] == pytest.approx(log_p.mean(), rel=1e-12)
     assert found["standard_error"] == pytest.approx(log_p.std(ddof=1) / 150**0.5, rel=1e-9)
@@ -532,7 +666,9 @@ def test_evaluate_says_how_far_to_trust_it(
     assert np.array_equal(trained_on, model.trained_on(rows))
     assert found["unreliable"] == pytest.approx(unreliable.mean())
     text = here(*command).stdout
-    assert f"{found['mean']:.2f} ± {found['standard_error']:.2f} nats per row, over 150 rows" in text
+    assert (
+        f"{found['mean']:.2f} ± {found['standard_error']:.2f} nats per row, over 150 rows" in text
+    )
 
 
 def test_evaluate_of_rows_without_a_density_is_valid_json(
@@ -551,10 +687,25 @@ def test_evaluate_of_rows_without_a_density_is_valid_json(
     assert "log p(x)           -inf nats per row" in here(*command).stdout
 
 
-def test_one_simulated_row_has_a_gap_of_unknown_error(here: Callable[..., Run], fitted: dict[str, Any]) -> None:
-    command = ("evaluate", "run", "table.csv", "--method", "importance", "--samples", "5", "--temperatures", "3")
+def test_one_simulated_row_has_a_gap_of_unknown_error(
+    here: Callable[..., Run], fitted: dict[str, Any]
+) -> None:
+    command = (
+        "evaluate",
+        "run",
+        "table.csv",
+        "--method",
+        "importance",
+        "--samples",
+        "5",
+        "--temperatures",
+        "3",
+    )
     assert " ± unknown nats" in here(*command, "--simulated", "1").stdout
-    assert json.loads(here(*command, "--simulated", "1", "--json").stdout)["simulated"]["gap_error"] is None
+    assert (
+        json.loads(here(*command, "--simulated", "1", "--json").stdout)["simulated"]["gap_error"]
+        is None
+    )
     found = json.loads(here(*command, "--simulated", "2", "--json").stdout)["simulated"]
     assert found["gap_error"] > 0
 
@@ -562,15 +713,30 @@ def test_one_simulated_row_has_a_gap_of_unknown_error(here: Callable[..., Run], 
 def test_diagnose_prints_a_table_a_cure_and_the_same_as_json(
     here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
 ) -> None:
-    rows = rows + 0.01 * np.random.default_rng(1).normal(size=rows.shape)  # none of which was trained on
-    np.savetxt(place / "new.csv", rows, delimiter=",", header="age,height,depth,weight", comments="")
-    arguments = ("diagnose", "run", "new.csv", "--train", "table.csv", "--limit", "60", "--seed", "2")
+    # none of which was trained on
+    rows = rows + 0.01 * np.random.default_rng(1).normal(size=rows.shape)
+    np.savetxt(
+        place / "new.csv", rows, delimiter=",", header="age,height,depth,weight", comments=""
+    )
+    arguments = (
+        "diagnose",
+        "run",
+        "new.csv",
+        "--train",
+        "table.csv",
+        "--limit",
+        "60",
+        "--seed",
+        "2",
+    )
     text = here(*arguments, "--out", "diagnosis.json")
     assert (text.returncode, text.stderr) == (0, "")
     found = json.loads(here(*arguments, "--json").stdout)
     assert json.loads((place / "diagnosis.json").read_text(encoding="utf-8")) == found
     assert (found["rows"], found["of"], found["train_rows"], found["seed"]) == (60, 150, 135, 2)
-    assert text.stdout.startswith(f"Diagnosis: {found['leading']} (" if found["leading"] else "Healthy")
+    assert text.stdout.startswith(
+        f"Diagnosis: {found['leading']} (" if found["leading"] else "Healthy"
+    )
     (memory,) = [f for f in found["findings"] if f["name"] == "train against unseen"]
     (unseen,) = [v for v in memory["values"] if v["label"] == "log p(x) unseen"]
     model.score_samples_k = 100
@@ -581,7 +747,11 @@ def test_diagnose_prints_a_table_a_cure_and_the_same_as_json(
 
 @pytest.mark.parametrize("suffix", ["npy", "csv", "parquet"])
 def test_encode_writes_what_transform_returns(
-    suffix: str, here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
+    suffix: str,
+    here: Callable[..., Run],
+    model: VariationalAutoencoder,
+    rows: np.ndarray,
+    place: Path,
 ) -> None:
     assert here("encode", "run", "table.csv", "--out", f"z.{suffix}").returncode == 0
     found = data.load(place / f"z.{suffix}")
@@ -595,7 +765,9 @@ def test_encode_without_out_prints_csv(
 ) -> None:
     lines = here("encode", "run", "table.csv").stdout.splitlines()
     assert lines[0] == "z0,z1"
-    assert np.array_equal([[float(v) for v in line.split(",")] for line in lines[1:]], model.transform(rows))
+    assert np.array_equal(
+        [[float(v) for v in line.split(",")] for line in lines[1:]], model.transform(rows)
+    )
 
 
 def test_reconstruct_writes_data_units_under_the_names_of_the_data(
@@ -605,19 +777,35 @@ def test_reconstruct_writes_data_units_under_the_names_of_the_data(
     found = data.load(place / "r.csv")
     assert found.columns == ("age", "height", "depth", "weight")
     assert np.array_equal(found.array, model.reconstruct(rows))
-    assert here("reconstruct", "run", "table.csv", "--noise", "--seed", "4", "--out", "n.npy").returncode == 0
-    assert np.array_equal(np.load(place / "n.npy"), model.reconstruct(rows, noise=True, random_state=4))
+    assert (
+        here(
+            "reconstruct", "run", "table.csv", "--noise", "--seed", "4", "--out", "n.npy"
+        ).returncode
+        == 0
+    )
+    assert np.array_equal(
+        np.load(place / "n.npy"), model.reconstruct(rows, noise=True, random_state=4)
+    )
 
 
 def test_sample_is_that_of_the_model_and_its_seed(
     here: Callable[..., Run], model: VariationalAutoencoder, place: Path
 ) -> None:
     for flag, noise in (("--noise", True), ("--no-noise", False)):
-        assert here("sample", "run", "-n", "7", "--seed", "3", flag, "--out", "s.npy", "--overwrite").returncode == 0
-        assert np.array_equal(np.load(place / "s.npy"), model.sample(7, noise=noise, random_state=3))
+        assert (
+            here(
+                "sample", "run", "-n", "7", "--seed", "3", flag, "--out", "s.npy", "--overwrite"
+            ).returncode
+            == 0
+        )
+        assert np.array_equal(
+            np.load(place / "s.npy"), model.sample(7, noise=noise, random_state=3)
+        )
 
 
-def test_images_become_pngs_rounded_to_the_nearest_level(here: Callable[..., Run], images: Path, place: Path) -> None:
+def test_images_become_pngs_rounded_to_the_nearest_level(
+    here: Callable[..., Run], images: Path, place: Path
+) -> None:
     pytest.importorskip("PIL")
     rows = data.load(place / "images.npy").array
     assert here("reconstruct", "imagerun", "images.npy", "--out", "pngs").returncode == 0
@@ -625,7 +813,9 @@ def test_images_become_pngs_rounded_to_the_nearest_level(here: Callable[..., Run
     assert np.array_equal(data.load(place / "pngs").array, expected)
     assert "exists" in complaint(here("sample", "imagerun", "--out", "pngs"))
     assert here("sample", "imagerun", "-n", "3", "--out", "pngs", "--overwrite").returncode == 0
-    assert sorted(path.name for path in (place / "pngs").iterdir()) == [f"{i:06d}.png" for i in range(3)]
+    assert sorted(path.name for path in (place / "pngs").iterdir()) == [
+        f"{i:06d}.png" for i in range(3)
+    ]
 
 
 def test_numbers_become_pngs_in_a_stated_range(here: Callable[..., Run], place: Path) -> None:
@@ -634,7 +824,12 @@ def test_numbers_become_pngs_in_a_stated_range(here: Callable[..., Run], place: 
     np.save(place / "numbers.npy", rows)
     model = VariationalAutoencoder(1, hidden=(4,), max_steps=2, random_state=0).fit(rows)
     model.save(place / "numbersrun", overwrite=True)
-    assert "LOW,HIGH" in complaint(here("sample", "numbersrun", "--out", "ranged", "--range", "16,0"))
-    assert here("sample", "numbersrun", "-n", "2", "--out", "ranged", "--range", "0,16").returncode == 0
+    assert "LOW,HIGH" in complaint(
+        here("sample", "numbersrun", "--out", "ranged", "--range", "16,0")
+    )
+    assert (
+        here("sample", "numbersrun", "-n", "2", "--out", "ranged", "--range", "0,16").returncode
+        == 0
+    )
     expected = data.to_uint8(model.sample(2, random_state=0) / 16)
     assert np.array_equal(data.load(place / "ranged").array, expected)

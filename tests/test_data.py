@@ -56,7 +56,9 @@ def test_from_model_inverts_to_model(layout: str, scale: Any, kind: Any) -> None
     assert schema.dequantize == (kind is np.uint8 and layout != "flat")
     back = schema.from_model(t)
     assert back.shape == X.shape
-    np.testing.assert_allclose(back, (X + 0.5) / 256 if schema.dequantize else X, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        back, (X + 0.5) / 256 if schema.dequantize else X, rtol=1e-12, atol=1e-12
+    )
     assert schema.from_model(t.float()).dtype == np.float32
     np.testing.assert_array_equal(schema.from_model(t.numpy()), back)
 
@@ -87,8 +89,12 @@ def test_layout_is_read_off_the_shape(shape: tuple[int, ...], layout: str) -> No
 def test_standard_scale_is_the_standard_score() -> None:
     X = RNG.normal(size=(500, 4)) * [1e-8, 1e8, 1e-3, 2.0] + [0, 0, 1e6, -5]
     schema = Schema.infer(X)
-    np.testing.assert_allclose(schema.shift, X.astype(np.longdouble).mean(0).astype(float), rtol=1e-14, atol=1e-20)
-    np.testing.assert_allclose(schema.scale, X.astype(np.longdouble).std(0).astype(float), rtol=1e-9)
+    np.testing.assert_allclose(
+        schema.shift, X.astype(np.longdouble).mean(0).astype(float), rtol=1e-14, atol=1e-20
+    )
+    np.testing.assert_allclose(
+        schema.scale, X.astype(np.longdouble).std(0).astype(float), rtol=1e-9
+    )
     t = schema.to_model(X, noise="hash")
     torch.testing.assert_close(t.std(0, correction=0), torch.ones(4), rtol=1e-5, atol=0)
 
@@ -116,7 +122,11 @@ def test_log_density_changes_by_the_jacobian(scale: Any) -> None:
     v = 0.3  # N(t | 0, v I) in the model is N(x | shift, variance_from_model(v)) in data units
     log_t = torch.distributions.Normal(0.0, math.sqrt(v)).log_prob(t).sum(1)
     deviation = torch.as_tensor(schema.variance_from_model(v)).sqrt()
-    log_x = torch.distributions.Normal(torch.tensor(schema.shift), deviation).log_prob(torch.tensor(X)).sum(1)
+    log_x = (
+        torch.distributions.Normal(torch.tensor(schema.shift), deviation)
+        .log_prob(torch.tensor(X))
+        .sum(1)
+    )
     torch.testing.assert_close(log_x, log_t - schema.log_scale_sum)
 
 
@@ -131,7 +141,9 @@ def test_variances_cross_over_and_back(layout: str, scale: Any) -> None:
     np.testing.assert_allclose(outer, 0.7)
     assert isinstance(outer, float) == (scale == "global")
     per_feature = RNG.uniform(1, 2, size=X.shape[1:])
-    ordered = Schema.infer(per_feature[None], scale=None).to_model(per_feature[None], noise="hash", dtype=torch.float64)
+    ordered = Schema.infer(per_feature[None], scale=None).to_model(
+        per_feature[None], noise="hash", dtype=torch.float64
+    )
     expected = per_feature * (X.var(0) if scale == "standard" else X.reshape(30, -1).var(0).mean())
     np.testing.assert_allclose(schema.variance_from_model(ordered[0]), expected.ravel())
 
@@ -156,7 +168,9 @@ def test_columns_that_vary_below_float_resolution_are_constant() -> None:
     assert Schema.infer(X).constant == ()
 
 
-@pytest.mark.parametrize("X", [np.ones((5, 3)), np.array([[1.0, 2.0]]), np.ones((4, 2, 2)), np.zeros((3, 2), np.uint8)])
+@pytest.mark.parametrize(
+    "X", [np.ones((5, 3)), np.array([[1.0, 2.0]]), np.ones((4, 2, 2)), np.zeros((3, 2), np.uint8)]
+)
 @pytest.mark.parametrize("scale", ["auto", "global", "standard", None])
 def test_all_equal_rows_make_a_usable_schema(X: Any, scale: Any) -> None:
     schema = Schema.infer(X, scale=scale)
@@ -213,7 +227,9 @@ def test_contradictory_schemas_are_refused(change: dict[str, Any]) -> None:
 def test_hash_noise_depends_on_the_row_alone(pieces: int, seed: int) -> None:
     schema = Schema.infer(IMAGES)
     whole = schema.to_model(IMAGES, noise="hash")
-    parts = torch.cat([schema.to_model(part, noise="hash") for part in np.array_split(IMAGES, pieces)])
+    parts = torch.cat(
+        [schema.to_model(part, noise="hash") for part in np.array_split(IMAGES, pieces)]
+    )
     assert torch.equal(parts, whole)
     order = np.random.default_rng(seed).permutation(len(IMAGES))
     assert torch.equal(schema.to_model(IMAGES[order], noise="hash"), whole[order])
@@ -238,16 +254,25 @@ def test_noise_is_uniform_and_independent(noise: str) -> None:
 def test_hash_noise_is_frozen() -> None:
     """Published scores rest on these bits: they may not change between versions or machines."""
     X = np.array([[0, 1, 255]], np.uint8)
-    U = Schema.infer(X, scale=None, dequantize=True).to_model(X, noise="hash", dtype=torch.float64).numpy() * 256 - X
+    U = (
+        Schema.infer(X, scale=None, dequantize=True)
+        .to_model(X, noise="hash", dtype=torch.float64)
+        .numpy()
+        * 256
+        - X
+    )
     np.testing.assert_allclose(U[0], FROZEN, atol=1e-12)
 
 
-FROZEN = [0.5158716451006609, 0.19288395775298017, 0.7626945242815172]  # SplitMix64 in plain Python integers
+# SplitMix64 in plain Python integers
+FROZEN = [0.5158716451006609, 0.19288395775298017, 0.7626945242815172]
 
 
 def test_generator_noise_is_reproducible_and_leaves_the_global_state_alone() -> None:
     schema, before = Schema.infer(IMAGES), torch.get_rng_state()
-    a, b, c = (schema.to_model(IMAGES, noise=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    a, b, c = (
+        schema.to_model(IMAGES, noise=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert torch.equal(torch.get_rng_state(), before)
@@ -269,7 +294,9 @@ def test_stored_bytes_become_what_they_stand_for(scale: str | None) -> None:
     assert abs(u.mean() - 0.5) < 1e-3
     assert abs(u.var() - 1 / 12) < 1e-3
     middle = schema.to_model(colour, noise="centre")
-    torch.testing.assert_close(t.mean(0), middle, rtol=0, atol=0.1 / 256 / float(schema.scale.min()))
+    torch.testing.assert_close(
+        t.mean(0), middle, rtol=0, atol=0.1 / 256 / float(schema.scale.min())
+    )
     with pytest.raises(AssertionError):
         torch.testing.assert_close(t[0], t[1])  # new noise at every visit
 
@@ -302,14 +329,18 @@ def test_to_uint8_rounds_to_nearest() -> None:
 
 def test_bits_per_dimension_of_the_uniform_density_are_eight() -> None:
     assert Schema.infer(IMAGES).bits_per_dimension(0.0) == pytest.approx(8.0)
-    assert Schema.infer(IMAGES).bits_per_dimension(np.array([30 * math.log(256)]))[0] == pytest.approx(0.0)
+    assert Schema.infer(IMAGES).bits_per_dimension(np.array([30 * math.log(256)]))[
+        0
+    ] == pytest.approx(0.0)
     assert Schema.infer(IMAGES / 256.0).bits_per_dimension(0.0) is None
 
 
 def test_units_of_floats_and_bytes_are_kept_apart() -> None:
     schema = Schema.infer(IMAGES)
     x = (IMAGES + 0.5) / 256
-    torch.testing.assert_close(schema.to_model(x, noise="hash"), schema.to_model(IMAGES, noise="centre"))
+    torch.testing.assert_close(
+        schema.to_model(x, noise="hash"), schema.to_model(IMAGES, noise="centre")
+    )
     with one_line(r"uint8.*\(u8 \+ U\) / 256"):
         schema.to_model(IMAGES.astype(np.float32), noise="hash")
     with one_line("uint8"):
@@ -328,7 +359,9 @@ def test_flat_rows_and_images_are_one(layout: str) -> None:
     images, rows = Schema.infer(X, scale="global"), Schema.infer(X.reshape(30, -1), scale="global")
     t = images.to_model(X, noise="hash")
     assert torch.equal(images.to_model(X.reshape(30, -1), noise="hash"), t)
-    np.testing.assert_array_equal(rows.to_model(X, noise="hash"), rows.to_model(X.reshape(30, -1), noise="hash"))
+    np.testing.assert_array_equal(
+        rows.to_model(X, noise="hash"), rows.to_model(X.reshape(30, -1), noise="hash")
+    )
 
 
 def test_wrong_shapes_are_refused_with_the_cure() -> None:
@@ -358,7 +391,9 @@ def test_columns_in_another_order_are_refused() -> None:
         schema.to_model(frame.to_numpy(), noise="hash", columns=["a", "c"])
 
 
-@pytest.mark.parametrize(("option", "value"), [("scale", "minmax"), ("dequantize", "no"), ("dequantize", None)])
+@pytest.mark.parametrize(
+    ("option", "value"), [("scale", "minmax"), ("dequantize", "no"), ("dequantize", None)]
+)
 def test_unknown_options_list_those_known(option: str, value: Any) -> None:
     with one_line(f"{option} must be 'auto'"):
         Schema.infer(np.eye(3), **{option: value})
@@ -452,8 +487,14 @@ def _with(value: Any, kind: Any = float) -> Any:
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "NaN": (lambda: _with(np.nan), "X contains NaN: first at row 2, column 1, 1 NaN or inf in all"),
     "inf": (lambda: _with(-np.inf), "X contains inf: first at row 2, column 1"),
-    "NaN in a frame": (lambda: pd.DataFrame(_with(np.nan), columns=list("abc")), "NaN: first at row 2, column 'b'"),
-    "NA": (lambda: pd.DataFrame(TABLE).astype("Int64").mask(TABLE == 7), "NaN: first at row 2, column 1"),
+    "NaN in a frame": (
+        lambda: pd.DataFrame(_with(np.nan), columns=list("abc")),
+        "NaN: first at row 2, column 'b'",
+    ),
+    "NA": (
+        lambda: pd.DataFrame(TABLE).astype("Int64").mask(TABLE == 7),
+        "NaN: first at row 2, column 1",
+    ),
     "None": (lambda: _with(None, object), "NaN: first at row 2, column 1"),
     "masked": (lambda: np.ma.masked_equal(TABLE.astype(int), 7), "NaN: first at row 2, column 1"),
     "NaN in images": (
@@ -465,7 +506,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "text": (lambda: _with("spam", object), "text.*row 2, column 1 is 'spam'.*encode"),
     "text in a list": (lambda: [[1, 2], [3, "x"]], "text.*row 1, column 1 is 'x'"),
     "numbers as text": (lambda: TABLE.astype(str), r"row 0, column 0 is '0\.0'.*astype\(float\)"),
-    "text in a frame": (lambda: pd.DataFrame({"a": [1, 2], "b": ["1", "2"]}), "text.*row 0, column 'b' is '1'.*astype"),
+    "text in a frame": (
+        lambda: pd.DataFrame({"a": [1, 2], "b": ["1", "2"]}),
+        "text.*row 0, column 'b' is '1'.*astype",
+    ),
     "objects in a frame": (
         lambda: pd.DataFrame({"a": [1, 2], "b": [1, "u"]}, dtype=object),
         "row 1, column 'b' is 'u'",
@@ -473,28 +517,49 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "categories": (lambda: pd.DataFrame({"a": pd.Categorical(["u", "v"])}), "column 'a'"),
     "dates": (lambda: pd.DataFrame({"a": pd.to_datetime(["2020-01-01"])}), "column 'a'"),
     "dates in an array": (lambda: np.zeros((2, 2), "M8[s]"), "datetime64"),
-    "dict in a cell": (lambda: _with({"foo": "bar"}, object), "argument must be a string or a real number"),
+    "dict in a cell": (
+        lambda: _with({"foo": "bar"}, object),
+        "argument must be a string or a real number",
+    ),
     "complex": (lambda: TABLE + 1j, "Complex data not supported"),
     "complex cell": (lambda: _with(1j, object), "Complex data not supported"),
     "complex frame": (lambda: pd.DataFrame(TABLE + 1j), "Complex data not supported"),
-    "complex tensor": (lambda: torch.zeros(2, 2, dtype=torch.complex64), "Complex data not supported"),
+    "complex tensor": (
+        lambda: torch.zeros(2, 2, dtype=torch.complex64),
+        "Complex data not supported",
+    ),
     "large and sparse": (lambda: sparse.coo_array((10**6, 10**4)), "[Ss]parse"),
     "one axis": (lambda: TABLE[0], "Expected 2D array, got 1D array instead.*Reshape your data"),
     "no axis": (lambda: 3.0, "Expected 2D array, got scalar array instead.*Reshape your data"),
     "series": (lambda: pd.Series([1.0, 2.0]), "Reshape your data"),
     "empty list": (list, "Reshape your data"),
     "five axes": (lambda: np.zeros((1, 1, 1, 1, 1)), "dim 5"),
-    "no rows": (lambda: np.empty((0, 3)), r"0 sample\(s\) \(shape=\(0, 3\)\) while a minimum of 1 is required\."),
-    "no columns": (lambda: np.empty((12, 0)), r"0 feature\(s\) \(shape=\(12, 0\)\) while a minimum of 1 is required\."),
+    "no rows": (
+        lambda: np.empty((0, 3)),
+        r"0 sample\(s\) \(shape=\(0, 3\)\) while a minimum of 1 is required\.",
+    ),
+    "no columns": (
+        lambda: np.empty((12, 0)),
+        r"0 feature\(s\) \(shape=\(12, 0\)\) while a minimum of 1 is required\.",
+    ),
     "no rows, frame": (lambda: pd.DataFrame({"a": []}), r"0 sample\(s\)"),
-    "no columns, frame": (lambda: pd.DataFrame(index=range(12)), r"0 feature\(s\) \(shape=\(12, 0\)\)"),
+    "no columns, frame": (
+        lambda: pd.DataFrame(index=range(12)),
+        r"0 feature\(s\) \(shape=\(12, 0\)\)",
+    ),
     "ragged": (lambda: [[1, 2], [3]], "rectangular"),
-    "structured": (lambda: np.zeros(3, [("a", float), ("b", int)]), "structured array with fields a, b"),
+    "structured": (
+        lambda: np.zeros(3, [("a", float), ("b", int)]),
+        "structured array with fields a, b",
+    ),
     "nothing": (lambda: None, "NoneType"),
     "dict": (lambda: {"a": [1]}, "dict"),
     "object": (object, "object"),
     "path": (lambda: "data.csv", "nelbo.data.load"),
-    "twin columns": (lambda: pd.DataFrame(TABLE, columns=["a", "b", "a"]), "more than one column named 'a'"),
+    "twin columns": (
+        lambda: pd.DataFrame(TABLE, columns=["a", "b", "a"]),
+        "more than one column named 'a'",
+    ),
 }
 
 
@@ -587,7 +652,9 @@ def test_missing_files_suggest_what_is_there(tmp_path: Path) -> None:
         load(tmp_path / "x.doc")
 
 
-def test_named_data_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_data_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("NELBO_DATA", raising=False)
     with one_line("'mnist'.*NELBO_DATA.*not set"):
         load("mnist")
@@ -604,7 +671,11 @@ def test_named_data_come_from_the_environment(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.skipif("NELBO_DATA" not in os.environ, reason="NELBO_DATA is not set")
 def test_real_tables_are_read() -> None:
     folder = Path(os.environ["NELBO_DATA"])
-    for name, shape in {"banknote": (1372, 5), "concrete": (1030, 9), "wine_red": (1599, 12)}.items():
+    for name, shape in {
+        "banknote": (1372, 5),
+        "concrete": (1030, 9),
+        "wine_red": (1599, 12),
+    }.items():
         source = load(folder / "tables" / f"{name}.csv")
         assert source.array.shape == shape
         np.testing.assert_array_equal(
@@ -642,7 +713,10 @@ def test_csv_dialects(tmp_path: Path, kind: str) -> None:
 
 BAD_CSV = {
     "text": ("a,b\n1,2\n3,red\n", r"column 'b' is not of numbers: line 3 has 'red'\. Drop"),
-    "text late": ("a,b\n" + "1,2\n" * 400_000 + "1,x\n", "column 'b' is not of numbers: line 400002 has 'x'"),
+    "text late": (
+        "a,b\n" + "1,2\n" * 400_000 + "1,x\n",
+        "column 'b' is not of numbers: line 400002 has 'x'",
+    ),
     "text, no names": ("1,2\n3,red\n", "column 1 is not of numbers: line 2 has 'red'"),
     "ragged": ("a,b\n1,2\n3\n", "1 fields in line 3, but 2"),
     "twins": ("a,b,a\n1,2,3\n", "more than one column named 'a'"),
@@ -718,7 +792,9 @@ def _save(folder: Path, name: str, pixels: Any, **options: Any) -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "gif"])
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 3)])
-def test_pictures_come_in_order_of_name(tmp_path: Path, suffix: str, shape: tuple[int, ...]) -> None:
+def test_pictures_come_in_order_of_name(
+    tmp_path: Path, suffix: str, shape: tuple[int, ...]
+) -> None:
     pictures = RNG.integers(0, 256, size=(3, *shape), dtype=np.uint8)
     for name, picture in zip(["c", "a", "b"], pictures, strict=True):
         _save(tmp_path, f"{name}.{suffix.upper() if name == 'a' else suffix}", picture)

@@ -25,7 +25,9 @@ Array = np.ndarray[Any, Any]
 
 
 def correlated(n: int, seed: int = 0) -> Array:
-    """Five columns, of which two are close to combinations of the others: more correlation than two latents hold."""
+    """Five columns, of which two are close to combinations of the others: more correlation than two
+    latents hold.
+    """
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(n, 5)) @ rng.normal(size=(5, 5))
     return np.asarray(z * [1, 10, 0.1, 3, 100] + 7)
@@ -33,19 +35,25 @@ def correlated(n: int, seed: int = 0) -> Array:
 
 def test_tables_are_whitened_where_held_out_rows_bear_it_out() -> None:
     assert defaults.whitens(correlated(300), 2)
-    assert not defaults.whitens(np.random.default_rng(0).normal(size=(24, 20)), 2)  # noise: pPCA knows it is round
+    # noise: pPCA knows it is round
+    assert not defaults.whitens(np.random.default_rng(0).normal(size=(24, 20)), 2)
     model = vae(early_stopping=True, max_steps=20).fit(correlated(300))
     assert shares(correlated(300)) == 0
     t = model.schema_.to_model(correlated(300), noise="hash", dtype=torch.float64).numpy()
     variances = np.linalg.eigvalsh(np.cov(t.T, bias=True))
-    np.testing.assert_allclose(variances[:3], 1, atol=1e-6)  # what the two latents leave is noise N(0, I)
+    # what the two latents leave is noise N(0, I)
+    np.testing.assert_allclose(variances[:3], 1, atol=1e-6)
     assert (variances[3:] > 1 / 0.9 - 1e-6).all()
     assert (variances[3:] < 1 / 0.05 + 1e-6).all()
-    np.testing.assert_allclose(model.schema_.from_model(torch.tensor(t)), correlated(300), rtol=1e-9)
+    np.testing.assert_allclose(
+        model.schema_.from_model(torch.tensor(t)), correlated(300), rtol=1e-9
+    )
 
 
 def test_whitened_data_leave_principal_axes_to_z_and_reconstruct_what_they_hold() -> None:
-    """Reconstructions leave out rho^2 of each axis, 1 % of all along them (1.5 % with all axes), at one noise level."""
+    """Reconstructions leave out rho^2 of each axis, 1 % of all along them (1.5 % with all axes), at
+    one noise level.
+    """
     x = correlated(300)
     s = (x - x.mean(0)) / x.std(0)
     values, vectors = np.linalg.eigh(np.corrcoef(x.T))
@@ -66,7 +74,9 @@ def test_whitened_data_leave_principal_axes_to_z_and_reconstruct_what_they_hold(
         weight = axes.weight
         z = t @ weight @ np.linalg.inv(weight.T @ weight + np.eye(weight.shape[1]))
         scores = s @ vectors[:, ::-1][:, : len(lead)]
-        np.testing.assert_allclose(np.abs(np.corrcoef(z.T, scores.T)[: len(lead), len(lead) :].diagonal()), 1)
+        np.testing.assert_allclose(
+            np.abs(np.corrcoef(z.T, scores.T)[: len(lead), len(lead) :].diagonal()), 1
+        )
 
 
 def shares(x: Array) -> float:
@@ -78,7 +88,8 @@ def shares(x: Array) -> float:
 def test_correlations_of_few_rows_are_shrunk_as_far_as_it_predicts_others() -> None:
     rng, wide = np.random.default_rng(0), (16, 12)
     assert shares(rng.normal(size=wide)) == 0.3  # there are none
-    assert shares(rng.normal(size=(20_000, 12))) >= 0.1  # and where that is known, it costs nothing to say so
+    # and where that is known, it costs nothing to say so
+    assert shares(rng.normal(size=(20_000, 12))) >= 0.1
     mixing = rng.normal(size=(12, 12))
     assert shares(rng.normal(size=(20_000, 12)) @ mixing) == 0
     few, many = (rng.normal(size=(n, 12)) @ mixing for n in (20, 4000))
@@ -129,8 +140,12 @@ def test_a_constant_column_counts_for_nothing_in_shrinkage(constant: int) -> Non
     np.testing.assert_allclose(mixing[3], np.eye(12)[3], atol=1e-12)
 
 
-def test_what_nobody_watched_over_is_kept_only_if_it_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All rows are trained on in the end, without any to look at; that went astray in some fits of many latents."""
+def test_what_nobody_watched_over_is_kept_only_if_it_is_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All rows are trained on in the end, without any to look at; that went astray in some fits of
+    many latents.
+    """
 
     def astray(objective: nelbo_objective.Objective, *_: object) -> None:
         with torch.no_grad():
@@ -147,7 +162,8 @@ def test_what_nobody_watched_over_is_kept_only_if_it_is_ahead(monkeypatch: pytes
 
 def test_whitening_has_its_jacobian_counted() -> None:
     x = correlated(400)
-    model = vae(max_steps=1, latent_dim=5, learning_rate=1e-9).fit(x)  # stays at the normal with every correlation
+    # stays at the normal with every correlation
+    model = vae(max_steps=1, latent_dim=5, learning_rate=1e-9).fit(x)
     exact = multivariate_normal(x.mean(0), np.cov(x.T, bias=True))
     np.testing.assert_allclose(model.score_samples(x), exact.logpdf(x), atol=1e-3)
     drawn = model.sample(40_000, random_state=1)
@@ -166,7 +182,12 @@ def test_noise_from_z_is_reported_as_its_mean() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"variance": "learned"}, {"network": "mlp"}, {"likelihood": "gaussian", "init": "random"}, {"scale": "standard"}],
+    [
+        {"variance": "learned"},
+        {"network": "mlp"},
+        {"likelihood": "gaussian", "init": "random"},
+        {"scale": "standard"},
+    ],
 )
 def test_who_asks_for_something_gets_no_rules_for_tables(options: dict[str, Any]) -> None:
     model = vae(**options).fit(correlated(100))
@@ -225,7 +246,9 @@ def test_noise_that_depends_on_z_never_meets_an_outlier_with_nothing() -> None:
             return float(model.model_.decode(torch.zeros(1, 2)).stddev.max())
 
     assert least(vae(max_steps=3).fit(correlated(300))) == pytest.approx(0.05)
-    assert least(vae(max_steps=3, variance="heteroscedastic").fit(correlated(300))) == pytest.approx(1e-3)
+    assert least(
+        vae(max_steps=3, variance="heteroscedastic").fit(correlated(300))
+    ) == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize(
@@ -242,13 +265,18 @@ def test_noise_that_depends_on_z_never_meets_an_outlier_with_nothing() -> None:
         (100, {"hidden": [9], "decoder_hidden": [7, 8]}, ((9,), (7, 8))),
     ],
 )
-def test_widths_by_the_rows_and_by_what_is_asked(rows: int, options: dict[str, Any], expected: Any) -> None:
+def test_widths_by_the_rows_and_by_what_is_asked(
+    rows: int, options: dict[str, Any], expected: Any
+) -> None:
     assert defaults.hidden_for(VariationalAutoencoder(**options), rows, table=False) == expected
 
 
 def test_widths_of_tables() -> None:
     assert defaults.hidden_for(VariationalAutoencoder(), 20_000, table=True) == ((128, 128), None)
-    assert defaults.hidden_for(VariationalAutoencoder(decoder_hidden=(3,)), 20_000, table=True) == ((128, 128), (3,))
+    assert defaults.hidden_for(VariationalAutoencoder(decoder_hidden=(3,)), 20_000, table=True) == (
+        (128, 128),
+        (3,),
+    )
 
 
 def test_the_decoders_widths_are_its_own_and_are_kept(tmp_path: Path) -> None:
@@ -263,7 +291,9 @@ def test_the_decoders_widths_are_its_own_and_are_kept(tmp_path: Path) -> None:
         vae(decoder_hidden=(0,)).fit(x)
 
 
-def test_a_warm_start_keeps_widths_that_were_left_open_and_refuses_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warm_start_keeps_widths_that_were_left_open_and_refuses_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     x = np.random.default_rng(0).normal(size=(60, 4, 4)).astype(np.float32)
     model = vae(hidden=None, max_steps=5, warm_start=True).fit(x)
     monkeypatch.setattr(defaults, "MANY_ROWS", 50)  # by now they would be others
@@ -275,7 +305,9 @@ def test_a_warm_start_keeps_widths_that_were_left_open_and_refuses_others(monkey
 
 def test_options_of_an_objective_are_those_of_the_elbo() -> None:
     assert defaults.objective_for(VariationalAutoencoder(), table=True)["objective"] == "dreg"
-    asked = defaults.objective_for(VariationalAutoencoder(objective_options={"corruption": 0.1}), table=True)
+    asked = defaults.objective_for(
+        VariationalAutoencoder(objective_options={"corruption": 0.1}), table=True
+    )
     assert asked == {"objective": "elbo", "objective_samples": 1}
 
 
@@ -292,10 +324,14 @@ def test_what_was_left_open_is_told_with_its_reason(tmp_path: Path) -> None:
     assert VariationalAutoencoder.load(tmp_path / "model").recipe_ == table.recipe_
     few = VariationalAutoencoder(2, max_steps=2, random_state=0).fit(rng.normal(size=(24, 20)))
     assert few.recipe_["scale"]["value"] == "standard"
-    kept = VariationalAutoencoder(2, max_steps=2, learning_rate=1e-9, random_state=0).fit(correlated(300))
+    kept = VariationalAutoencoder(2, max_steps=2, learning_rate=1e-9, random_state=0).fit(
+        correlated(300)
+    )
     assert kept.recipe_["start"]["value"] == "kept"
     images = VariationalAutoencoder(2, max_steps=2, random_state=0).fit(rng.normal(size=(60, 4, 4)))
-    assert {n: e["value"] for n, e in images.recipe_.items() if n in ("scale", "variance", "objective")} == {
+    assert {
+        n: e["value"] for n, e in images.recipe_.items() if n in ("scale", "variance", "objective")
+    } == {
         "scale": "global",
         "variance": "learned",
         "objective": "elbo",

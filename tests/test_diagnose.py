@@ -1,4 +1,6 @@
-"""Every measurement against a model whose answer is known, and the diagnosis of models made sick on purpose."""
+"""Every measurement against a model whose answer is known, and the diagnosis of models made sick on
+purpose.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,15 @@ def independent(variance: float | Tensor, features: int = 4) -> LinearGaussian:
     return LinearGaussian(torch.zeros(features, 1).double(), torch.zeros(features).double(), noise)
 
 
-# -- latent dimensions -------------------------------------------------------------------------------
+# -- latent dimensions
+# -------------------------------------------------------------------------------
 
 
 def test_active_units_are_those_whose_posterior_mean_moves() -> None:
     full = linear_gaussian(8, 4)
-    idle = LinearGaussian(full.weight * torch.tensor([1, 0, 1, 1e-3]).double(), full.bias, full.variance)
+    idle = LinearGaussian(
+        full.weight * torch.tensor([1, 0, 1, 1e-3]).double(), full.bias, full.variance
+    )
     vae, x = started(idle), draw(idle, 3000)
     found = diagnose.active_units(vae, x, chunk=700)
     assert found.active.tolist() == [True, False, True, False]
@@ -56,16 +61,20 @@ def test_active_units_do_not_depend_on_the_chunk_or_leave_gradients() -> None:
     assert diagnose.active_units(vae, x[:1]).count == 0
 
 
-def test_directions_are_useful_above_the_noise_of_the_data_and_supported_above_that_of_the_model() -> None:
+def test_directions_are_useful_above_the_noise_of_data_and_supported_above_that_of_the_model() -> (
+    None
+):
     weight = torch.linalg.qr(normal(10, 3)).Q * torch.tensor([3.0, 1.0, 0.01]).double()
     x = draw(LinearGaussian(weight, torch.zeros(10).double(), torch.tensor(0.2).double()), 4000)
-    for variance, supported in ((0.15, 3), (0.5, 2), (5.0, 1), (20.0, 0)):  # eigenvalues 9.2, 1.2, then 0.2
+    # eigenvalues 9.2, 1.2, then 0.2
+    for variance, supported in ((0.15, 3), (0.5, 2), (5.0, 1), (20.0, 0)):
         model = LinearGaussian(weight, torch.zeros(10).double(), torch.tensor(variance).double())
         found = diagnose.collapse(started(model), x)
         assert (found.useful, found.supported, found.latent_dim) == (2, supported, 3)
 
 
-# -- rate, distortion, information -------------------------------------------------------------------
+# -- rate, distortion, information
+# -------------------------------------------------------------------
 
 
 def test_rate_is_the_closed_form_kl_and_minus_the_elbo_is_rate_plus_distortion() -> None:
@@ -76,12 +85,16 @@ def test_rate_is_the_closed_form_kl_and_minus_the_elbo_is_rate_plus_distortion()
     kl = 0.5 * (mean.square() + variance - 1 - variance.log())
     residual = (x - model.bias - mean @ model.weight.T).square().sum(1)
     spread = (model.weight.square() * variance).sum()
-    distortion = 0.5 * ((residual + spread) / model.variance + 6 * math.log(2 * math.pi * float(model.variance)))
+    distortion = 0.5 * (
+        (residual + spread) / model.variance + 6 * math.log(2 * math.pi * float(model.variance))
+    )
     found = diagnose.rate_distortion(vae, x, samples=64)
     assert found.per_dimension is not None
     torch.testing.assert_close(found.per_dimension, kl.mean(0))
     assert found.rate.value == pytest.approx(float(kl.sum(1).mean()), rel=1e-9)
-    assert found.rate.standard_error == pytest.approx(float(kl.sum(1).std()) / math.sqrt(800), rel=1e-6)
+    assert found.rate.standard_error == pytest.approx(
+        float(kl.sum(1).std()) / math.sqrt(800), rel=1e-6
+    )
     assert found.distortion.value == pytest.approx(float(distortion.mean()), abs=0.05)
     assert found.elbo.value == pytest.approx(-found.rate.value - found.distortion.value, abs=1e-9)
     assert found.elbo.value == pytest.approx(float(model.log_prob(x).mean()), abs=0.05)
@@ -96,10 +109,19 @@ def test_log_densities_are_in_the_units_of_the_data_and_differences_have_none() 
         (diagnose.inference_gap(vae, x), diagnose.inference_gap(vae, x, units)),
         (diagnose.memorisation(vae, x, train), diagnose.memorisation(vae, x, train, units)),
     ):
-        shift = {"distortion": 7.0, "elbo": -7.0, "log_p": -7.0, "best": -7.0, "train": -7.0, "test": -7.0}
+        shift = {
+            "distortion": 7.0,
+            "elbo": -7.0,
+            "log_p": -7.0,
+            "best": -7.0,
+            "train": -7.0,
+            "test": -7.0,
+        }
         for name, value in vars(plain).items():
             if isinstance(value, Estimate):
-                assert getattr(ours, name).value == pytest.approx(value.value + shift.get(name, 0.0), abs=1e-9), name
+                assert getattr(ours, name).value == pytest.approx(
+                    value.value + shift.get(name, 0.0), abs=1e-9
+                ), name
     plain_noise, noise = diagnose.calibration(vae, x), diagnose.calibration(vae, x, units=units)
     assert noise.beta == pytest.approx(3 * plain_noise.beta)
     assert noise.residual == pytest.approx(3 * plain_noise.residual)
@@ -143,7 +165,8 @@ def test_an_aggregate_posterior_off_the_prior_is_as_far_as_the_closed_form_says(
     assert diagnose.prior_match(moved, x).energy.above(0.05)
 
 
-# -- inference gap -----------------------------------------------------------------------------------
+# -- inference gap
+# -----------------------------------------------------------------------------------
 
 
 def test_the_approximation_gap_of_a_rotated_posterior_is_its_closed_form() -> None:
@@ -156,7 +179,9 @@ def test_the_approximation_gap_of_a_rotated_posterior_is_its_closed_form() -> No
     assert found.found.method == "exact"
     assert near(found.approximation, truth, 1e-3)
     assert near(found.amortisation, 0.0, 1e-3)
-    assert found.total.value == pytest.approx(found.approximation.value + found.amortisation.value, abs=1e-9)
+    assert found.total.value == pytest.approx(
+        found.approximation.value + found.amortisation.value, abs=1e-9
+    )
 
 
 def test_the_amortisation_gap_of_a_loose_encoder_is_its_closed_form() -> None:
@@ -192,7 +217,8 @@ def test_gaps_of_a_nonlinear_model_stand_on_quadrature_and_are_not_negative() ->
     assert found.amortisation.above(0.0)
 
 
-# -- noise -------------------------------------------------------------------------------------------
+# -- noise
+# -------------------------------------------------------------------------------------------
 
 
 def test_data_of_the_model_are_calibrated_and_white() -> None:
@@ -237,7 +263,8 @@ def test_noise_is_refused_where_it_is_not_gaussian() -> None:
         diagnose.calibration(vae, normal(30, 6).gt(0).double())
 
 
-# -- training rows -----------------------------------------------------------------------------------
+# -- training rows
+# -----------------------------------------------------------------------------------
 
 
 def test_a_model_of_the_truth_remembers_nothing() -> None:
@@ -268,10 +295,14 @@ def test_ppca_against_itself_gains_nothing() -> None:
     assert found is not None
     assert abs(found.gain.value) < 1e-9
     assert found.gain.standard_error < 1e-9
-    assert diagnose.baseline(build(likelihood="bernoulli", network="mlp"), x, train, model.log_prob(x)) is None
+    assert (
+        diagnose.baseline(build(likelihood="bernoulli", network="mlp"), x, train, model.log_prob(x))
+        is None
+    )
 
 
-# -- the diagnosis -----------------------------------------------------------------------------------
+# -- the diagnosis
+# -----------------------------------------------------------------------------------
 
 
 def rows(n: int, seed: int) -> Tensor:
@@ -306,7 +337,13 @@ def test_a_healthy_model_is_healthy() -> None:
     assert (found.leading, found.advice) == ("", "")
     assert str(found).startswith("Healthy: no problem found")
     assert {f.verdict for f in found.findings} <= {"ok", "warning"}
-    for name in ("active units", "noise level", "amortisation gap", "against pPCA", "train against unseen"):
+    for name in (
+        "active units",
+        "noise level",
+        "amortisation gap",
+        "against pPCA",
+        "train against unseen",
+    ):
         assert told(found, name) == "ok"
 
 
@@ -314,7 +351,9 @@ def test_the_exact_model_of_its_data_has_not_even_a_warning() -> None:
     model = linear_gaussian(8, 3)
     found = diagnose.diagnose(started(model), draw(model, 400), draw(model, 800, seed=1))
     assert {f.name: f.verdict for f in found.findings if f.verdict != "ok"} == {}
-    assert str(found).startswith("Healthy: no problem found, no warnings (400 rows; 800 training rows).")
+    assert str(found).startswith(
+        "Healthy: no problem found, no warnings (400 rows; 800 training rows)."
+    )
 
 
 def test_a_beta_far_too_large_is_named_as_the_cause_of_collapse() -> None:
@@ -432,7 +471,9 @@ def test_a_diagnosis_is_json_and_a_table() -> None:
         (3.0, math.inf, "3 ± ?"),
     ],
 )
-def test_an_estimate_is_told_to_two_digits_of_its_error(value: float, error: float, text: str) -> None:
+def test_an_estimate_is_told_to_two_digits_of_its_error(
+    value: float, error: float, text: str
+) -> None:
     assert str(Estimate(value, error, 10)) == text
 
 

@@ -57,7 +57,9 @@ def model(
     return vae
 
 
-def both_ways(target: objective.Objective, x: Tensor, low: torch.dtype | None = None) -> list[tuple[Tensor, Tensor]]:
+def both_ways(
+    target: objective.Objective, x: Tensor, low: torch.dtype | None = None
+) -> list[tuple[Tensor, Tensor]]:
     """Return the bounds and all gradients by autograd, each with that of the direct step."""
     step = Direct.of(target.train(), CPU)
     assert step is not None
@@ -78,16 +80,22 @@ def both_ways(target: objective.Objective, x: Tensor, low: torch.dtype | None = 
 def assert_equal(pairs: list[tuple[Tensor, Tensor]], rtol: float = 1e-10) -> None:
     for expected, found in pairs:
         assert found.dtype == expected.dtype
-        torch.testing.assert_close(found, expected, rtol=rtol, atol=rtol * float(expected.abs().max()))
+        torch.testing.assert_close(
+            found, expected, rtol=rtol, atol=rtol * float(expected.abs().max())
+        )
 
 
 @pytest.mark.parametrize("shape", [(6,), (1, 2, 3)])
 @pytest.mark.parametrize("target", OBJECTIVES)
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_gradients_are_those_of_autograd(network: str, noise: str, target: str, shape: tuple[int, ...]) -> None:
+def test_gradients_are_those_of_autograd(
+    network: str, noise: str, target: str, shape: tuple[int, ...]
+) -> None:
     x = torch.randn(8, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    assert_equal(both_ways(OBJECTIVES[target](model(network, noise=noise, shape=shape).double()), x))
+    assert_equal(
+        both_ways(OBJECTIVES[target](model(network, noise=noise, shape=shape).double()), x)
+    )
 
 
 @pytest.mark.parametrize("activation", ["relu", "silu", "tanh", "gelu", "sigmoid"])
@@ -115,7 +123,8 @@ def test_bfloat16_is_that_of_autocast(network: str, target: str) -> None:
     vae = model(network, shape=(40,), hidden=(64, 64))
     with torch.no_grad():
         for parameter in vae.parameters():
-            parameter *= 0.3  # else q is so narrow that autograd's z - mu has no digits left in float32
+            # else q is so narrow that autograd's z - mu has no digits left in float32
+            parameter *= 0.3
     for expected, found in both_ways(OBJECTIVES[target](vae), x, torch.bfloat16):
         assert found.dtype == torch.float32
         assert float((found - expected).norm()) <= 0.01 * float(expected.norm())
@@ -125,7 +134,10 @@ def test_frozen_weights_get_no_gradient() -> None:
     vae = model()
     for parameter in vae.encoder.parameters():
         parameter.requires_grad_(False)
-    assert len(both_ways(objective.ELBO(vae), torch.randn(8, 6))) == 1 + len(list(vae.decoder.parameters())) + 1
+    assert (
+        len(both_ways(objective.ELBO(vae), torch.randn(8, 6)))
+        == 1 + len(list(vae.decoder.parameters())) + 1
+    )
 
 
 def shared(vae: VAE) -> VAE:
@@ -162,7 +174,9 @@ def edited(change: Callable[[VAE], object]) -> VAE:
 
 
 def in_columns(vae: VAE) -> None:
-    vae.decoder.linear.weight = nn.Parameter(vae.decoder.linear.weight.detach().t().contiguous().t())
+    vae.decoder.linear.weight = nn.Parameter(
+        vae.decoder.linear.weight.detach().t().contiguous().t()
+    )
 
 
 def repeat(vae: VAE) -> None:
@@ -192,7 +206,13 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "a subclass": lambda: OtherELBO(model()),
     "an activation": lambda: objective.ELBO(model(activation="elu")),
     "a variance for each column": lambda: objective.ELBO(
-        VAE(prior.StandardNormal(3), model().decoder, likelihood.Gaussian((6,), "per_feature"), model().encoder, q3())
+        VAE(
+            prior.StandardNormal(3),
+            model().decoder,
+            likelihood.Gaussian((6,), "per_feature"),
+            model().encoder,
+            q3(),
+        )
     ),
     "a hook": lambda: objective.ELBO(with_hook(model())),
     "a gradient's hook": lambda: objective.ELBO(with_gradient_hook(model())),
@@ -201,15 +221,25 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "something else": lambda: nn.Linear(2, 2),
     "a weight in columns": lambda: objective.ELBO(edited(in_columns)),
     "a layer used twice": lambda: objective.ELBO(edited(repeat)),
-    "an activation at the end": lambda: objective.ELBO(edited(lambda vae: vae.encoder.body.layers.append(nn.Tanh()))),
+    "an activation at the end": lambda: objective.ELBO(
+        edited(lambda vae: vae.encoder.body.layers.append(nn.Tanh()))
+    ),
     "a layer of somebody's own": lambda: objective.ELBO(edited(own_layer)),
     "a layer without bias": lambda: objective.ELBO(edited(without_bias)),
-    "another linear path": lambda: objective.ELBO(edited(lambda vae: setattr(vae.decoder, "linear", nn.Identity()))),
-    "a forward of its own": lambda: objective.ELBO(edited(lambda vae: setattr(vae.encoder, "forward", len))),
+    "another linear path": lambda: objective.ELBO(
+        edited(lambda vae: setattr(vae.decoder, "linear", nn.Identity()))
+    ),
+    "a forward of its own": lambda: objective.ELBO(
+        edited(lambda vae: setattr(vae.encoder, "forward", len))
+    ),
     "an encode of its own": lambda: objective.ELBO(edited(lambda vae: setattr(vae, "encode", len))),
     "nothing to learn": lambda: objective.ELBO(edited(lambda vae: vae.requires_grad_(False))),
     "a compiled path": lambda: objective.ELBO(
-        edited(lambda vae: setattr(vae.encoder.body, "layers", nn.ModuleList([vae.encoder.body.layers])))
+        edited(
+            lambda vae: setattr(
+                vae.encoder.body, "layers", nn.ModuleList([vae.encoder.body.layers])
+            )
+        )
     ),
 }
 
@@ -239,7 +269,9 @@ def test_a_callback_may_change_the_model() -> None:
         if record.step == 0:
             vae.decoder.register_forward_hook(lambda *_: calls.append(record.step))
 
-    nelbo.fit(objective.ELBO(vae), torch.randn(64, 6), max_steps=20, batch_size=16, callbacks=[listen])
+    nelbo.fit(
+        objective.ELBO(vae), torch.randn(64, 6), max_steps=20, batch_size=16, callbacks=[listen]
+    )
     assert len(calls) >= 20
 
 
@@ -258,7 +290,9 @@ def test_bfloat16_is_not_for_float64() -> None:
     runs = [model().double() for _ in range(2)]
     for vae, precision in zip(runs, ("bf16", "float32"), strict=True):
         nelbo.fit(objective.ELBO(vae), x, max_steps=5, precision=precision)
-    assert all(torch.equal(a, b) for a, b in zip(runs[0].parameters(), runs[1].parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(runs[0].parameters(), runs[1].parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("target", OBJECTIVES)

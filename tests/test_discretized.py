@@ -1,4 +1,6 @@
-"""The discretised Gaussian: probabilities of 8-bit values that sum to one, whatever the decoder says, in any units."""
+"""The discretised Gaussian: probabilities of 8-bit values that sum to one, whatever the decoder
+says, in any units.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,12 @@ from nelbo.training.variance import refine
 
 BETAS = [1e-4, 1e-3, 1 / 512, 1 / 256, 0.01, 0.1, 1.0, 10.0]
 CENTRES = (torch.arange(256, dtype=torch.float64) + 0.5) / 256
-MEANS = torch.cat([torch.linspace(-0.1, 1.1, 101, dtype=torch.float64), CENTRES.new_tensor([-1e3, -3, 0.5, 7, 1e3])])
+MEANS = torch.cat(
+    [
+        torch.linspace(-0.1, 1.1, 101, dtype=torch.float64),
+        CENTRES.new_tensor([-1e3, -3, 0.5, 7, 1e3]),
+    ]
+)
 WIDTH = 1 / 256
 
 
@@ -42,7 +49,9 @@ def table(h: Tensor, beta: float) -> Tensor:
 def exactly(h: float, beta: float, k: int) -> mpmath.mpf:
     """log P of bin k, with as many digits as it takes."""
     with mpmath.workdps(60):
-        low, high = ((mpmath.mpf(edge) * WIDTH - mpmath.mpf(h)) / mpmath.mpf(beta) for edge in (k, k + 1))
+        low, high = (
+            (mpmath.mpf(edge) * WIDTH - mpmath.mpf(h)) / mpmath.mpf(beta) for edge in (k, k + 1)
+        )
         low, high = (-mpmath.inf if k == 0 else low), (mpmath.inf if k == 255 else high)
         if low > 0:
             low, high = -high, -low
@@ -53,7 +62,8 @@ def exactly(h: float, beta: float, k: int) -> mpmath.mpf:
         return mpmath.log(phi(high) - (phi(low) if low > -mpmath.inf else 0))
 
 
-# -- the distribution ------------------------------------------------------------------------------------
+# -- the distribution
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("beta", BETAS)
@@ -65,10 +75,14 @@ def test_probabilities_of_all_values_sum_to_one(beta: float) -> None:
 @pytest.mark.parametrize("beta", BETAS)
 def test_log_probabilities_are_right_to_the_last_digits_in_every_regime(beta: float) -> None:
     """Narrow and wide bins, those that hold the mean, tails, and both outermost bins."""
-    means = torch.tensor([-0.7, -1e-3, 0.0, 1e-4, 0.3, 0.30078125, 0.9999, 1.4], dtype=torch.float64)
+    means = torch.tensor(
+        [-0.7, -1e-3, 0.0, 1e-4, 0.3, 0.30078125, 0.9999, 1.4], dtype=torch.float64
+    )
     bins = [0, 1, 76, 77, 78, 130, 254, 255]
     found = table(means, beta)[:, bins]
-    expected = torch.tensor([[float(exactly(float(h), beta, k)) for k in bins] for h in means], dtype=torch.float64)
+    expected = torch.tensor(
+        [[float(exactly(float(h), beta, k)) for k in bins] for h in means], dtype=torch.float64
+    )
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
 
 
@@ -104,12 +118,16 @@ def test_gradients_are_those_of_the_exact_probability(beta: float, dtype: torch.
             by_scale = (exactly(at, b + step, k) - exactly(at, b - step, k)) / (2 * step)
         size = 1 / b  # the natural unit of both
         assert float(h.grad[i]) == pytest.approx(float(by_h), rel=inexact, abs=inexact * size)
-        assert float(scale.grad[i, 0]) == pytest.approx(float(by_scale), rel=inexact, abs=inexact * size)
+        assert float(scale.grad[i, 0]) == pytest.approx(
+            float(by_scale), rel=inexact, abs=inexact * size
+        )
 
 
 @pytest.mark.parametrize("scale", [(), (3,), (4, 3)])
 @pytest.mark.parametrize("size", [0.002, 0.05])
-def test_gradients_agree_with_finite_differences_in_every_shape(scale: tuple[int, ...], size: float) -> None:
+def test_gradients_agree_with_finite_differences_in_every_shape(
+    scale: tuple[int, ...], size: float
+) -> None:
     h = (0.5 + 0.3 * normal(2, 4, 3)).requires_grad_()
     log_scale = (math.log(size) + 0.2 * normal(*scale, seed=1)).requires_grad_()
     x = torch.rand((4, 3), generator=rng(2), dtype=torch.float64)
@@ -129,8 +147,13 @@ def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
 
 
 def test_any_value_of_a_bin_stands_for_it_and_those_beyond_for_the_outermost() -> None:
-    d = DiscretizedNormal(torch.tensor([0.3], dtype=torch.float64), torch.tensor(0.2), low=-1.0, width=0.5, bins=4)
-    of = {x: float(d.log_prob(torch.tensor([x], dtype=torch.float64))) for x in (-7.0, -0.9, 0.0, 0.2, 0.4, 0.9, 3.0)}
+    d = DiscretizedNormal(
+        torch.tensor([0.3], dtype=torch.float64), torch.tensor(0.2), low=-1.0, width=0.5, bins=4
+    )
+    of = {
+        x: float(d.log_prob(torch.tensor([x], dtype=torch.float64)))
+        for x in (-7.0, -0.9, 0.0, 0.2, 0.4, 0.9, 3.0)
+    }
     assert of[-7.0] == of[-0.9]
     assert of[0.0] == of[0.2] == of[0.4]
     assert of[0.9] == of[3.0]
@@ -138,14 +161,19 @@ def test_any_value_of_a_bin_stands_for_it_and_those_beyond_for_the_outermost() -
 
 
 @pytest.mark.parametrize("beta", [1e-4, *BETAS[2:]])
-def test_it_lies_above_the_bound_that_dequantisation_gives_and_meets_it_where_noise_is_wide(beta: float) -> None:
-    """log P(k) >= E_u log N((k + u) / 256) - log 256 (Theis et al., 2016); the mean over u is known: -1/24 (w/b)^2."""
+def test_it_lies_above_the_bound_that_dequantisation_gives_and_meets_it_where_noise_is_wide(
+    beta: float,
+) -> None:
+    """log P(k) >= E_u log N((k + u) / 256) - log 256 (Theis et al., 2016); the mean over u is
+    known: -1/24 (w/b)^2.
+    """
     h = torch.linspace(0.2, 0.8, 7, dtype=torch.float64)
     continuous = DiagonalNormal(h[:, None], h.new_tensor(beta)).log_prob(CENTRES[:, None, None]).T
     bound = continuous - (WIDTH / beta) ** 2 / 24 + math.log(WIDTH)
     gap = table(h, beta) - bound
     assert float(gap.min()) >= -1e-12 * float(bound.abs().max())
-    if beta >= 0.1:  # the gap is 1/24 (w/b)^2 (distance/b)^2 and less, but in the bins that take in the tails
+    # the gap is 1/24 (w/b)^2 (distance/b)^2 and less, but in the bins that take in the tails
+    if beta >= 0.1:
         assert float(gap[:, 1:-1].max()) < (WIDTH / beta) ** 2 * (1 / beta) ** 2 / 24
 
 
@@ -161,7 +189,10 @@ def test_the_mean_has_gradients() -> None:
     h = torch.tensor([[-0.2], [0.1], [0.5], [1.3]], dtype=torch.float64, requires_grad=True)
     for beta in (0.3, 0.003):
         assert torch.autograd.gradcheck(
-            lambda m, b=beta: DiscretizedNormal(m, m.new_tensor(b), 0.0, WIDTH).mean, (h,), eps=1e-6, atol=1e-6
+            lambda m, b=beta: DiscretizedNormal(m, m.new_tensor(b), 0.0, WIDTH).mean,
+            (h,),
+            eps=1e-6,
+            atol=1e-6,
         )
 
 
@@ -180,7 +211,9 @@ def test_samples_are_values_of_the_grid_at_their_probabilities(beta: float) -> N
 
 
 @pytest.mark.parametrize("beta", [0.003, 0.02, 0.3])
-def test_the_expected_square_is_that_of_a_truncated_normal_and_fishers_identity(beta: float) -> None:
+def test_the_expected_square_is_that_of_a_truncated_normal_and_fishers_identity(
+    beta: float,
+) -> None:
     means, bins = (-0.05, 0.3, 0.501, 1.1), (0, 80, 128, 255)
     h = torch.tensor(means, dtype=torch.float64)
     log_variance = torch.tensor(2 * math.log(beta), dtype=torch.float64, requires_grad=True)
@@ -189,7 +222,8 @@ def test_the_expected_square_is_that_of_a_truncated_normal_and_fishers_identity(
         d = DiscretizedNormal(h[:, None], (0.5 * log_variance).exp(), 0.0, WIDTH)
         found = d.expected_square(x)[:, 0]
         by_gradient = [
-            beta**2 * (1 + 2 * float(torch.autograd.grad(value, log_variance, retain_graph=True)[0]))
+            beta**2
+            * (1 + 2 * float(torch.autograd.grad(value, log_variance, retain_graph=True)[0]))
             for value in d.log_prob(x)
         ]
         np.testing.assert_allclose(found.detach(), by_gradient, rtol=1e-9)
@@ -201,7 +235,8 @@ def test_the_expected_square_is_that_of_a_truncated_normal_and_fishers_identity(
                 assert float(found[i]) == pytest.approx(expected, rel=1e-6)
 
 
-# -- the likelihood --------------------------------------------------------------------------------------
+# -- the likelihood
+# --------------------------------------------------------------------------------------
 
 
 def test_the_grid_stays_exact_through_casts_and_out_of_the_weights() -> None:
@@ -254,15 +289,21 @@ def test_each_step_of_the_variance_climbs_to_the_maximum_likelihood(beta: float)
     assert abs(float(gradient)) < 1e-3
     assert min(np.diff(heights)) > -1e-9
     best = minimize_scalar(
-        lambda t: -float(DiscretizedNormal(h, h.new_tensor(math.exp(t)), 0.0, WIDTH).log_prob(x).mean()),
+        lambda t: (
+            -float(DiscretizedNormal(h, h.new_tensor(math.exp(t)), 0.0, WIDTH).log_prob(x).mean())
+        ),
         bounds=(math.log(beta) - 2, math.log(beta) + 2),
     )
     assert 0.5 * float(part.log_variance.detach()) == pytest.approx(best.x, abs=2e-3)
     assert math.exp(best.x) == pytest.approx(beta, rel=0.1)
 
 
-def grey_model(width: float = 0.25, bins: int = 8, features: int = 2, latent_dim: int = 1) -> tuple[VAE, Tensor]:
-    """A linear decoder seen through a coarse grid, with a fair encoder, and every value there is."""
+def grey_model(
+    width: float = 0.25, bins: int = 8, features: int = 2, latent_dim: int = 1
+) -> tuple[VAE, Tensor]:
+    """A linear decoder seen through a coarse grid, with a fair encoder, and every value there
+    is.
+    """
     linear = linear_gaussian(features, latent_dim, variance=0.05)
     vae = build((features,), latent_dim, "linear")
     low = -width * bins / 2
@@ -310,7 +351,8 @@ def test_a_fine_grid_with_a_linear_decoder_is_probabilistic_pca() -> None:
 def test_training_finds_the_noise_that_the_data_were_drawn_with() -> None:
     linear = linear_gaussian(8, 2, variance=0.02)
     truth = build((8,), 2, "linear")
-    truth.likelihood = DiscretizedGaussian((8,), 0.02, 32, -4.0, 0.25).double()  # bins wider than beta
+    # bins wider than beta
+    truth.likelihood = DiscretizedGaussian((8,), 0.02, 32, -4.0, 0.25).double()
     initialize.start_at(truth, linear)
     x = truth.sample(2000, generator=rng(5))
     vae = build((8,), 2, "linear")
@@ -326,7 +368,8 @@ def test_training_finds_the_noise_that_the_data_were_drawn_with() -> None:
     assert abs(float(gradient)) < 0.05  # of D / 2 = 4
 
 
-# -- units -----------------------------------------------------------------------------------------------
+# -- units
+# -----------------------------------------------------------------------------------------------
 
 IMAGES = (np.random.default_rng(0).integers(0, 256, (40, 3, 4))).astype(np.uint8)
 
@@ -338,7 +381,9 @@ def test_probabilities_do_not_depend_on_the_scaling_inside(scale: str | None) ->
     shift, factor = (torch.tensor(v) for v in (schema.shift, schema.scale))
     low, width = schema.grid
     h, beta = 128 + 80 * normal(*schema.shape), 9.0
-    found = DiscretizedNormal((h - shift) / factor, beta / factor, torch.tensor(low), torch.tensor(width), 256, 3)
+    found = DiscretizedNormal(
+        (h - shift) / factor, beta / factor, torch.tensor(low), torch.tensor(width), 256, 3
+    )
     plain = DiscretizedNormal(h, torch.tensor(beta, dtype=torch.float64), -0.5, 1.0, 256, 3)
     x = torch.tensor(IMAGES).double().reshape(len(IMAGES), *schema.shape)
     nats = found.log_prob(t) - schema.log_scale_sum
@@ -346,7 +391,9 @@ def test_probabilities_do_not_depend_on_the_scaling_inside(scale: str | None) ->
     assert schema.bits_per_dimension(-12 * math.log(256)) == pytest.approx(8)
     drawn = schema.from_model(found.sample(generator=rng())[None].float(), drawn=True)
     assert np.array_equal(drawn, drawn.astype(np.uint8))
-    assert schema.variance_from_model(torch.tensor(schema.variance_to_model(81.0))) == pytest.approx(81.0)
+    assert schema.variance_from_model(
+        torch.tensor(schema.variance_to_model(81.0))
+    ) == pytest.approx(81.0)
 
 
 def test_values_are_taken_as_they_are_in_any_type_and_others_refused() -> None:
@@ -356,7 +403,9 @@ def test_values_are_taken_as_they_are_in_any_type_and_others_refused() -> None:
     centred = schema.to_model(IMAGES, noise="hash", dtype=torch.float64)
     for kind in (np.float32, np.float64, np.int64):
         assert Schema.infer(IMAGES.astype(kind), discrete=True).to_dict() == schema.to_dict()
-        assert torch.equal(schema.to_model(IMAGES.astype(kind), noise="centre", dtype=torch.float64), centred)
+        assert torch.equal(
+            schema.to_model(IMAGES.astype(kind), noise="centre", dtype=torch.float64), centred
+        )
     np.testing.assert_allclose(schema.from_model(centred), IMAGES, atol=1e-10)
     assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
     old = Schema.infer(IMAGES).to_dict()
@@ -370,28 +419,39 @@ def test_values_are_taken_as_they_are_in_any_type_and_others_refused() -> None:
             lambda X=X: schema.to_model(X, noise="hash"),
             lambda X=X: VariationalAutoencoder(2, likelihood="discretized_gaussian").fit(X),
         ):
-            with pytest.raises(ValueError, match=f"X holds {bad:g}, but .* whole numbers from 0 to 255"):
+            with pytest.raises(
+                ValueError, match=f"X holds {bad:g}, but .* whole numbers from 0 to 255"
+            ):
                 refused()
 
 
-# -- the whole way ---------------------------------------------------------------------------------------
+# -- the whole way
+# ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def fitted() -> VariationalAutoencoder:
     train = digits()[0].astype(np.uint8).reshape(-1, 8, 8)
     return VariationalAutoencoder(
-        4, likelihood="discretized_gaussian", hidden=(32,), max_steps=150, score_samples_k=50, random_state=0
+        4,
+        likelihood="discretized_gaussian",
+        hidden=(32,),
+        max_steps=150,
+        score_samples_k=50,
+        random_state=0,
     ).fit(train)
 
 
-def test_digits_are_judged_by_probabilities_in_their_own_units(fitted: VariationalAutoencoder, tmp_path: Path) -> None:
+def test_digits_are_judged_by_probabilities_in_their_own_units(
+    fitted: VariationalAutoencoder, tmp_path: Path
+) -> None:
     test = digits()[1]
     as_images = test.astype(np.uint8).reshape(-1, 8, 8)
     nats = fitted.score_samples(as_images)
     assert nats.max() < 0
     assert fitted.elbo(as_images).mean() < nats.mean()
-    np.testing.assert_array_equal(fitted.score_samples(test), nats)  # floats that hold the same values
+    # floats that hold the same values
+    np.testing.assert_array_equal(fitted.score_samples(test), nats)
     bits = -nats.mean() / (64 * math.log(2))
     assert fitted.schema_.bits_per_dimension(nats.mean()) == pytest.approx(bits, rel=1e-12)
     # A model of 17 equally likely values would need log2 17 = 4.09 bits, one of 256 values 8.
@@ -415,7 +475,9 @@ def test_digits_are_judged_by_probabilities_in_their_own_units(fitted: Variation
 def test_the_probability_beats_the_bound_of_dequantisation(fitted: VariationalAutoencoder) -> None:
     """Both are nats of the same 8-bit images, so they compare."""
     train, test = (part.astype(np.uint8).reshape(-1, 8, 8) for part in digits())
-    noisy = VariationalAutoencoder(4, hidden=(32,), max_steps=150, score_samples_k=50, random_state=0).fit(train)
+    noisy = VariationalAutoencoder(
+        4, hidden=(32,), max_steps=150, score_samples_k=50, random_state=0
+    ).fit(train)
     bound = noisy.score(test) - 64 * math.log(256)
     assert fitted.score(test) > bound + 10
 
@@ -424,11 +486,19 @@ def test_the_probability_beats_the_bound_of_dequantisation(fitted: VariationalAu
 def test_a_fixed_variance_is_in_squared_grey_values(scale: str | None) -> None:
     train = digits()[0][:200].astype(np.uint8)
     model = VariationalAutoencoder(
-        2, likelihood="discretized_gaussian", variance=6.25, scale=scale, network="linear", max_steps=2, random_state=0
+        2,
+        likelihood="discretized_gaussian",
+        variance=6.25,
+        scale=scale,
+        network="linear",
+        max_steps=2,
+        random_state=0,
     ).fit(train)
     assert model.noise_variance_ == 6.25
     flat = model.model_.decode(torch.zeros(1, 2))
-    np.testing.assert_allclose((flat.scale * torch.tensor(model.schema_.scale)).numpy(), 2.5, rtol=1e-6)
+    np.testing.assert_allclose(
+        (flat.scale * torch.tensor(model.schema_.scale)).numpy(), 2.5, rtol=1e-6
+    )
 
 
 def test_options_that_contradict_it_are_refused() -> None:
@@ -446,17 +516,33 @@ def test_training_is_refused_nothing_by_constant_or_two_valued_images() -> None:
     X[:30, 4] = 255
     for variance in ("learned", "per_feature"):
         model = VariationalAutoencoder(
-            1, likelihood="discretized_gaussian", variance=variance, hidden=(8,), max_steps=60, random_state=0
+            1,
+            likelihood="discretized_gaussian",
+            variance=variance,
+            hidden=(8,),
+            max_steps=60,
+            random_state=0,
         ).fit(X)
         nats = model.score_samples(X)
         assert np.isfinite(nats).all()
         assert nats.max() <= 0
 
 
-def test_the_command_line_fits_measures_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_fits_measures_and_draws(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data, run = tmp_path / "grey.npy", tmp_path / "run"
     np.save(data, digits()[0][:200].astype(np.uint8).reshape(-1, 8, 8))
-    options = ["--likelihood", "discretized_gaussian", "--latent-dim", "2", "--hidden", "8", "--max-steps", "10"]
+    options = [
+        "--likelihood",
+        "discretized_gaussian",
+        "--latent-dim",
+        "2",
+        "--hidden",
+        "8",
+        "--max-steps",
+        "10",
+    ]
     assert main(["fit", str(data), "--out", str(run), *options, "--json", "--quiet"]) == 0
     found = json.loads(capsys.readouterr().out)
     density = found["density"]
@@ -472,7 +558,9 @@ def test_the_command_line_fits_measures_and_draws(tmp_path: Path, capsys: pytest
 
 def test_every_pair_of_values_has_its_probability() -> None:
     """Independence over features: log P of an image is the sum over its values."""
-    d = DiscretizedNormal(normal(2), torch.tensor([0.5, 1.5], dtype=torch.float64), -1.0, 0.5, bins=4)
+    d = DiscretizedNormal(
+        normal(2), torch.tensor([0.5, 1.5], dtype=torch.float64), -1.0, 0.5, bins=4
+    )
     axis = -0.75 + 0.5 * torch.arange(4, dtype=torch.float64)
     grid = torch.tensor(list(itertools.product(axis.tolist(), repeat=2)), dtype=torch.float64)
     assert float(d.log_prob(grid).logsumexp(0)) == pytest.approx(0, abs=1e-13)

@@ -20,7 +20,9 @@ SIZES = st.lists(st.integers(1, 3), max_size=3)
 
 
 def reference(d: DiagonalNormal) -> torch_distributions.Independent:
-    return torch_distributions.Independent(torch_distributions.Normal(d.loc, d.scale.expand_as(d.loc)), d.event_dim)
+    return torch_distributions.Independent(
+        torch_distributions.Normal(d.loc, d.scale.expand_as(d.loc)), d.event_dim
+    )
 
 
 @settings(max_examples=60)
@@ -35,7 +37,9 @@ def test_log_prob_is_torchs_for_all_shapes(
     sample: list[int], batch: list[int], event: list[int], scale: str, seed: int
 ) -> None:
     shape = {"number": [], "event": event, "full": batch + event}[scale]
-    d = DiagonalNormal(normal(*batch, *event, seed=seed), normal(*shape, seed=seed + 1).exp(), len(event))
+    d = DiagonalNormal(
+        normal(*batch, *event, seed=seed), normal(*shape, seed=seed + 1).exp(), len(event)
+    )
     x = normal(*sample, *batch, *event, seed=seed + 2)
     torch.testing.assert_close(d.log_prob(x), reference(d).log_prob(x), rtol=1e-12, atol=1e-12)
 
@@ -61,7 +65,9 @@ def test_kl_to_the_standard_normal_is_torchs(scale: tuple[int, ...]) -> None:
     q = DiagonalNormal(normal(4, 3), normal(*scale, seed=1).exp())
     p = Normal01(torch.zeros(3, dtype=torch.float64))
     expected = torch_distributions.kl_divergence(reference(q), reference(p).expand((4,)))
-    torch.testing.assert_close(torch_distributions.kl_divergence(q, p), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        torch_distributions.kl_divergence(q, p), expected, rtol=1e-12, atol=1e-12
+    )
     assert float(closed_form_kl(p, p)) == 0.0
 
 
@@ -70,7 +76,9 @@ def test_kl_between_normals_is_torchs(scales: tuple[tuple[int, ...], tuple[int, 
     q = DiagonalNormal(normal(4, 3), normal(*scales[0], seed=1).exp())
     p = DiagonalNormal(normal(4, 3, seed=2), normal(*scales[1], seed=3).exp())
     expected = torch_distributions.kl_divergence(reference(q), reference(p))
-    torch.testing.assert_close(torch_distributions.kl_divergence(q, p), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        torch_distributions.kl_divergence(q, p), expected, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_kl_without_a_closed_form_is_none() -> None:
@@ -80,17 +88,25 @@ def test_kl_without_a_closed_form_is_none() -> None:
 
 def test_normal_density_integrates_to_one_on_the_line_and_in_the_plane() -> None:
     axis = torch.linspace(-30, 30, 6001, dtype=torch.float64)
-    line = DiagonalNormal(torch.tensor([0.7], dtype=torch.float64), torch.tensor([1.3], dtype=torch.float64))
-    assert float(torch.trapezoid(line.log_prob(axis[:, None]).exp(), axis)) == pytest.approx(1, abs=1e-12)
+    line = DiagonalNormal(
+        torch.tensor([0.7], dtype=torch.float64), torch.tensor([1.3], dtype=torch.float64)
+    )
+    assert float(torch.trapezoid(line.log_prob(axis[:, None]).exp(), axis)) == pytest.approx(
+        1, abs=1e-12
+    )
     axis = axis[::20]
     plane = DiagonalNormal(normal(2), torch.tensor([0.9, 2.0], dtype=torch.float64))
     grid = torch.cartesian_prod(axis, axis)
     density = plane.log_prob(grid).exp().reshape(len(axis), len(axis))
-    assert float(torch.trapezoid(torch.trapezoid(density, axis), axis)) == pytest.approx(1, abs=1e-10)
+    assert float(torch.trapezoid(torch.trapezoid(density, axis), axis)) == pytest.approx(
+        1, abs=1e-10
+    )
 
 
 def test_samples_are_loc_plus_scale_times_eps() -> None:
-    """The standard deviation multiplies eps, not the variance; eps comes from the generator alone."""
+    """The standard deviation multiplies eps, not the variance; eps comes from the generator
+    alone.
+    """
     loc, scale = normal(3), torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64)
     d = DiagonalNormal(loc, scale)
     eps = torch.randn((5, 3), generator=rng(4), dtype=torch.float64)
@@ -148,12 +164,18 @@ def test_log_prob_of_a_known_point() -> None:
     """-D/2 log(2 pi beta^2) - |x - m|^2 / (2 beta^2), by hand."""
     d = DiagonalNormal(torch.zeros(4, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64))
     expected = -2 * math.log(2 * math.pi * 0.25) - (1 + 4) / (2 * 0.25)
-    assert float(d.log_prob(torch.tensor([1.0, 0.0, 2.0, 0.0]))) == pytest.approx(expected, abs=1e-13)
+    assert float(d.log_prob(torch.tensor([1.0, 0.0, 2.0, 0.0]))) == pytest.approx(
+        expected, abs=1e-13
+    )
     assert np.isfinite(float(d.log_prob(torch.full((4,), 1e6))))
 
 
-@pytest.mark.parametrize("shapes", [((4, 3), (4, 3)), ((5, 4, 3), (4, 3)), ((3,), (5, 4, 3)), ((4, 1, 3), (2, 3))])
-def test_first_and_second_derivatives_of_densities_with_their_own_backward(shapes: tuple[tuple[int, ...], ...]) -> None:
+@pytest.mark.parametrize(
+    "shapes", [((4, 3), (4, 3)), ((5, 4, 3), (4, 3)), ((3,), (5, 4, 3)), ((4, 1, 3), (2, 3))]
+)
+def test_first_and_second_derivatives_of_densities_with_their_own_backward(
+    shapes: tuple[tuple[int, ...], ...],
+) -> None:
     h, x = (normal(*shape, seed=i).requires_grad_() for i, shape in enumerate(shapes))
     for density in (
         lambda h, x: Bernoulli(h).log_prob(x),
@@ -169,7 +191,8 @@ def test_random_bytes_are_uniform_seeded_and_of_any_shape() -> None:
 
     many = draw_bytes(0, 256 * 1000)
     counts = torch.bincount(many.long(), minlength=256).double()
-    assert abs(float(((counts - 1000) ** 2 / 1000).sum()) - 255) < 5 * math.sqrt(2 * 255)  # chi-squared
+    # chi-squared
+    assert abs(float(((counts - 1000) ** 2 / 1000).sum()) - 255) < 5 * math.sqrt(2 * 255)
     pairs = torch.corrcoef(many.double().view(-1, 8).T)  # the eight bytes of a word are independent
     assert float((pairs - torch.eye(8, dtype=torch.float64)).abs().max()) < 5 / math.sqrt(32_000)
     assert draw_bytes(1, 3, 5, 7).shape == (3, 5, 7)
@@ -179,7 +202,9 @@ def test_random_bytes_are_uniform_seeded_and_of_any_shape() -> None:
 
 
 def test_derivatives_of_an_isotropic_normal_for_its_scale() -> None:
-    """What the forward pass keeps for the backward pass must not count as constant in the second derivative."""
+    """What the forward pass keeps for the backward pass must not count as constant in the second
+    derivative.
+    """
     loc, x = normal(4, 3).requires_grad_(), normal(4, 3, seed=1).requires_grad_()
     scale = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
 
@@ -196,7 +221,9 @@ def test_kl_to_the_standard_normal_has_two_derivatives(one_scale: bool) -> None:
     raw = (normal(1, seed=1) if one_scale else normal(3, 4, seed=1)).requires_grad_()
 
     def divergence(m: Tensor, r: Tensor) -> Tensor:
-        found = closed_form_kl(DiagonalNormal(m, r.exp()), Normal01(torch.zeros(4, dtype=torch.float64)))
+        found = closed_form_kl(
+            DiagonalNormal(m, r.exp()), Normal01(torch.zeros(4, dtype=torch.float64))
+        )
         assert found is not None
         return found
 

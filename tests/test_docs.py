@@ -14,7 +14,12 @@ import pytest
 from benchmarks import document
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 THEORY = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
 SLIPS = 6
 MAX_PICTURE = 200_000
@@ -38,7 +43,9 @@ def names(text: str) -> list[str]:
 
 
 def exists(name: str) -> bool:
-    """Whether a dotted name is a module, or an attribute (of a class, of a module) that can be reached."""
+    """Whether a dotted name is a module, or an attribute (of a class, of a module) that can be
+    reached.
+    """
     parts = name.split(".")
     for cut in range(len(parts), 0, -1):
         try:
@@ -105,7 +112,10 @@ def test_shell_blocks_run_in_order(
 def test_pages_show_what_commands_and_code_print_whole() -> None:
     """Notes that stand at the end of an output are part of it."""
     done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "transcripts.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "docs" / "transcripts.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr + "run `make transcripts`"
 
@@ -147,28 +157,40 @@ def test_each_slip_names_its_code() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_tests_that_are_named_exist(page: Path) -> None:
-    for file, test in re.findall(r"(tests/test_\w+\.py)(?:::(test_\w+))?", page.read_text(encoding="utf-8")):
+    for file, test in re.findall(
+        r"(tests/test_\w+\.py)(?:::(test_\w+))?", page.read_text(encoding="utf-8")
+    ):
         path = ROOT / file
         if test:
             assert path.is_file(), file
             tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            assert test in {node.name for node in tree if isinstance(node, ast.FunctionDef)}, f"{file}::{test}"
+            assert test in {node.name for node in tree if isinstance(node, ast.FunctionDef)}, (
+                f"{file}::{test}"
+            )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_relative_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    targets = re.findall(r"\]\(([^)\s#]+)[^)]*\)", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    targets = re.findall(
+        r"\]\(([^)\s#]+)[^)]*\)", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    )
     targets += [f"{entry}.md" for tree in re.findall(r"```{toctree}\n(.*?)```", text, re.DOTALL)
                 for entry in tree.split() if not entry.startswith(":")]  # fmt: skip
     targets += re.findall(r"^```{(?:include|literalinclude)} (\S+)", text, re.MULTILINE)
-    dead = [t for t in targets if "://" not in t and not t.startswith("mailto:") and not (page.parent / t).exists()]
+    dead = [
+        t
+        for t in targets
+        if "://" not in t and not t.startswith("mailto:") and not (page.parent / t).exists()
+    ]
     assert dead == []
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
     (entries,) = re.findall(
-        r"```{toctree}\n(.*?)```", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.DOTALL
+        r"```{toctree}\n(.*?)```",
+        (ROOT / "docs" / "index.md").read_text(encoding="utf-8"),
+        re.DOTALL,
     )
     assert {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"} <= set(entries.split())
 
@@ -176,23 +198,44 @@ def test_every_page_is_in_the_table_of_contents() -> None:
 def test_the_reference_has_every_module() -> None:
     import nelbo
 
-    documented = set(re.findall(r"automodule:: (\S+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8")))
-    modules = {f"nelbo.{name}" for name in nelbo.__all__ if (ROOT / "src" / "nelbo" / name).with_suffix(".py").exists()}
-    modules |= {f"nelbo.{path.parent.name}" for path in (ROOT / "src" / "nelbo").glob("*/__init__.py")}
+    documented = set(
+        re.findall(r"automodule:: (\S+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
+    )
+    modules = {
+        f"nelbo.{name}"
+        for name in nelbo.__all__
+        if (ROOT / "src" / "nelbo" / name).with_suffix(".py").exists()
+    }
+    modules |= {
+        f"nelbo.{path.parent.name}" for path in (ROOT / "src" / "nelbo").glob("*/__init__.py")
+    }
     assert modules - documented == {"nelbo.cli", "nelbo.report"}
 
 
 def test_commands_of_make_exist() -> None:
-    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     for page in PAGES:
-        assert set(re.findall(r"(?:`|^)make ([a-z][\w-]*)", page.read_text(encoding="utf-8"), re.MULTILINE)) <= targets
+        assert (
+            set(
+                re.findall(
+                    r"(?:`|^)make ([a-z][\w-]*)", page.read_text(encoding="utf-8"), re.MULTILINE
+                )
+            )
+            <= targets
+        )
 
 
 def test_the_tree_of_the_readme_is_the_tree() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^[├└]── ([\w.]+)", text, re.MULTILINE))
     source = ROOT / "src" / "nelbo"
-    there = {path.name for path in source.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    there = {
+        path.name
+        for path in source.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
     assert listed == there - {"__init__.py", "__main__.py"}
 
 
@@ -204,7 +247,11 @@ def test_pictures_are_small() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tables_of_results_are_those_of_the_benchmarks(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert text.count("<!-- results: ") == text.count("<!-- end -->") == len(document.BLOCK.findall(text))
+    assert (
+        text.count("<!-- results: ")
+        == text.count("<!-- end -->")
+        == len(document.BLOCK.findall(text))
+    )
     assert document.filled(text) == text, "run `python -m benchmarks.document`"
 
 

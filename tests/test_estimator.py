@@ -1,4 +1,6 @@
-"""What `fit` promises: the right decision, limits that hold, interruptions and failures that spoil nothing."""
+"""What `fit` promises: the right decision, limits that hold, interruptions and failures that spoil
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from sklearn.exceptions import NotFittedError
 from helpers import flat_weights as weights
 from helpers import ring
 from helpers import small_estimator as vae
-from nelbo import VariationalAutoencoder, likelihood, networks, objective, posterior, prior, training
+from nelbo import (
+    VariationalAutoencoder,
+    likelihood,
+    networks,
+    objective,
+    posterior,
+    prior,
+    training,
+)
 from nelbo.checkpoint import CheckpointError
 from nelbo.estimator import fitting, start
 from nelbo.training import Record
@@ -32,11 +42,17 @@ def iris() -> Array:
     return np.asarray(load_iris().data, dtype=np.float64)
 
 
-WINNING: dict[str, Any] = {"scale": "global", "learning_rate": 0.01, "hidden": (32,), "max_steps": 200}
+WINNING: dict[str, Any] = {
+    "scale": "global",
+    "learning_rate": 0.01,
+    "hidden": (32,),
+    "max_steps": 200,
+}
 """Options with which training on `ring` soon beats pPCA."""
 
 
-# -- the closed form, and when it is left ------------------------------------------------------------
+# -- the closed form, and when it is left
+# ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("q", [1, 2, 3])
@@ -49,13 +65,15 @@ def test_a_linear_fit_is_probabilistic_pca(iris: Array, q: int) -> None:
     # ours divides by n, scikit-learn by n - 1
     assert model.noise_variance_ == pytest.approx(exact.noise_variance_ * 74 / 75, rel=1e-4)
     assert model.score(test) == pytest.approx(exact.score(test), abs=0.05)
-    shrink = 1 - exact.noise_variance_ / exact.explained_variance_  # posterior means lie nearer to 0 than projections
+    # posterior means lie nearer to 0 than projections
+    shrink = 1 - exact.noise_variance_ / exact.explained_variance_
     wanted = exact.inverse_transform(exact.transform(train) * shrink)
     np.testing.assert_allclose(model.reconstruct(train), wanted, atol=1e-2)
 
 
 def test_a_linear_fit_with_noise_per_feature_is_factor_analysis(iris: Array) -> None:
-    with pytest.warns(UserWarning, match="column 2 reached its floor"):  # as factor analysis of iris does
+    # as factor analysis of iris does
+    with pytest.warns(UserWarning, match="column 2 reached its floor"):
         model = vae(network="linear", variance="per_feature").fit(iris)
     exact = FactorAnalysis(2, tol=1e-5, max_iter=20000, svd_method="lapack").fit(iris)
     assert model.score(iris) == pytest.approx(exact.score(iris), abs=0.01)
@@ -63,7 +81,9 @@ def test_a_linear_fit_with_noise_per_feature_is_factor_analysis(iris: Array) -> 
 
 def test_training_that_wins_nothing_keeps_the_start() -> None:
     gaussian = np.random.default_rng(0).normal(size=(300, 4)) @ np.diag([3.0, 1.0, 1.0, 1.0])
-    model = vae(latent_dim=1, scale="global", learning_rate=0.05, hidden=(64, 64), max_steps=150).fit(gaussian)
+    model = vae(
+        latent_dim=1, scale="global", learning_rate=0.05, hidden=(64, 64), max_steps=150
+    ).fit(gaussian)
     assert model.kept_start_
     test = np.random.default_rng(1).normal(size=(300, 4)) @ np.diag([3.0, 1.0, 1.0, 1.0])
     assert model.score(test) == pytest.approx(PCA(1).fit(gaussian).score(test), abs=0.02)
@@ -81,7 +101,9 @@ def test_too_few_rows_to_judge_by_keep_the_start(n: int) -> None:
     model = vae(latent_dim=1).fit(ring(n))
     assert model.kept_start_
     np.testing.assert_allclose(
-        model.score_samples(ring(9)), vae(latent_dim=1, network="linear").fit(ring(n)).score_samples(ring(9)), rtol=1e-5
+        model.score_samples(ring(9)),
+        vae(latent_dim=1, network="linear").fit(ring(n)).score_samples(ring(9)),
+        rtol=1e-5,
     )
 
 
@@ -97,7 +119,8 @@ def test_the_split_is_a_partition_that_a_seed_decides() -> None:
     assert fitting.split(100, 0.0, 0)[1] is None
 
 
-# -- seeds -------------------------------------------------------------------------------------------
+# -- seeds
+# -------------------------------------------------------------------------------------------
 
 
 def test_a_seed_decides_everything(iris: Array) -> None:
@@ -127,7 +150,8 @@ def test_without_a_seed_every_fit_is_another(iris: Array) -> None:
     assert not np.array_equal(weights(first), weights(second))
 
 
-# -- generation --------------------------------------------------------------------------------------
+# -- generation
+# --------------------------------------------------------------------------------------
 
 
 def test_samples_have_the_moments_of_the_model() -> None:
@@ -150,7 +174,8 @@ def test_reconstruction_noise_is_asked_for_and_seeded(iris: Array) -> None:
     np.testing.assert_array_equal(plain, model.inverse_transform(model.transform(iris)))
 
 
-# -- limits ------------------------------------------------------------------------------------------
+# -- limits
+# ------------------------------------------------------------------------------------------
 
 
 def test_limits_end_training_where_they_say(iris: Array) -> None:
@@ -167,14 +192,17 @@ def test_a_time_limit_holds_for_the_whole_of_fit() -> None:
     vae(max_steps=1).fit(x)  # whatever happens once in a process
     begun = time.monotonic()
     model = vae(max_steps=None, max_seconds=0.5, hidden=(64, 64)).fit(x)
-    assert 0.4 < time.monotonic() - begun < 3  # one step and the judgement at the end may be late on a busy machine
+    # one step and the judgement at the end may be late on a busy machine
+    assert 0.4 < time.monotonic() - begun < 3
     assert model.history_.stopped == "seconds"
     assert model.history_.records[-1].step > 5
 
 
 def test_all_rows_are_trained_on_when_none_are_held_out(iris: Array) -> None:
     seen: list[Record] = []
-    model = vae(validation_fraction=0.0, batch_size=150, max_steps=20, callbacks=[seen.append]).fit(iris)
+    model = vae(validation_fraction=0.0, batch_size=150, max_steps=20, callbacks=[seen.append]).fit(
+        iris
+    )
     assert model.history_.records[-1].epoch == 20
     assert all(record.validation is None for record in seen)
     assert not model.kept_start_
@@ -182,8 +210,14 @@ def test_all_rows_are_trained_on_when_none_are_held_out(iris: Array) -> None:
 
 
 def test_early_stopping_restores_the_best_weights() -> None:
-    x, test = (np.random.default_rng(seed).normal(size=(60, 10)) for seed in (0, 1))  # nothing to learn but noise
-    options: dict[str, Any] = {"hidden": (64,), "learning_rate": 0.02, "max_steps": 400, "init": "random"}
+    # nothing to learn but noise
+    x, test = (np.random.default_rng(seed).normal(size=(60, 10)) for seed in (0, 1))
+    options: dict[str, Any] = {
+        "hidden": (64,),
+        "learning_rate": 0.02,
+        "max_steps": 400,
+        "init": "random",
+    }
     model = vae(**options).fit(x)
     bounds = [record.validation for record in model.history_.records]
     best = model.history_.records[int(np.argmax(bounds))]
@@ -194,7 +228,8 @@ def test_early_stopping_restores_the_best_weights() -> None:
     assert model.score(test) > to_the_end.score(test) + 0.1
 
 
-# -- callbacks, progress, interruption ---------------------------------------------------------------
+# -- callbacks, progress, interruption
+# ---------------------------------------------------------------
 
 
 def test_callbacks_see_every_record_and_may_stop(iris: Array) -> None:
@@ -221,7 +256,9 @@ def test_records_are_in_data_units(iris: Array) -> None:
         assert b.beta == pytest.approx(1024 * a.beta, rel=1e-9)  # type: ignore[operator]
 
 
-def test_progress_is_shown_on_standard_error(iris: Array, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_on_standard_error(
+    iris: Array, capsys: pytest.CaptureFixture[str]
+) -> None:
     vae(progress=True).fit(iris)
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -263,10 +300,18 @@ def test_an_interruption_before_anything_was_reached_leaves_nothing(
         model.transform(iris)
 
 
-@pytest.mark.parametrize("variant", [{}, {"validation_fraction": 0.0}, {"network": "mlp", "variance": "per_feature"}])
+@pytest.mark.parametrize(
+    "variant", [{}, {"validation_fraction": 0.0}, {"network": "mlp", "variance": "per_feature"}]
+)
 @pytest.mark.parametrize("seed", [0, None])
-def test_an_interrupted_fit_resumes_bit_for_bit(tmp_path: Path, variant: dict[str, Any], seed: int | None) -> None:
-    options: dict[str, Any] = {"max_steps": 120, "learning_rate": 0.01, "random_state": seed} | variant
+def test_an_interrupted_fit_resumes_bit_for_bit(
+    tmp_path: Path, variant: dict[str, Any], seed: int | None
+) -> None:
+    options: dict[str, Any] = {
+        "max_steps": 120,
+        "learning_rate": 0.01,
+        "random_state": seed,
+    } | variant
     x, folder, other = ring(150), tmp_path / "state", tmp_path / "other"
     whole = vae(**options, checkpoint_dir=other).fit(x)
     with pytest.raises(KeyboardInterrupt):
@@ -304,7 +349,8 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "state").is_dir()
 
 
-# -- fitting again -----------------------------------------------------------------------------------
+# -- fitting again
+# -----------------------------------------------------------------------------------
 
 
 def test_a_warm_start_goes_on() -> None:
@@ -313,7 +359,10 @@ def test_a_warm_start_goes_on() -> None:
     _, held = fitting.split(400, 0.1, model.seed_)
     noise = torch.Generator().manual_seed(training.schedule.stream_seed(model.seed_, "validation"))
     rows = model.schema_.to_model(x[held], noise="centre")
-    reached = float(objective.ELBO(model.model_).eval()(rows, noise).detach().mean()) - model.schema_.log_scale_sum
+    reached = (
+        float(objective.ELBO(model.model_).eval()(rows, noise).detach().mean())
+        - model.schema_.log_scale_sum
+    )
     before = model.score(test)
     model.set_params(random_state=None).fit(x)
     assert model.history_.records[0].validation == pytest.approx(reached, abs=1e-4)
@@ -327,7 +376,9 @@ def test_a_warm_start_refuses_another_model(iris: Array) -> None:
     with pytest.raises(ValueError, match=r"X has 3 features.*expecting 4"):
         model.fit(iris[:, :3])
     model.set_params(latent_dim=3)
-    with pytest.raises(ValueError, match=r"latent_dim=2, but that is now 3.*warm_start=False") as caught:
+    with pytest.raises(
+        ValueError, match=r"latent_dim=2, but that is now 3.*warm_start=False"
+    ) as caught:
         model.fit(iris)
     assert "\n" not in str(caught.value)
     assert model.transform(iris).shape == (150, 2)
@@ -363,7 +414,8 @@ def test_a_second_fit_forgets_the_first(iris: Array) -> None:
     assert model.n_features_in_ == 3
 
 
-# -- parts of one's own ------------------------------------------------------------------------------
+# -- parts of one's own
+# ------------------------------------------------------------------------------
 
 
 def test_a_network_may_be_a_factory(iris: Array) -> None:
@@ -379,7 +431,11 @@ def test_a_network_may_be_a_factory(iris: Array) -> None:
 
 def test_options_reach_the_model(iris: Array) -> None:
     model = vae(hidden=(7, 5, 3), activation="tanh", network="mlp", latent_dim=3).fit(iris)
-    sizes = [layer.out_features for layer in model.model_.encoder.layers if isinstance(layer, torch.nn.Linear)]
+    sizes = [
+        layer.out_features
+        for layer in model.model_.encoder.layers
+        if isinstance(layer, torch.nn.Linear)
+    ]
     assert sizes == [7, 5, 3, 6]
     assert isinstance(model.model_.encoder.layers[1], torch.nn.Tanh)
     assert isinstance(model.model_.prior, prior.StandardNormal)
@@ -398,7 +454,9 @@ def test_the_scale_decides_where_one_noise_is_one(iris: Array) -> None:
     assert isinstance(vae(scale=None).fit(iris).noise_variance_, float)
     standard = vae(scale="standard").fit(iris).noise_variance_
     assert isinstance(standard, np.ndarray)
-    np.testing.assert_allclose(standard / iris.var(0), np.full(4, standard[0] / iris[:, 0].var()), rtol=1e-6)
+    np.testing.assert_allclose(
+        standard / iris.var(0), np.full(4, standard[0] / iris[:, 0].var()), rtol=1e-6
+    )
     assert vae().fit(iris).schema_.mixing is not None
     assert isinstance(vae(dequantize=True).fit((iris * 20).astype(np.uint8)).noise_variance_, float)
 
@@ -417,12 +475,19 @@ def test_a_model_that_stayed_linear_is_scored_exactly(iris: Array) -> None:
     model = vae(network="linear", score_samples_k=1, scale="global").fit(iris)
     exact = PCA(2).fit(iris).score_samples(iris)
     np.testing.assert_allclose(model.score_samples(iris), exact, atol=0.1)
-    np.testing.assert_array_equal(model.set_params(score_samples_k=50).score_samples(iris), model.score_samples(iris))
+    np.testing.assert_array_equal(
+        model.set_params(score_samples_k=50).score_samples(iris), model.score_samples(iris)
+    )
 
 
 def test_the_plain_autoencoder_reconstructs_best() -> None:
     x = ring(300)
-    options: dict[str, Any] = {"latent_dim": 1, "max_steps": 400, "learning_rate": 0.01, "validation_fraction": 0.0}
+    options: dict[str, Any] = {
+        "latent_dim": 1,
+        "max_steps": 400,
+        "learning_rate": 0.01,
+        "validation_fraction": 0.0,
+    }
     auto = vae(objective="autoencoder", **options).fit(x)
     bound = vae(**options).fit(x)
     assert np.square(auto.reconstruct(x) - x).mean() < np.square(bound.reconstruct(x) - x).mean()

@@ -1,4 +1,6 @@
-"""log p(x): against exact answers, whatever the chunk, the order and the company, with errors that cover."""
+"""log p(x): against exact answers, whatever the chunk, the order and the company, with errors that
+cover.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,17 @@ from nelbo.evaluate import noise, pareto_shape
 from nelbo.evaluate.importance import Stream
 
 
-def loose(features: int = 6, latent_dim: int = 2, rows: int = 60, **options: Any) -> tuple[VAE, Tensor, Tensor]:
+def loose(
+    features: int = 6, latent_dim: int = 2, rows: int = 60, **options: Any
+) -> tuple[VAE, Tensor, Tensor]:
     """A linear model whose q is good but not exact, rows of it, and their exact log p(x)."""
     model = linear_gaussian(features, latent_dim, orthogonal=False, variance=0.5)
     x = draw(model, rows)
     return loosen(started(model, **options)), x, model.log_prob(x)
 
 
-# -- exact -------------------------------------------------------------------------------------------
+# -- exact
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variance", ["learned", "per_feature"])
@@ -55,7 +60,9 @@ def test_exact_is_sklearns_pca_on_digits() -> None:
         vae.decoder.linear.bias.copy_(torch.from_numpy(pca.mean_))
         vae.likelihood.log_variance.fill_(math.log(pca.noise_variance_))
     found = evaluate.log_likelihood(vae, torch.from_numpy(test).double(), "exact")
-    np.testing.assert_allclose(found.value.numpy(), pca.score_samples(test.astype(np.float64)), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(
+        found.value.numpy(), pca.score_samples(test.astype(np.float64)), rtol=0, atol=1e-8
+    )
     assert found.mean == pytest.approx(pca.score(test.astype(np.float64)), abs=1e-9)
 
 
@@ -68,7 +75,11 @@ def test_auto_is_exact_where_it_can_be() -> None:
     assert evaluate.log_likelihood(bent, x, "auto", samples=3).method == "quadrature"
     assert evaluate.plain_method(vae) == "exact"
     assert evaluate.plain_method(bent) == "importance"
-    for options in ({"variance": "heteroscedastic"}, {"likelihood": "bernoulli"}, {"network": "mlp"}):
+    for options in (
+        {"variance": "heteroscedastic"},
+        {"likelihood": "bernoulli"},
+        {"network": "mlp"},
+    ):
         vae = build((6,), 2, **({"network": "linear"} | options))
         assert evaluate.affine_decoder(vae) is None
         with pytest.raises(ValueError, match='use method="importance"'):
@@ -87,11 +98,16 @@ class Scaled(nn.Module):
 
 
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1e10])
-@pytest.mark.parametrize("sizes", [(1.0,) * 6, (1e-10,) * 6, (1e10,) * 6, (1e-5, *(1.0,) * 5), (1e5, *(1.0,) * 5)])
-def test_whether_a_decoder_is_affine_does_not_depend_on_its_units(sizes: tuple[float, ...], offset: float) -> None:
+@pytest.mark.parametrize(
+    "sizes", [(1.0,) * 6, (1e-10,) * 6, (1e10,) * 6, (1e-5, *(1.0,) * 5), (1e5, *(1.0,) * 5)]
+)
+def test_whether_a_decoder_is_affine_does_not_depend_on_its_units(
+    sizes: tuple[float, ...], offset: float
+) -> None:
     size = torch.tensor(sizes, dtype=torch.float64)
     if offset > 1e6 * float(size.min()):
-        size = size.clamp_min(1.0)  # smaller ones vanish beside this offset: there is nothing to be seen
+        # smaller ones vanish beside this offset: there is nothing to be seen
+        size = size.clamp_min(1.0)
     vae = build((6,), 2, "linear")
     vae.decoder = Scaled(vae.decoder, size, offset)
     assert evaluate.affine_decoder(vae) is not None
@@ -112,14 +128,19 @@ class Bend(nn.Module):
         return torch.where(self.which > 0, torch.tanh(h), h)
 
 
-# -- bounds ------------------------------------------------------------------------------------------
+# -- bounds
+# ------------------------------------------------------------------------------------------
 
 
 def test_elbo_is_below_iwae_which_rises_with_k_to_the_exact_value() -> None:
-    """Over 12,000 rows of the model, with gaps of more than four standard errors of the paired differences."""
+    """Over 12,000 rows of the model, with gaps of more than four standard errors of the paired
+    differences.
+    """
     vae, x, exact = loose(rows=12_000)
     bounds = [evaluate.elbo(vae, x, samples=64)]
-    bounds += [evaluate.log_likelihood(vae, x, "importance", samples=k).value for k in (1, 3, 9, 27)]
+    bounds += [
+        evaluate.log_likelihood(vae, x, "importance", samples=k).value for k in (1, 3, 9, 27)
+    ]
     bounds.append(exact)
     means = [float(b.mean()) for b in bounds]
     first = bounds[0] - bounds[1]
@@ -135,7 +156,10 @@ def test_exp_of_the_estimate_is_unbiased() -> None:
     vae, x, exact = loose(rows=20)
     copies = torch.cat([x + 1e-10 * i for i in range(5)])  # the same density, other noise
     for k in (1, 5):
-        values = [evaluate.log_likelihood(vae, copies, samples=k, seed=s).value.view(5, 20) for s in range(300)]
+        values = [
+            evaluate.log_likelihood(vae, copies, samples=k, seed=s).value.view(5, 20)
+            for s in range(300)
+        ]
         gap = torch.cat(values) - exact
         ratio = gap.exp()
         error = (ratio.mean(0) - 1) / (ratio.std(0) / math.sqrt(1500))
@@ -147,7 +171,9 @@ def test_standard_errors_cover() -> None:
     vae, x, exact = loose(rows=50)
     for k in (40, 200):
         found = [evaluate.log_likelihood(vae, x, samples=k, seed=s) for s in range(40)]
-        values, errors = (torch.stack([getattr(f, n) for f in found]) for n in ("value", "standard_error"))
+        values, errors = (
+            torch.stack([getattr(f, n) for f in found]) for n in ("value", "standard_error")
+        )
         covered = float(((values - exact).abs() < 1.96 * errors).double().mean())
         assert 0.90 < covered < 0.98
         assert float((values.std(0) / errors.mean(0)).mean()) == pytest.approx(1, abs=0.12)
@@ -185,12 +211,16 @@ def test_elbo_is_the_objectives_with_another_seed() -> None:
 
 
 def test_few_samples_that_disagree_are_not_believed() -> None:
-    """Fewer than 25 have no Pareto k; one weight that carries all has an error of 1 nat, however few they are."""
+    """Fewer than 25 have no Pareto k; one weight that carries all has an error of 1 nat, however
+    few they are.
+    """
     model = linear_gaussian(orthogonal=False, variance=0.5)
     x = draw(model, 200)
     narrow, wide = loosen(started(model), 0.25, 1.0), loosen(started(model), 1.3, 0.0)
     for samples in (2, 10, 24):
-        bad, good = (evaluate.log_likelihood(vae, x, "importance", samples) for vae in (narrow, wide))
+        bad, good = (
+            evaluate.log_likelihood(vae, x, "importance", samples) for vae in (narrow, wide)
+        )
         assert bool(bad.khat.isnan().all())
         assert torch.equal(bad.unreliable, bad.standard_error > 0.5)
         assert float(bad.unreliable.double().mean()) > 0.5
@@ -201,10 +231,13 @@ def test_mean_and_its_error_are_over_examples() -> None:
     value = normal(50)
     found = evaluate.LogLikelihood(value, value, value, value, "importance", torch.full((50,), 5))
     assert found.mean == pytest.approx(float(value.mean()))
-    assert found.mean_standard_error == pytest.approx(float(value.numpy().std(ddof=1)) / math.sqrt(50))
+    assert found.mean_standard_error == pytest.approx(
+        float(value.numpy().std(ddof=1)) / math.sqrt(50)
+    )
 
 
-# -- what a row's number may depend on ---------------------------------------------------------------
+# -- what a row's number may depend on
+# ---------------------------------------------------------------
 
 MODELS = {
     "linear": {"network": "linear"},
@@ -235,7 +268,9 @@ def test_a_rows_number_depends_on_the_row_alone(name: str) -> None:
     def same(rows: Tensor, index: Any, memory: int = evaluate.MEMORY) -> None:
         found = evaluate.log_likelihood(vae, rows, "importance", samples=70, memory=memory)
         for column in ("value", "standard_error", "ess", "khat"):
-            torch.testing.assert_close(getattr(found, column), getattr(whole, column)[index], rtol=1e-7, atol=1e-8)
+            torch.testing.assert_close(
+                getattr(found, column), getattr(whole, column)[index], rtol=1e-7, atol=1e-8
+            )
         part = evaluate.elbo(vae, rows, samples=70, memory=memory)
         torch.testing.assert_close(part, bound[index], rtol=1e-9, atol=1e-9)
 
@@ -303,7 +338,8 @@ def test_evaluation_spares_the_global_random_state() -> None:
     evaluate.affine_decoder(vae)
 
 
-# -- how it is computed ------------------------------------------------------------------------------
+# -- how it is computed
+# ------------------------------------------------------------------------------
 
 
 class Spy(nn.Module):
@@ -324,7 +360,8 @@ def test_each_row_is_encoded_once_without_gradients_and_decoded_in_bounded_piece
     vae.train()
     evaluate.log_likelihood(vae, x, "importance", samples=100, memory=200_000)
     assert sum(shape[0] for shape, *_ in vae.encoder.calls) == 50
-    probes = [shape for shape, *_ in vae.decoder.calls if shape[0] == 1 and len(shape) == 2]  # to measure memory
+    # to measure memory
+    probes = [shape for shape, *_ in vae.decoder.calls if shape[0] == 1 and len(shape) == 2]
     assert len(probes) == 1
     assert sum(math.prod(shape[:-1]) for shape, *_ in vae.decoder.calls) == 50 * 100 + 1
     values = [math.prod(shape) for shape, *_ in vae.decoder.calls]
@@ -358,9 +395,15 @@ def test_numbers_are_those_of_the_rows_precision_whatever_the_model_was_trained_
 def test_autocast_does_not_reach_into_evaluation() -> None:
     vae, x = judged("mlp")
     single, rows = vae.float(), x.float()
-    plain = [evaluate.log_likelihood(single, rows, "importance", 40).value, evaluate.elbo(single, rows)]
+    plain = [
+        evaluate.log_likelihood(single, rows, "importance", 40).value,
+        evaluate.elbo(single, rows),
+    ]
     with torch.autocast("cpu", torch.bfloat16):
-        cast = [evaluate.log_likelihood(single, rows, "importance", 40).value, evaluate.elbo(single, rows)]
+        cast = [
+            evaluate.log_likelihood(single, rows, "importance", 40).value,
+            evaluate.elbo(single, rows),
+        ]
     for left, right in zip(plain, cast, strict=True):
         assert torch.equal(left, right)
 
@@ -393,7 +436,8 @@ def test_weights_that_vanish_are_told_as_such() -> None:
     assert float(error[0]) == math.inf
 
 
-# -- the Pareto diagnostic ---------------------------------------------------------------------------
+# -- the Pareto diagnostic
+# ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [-0.3, 0.1, 0.5, 0.9, 1.5])
@@ -409,10 +453,14 @@ def test_pareto_shape_recovers_that_of_known_draws(shape: float) -> None:
 
 
 def published_shape(excess: np.ndarray) -> float:
-    """Zhang & Stephens' estimate for increasing excesses, as the appendix of Vehtari et al. (2024) has it."""
+    """Zhang & Stephens' estimate for increasing excesses, as the appendix of Vehtari et al. (2024)
+    has it.
+    """
     n = len(excess)
     m = 30 + int(np.sqrt(n))
-    theta = 1 / excess[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * excess[int(n / 4 + 0.5) - 1])
+    theta = 1 / excess[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (
+        3 * excess[int(n / 4 + 0.5) - 1]
+    )
     profile = np.array([np.log1p(-b * excess).mean() for b in theta])
     profile = n * (np.log(-theta / profile) - profile - 1)
     weight = np.array([1 / np.exp(profile - p).sum() for p in profile])
@@ -423,13 +471,17 @@ def published_shape(excess: np.ndarray) -> float:
 @pytest.mark.parametrize("shape", [-0.3, 0.5, 1.2])
 @pytest.mark.parametrize("size", [5, 20, 101])
 def test_pareto_shape_is_the_published_estimate(shape: float, size: int) -> None:
-    draws = np.sort(1 + scipy.stats.genpareto.rvs(shape, size=size + 1, random_state=np.random.default_rng(2)))
+    draws = np.sort(
+        1 + scipy.stats.genpareto.rvs(shape, size=size + 1, random_state=np.random.default_rng(2))
+    )
     found = pareto_shape(torch.from_numpy(np.log(draws[::-1].copy()))[:, None], 1000)
     assert float(found) == pytest.approx(published_shape(draws[1:] - draws[0]), abs=1e-9)
 
 
 def test_pareto_shape_is_close_to_maximum_likelihood_and_free_of_scale() -> None:
-    draws = np.sort(scipy.stats.genpareto.rvs(0.6, scale=3.0, size=801, random_state=np.random.default_rng(1)))[::-1]
+    draws = np.sort(
+        scipy.stats.genpareto.rvs(0.6, scale=3.0, size=801, random_state=np.random.default_rng(1))
+    )[::-1]
     logs = torch.from_numpy(np.log(draws.copy()))[:, None]
     found = float(pareto_shape(logs, 4000))
     theirs = scipy.stats.genpareto.fit(draws[:-1] - draws[-1], floc=0)[0]
@@ -451,7 +503,9 @@ def test_pareto_shape_of_equal_weights_is_bounded_and_of_few_unknown() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_khat_does_not_mistake_rounding_for_a_tail(dtype: torch.dtype) -> None:
-    """With the exact posterior all weights are equal, to rounding, and nothing is to be distrusted."""
+    """With the exact posterior all weights are equal, to rounding, and nothing is to be
+    distrusted.
+    """
     model = linear_gaussian()
     x = draw(model, 100).to(dtype)
     found = evaluate.log_likelihood(started(model).to(dtype), x, "importance", samples=200)
@@ -461,13 +515,18 @@ def test_khat_does_not_mistake_rounding_for_a_tail(dtype: torch.dtype) -> None:
 def test_khat_tells_a_good_posterior_from_a_bad_one() -> None:
     model = linear_gaussian(orthogonal=False, variance=0.5)
     x = draw(model, 40)
-    wide = evaluate.log_likelihood(loosen(started(model), 1.5, 0.0), x, "importance", samples=1000).khat
-    narrow = evaluate.log_likelihood(loosen(started(model), 0.25, 1.0), x, "importance", samples=1000).khat
+    wide = evaluate.log_likelihood(
+        loosen(started(model), 1.5, 0.0), x, "importance", samples=1000
+    ).khat
+    narrow = evaluate.log_likelihood(
+        loosen(started(model), 0.25, 1.0), x, "importance", samples=1000
+    ).khat
     assert float(wide.median()) < 0.3
     assert float(narrow.median()) > 0.7
 
 
-# -- refusals ----------------------------------------------------------------------------------------
+# -- refusals
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

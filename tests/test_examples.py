@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-MAX_LINES = 50
+MAX_LINES = 75
 SAYS = {
     "01_linear_vae_is_ppca.py": ["exact pPCA", "linear VAE", "They agree"],
     "02_digits_scikit_learn.py": ["latent_dim", "Held-out log p(x)", "Accuracy"],
@@ -26,7 +26,8 @@ def run(example: Path, folder: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-W", "error", str(example)],
         check=False,
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
         capture_output=True,
         text=True,
         timeout=300,

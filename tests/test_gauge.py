@@ -1,4 +1,6 @@
-"""Long gradients and such that are not finite: Python's numbers on a CPU, tensors on a GPU, the same decisions."""
+"""Long gradients and such that are not finite: Python's numbers on a CPU, tensors on a GPU, the
+same decisions.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def gradients(length: float) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("host", [True, False])
-def test_long_gradients_are_divided_down_to_the_limit_and_the_mean_forgets_their_length(host: bool) -> None:
+def test_long_gradients_are_divided_down_to_the_limit_and_the_mean_forgets_their_length(
+    host: bool,
+) -> None:
     gauge = Gauge(10.0, CPU, host)
     for step in range(20):
         divisor, finite = gauge.judge(gradients(2.0), step, settled=step >= 10)
@@ -59,9 +63,13 @@ def test_both_kinds_of_numbers_decide_alike_and_are_kept_alike() -> None:
     generator = torch.Generator().manual_seed(0)
     for step in range(60):
         length = float(torch.rand((), generator=generator) ** -2)
-        (a, one), (b, other) = (gauge.judge(gradients(length), step, step >= 10) for gauge in (host, device))
+        (a, one), (b, other) = (
+            gauge.judge(gradients(length), step, step >= 10) for gauge in (host, device)
+        )
         assert bool(one) == bool(other)
-        assert (1.0 if a is None else float(a)) == pytest.approx(1.0 if b is None else float(b), rel=1e-5)
+        assert (1.0 if a is None else float(a)) == pytest.approx(
+            1.0 if b is None else float(b), rel=1e-5
+        )
     assert float(host.mean_norm) == pytest.approx(float(device.mean_norm), rel=1e-5)
     for gauge in (host, device):
         other_gauge = Gauge(3.0, CPU, gauge.host)

@@ -1,4 +1,6 @@
-"""The closed-form start: it is the maximum-likelihood linear model, and the network that holds it is that model."""
+"""The closed-form start: it is the maximum-likelihood linear model, and the network that holds it
+is that model.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,17 @@ def shape_of(network: str) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_model_started_at_ppca_is_ppca(network: str) -> None:
-    """Every log-weight is log p(x): the decoder, the encoder and beta^2 are all at the closed form."""
+    """Every log-weight is log p(x): the decoder, the encoder and beta^2 are all at the closed
+    form.
+    """
     shape = shape_of(network)
     vae, x = build(shape, 4, network), rows(*shape)
     expected = ppca(*moments(x.flatten(1)), 4)
     initialize.start_at(vae, initialize.closed_form(vae, x))
     weight = vae.terms(x, 5, rng()).log_weight.detach()
-    torch.testing.assert_close(weight, expected.log_prob(x.flatten(1)).expand(5, -1), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        weight, expected.log_prob(x.flatten(1)).expand(5, -1), rtol=0, atol=1e-9
+    )
     mean, covariance = expected.posterior(x.flatten(1))
     torch.testing.assert_close(vae.encode(x).mean.detach(), mean)
     torch.testing.assert_close(vae.encode(x).variance[0].detach(), covariance.diagonal())
@@ -41,25 +47,38 @@ def test_a_model_with_noise_per_feature_starts_at_factor_analysis(network: str) 
     shape = shape_of(network)
     vae, x = build(shape, 4, network, variance="per_feature"), rows(*shape)
     mean, covariance = moments(x.flatten(1))
-    expected = factor_analysis(mean, covariance, 4, floor=vae.likelihood.floor / float(covariance.diagonal().mean()))
+    expected = factor_analysis(
+        mean, covariance, 4, floor=vae.likelihood.floor / float(covariance.diagonal().mean())
+    )
     initialize.start_at(vae, initialize.closed_form(vae, x))
     weight = vae.terms(x, 5, rng()).log_weight.detach()
-    torch.testing.assert_close(weight, expected.log_prob(x.flatten(1)).expand(5, -1), rtol=0, atol=1e-8)
+    torch.testing.assert_close(
+        weight, expected.log_prob(x.flatten(1)).expand(5, -1), rtol=0, atol=1e-8
+    )
     assert vae.likelihood.log_variance.shape == shape
 
 
 @pytest.mark.parametrize("variance", [0.05, 2.0, 1e4, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)])
-def test_a_fixed_variance_is_kept_and_the_rest_is_the_best_for_it(variance: float | tuple[float, ...]) -> None:
+def test_a_fixed_variance_is_kept_and_the_rest_is_the_best_for_it(
+    variance: float | tuple[float, ...],
+) -> None:
     """No step in any direction raises the likelihood of the rows."""
     vae, x = build((6,), 2, "linear", variance=variance), rows(6)
     model = initialize.closed_form(vae, x)
     initialize.start_at(vae, model)
-    torch.testing.assert_close(vae.likelihood.variance, torch.as_tensor(variance).double(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        vae.likelihood.variance, torch.as_tensor(variance).double(), rtol=1e-6, atol=0
+    )
     best = model.log_prob(x).mean()
     torch.testing.assert_close(vae.terms(x, 2, rng()).log_weight.detach().mean(), best)
     for seed in range(8):
         step = 0.02 * normal(6, 2, seed=seed)
-        assert float(LinearGaussian(model.weight + step, model.bias, model.variance).log_prob(x).mean()) < best
+        assert (
+            float(
+                LinearGaussian(model.weight + step, model.bias, model.variance).log_prob(x).mean()
+            )
+            < best
+        )
     if variance == 1e4:
         assert not bool(model.weight.any())
 
@@ -98,7 +117,9 @@ def test_more_latents_than_features_leave_the_rest_idle(latent_dim: int) -> None
     vae, x = build((6,), latent_dim, "linear"), rows(6)
     initialize.start_at(vae, initialize.closed_form(vae, x))
     q = vae.encode(x)
-    torch.testing.assert_close(q.stddev[:, 5:].detach(), torch.ones(200, latent_dim - 5, dtype=torch.float64))
+    torch.testing.assert_close(
+        q.stddev[:, 5:].detach(), torch.ones(200, latent_dim - 5, dtype=torch.float64)
+    )
     assert not bool(q.mean[:, 5:].any())
 
 
@@ -130,10 +151,15 @@ def bent(n: int) -> torch.Tensor:
 
 
 def test_random_features_are_the_best_last_layer_for_the_start_they_leave_in_place() -> None:
-    """No step in any direction lowers the squared residual, the ELBO is higher, and beta^2 is its mean."""
+    """No step in any direction lowers the squared residual, the ELBO is higher, and beta^2 is its
+    mean.
+    """
     vae, x = build((6,), 2, "residual", hidden=(32, 32)).float(), bent(32 * 6)
     initialize.start_at(vae, initialize.closed_form(vae, x))
-    before, encoder = evaluate.elbo(vae, x).mean(), {k: v.clone() for k, v in vae.encoder.state_dict().items()}
+    before, encoder = (
+        evaluate.elbo(vae, x).mean(),
+        {k: v.clone() for k, v in vae.encoder.state_dict().items()},
+    )
     linear = vae.decoder.linear.weight.detach().clone()
     assert initialize.random_features(vae, x, rng(0))
     assert evaluate.elbo(vae, x).mean() > before + 0.1
@@ -163,7 +189,9 @@ def test_there_are_no_random_features_without_a_closed_form(case: str) -> None:
     shape = (1, 4, 4) if case == "conv" else (6,)
     options = {"per feature": {"variance": "per_feature"}, "fixed": {"variance": 0.5}}.get(case, {})
     hidden = () if case == "no hidden layer" else (32,)
-    vae = build(shape, 2, "conv" if case == "conv" else "residual", hidden=hidden, **options).float()
+    vae = build(
+        shape, 2, "conv" if case == "conv" else "residual", hidden=hidden, **options
+    ).float()
     x = bent(100 if case == "few rows" else 1000) if case != "conv" else rows(*shape).float()
     initialize.start_at(vae, initialize.closed_form(vae, x))
     before = {k: v.clone() for k, v in vae.state_dict().items()}

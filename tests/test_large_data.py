@@ -30,7 +30,9 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", ["global", "standard", "whitened", None])
 @pytest.mark.parametrize("shape", [(6,), (3, 2), (4, 3, 2)])
-def test_a_batch_of_stored_rows_is_what_the_model_sees(shape: tuple[int, ...], scale: str | None, dtype: type) -> None:
+def test_a_batch_of_stored_rows_is_what_the_model_sees(
+    shape: tuple[int, ...], scale: str | None, dtype: type
+) -> None:
     if scale == "whitened" and len(shape) > 1:
         pytest.skip("only tables are whitened")
     X = RNG.normal(size=(50, *shape)).astype(dtype)
@@ -51,7 +53,9 @@ def test_a_mean_far_greater_than_the_spread_costs_nothing(dtype: type) -> None:
     found = Schema.infer(X)
     rows, transform = found.stored(X)
     assert transform is not None
-    torch.testing.assert_close(transform(rows, rng()), found.to_model(X, noise="centre"), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        transform(rows, rng()), found.to_model(X, noise="centre"), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,13 +68,17 @@ def test_a_mean_far_greater_than_the_spread_costs_nothing(dtype: type) -> None:
         {"max_steps": 1},
     ],
 )
-def test_a_fit_does_not_depend_on_where_rows_are_kept(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
+def test_a_fit_does_not_depend_on_where_rows_are_kept(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
     X = ring(300).astype(np.float32)
     copied = vae(**options).fit(X)
     monkeypatch.setattr(schema, "COPIED", 0)
     kept = vae(**options).fit(X)
     assert kept.kept_start_ == copied.kept_start_
-    np.testing.assert_allclose(kept.score_samples(X).mean(), copied.score_samples(X).mean(), atol=0.02)
+    np.testing.assert_allclose(
+        kept.score_samples(X).mean(), copied.score_samples(X).mean(), atol=0.02
+    )
 
 
 @pytest.mark.usefixtures("large")
@@ -107,16 +115,30 @@ def test_rows_that_are_not_named_play_no_part() -> None:
 
 
 @pytest.mark.parametrize(
-    "rows", [torch.tensor([0, 6]), torch.tensor([-1]), torch.tensor([0.0]), torch.tensor([], dtype=torch.int64)]
+    "rows",
+    [
+        torch.tensor([0, 6]),
+        torch.tensor([-1]),
+        torch.tensor([0.0]),
+        torch.tensor([], dtype=torch.int64),
+    ],
 )
 def test_numbers_of_no_rows_are_refused(rows: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="rows must be a tensor of row numbers from 0 to 5"):
-        nelbo.fit(objective.ELBO(build(dtype=torch.float32)), normal(6, 6, dtype=torch.float32), rows=rows)
+        nelbo.fit(
+            objective.ELBO(build(dtype=torch.float32)), normal(6, 6, dtype=torch.float32), rows=rows
+        )
 
 
 def test_numbers_of_rows_that_are_no_tensor_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"rows must be a tensor of row numbers, got list\. Pass torch\.as_tensor"):
-        nelbo.fit(objective.ELBO(build(dtype=torch.float32)), normal(6, 6, dtype=torch.float32), rows=[0, 1])  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"rows must be a tensor of row numbers, got list\. Pass torch\.as_tensor"
+    ):
+        nelbo.fit(
+            objective.ELBO(build(dtype=torch.float32)),
+            normal(6, 6, dtype=torch.float32),
+            rows=[0, 1],
+        )  # type: ignore[arg-type]
 
 
 def test_no_more_rows_are_held_out_than_a_run_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:

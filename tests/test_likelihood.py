@@ -1,4 +1,6 @@
-"""Likelihood heads: densities that integrate to one, whatever the decoder says, and a beta^2 that is what it says."""
+"""Likelihood heads: densities that integrate to one, whatever the decoder says, and a beta^2 that
+is what it says.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ import torch
 
 from helpers import normal, rng
 from nelbo import likelihood
-from nelbo.likelihood import VARIANCE_FLOOR, Bernoulli, DiscretizedGaussian, Gaussian, HeteroscedasticGaussian
+from nelbo.likelihood import (
+    VARIANCE_FLOOR,
+    Bernoulli,
+    DiscretizedGaussian,
+    Gaussian,
+    HeteroscedasticGaussian,
+)
 
 HEADS = {
     "fixed": lambda shape: Gaussian(shape, 0.4),
@@ -20,9 +28,13 @@ HEADS = {
     "heteroscedastic": HeteroscedasticGaussian,
     "bernoulli": Bernoulli,
     "discretized": DiscretizedGaussian,
-    "discretized per feature": lambda shape: DiscretizedGaussian(shape, "per_feature", 8, normal(*shape), 0.25),
+    "discretized per feature": lambda shape: DiscretizedGaussian(
+        shape, "per_feature", 8, normal(*shape), 0.25
+    ),
 }
-GAUSSIAN = [name for name in HEADS if name not in ("bernoulli", "discretized", "discretized per feature")]
+GAUSSIAN = [
+    name for name in HEADS if name not in ("bernoulli", "discretized", "discretized per feature")
+]
 
 
 def head(name: str, shape: tuple[int, ...]) -> likelihood.Likelihood:
@@ -54,19 +66,27 @@ def test_densities_integrate_to_one_in_the_plane(name: str, shape: tuple[int, ..
     part = head(name, shape)
     grid = torch.cartesian_prod(axis, axis).reshape(-1, *shape)
     density = part(normal(*part.in_shape, seed=3)).log_prob(grid).exp().detach().reshape(301, 301)
-    assert float(torch.trapezoid(torch.trapezoid(density, axis), axis)) == pytest.approx(1, abs=1e-6)
+    assert float(torch.trapezoid(torch.trapezoid(density, axis), axis)) == pytest.approx(
+        1, abs=1e-6
+    )
 
 
 def test_bernoulli_sums_to_one() -> None:
     every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)), dtype=torch.float64)
     logits = normal(3, 2, 2)
-    total = head("bernoulli", (2, 2))(logits[:, None]).log_prob(every.reshape(1, 16, 2, 2).squeeze(0)).logsumexp(1)
+    total = (
+        head("bernoulli", (2, 2))(logits[:, None])
+        .log_prob(every.reshape(1, 16, 2, 2).squeeze(0))
+        .logsumexp(1)
+    )
     torch.testing.assert_close(total, torch.zeros_like(total), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize("shape", [(1,), (5,), (1, 1, 1), (2, 3, 4)])
-def test_log_density_is_one_number_per_sample_and_example(name: str, shape: tuple[int, ...]) -> None:
+def test_log_density_is_one_number_per_sample_and_example(
+    name: str, shape: tuple[int, ...]
+) -> None:
     part = head(name, shape)
     x = (normal(3, *shape) > 0).double()
     for batch in ((), (3,), (2, 3)):
@@ -89,8 +109,12 @@ def test_means_are_unbounded_and_samples_have_the_stated_variance(name: str) -> 
     assert float((deviation.square().mean(0) - 1).abs().max()) < 5 * math.sqrt(2 / n)
 
 
-@pytest.mark.parametrize(("variance", "expected"), [(0.25, 0.25), (1.0, 1.0), (7, 7.0), (1e-9, 1e-9), (1e9, 1e9)])
-def test_a_fixed_variance_is_any_positive_number_and_never_moves(variance: float, expected: float) -> None:
+@pytest.mark.parametrize(
+    ("variance", "expected"), [(0.25, 0.25), (1.0, 1.0), (7, 7.0), (1e-9, 1e-9), (1e9, 1e9)]
+)
+def test_a_fixed_variance_is_any_positive_number_and_never_moves(
+    variance: float, expected: float
+) -> None:
     part = Gaussian((3,), variance)
     assert not part.learned
     assert list(part.parameters()) == []
@@ -102,7 +126,9 @@ def test_a_fixed_variance_is_any_positive_number_and_never_moves(variance: float
 
 
 @pytest.mark.parametrize(("variance", "size"), [("learned", ()), ("per_feature", (2, 3))])
-def test_a_learned_variance_is_a_parameter_of_the_right_size(variance: str, size: tuple[int, ...]) -> None:
+def test_a_learned_variance_is_a_parameter_of_the_right_size(
+    variance: str, size: tuple[int, ...]
+) -> None:
     part = Gaussian((2, 3), variance)
     assert part.learned
     assert part.variance.shape == size
@@ -149,7 +175,10 @@ def test_heteroscedastic_noise_is_read_from_the_decoder_and_stays_above_its_floo
         (lambda: Gaussian((3,), math.inf), "finite"),
         (lambda: Gaussian((3,), math.nan), "finite"),
         (lambda: Gaussian((3,), torch.ones(2)), r"variance has shape \(2,\).*\(3,\)"),
-        (lambda: Gaussian((3,), "lerned"), 'learned", "per_feature" or a positive number, got \'lerned\''),
+        (
+            lambda: Gaussian((3,), "lerned"),
+            'learned", "per_feature" or a positive number, got \'lerned\'',
+        ),
         (lambda: Gaussian((3,), floor=0.0), "floor must be a positive"),
         (lambda: Gaussian(()), "shape must have at least one axis"),
         (lambda: HeteroscedasticGaussian(()), "shape must have at least one axis"),

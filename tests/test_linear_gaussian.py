@@ -1,4 +1,6 @@
-"""The exactly solvable model against dense linear algebra, scipy, scikit-learn and the laws it must obey."""
+"""The exactly solvable model against dense linear algebra, scipy, scikit-learn and the laws it must
+obey.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def model(features: int = 7, latent: int = 3, per_feature: bool = True) -> LinearGaussian:
-    variance = normal(features, seed=3).exp() if per_feature else torch.tensor(0.3, dtype=torch.float64)
+    variance = (
+        normal(features, seed=3).exp() if per_feature else torch.tensor(0.3, dtype=torch.float64)
+    )
     return LinearGaussian(normal(features, latent, seed=1), normal(features, seed=2), variance)
 
 
@@ -33,7 +37,9 @@ def dense_covariance(m: LinearGaussian) -> Tensor:
 
 
 def mean_log_prob(m: LinearGaussian, mean: Tensor, covariance: Tensor) -> float:
-    """Average log p over any data with these moments, by dense algebra: the likelihood that ML maximises."""
+    """Average log p over any data with these moments, by dense algebra: the likelihood that ML
+    maximises.
+    """
     sigma = dense_covariance(m)
     offset = mean - m.bias
     second = covariance + torch.outer(offset, offset)
@@ -77,31 +83,43 @@ def test_posterior_is_the_joint_gaussian_conditioned(per_feature: bool) -> None:
     gain = torch.linalg.solve(dense_covariance(m), m.weight).T
     mean, covariance = m.posterior(x)
     torch.testing.assert_close(mean, (x - m.bias) @ gain.T, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(covariance, torch.eye(3, dtype=torch.float64) - gain @ m.weight, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        covariance, torch.eye(3, dtype=torch.float64) - gain @ m.weight, rtol=1e-10, atol=1e-10
+    )
     matrix, offset = m.posterior_affine()
     torch.testing.assert_close(x @ matrix.T + offset, mean, rtol=1e-12, atol=1e-12)
 
 
 def test_bayes_rule_holds_at_any_latent() -> None:
-    """`log p(x) = log p(x|z) + log p(z) - log p(z|x)` for every z: the identity all bounds rest on."""
+    """`log p(x) = log p(x|z) + log p(z) - log p(z|x)` for every z: the identity all bounds rest
+    on.
+    """
     m = model()
     x, z = normal(20, 7, seed=5), 2 * normal(20, 3, seed=6)
     mean, covariance = m.posterior(x)
-    log_lik = torch.distributions.Normal(z @ m.weight.T + m.bias, m.variance.sqrt()).log_prob(x).sum(1)
+    log_lik = (
+        torch.distributions.Normal(z @ m.weight.T + m.bias, m.variance.sqrt()).log_prob(x).sum(1)
+    )
     log_prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
     log_post = torch.distributions.MultivariateNormal(mean, covariance).log_prob(z)
-    torch.testing.assert_close(m.log_prob(x), log_lik + log_prior - log_post, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(
+        m.log_prob(x), log_lik + log_prior - log_post, rtol=1e-11, atol=1e-11
+    )
 
 
 def test_small_noise_costs_no_accuracy() -> None:
-    """With noise 1e-10 of the signal the naive Woodbury difference loses ten digits; ours may not."""
+    """With noise 1e-10 of the signal the naive Woodbury difference loses ten digits; ours may
+    not.
+    """
     m = LinearGaussian(
         torch.tensor([[1.0], [0.0]], dtype=torch.float64),
         torch.zeros(2, dtype=torch.float64),
         torch.tensor(1e-10, dtype=torch.float64),
     )
     x = torch.tensor([[3.0, 2e-5], [-1.0, 0.0]], dtype=torch.float64)
-    exact = torch.distributions.Normal(0.0, torch.tensor([1 + 1e-10, 1e-10], dtype=torch.float64).sqrt())
+    exact = torch.distributions.Normal(
+        0.0, torch.tensor([1 + 1e-10, 1e-10], dtype=torch.float64).sqrt()
+    )
     torch.testing.assert_close(m.log_prob(x), exact.log_prob(x).sum(1), rtol=1e-12, atol=0.0)
 
 
@@ -146,7 +164,9 @@ def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def check_moments(x: Tensor, tolerance: float) -> None:
-    """Compare with numpy in extended precision, each covariance in units of its two standard deviations."""
+    """Compare with numpy in extended precision, each covariance in units of its two standard
+    deviations.
+    """
     reference = x.double().numpy().astype(np.longdouble)
     mean, covariance = moments(x)
     assert mean.dtype == covariance.dtype == torch.float64
@@ -154,14 +174,19 @@ def check_moments(x: Tensor, tolerance: float) -> None:
     expected = centred.T @ centred / len(x)
     sd = np.sqrt(np.diag(expected))
     np.testing.assert_allclose((mean.numpy() - reference.mean(0)) / sd, 0.0, atol=tolerance)
-    np.testing.assert_allclose((covariance.numpy() - expected) / np.outer(sd, sd), 0.0, atol=tolerance)
+    np.testing.assert_allclose(
+        (covariance.numpy() - expected) / np.outer(sd, sd), 0.0, atol=tolerance
+    )
     assert torch.equal(covariance, covariance.T)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.uint8, torch.int64])
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.uint8, torch.int64]
+)
 def test_moments_of_any_dtype(road: str, dtype: torch.dtype) -> None:
     x = (normal(1000, 9) @ normal(9, 9, seed=1) * 20 + 100).clamp(0, 255).to(dtype)
-    check_moments(x, 1e-12 if road == "exact" else 1e-5)  # the many equal values at the ends round alike
+    # the many equal values at the ends round alike
+    check_moments(x, 1e-12 if road == "exact" else 1e-5)
 
 
 @pytest.mark.parametrize("features", [1, 2, 199, 201, 650])
@@ -176,7 +201,9 @@ def test_moments_of_strided_rows(road: str) -> None:
 
 
 def test_moments_under_a_great_mean(road: str) -> None:
-    """Mean 1e6 and spread 1e-3: one-pass formulas return noise here; float64 resolves 1e-7 of the spread."""
+    """Mean 1e6 and spread 1e-3: one-pass formulas return noise here; float64 resolves 1e-7 of the
+    spread.
+    """
     check_moments(1e6 + 1e-3 * normal(900, 5), 1e-6)
 
 
@@ -224,7 +251,8 @@ def test_large_input_takes_the_fast_road_accurately() -> None:
 def test_ppca_is_sklearns_pca(digits: tuple[Tensor, Tensor], latent_dim: int) -> None:
     train, test = digits
     mean, covariance = moments(train)
-    m = ppca(mean, covariance * len(train) / (len(train) - 1), latent_dim)  # sklearn divides by n - 1
+    # sklearn divides by n - 1
+    m = ppca(mean, covariance * len(train) / (len(train) - 1), latent_dim)
     oracle = PCA(latent_dim, svd_solver="full").fit(train.numpy())
     assert m.variance.item() == pytest.approx(oracle.noise_variance_, rel=1e-8)
     np.testing.assert_allclose(m.log_prob(test), oracle.score_samples(test.numpy()), rtol=1e-8)
@@ -234,7 +262,9 @@ def test_ppca_recovers_the_model_it_is_given() -> None:
     m = model(12, 4, per_feature=False)
     found = ppca(m.bias, dense_covariance(m), 4)
     assert found.variance.item() == pytest.approx(0.3, rel=1e-10)
-    torch.testing.assert_close(found.weight @ found.weight.T, m.weight @ m.weight.T, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        found.weight @ found.weight.T, m.weight @ m.weight.T, rtol=1e-9, atol=1e-9
+    )
 
 
 def test_ppca_is_a_maximum(digits: tuple[Tensor, Tensor]) -> None:
@@ -251,7 +281,9 @@ def test_ppca_is_a_maximum(digits: tuple[Tensor, Tensor]) -> None:
         assert mean_log_prob(moved, mean, covariance) < height
 
 
-def test_ppca_columns_are_orthogonal_descending_and_of_fixed_sign(digits: tuple[Tensor, Tensor]) -> None:
+def test_ppca_columns_are_orthogonal_descending_and_of_fixed_sign(
+    digits: tuple[Tensor, Tensor],
+) -> None:
     weight = ppca(*moments(digits[0]), 10).weight
     gram = weight.T @ weight
     torch.testing.assert_close(gram, torch.diag(gram.diagonal()), rtol=0.0, atol=1e-9)
@@ -301,14 +333,18 @@ def test_noise_floor_is_relative_to_the_data(fit: Callable[..., LinearGaussian])
 
 @pytest.mark.parametrize("fit", [ppca, factor_analysis])
 def test_all_rows_equal_gives_the_floor_itself(fit: Callable[..., LinearGaussian]) -> None:
-    m = fit(torch.ones(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64), 2, floor=1e-4)
+    m = fit(
+        torch.ones(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64), 2, floor=1e-4
+    )
     assert (m.weight == 0).all()
     torch.testing.assert_close(m.variance, torch.full_like(m.variance, 1e-4))
 
 
 @pytest.mark.parametrize("spectrum", ["decaying", "low rank", "tied", "flat", "white with spikes"])
 def test_iterative_eigenvectors_equal_lapacks(spectrum: str) -> None:
-    """Above some hundred features a Krylov iteration replaces `eigh`: W W^T and beta^2 must not tell."""
+    """Above some hundred features a Krylov iteration replaces `eigh`: W W^T and beta^2 must not
+    tell.
+    """
     features, latent_dim = 600, 6
     index = torch.arange(features, dtype=torch.float64)
     values = {
@@ -335,7 +371,9 @@ def test_unsettled_iteration_falls_back_to_lapack(monkeypatch: pytest.MonkeyPatc
     mean, covariance = torch.zeros(600, dtype=torch.float64), root @ root.T / 700
     settled = ppca(mean, covariance, 4)
     monkeypatch.setattr(linear_gaussian, "_krylov", lambda *_: None)
-    torch.testing.assert_close(ppca(mean, covariance, 4).weight, settled.weight, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        ppca(mean, covariance, 4).weight, settled.weight, rtol=1e-6, atol=1e-8
+    )
 
 
 def test_fits_leave_the_global_random_state_alone() -> None:
@@ -350,13 +388,19 @@ def test_fits_leave_the_global_random_state_alone() -> None:
 
 
 @pytest.mark.parametrize("latent_dim", [1, 4, 10])
-def test_factor_analysis_reaches_sklearns_likelihood(digits: tuple[Tensor, Tensor], latent_dim: int) -> None:
-    """Both maximise the same function. Columns that never vary are left out: there it has no maximum."""
+def test_factor_analysis_reaches_sklearns_likelihood(
+    digits: tuple[Tensor, Tensor], latent_dim: int
+) -> None:
+    """Both maximise the same function. Columns that never vary are left out: there it has no
+    maximum.
+    """
     train, test = digits
     varied = train.std(0) > 0.3
     train, test = train[:, varied], test[:, varied]
     m = factor_analysis(*moments(train), latent_dim)
-    oracle = FactorAnalysis(latent_dim, svd_method="lapack", tol=1e-7, max_iter=20_000).fit(train.numpy())
+    oracle = FactorAnalysis(latent_dim, svd_method="lapack", tol=1e-7, max_iter=20_000).fit(
+        train.numpy()
+    )
     assert m.log_prob(train).mean().item() == pytest.approx(oracle.score(train.numpy()), abs=1e-5)
     assert m.log_prob(test).mean().item() == pytest.approx(oracle.score(test.numpy()), abs=1e-2)
     np.testing.assert_allclose(m.variance, oracle.noise_variance_, rtol=1e-2)
@@ -370,23 +414,31 @@ def test_factor_analysis_recovers_the_model_it_is_given() -> None:
 
 
 def test_factor_analysis_fits_every_variance_exactly(digits: tuple[Tensor, Tensor]) -> None:
-    """At the maximum the model's feature variances are the data's, and its posterior is diagonal."""
+    """At the maximum the model's feature variances are the data's, and its posterior is
+    diagonal.
+    """
     x = digits[0][:, 18:46]
     x = x[:, x.std(0) > 1]
     mean, covariance = moments(x)
     m = factor_analysis(mean, covariance, 3, tol=1e-13)
-    torch.testing.assert_close(dense_covariance(m).diagonal(), covariance.diagonal(), rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(
+        dense_covariance(m).diagonal(), covariance.diagonal(), rtol=1e-5, atol=0.0
+    )
     precision = m.posterior(x)[1]
     torch.testing.assert_close(precision, torch.diag(precision.diagonal()), rtol=0.0, atol=1e-12)
     assert (m.weight.amax(0) == m.weight.abs().amax(0)).all()
-    assert mean_log_prob(m, mean, covariance) > mean_log_prob(ppca(mean, covariance, 3), mean, covariance)
+    assert mean_log_prob(m, mean, covariance) > mean_log_prob(
+        ppca(mean, covariance, 3), mean, covariance
+    )
 
 
 def test_factor_analysis_does_not_depend_on_the_units() -> None:
     m = model(8, 2)
     unit = torch.tensor([1.0, 10.0, 0.1, 5.0, 2.0, 0.5, 1.0, 3.0], dtype=torch.float64)
     plain = factor_analysis(m.bias, dense_covariance(m), 2, floor=1e-9)
-    scaled = factor_analysis(unit * m.bias, dense_covariance(m) * torch.outer(unit, unit), 2, floor=1e-9)
+    scaled = factor_analysis(
+        unit * m.bias, dense_covariance(m) * torch.outer(unit, unit), 2, floor=1e-9
+    )
     torch.testing.assert_close(scaled.variance, plain.variance * unit.square(), rtol=1e-3, atol=0.0)
 
 
@@ -403,7 +455,9 @@ def test_constant_columns_get_the_floor(digits: tuple[Tensor, Tensor]) -> None:
 
 
 def test_factor_analysis_of_one_feature_is_a_normal() -> None:
-    m = factor_analysis(torch.zeros(1, dtype=torch.float64), torch.full((1, 1), 4.0, dtype=torch.float64), 2)
+    m = factor_analysis(
+        torch.zeros(1, dtype=torch.float64), torch.full((1, 1), 4.0, dtype=torch.float64), 2
+    )
     assert torch.equal(m.weight, torch.zeros(1, 2, dtype=torch.float64))
     assert m.variance.item() == pytest.approx(4.0, rel=1e-4)
 
@@ -428,7 +482,9 @@ def test_wrong_moments_are_refused(fit: Callable[..., LinearGaussian]) -> None:
     seed=st.integers(0, 1000),
 )
 @settings(deadline=None, max_examples=60, derandomize=True)
-def test_any_table_gives_finite_densities(rows: int, scales: list[float], latent_dim: int, seed: int) -> None:
+def test_any_table_gives_finite_densities(
+    rows: int, scales: list[float], latent_dim: int, seed: int
+) -> None:
     x = normal(rows, len(scales), seed=seed) * torch.tensor(scales, dtype=torch.float64) + 5
     mean, covariance = moments(x)
     for m in (ppca(mean, covariance, latent_dim), factor_analysis(mean, covariance, latent_dim)):

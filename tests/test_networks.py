@@ -15,18 +15,33 @@ from nelbo import networks
 from nelbo.networks.activation import ACTIVATIONS
 from nelbo.networks.residual import REACH, soft_clip
 
-IMAGES = [(1, 28, 28), (1, 28, 20), (1, 25, 25), (3, 32, 32), (2, 1, 17), (2, 17, 1), (1, 1, 1), (4, 3, 2)]
+IMAGES = [
+    (1, 28, 28),
+    (1, 28, 20),
+    (1, 25, 25),
+    (3, 32, 32),
+    (2, 1, 17),
+    (2, 17, 1),
+    (1, 1, 1),
+    (4, 3, 2),
+]
 SHAPES = [(5,), (1,), (2, 3), (1, 4, 5)]
 DENSE = ["Linear", "MLP", "Residual"]
 
 
 def make(
-    name: str, in_shape: tuple[int, ...], out_shape: tuple[int, ...], seed: int = 0, **options: object
+    name: str,
+    in_shape: tuple[int, ...],
+    out_shape: tuple[int, ...],
+    seed: int = 0,
+    **options: object,
 ) -> nn.Module:
     cls = getattr(networks, name)
     known = inspect.signature(cls).parameters
     small = {"hidden": (7,), "channels": (3, 4), "activation": "tanh"} | options
-    return cls(in_shape, out_shape, generator=rng(seed), **{k: v for k, v in small.items() if k in known})
+    return cls(
+        in_shape, out_shape, generator=rng(seed), **{k: v for k, v in small.items() if k in known}
+    )
 
 
 def loud(network: nn.Module) -> nn.Module:
@@ -52,7 +67,9 @@ def test_dense_networks_map_any_shape_to_any_shape_for_any_batch(
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("image", IMAGES, ids=str)
-def test_convolutions_take_and_give_any_image_at_any_depth(image: tuple[int, ...], depth: int) -> None:
+def test_convolutions_take_and_give_any_image_at_any_depth(
+    image: tuple[int, ...], depth: int
+) -> None:
     encoder = loud(make("Conv", image, (6,), channels=(2,) * depth)).double()
     decoder = loud(make("Conv", (3,), image, channels=(2,) * depth)).double()
     x, z = normal(2, 1, *image), normal(2, 2, 3)
@@ -63,7 +80,9 @@ def test_convolutions_take_and_give_any_image_at_any_depth(image: tuple[int, ...
 
 
 @pytest.mark.parametrize("image", [(1, 28, 28), (3, 9, 7), (2, 1, 17)], ids=str)
-def test_every_pixel_is_seen_by_the_encoder_and_reached_by_the_decoder(image: tuple[int, ...]) -> None:
+def test_every_pixel_is_seen_by_the_encoder_and_reached_by_the_decoder(
+    image: tuple[int, ...],
+) -> None:
     """Through the nonlinear path too: no row or column is cut off by strides or padding."""
     encoder, decoder = loud(make("Conv", image, (4,))), loud(make("Conv", (4,), image))
     for network in (encoder, decoder):
@@ -71,7 +90,9 @@ def test_every_pixel_is_seen_by_the_encoder_and_reached_by_the_decoder(image: tu
     x = normal(1, *image, dtype=torch.float32).requires_grad_()
     (seen,) = torch.autograd.grad(encoder(x).square().sum(), x)
     assert bool((seen != 0).all())
-    moved = decoder(normal(1, 4, dtype=torch.float32)) - decoder(normal(1, 4, dtype=torch.float32, seed=1))
+    moved = decoder(normal(1, 4, dtype=torch.float32)) - decoder(
+        normal(1, 4, dtype=torch.float32, seed=1)
+    )
     assert bool((moved != 0).all())
 
 
@@ -84,7 +105,9 @@ def test_weights_depend_on_the_generators_seed_alone(name: str, image: tuple[int
 
 
 @pytest.mark.parametrize(("name", "image"), [*((n, (50,)) for n in DENSE), ("Conv", (2, 10, 9))])
-def test_each_layer_starts_with_variance_one_over_fan_in_and_no_bias(name: str, image: tuple[int, ...]) -> None:
+def test_each_layer_starts_with_variance_one_over_fan_in_and_no_bias(
+    name: str, image: tuple[int, ...]
+) -> None:
     network = make(name, image, (60,), hidden=(70,), channels=(20, 20))
     outputs = [list(network.body.parameters())[-2]] if hasattr(network, "body") else []
     for key, value in network.named_parameters():
@@ -115,7 +138,9 @@ def test_the_nonlinear_path_can_learn_from_its_start(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "image"), [("Residual", (5,)), ("Conv", (1, 6, 5))])
-def test_far_from_the_data_a_network_goes_on_as_its_linear_path(name: str, image: tuple[int, ...]) -> None:
+def test_far_from_the_data_a_network_goes_on_as_its_linear_path(
+    name: str, image: tuple[int, ...]
+) -> None:
     network = loud(make(name, image, (4,), activation="relu")).double()
     x = normal(1, *image)
     beyond = [network(x * s) - network.linear((x * s).flatten(1)) for s in (1e6, 1e8)]
@@ -124,7 +149,9 @@ def test_far_from_the_data_a_network_goes_on_as_its_linear_path(name: str, image
 
 def test_soft_clip_is_the_identity_near_zero_and_bounded_far_away() -> None:
     x = torch.tensor([1e-3, -1e-3, 1e9, -1e9], dtype=torch.float64)
-    torch.testing.assert_close(soft_clip(x), torch.tensor([1e-3, -1e-3, REACH, -REACH]).double(), rtol=1e-7, atol=0)
+    torch.testing.assert_close(
+        soft_clip(x), torch.tensor([1e-3, -1e-3, REACH, -REACH]).double(), rtol=1e-7, atol=0
+    )
     steps = soft_clip(torch.linspace(-50, 50, 1001, dtype=torch.float64)).diff()
     assert bool((steps > 0).all())
 
@@ -141,7 +168,9 @@ def test_mlp_is_the_formula_of_theory_6() -> None:
 def test_a_net_without_hidden_layers_is_affine() -> None:
     network = loud(make("MLP", (5,), (3,), hidden=())).double()
     x, y = normal(5), normal(5, seed=1)
-    torch.testing.assert_close(network(x) + network(y), network(x + y) + network(torch.zeros_like(x)))
+    torch.testing.assert_close(
+        network(x) + network(y), network(x + y) + network(torch.zeros_like(x))
+    )
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
@@ -165,6 +194,8 @@ def test_every_activation_acts(name: str) -> None:
         ("Conv", ((1, 6, 5), (1, 6, 5)), {}, "an image"),
     ],
 )
-def test_impossible_networks_are_refused(name: str, shapes: tuple, options: dict, words: str) -> None:
+def test_impossible_networks_are_refused(
+    name: str, shapes: tuple, options: dict, words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
         make(name, *shapes, **options)

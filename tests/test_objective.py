@@ -1,4 +1,6 @@
-"""Objectives: bounds with known answers, gradients by finite differences, and wrappers around them."""
+"""Objectives: bounds with known answers, gradients by finite differences, and wrappers around
+them.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,29 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as torch_distributions
 
-from helpers import Bytes, build, draw, equal_bits, linear_gaussian, loosen, normal, rng, started, weights
-from nelbo import VAE, VariationalAutoencoder, checkpoint, evaluate, fit, objective, posterior, spec, training
+from helpers import (
+    Bytes,
+    build,
+    draw,
+    equal_bits,
+    linear_gaussian,
+    loosen,
+    normal,
+    rng,
+    started,
+    weights,
+)
+from nelbo import (
+    VAE,
+    VariationalAutoencoder,
+    checkpoint,
+    evaluate,
+    fit,
+    objective,
+    posterior,
+    spec,
+    training,
+)
 from nelbo.cli.options import FitOptions
 from nelbo.distributions import DiagonalNormal
 from nelbo.linear_gaussian import LinearGaussian
@@ -30,7 +53,9 @@ def exact_elbo(vae: VAE, model: LinearGaussian, x: Tensor) -> Tensor:
     variance = model.variance.expand_as(model.bias)
     residual = x - (q.mean @ model.weight.T + model.bias)
     spread = q.variance @ model.weight.square().T
-    log_lik = -0.5 * ((residual.square() + spread) / variance + (2 * math.pi * variance).log()).sum(-1)
+    log_lik = -0.5 * ((residual.square() + spread) / variance + (2 * math.pi * variance).log()).sum(
+        -1
+    )
     kl = 0.5 * (q.mean.square() + q.variance - 1 - q.variance.log()).sum(-1)
     return (log_lik - kl).detach()
 
@@ -58,10 +83,12 @@ def test_what_is_hidden_from_the_encoder_leaves_a_bound_and_ends_with_training()
     draws = torch.stack([loss(x, rng(seed)).detach() for seed in range(400)])
     error = draws.std(0) / 20
     assert bool((draws.mean(0) < model.log_prob(x) + 3 * error).all())
-    assert float((model.log_prob(x) - draws.mean(0)).mean()) > 1  # q is the posterior of too few values
+    # q is the posterior of too few values
+    assert float((model.log_prob(x) - draws.mean(0)).mean()) > 1
     shown = torch.stack(seen) != 0
     assert float(shown.double().mean()) == pytest.approx(0.75, abs=0.005)
-    torch.testing.assert_close(torch.stack(seen)[shown], (x / 0.75).expand(400, -1, -1)[shown])  # the same on average
+    # the same on average
+    torch.testing.assert_close(torch.stack(seen)[shown], (x / 0.75).expand(400, -1, -1)[shown])
     assert torch.equal(loss(x, rng(1)), loss(x, rng(1)))
     loss.eval()
     assert torch.equal(loss(x, rng(1)), objective.ELBO(vae)(x, rng(1)))
@@ -69,7 +96,9 @@ def test_what_is_hidden_from_the_encoder_leaves_a_bound_and_ends_with_training()
 
 @pytest.mark.parametrize("corruption", [-0.1, 1.0, "half", float("nan")])
 def test_a_corruption_that_is_no_share_is_refused(corruption: object) -> None:
-    with pytest.raises(ValueError, match=r"corruption must be a number of at least 0, at most 0\.9"):
+    with pytest.raises(
+        ValueError, match=r"corruption must be a number of at least 0, at most 0\.9"
+    ):
         objective.ELBO(build(), corruption=corruption)  # type: ignore[arg-type]
 
 
@@ -77,7 +106,9 @@ def test_a_corruption_that_is_no_share_is_refused(corruption: object) -> None:
 def test_elbo_and_iwae_are_reductions_of_the_same_terms(samples: int) -> None:
     vae, x = build(), normal(5, 6)
     terms = vae.terms(x, samples, rng(1))
-    torch.testing.assert_close(objective.ELBO(vae, samples)(x, rng(1)), terms.log_lik.mean(0) - terms.kl)
+    torch.testing.assert_close(
+        objective.ELBO(vae, samples)(x, rng(1)), terms.log_lik.mean(0) - terms.kl
+    )
     expected = (terms.log_weight.exp().mean(0)).log()
     torch.testing.assert_close(objective.IWAE(vae, samples)(x, rng(1)), expected)
 
@@ -91,16 +122,22 @@ def test_more_samples_lower_the_elbos_variance_and_not_its_mean() -> None:
     model = linear_gaussian(orthogonal=False)
     vae, x = loosen(started(model)), draw(model, 8)
     one = torch.stack([objective.ELBO(vae, 1)(x, rng(seed)).detach() for seed in range(300)])
-    many = torch.stack([objective.ELBO(vae, 25)(x, rng(1000 + seed)).detach() for seed in range(300)])
+    many = torch.stack(
+        [objective.ELBO(vae, 25)(x, rng(1000 + seed)).detach() for seed in range(300)]
+    )
     ratio = (one.var(0) / many.var(0)).mean()
     assert 18 < float(ratio) < 35
-    assert float((many.mean(0) - exact_elbo(vae, model, x)).abs().max()) < 5 * float(many.std(0).max()) / math.sqrt(300)
+    assert float((many.mean(0) - exact_elbo(vae, model, x)).abs().max()) < 5 * float(
+        many.std(0).max()
+    ) / math.sqrt(300)
 
 
 class Anonymous(torch_distributions.Independent):
     """A normal of which nelbo knows no closed form, and that takes a generator."""
 
-    def rsample(self, sample_shape: tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+    def rsample(
+        self, sample_shape: tuple[int, ...] = (), generator: torch.Generator | None = None
+    ) -> Tensor:
         base = self.base_dist
         shape = (*sample_shape, *base.loc.shape)
         return base.loc + base.scale * torch.randn(shape, generator=generator, dtype=base.loc.dtype)
@@ -123,18 +160,24 @@ def test_without_a_closed_form_the_kl_is_averaged_over_the_same_samples() -> Non
 def test_autoencoder_is_minus_the_squared_distance_of_the_reconstruction() -> None:
     vae, x = build((2, 3), 2, "mlp"), normal(5, 2, 3)
     x_hat = vae.decode(vae.encode(x).mean).mean
-    torch.testing.assert_close(objective.Autoencoder(vae)(x), -(x - x_hat).square().flatten(1).sum(1))
+    torch.testing.assert_close(
+        objective.Autoencoder(vae)(x), -(x - x_hat).square().flatten(1).sum(1)
+    )
 
 
 def test_autoencoder_is_the_elbos_limit_as_beta_vanishes() -> None:
-    """2 beta^2 times the ELBO's gradient for the decoder, with a vanishing sigma: the plain autoencoder's."""
+    """2 beta^2 times the ELBO's gradient for the decoder, with a vanishing sigma: the plain
+    autoencoder's.
+    """
     x = normal(20, 6)
     vae = build((6,), 2, "linear", variance=1e-6)
     with torch.no_grad():
         vae.encoder.linear.weight[2:] = 0
         vae.encoder.linear.bias[2:] = -12.0
     (limit,) = torch.autograd.grad(objective.Autoencoder(vae)(x).mean(), vae.decoder.linear.weight)
-    (bound,) = torch.autograd.grad(objective.ELBO(vae, 100)(x, rng()).mean(), vae.decoder.linear.weight)
+    (bound,) = torch.autograd.grad(
+        objective.ELBO(vae, 100)(x, rng()).mean(), vae.decoder.linear.weight
+    )
     torch.testing.assert_close(2 * vae.likelihood.variance * bound, limit, rtol=1e-3, atol=1e-4)
 
 
@@ -151,19 +194,26 @@ def test_autoencoder_is_the_elbos_limit_as_beta_vanishes() -> None:
     ids=str,
 )
 def test_gradients_are_those_of_finite_differences(name: str, options: dict) -> None:
-    vae = build(**({"shape": (4,), "latent_dim": 2, "hidden": (3,), "activation": "tanh"} | options))
+    vae = build(
+        **({"shape": (4,), "latent_dim": 2, "hidden": (3,), "activation": "tanh"} | options)
+    )
     loss = spec.build_objective(name, vae, 2, {"groups": 2} if name == "miwae" else {})
     loss.progress.fill_(0.2)
     x = (normal(2, *vae.shape) > 0).double() if options.get("likelihood") else normal(2, *vae.shape)
     names = [key for key, _ in loss.named_parameters()]
     start = tuple(
-        (p.detach() + 0.3 * normal(*p.shape, seed=i)).requires_grad_() for i, p in enumerate(vae.parameters())
+        (p.detach() + 0.3 * normal(*p.shape, seed=i)).requires_grad_()
+        for i, p in enumerate(vae.parameters())
     )
 
     def bound(*parameters: Tensor) -> Tensor:
-        return torch.func.functional_call(loss, dict(zip(names, parameters, strict=True)), (x, rng(5)))
+        return torch.func.functional_call(
+            loss, dict(zip(names, parameters, strict=True)), (x, rng(5))
+        )
 
-    assert torch.autograd.gradcheck(bound, start, eps=1e-6, atol=1e-6, rtol=1e-5, fast_mode=name != "elbo")
+    assert torch.autograd.gradcheck(
+        bound, start, eps=1e-6, atol=1e-6, rtol=1e-5, fast_mode=name != "elbo"
+    )
     used = torch.autograd.grad(bound(*start).sum(), start, allow_unused=True)
     idle = {key for key, gradient in zip(names, used, strict=True) if gradient is None}
     assert idle <= ({"vae.likelihood.log_variance"} if name == "autoencoder" else set())
@@ -189,7 +239,8 @@ def test_an_objective_can_be_wrapped_whole() -> None:
 def test_the_bound_of_an_example_does_not_depend_on_its_batchs_shape() -> None:
     vae, x = build(network="mlp"), normal(6, 6)
     torch.testing.assert_close(
-        objective.ELBO(vae, 3)(x.reshape(2, 3, 6), rng(1)).flatten(), objective.ELBO(vae, 3)(x, rng(1))
+        objective.ELBO(vae, 3)(x.reshape(2, 3, 6), rng(1)).flatten(),
+        objective.ELBO(vae, 3)(x, rng(1)),
     )
 
 
@@ -199,7 +250,8 @@ def test_samples_must_be_at_least_one(name: str) -> None:
         spec.resolve("objective", name)(build(), 0)
 
 
-# -- every member ------------------------------------------------------------------------------------
+# -- every member
+# ------------------------------------------------------------------------------------
 
 
 def test_the_lists_above_are_complete() -> None:
@@ -213,9 +265,14 @@ def test_every_bound_is_log_p_where_the_posterior_is_exact(name: str, samples: i
     model = linear_gaussian()
     vae, x = started(model), draw(model, 7)
     loss, exact = spec.build_objective(name, vae, samples), model.log_prob(x)
-    tight = {} if name in ("elbo", *WEIGHTED) or (name, samples) == ("ciwae", 1) else {"rtol": 1e-9, "atol": 1e-9}
+    tight = (
+        {}
+        if name in ("elbo", *WEIGHTED) or (name, samples) == ("ciwae", 1)
+        else {"rtol": 1e-9, "atol": 1e-9}
+    )
     judged = torch.stack([loss.eval()(x, rng(seed)).detach() for seed in range(60)])
-    if tight and name not in ("stl", "ciwae"):  # the rest have the closed form of the KL, and log p(x|z) is drawn
+    # the rest have the closed form of the KL, and log p(x|z) is drawn
+    if tight and name not in ("stl", "ciwae"):
         torch.testing.assert_close(judged, exact.expand(60, 7), **tight)
         torch.testing.assert_close(loss.train()(x, rng(3)).detach(), exact, **tight)
     error = (judged.mean(0) - exact) / (judged.std(0) / math.sqrt(60) + 1e-9)
@@ -236,7 +293,9 @@ def test_judged_every_objective_is_below_log_p_and_the_weighted_are_the_elbo(nam
 
 @pytest.mark.parametrize("name", NATS)
 def test_weights_of_the_log_likelihood_sum_to_one(name: str) -> None:
-    """Then the batch's best beta^2 can be read off the gradient: here the decoder ignores z, and all z agree on it."""
+    """Then the batch's best beta^2 can be read off the gradient: here the decoder ignores z, and
+    all z agree on it.
+    """
     vae, x = build(network="linear"), normal(9, 6)
     with torch.no_grad():
         vae.decoder.linear.weight.zero_()
@@ -271,23 +330,40 @@ def test_beta_goes_to_the_residual_as_the_bound_weighs_it(name: str) -> None:
 
 def test_beta_ends_at_the_plain_mean_where_the_likelihood_is_averaged_and_only_there() -> None:
     vae = build()
-    averaged = {name: [spec.build_objective(name, vae, k).averages for k in (1, 3)] for name in NATS}
+    averaged = {
+        name: [spec.build_objective(name, vae, k).averages for k in (1, 3)] for name in NATS
+    }
     plain = {"elbo", "stl", *WEIGHTED}
     assert {name for name in NATS if averaged[name] == [True, True]} == plain
-    assert {name for name in NATS if averaged[name] == [True, False]} == {"iwae", "dreg", "miwae", "ciwae"}
+    assert {name for name in NATS if averaged[name] == [True, False]} == {
+        "iwae",
+        "dreg",
+        "miwae",
+        "ciwae",
+    }
     assert averaged["piwae"] == [False, False]  # 8 groups: its decoder weighs them all
     assert objective.CIWAE(vae, 3, beta=1).averages
 
 
 @pytest.mark.parametrize(("name", "changes"), [("STL", True), ("DReG", False)])
-def test_the_closed_form_of_beta_follows_the_last_step_of_an_average_alone(name: str, changes: bool) -> None:
+def test_the_closed_form_of_beta_follows_the_last_step_of_an_average_alone(
+    name: str, changes: bool
+) -> None:
     vae, x = build((3,), 1, "linear", dtype=torch.float32), draw(linear_gaussian(3, 1), 60).float()
     seen: list[float] = []
-    fit(getattr(objective, name)(vae, 3), x, max_steps=5, callbacks=[lambda record: seen.append(record.beta)])
-    assert (float(vae.likelihood.variance.detach().sqrt()) != pytest.approx(seen[-1], rel=1e-5)) is changes
+    fit(
+        getattr(objective, name)(vae, 3),
+        x,
+        max_steps=5,
+        callbacks=[lambda record: seen.append(record.beta)],
+    )
+    assert (
+        float(vae.likelihood.variance.detach().sqrt()) != pytest.approx(seen[-1], rel=1e-5)
+    ) is changes
 
 
-# -- gradients of the encoder ------------------------------------------------------------------------
+# -- gradients of the encoder
+# ------------------------------------------------------------------------
 
 
 def gradients(loss: objective.Objective, x: Tensor, seed: int) -> dict[str, Tensor]:
@@ -299,7 +375,9 @@ def gradients(loss: objective.Objective, x: Tensor, seed: int) -> dict[str, Tens
 def parted(found: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """What a gradient holds for the encoder (and q), and for all that generates."""
     inner = [v.flatten() for k, v in found.items() if k.startswith(("encoder", "posterior"))]
-    return torch.cat(inner), torch.cat([v.flatten() for k, v in found.items() if k.startswith(("decoder", "like"))])
+    return torch.cat(inner), torch.cat(
+        [v.flatten() for k, v in found.items() if k.startswith(("decoder", "like"))]
+    )
 
 
 class Movable(posterior.DiagonalNormal):
@@ -339,14 +417,18 @@ def test_a_foreign_posterior_has_the_same_gradients(name: str) -> None:
 
 
 def test_dreg_is_its_formula() -> None:
-    """sum_k w_k^2 d log w_k / dz_k dz_k / dphi, written with a copy of q that has fixed parameters."""
+    """sum_k w_k^2 d log w_k / dz_k dz_k / dphi, written with a copy of q that has fixed
+    parameters.
+    """
     vae, x = loosen(build(network="linear")), normal(5, 6)
     q = vae.encode(x)
     z = q.rsample((4,), generator=rng(1))
     fixed = DiagonalNormal(q.loc.detach(), q.scale.detach())
     log_weight = vae.decode(z).log_prob(x) + vae.prior().log_prob(z) - fixed.log_prob(z)
     square = log_weight.detach().softmax(0).square()
-    expected = torch.autograd.grad((square * log_weight).sum(0).mean(), list(vae.encoder.parameters()))
+    expected = torch.autograd.grad(
+        (square * log_weight).sum(0).mean(), list(vae.encoder.parameters())
+    )
     found = gradients(objective.DReG(vae, 4), x, 1)
     for name, wanted in zip((n for n, _ in vae.encoder.named_parameters()), expected, strict=True):
         torch.testing.assert_close(found[f"encoder.{name}"], wanted)
@@ -360,8 +442,12 @@ def test_dreg_has_the_value_of_iwae_and_its_gradient_for_all_that_generates(samp
     torch.testing.assert_close(parted(gradients(loss, x, 1))[1], parted(gradients(plain, x, 1))[1])
 
 
-@pytest.mark.parametrize(("name", "plain", "samples"), [("DReG", "IWAE", 4), ("STL", "ELBO", 1), ("STL", "ELBO", 3)])
-def test_the_encoders_gradient_is_that_of_the_bound_on_average(name: str, plain: str, samples: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "plain", "samples"), [("DReG", "IWAE", 4), ("STL", "ELBO", 1), ("STL", "ELBO", 3)]
+)
+def test_the_encoders_gradient_is_that_of_the_bound_on_average(
+    name: str, plain: str, samples: int
+) -> None:
     model = linear_gaussian(3, 1)
     vae, x = loosen(started(model)), draw(model, 4)
     rows = x.repeat(500, 1)
@@ -377,7 +463,9 @@ def test_the_encoders_gradient_is_that_of_the_bound_on_average(name: str, plain:
 
 
 def test_the_encoders_signal_to_noise_falls_with_k_for_iwae_and_not_for_dreg() -> None:
-    """As 1 / sqrt(K) for IWAE (Rainforth et al., 2018), and as sqrt(K) for DReG (Tucker et al., 2019)."""
+    """As 1 / sqrt(K) for IWAE (Rainforth et al., 2018), and as sqrt(K) for DReG (Tucker et al.,
+    2019).
+    """
     model = linear_gaussian(6, 2)
     vae, x = loosen(started(model)), draw(model, 8)
 
@@ -392,7 +480,9 @@ def test_the_encoders_signal_to_noise_falls_with_k_for_iwae_and_not_for_dreg() -
 
 
 @pytest.mark.parametrize(("groups", "samples"), [(1, 1), (1, 4), (4, 1), (3, 2)])
-def test_piwae_has_the_decoders_gradient_of_one_bound_and_the_encoders_of_another(groups: int, samples: int) -> None:
+def test_piwae_has_the_decoders_gradient_of_one_bound_and_the_encoders_of_another(
+    groups: int, samples: int
+) -> None:
     vae, x = build(), normal(5, 6)
     loss = objective.PIWAE(vae, samples, groups)
     tight, loose = objective.IWAE(vae, groups * samples), objective.MIWAE(vae, samples, groups)
@@ -403,11 +493,15 @@ def test_piwae_has_the_decoders_gradient_of_one_bound_and_the_encoders_of_anothe
 
 
 def test_piwae_has_a_gradient_where_a_whole_group_weighs_nothing() -> None:
-    """Weights that differ by more than e^88 underflow in float32, and their ratio would overflow."""
+    """Weights that differ by more than e^88 underflow in float32, and their ratio would
+    overflow.
+    """
     vae, x = build(network="linear", dtype=torch.float32, variance=1e-3), 3 * normal(5, 6).float()
     log_weight = vae.terms(x, 3, rng(1)).log_weight
     assert bool((log_weight.softmax(0) == 0).any())
-    found, wanted = (gradients(loss, x, 1) for loss in (objective.PIWAE(vae, 1, 3), objective.MIWAE(vae, 1, 3)))
+    found, wanted = (
+        gradients(loss, x, 1) for loss in (objective.PIWAE(vae, 1, 3), objective.MIWAE(vae, 1, 3))
+    )
     torch.testing.assert_close(parted(found)[0], parted(wanted)[0], rtol=1e-4, atol=1e-2)
 
 
@@ -424,8 +518,12 @@ class UnpathedHead(posterior.DiagonalNormal):
 @pytest.mark.parametrize("name", ["stl", "dreg", "piwae"])
 def test_draws_without_a_gradient_are_refused_where_it_is_needed(name: str) -> None:
     vae, x = build(), normal(5, 6)
-    loss = spec.build_objective(name, VAE(vae.prior, vae.decoder, vae.likelihood, vae.encoder, UnpathedHead(2)), 2)
-    with pytest.raises(ValueError, match=r"Unpathed draws z without gradients.*Use a posterior with rsample"):
+    loss = spec.build_objective(
+        name, VAE(vae.prior, vae.decoder, vae.likelihood, vae.encoder, UnpathedHead(2)), 2
+    )
+    with pytest.raises(
+        ValueError, match=r"Unpathed draws z without gradients.*Use a posterior with rsample"
+    ):
         loss(x)
     with torch.no_grad():
         assert bool(loss(x).isfinite().all())
@@ -443,16 +541,21 @@ def test_a_frozen_encoder_leaves_the_decoder_its_gradient(name: str) -> None:
     torch.testing.assert_close(torch.cat([g.flatten() for g in found.values()]), wanted)
 
 
-# -- importance-weighted bounds ----------------------------------------------------------------------
+# -- importance-weighted bounds
+# ----------------------------------------------------------------------
 
 
 def test_miwae_and_ciwae_have_their_siblings_as_limits() -> None:
     vae, x = build(), normal(5, 6)
     six = objective.IWAE(vae, 6)(x, rng(1))
     torch.testing.assert_close(objective.MIWAE(vae, 6, groups=1)(x, rng(1)), six)
-    torch.testing.assert_close(objective.MIWAE(vae, 1, groups=6)(x, rng(1)), vae.terms(x, 6, rng(1)).log_weight.mean(0))
+    torch.testing.assert_close(
+        objective.MIWAE(vae, 1, groups=6)(x, rng(1)), vae.terms(x, 6, rng(1)).log_weight.mean(0)
+    )
     torch.testing.assert_close(objective.CIWAE(vae, 6, beta=0)(x, rng(1)), six)
-    torch.testing.assert_close(objective.CIWAE(vae, 6, beta=1)(x, rng(1)), objective.ELBO(vae, 6)(x, rng(1)))
+    torch.testing.assert_close(
+        objective.CIWAE(vae, 6, beta=1)(x, rng(1)), objective.ELBO(vae, 6)(x, rng(1))
+    )
     half = (six + objective.ELBO(vae, 6)(x, rng(1))) / 2
     torch.testing.assert_close(objective.CIWAE(vae, 6, beta=0.5)(x, rng(1)), half)
 
@@ -465,7 +568,9 @@ def test_miwae_is_the_mean_of_independent_groups() -> None:
 
 
 def test_jensen_orders_the_bounds_of_the_same_samples() -> None:
-    """Mean of logs <= mean of logs of means <= log of means: for every example, not only on average."""
+    """Mean of logs <= mean of logs of means <= log of means: for every example, not only on
+    average.
+    """
     vae, x = loosen(build(network="linear"), 2.0), normal(40, 6)
     plain = vae.terms(x, 12, rng(1)).log_weight.mean(0)
     losses = [objective.MIWAE(vae, k, groups=12 // k) for k in (1, 2, 4, 12)]
@@ -478,11 +583,15 @@ def test_jensen_orders_the_bounds_of_the_same_samples() -> None:
 
 def test_draws_count_every_group() -> None:
     vae = build()
-    assert (objective.MIWAE(vae, 3, groups=2).draws, objective.PIWAE(vae, 3, groups=2).draws) == (6, 6)
+    assert (objective.MIWAE(vae, 3, groups=2).draws, objective.PIWAE(vae, 3, groups=2).draws) == (
+        6,
+        6,
+    )
     assert objective.CIWAE(vae, 3).draws == 3
 
 
-# -- weights on the KL -------------------------------------------------------------------------------
+# -- weights on the KL
+# -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("head", [posterior.DiagonalNormal, AnonymousHead])
@@ -509,8 +618,12 @@ def test_the_elbo_is_the_limit_of_the_weighted(head: type) -> None:
     vae = VAE(vae.prior, vae.decoder, vae.likelihood, vae.encoder, head(2))
     elbo = objective.ELBO(vae, 3)(x, rng(1))
     same = [objective.BetaVAE(vae, 3, beta=1), objective.KLWarmUp(vae, 3)]  # outside of a run
-    if head is posterior.DiagonalNormal:  # a drawn KL may be negative, where max and |KL| differ from it
-        same += [objective.FreeBits(vae, 3, free=0), objective.Capacity(vae, 3, capacity=0, gamma=1)]
+    # a drawn KL may be negative, where max and |KL| differ from it
+    if head is posterior.DiagonalNormal:
+        same += [
+            objective.FreeBits(vae, 3, free=0),
+            objective.Capacity(vae, 3, capacity=0, gamma=1),
+        ]
     for loss in same:
         torch.testing.assert_close(loss(x, rng(1)), elbo)
 
@@ -549,12 +662,19 @@ def test_free_bits_take_all_latents_as_one_where_they_cannot_be_told_apart() -> 
 
 def test_only_values_that_are_bounds_say_so() -> None:
     vae = build()
-    bounds = {name for name in spec.choices("objective") if spec.build_objective(name, vae).is_bound}
+    bounds = {
+        name for name in spec.choices("objective") if spec.build_objective(name, vae).is_bound
+    }
     assert bounds == {"elbo", "stl", *IMPORTANCE, "beta_vae"}  # with its default weight of 4
-    assert [objective.BetaVAE(vae, beta=beta).is_bound for beta in (0.5, 1, 2)] == [False, True, True]
+    assert [objective.BetaVAE(vae, beta=beta).is_bound for beta in (0.5, 1, 2)] == [
+        False,
+        True,
+        True,
+    ]
 
 
-# -- in a run ----------------------------------------------------------------------------------------
+# -- in a run
+# ----------------------------------------------------------------------------------------
 
 
 class Spy(objective.KLWarmUp):
@@ -578,7 +698,9 @@ ROWS = normal(40, 3).float()
 
 
 @pytest.mark.parametrize("wrap", [Wrapper, lambda loss: loss], ids=["wrapped", "plain"])
-@pytest.mark.parametrize(("steps", "share"), [(1, 0.3), (2, 0.9), (10, 0.3), (100, 0.3), (100, 0.9)])
+@pytest.mark.parametrize(
+    ("steps", "share"), [(1, 0.3), (2, 0.9), (10, 0.3), (100, 0.3), (100, 0.9)]
+)
 def test_the_kls_weight_rises_to_one_and_stays_whatever_the_number_of_steps(
     wrap: type, steps: int, share: float
 ) -> None:
@@ -594,7 +716,9 @@ def test_the_kls_weight_rises_to_one_and_stays_whatever_the_number_of_steps(
 def test_the_kls_weight_rises_with_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that goes on by a hundredth of a second whenever it is looked at."""
     ticks = itertools.count()
-    monkeypatch.setattr("nelbo.training.run.time", SimpleNamespace(monotonic=lambda: next(ticks) / 100))
+    monkeypatch.setattr(
+        "nelbo.training.run.time", SimpleNamespace(monotonic=lambda: next(ticks) / 100)
+    )
     spy = Spy(tiny())
     history = fit(spy, ROWS, max_seconds=10.0)
     assert history.stopped == "seconds"
@@ -620,7 +744,15 @@ def test_nothing_stops_early_before_the_weight_has_settled() -> None:
     """The learning rate moves nothing: no validation beats the first."""
     ends = []
     for loss in (objective.ELBO(tiny()), Spy(tiny(), 0.5)):
-        history = fit(loss, ROWS, validation=ROWS, max_steps=150, batch_size=20, learning_rate=1e-30, decay=None)
+        history = fit(
+            loss,
+            ROWS,
+            validation=ROWS,
+            max_steps=150,
+            batch_size=20,
+            learning_rate=1e-30,
+            decay=None,
+        )
         assert history.stopped == "early"
         ends.append(history.records[-1].progress)
     assert ends[0] == pytest.approx(0.2, abs=0.05)
@@ -650,21 +782,32 @@ def test_every_objective_makes_the_true_bound_better(name: str) -> None:
     loss = spec.build_objective(name, vae, 2, options)
     before = evaluate.log_likelihood(vae, x, "exact").mean
     history = fit(loss, x, validation=x, max_steps=160, learning_rate=5e-2)
-    after, best = evaluate.log_likelihood(vae, x, "exact").mean, float(model.log_prob(x.double()).mean())
+    after, best = (
+        evaluate.log_likelihood(vae, x, "exact").mean,
+        float(model.log_prob(x.double()).mean()),
+    )
     assert history.records[-1].skipped == 0
     assert before < best - 2
     assert after > best - 0.2
 
 
-# -- by name -----------------------------------------------------------------------------------------
+# -- by name
+# -----------------------------------------------------------------------------------------
 
 
 def test_an_unknown_name_or_option_is_refused_with_those_known() -> None:
-    with pytest.raises(ValueError, match=r"'dregs' is unknown. Did you mean 'dreg'\? Known: .*beta_vae.*stl"):
+    with pytest.raises(
+        ValueError, match=r"'dregs' is unknown. Did you mean 'dreg'\? Known: .*beta_vae.*stl"
+    ):
         spec.build_objective("dregs", build())
-    with pytest.raises(ValueError, match=r"objective 'capacity' has no option 'beta'. Known: capacity, gamma, share\."):
+    with pytest.raises(
+        ValueError,
+        match=r"objective 'capacity' has no option 'beta'. Known: capacity, gamma, share\.",
+    ):
         spec.build_objective("capacity", build(), 1, {"beta": 4})
-    with pytest.raises(ValueError, match=r"objective 'elbo' has no option 'beta'. Known: corruption\."):
+    with pytest.raises(
+        ValueError, match=r"objective 'elbo' has no option 'beta'. Known: corruption\."
+    ):
         VariationalAutoencoder(objective_options={"beta": 4}).fit(ROWS.numpy())
     with pytest.raises(ValueError, match=r"objective 'iwae' has no option 'beta'. It has none\."):
         VariationalAutoencoder(objective="iwae", objective_options={"beta": 4}).fit(ROWS.numpy())
@@ -689,16 +832,27 @@ def test_an_unknown_name_or_option_is_refused_with_those_known() -> None:
         ("capacity", "share", 2, "share must be a number above 0, at most 0.9"),
     ],
 )
-def test_an_option_out_of_range_is_refused(name: str, option: str, value: object, message: str) -> None:
+def test_an_option_out_of_range_is_refused(
+    name: str, option: str, value: object, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         spec.build_objective(name, build(), 1, {option: value})
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("beta_vae", {"beta": 2}), ("capacity", {"gamma": 2.0, "capacity": 1.0}), ("dreg", None)]
+    ("name", "options"),
+    [("beta_vae", {"beta": 2}), ("capacity", {"gamma": 2.0, "capacity": 1.0}), ("dreg", None)],
 )
-def test_options_reach_the_objective_and_the_file(name: str, options: dict | None, tmp_path: Path) -> None:
-    made: dict = {"latent_dim": 2, "hidden": (4,), "max_steps": 30, "random_state": 0, "validation_fraction": 0}
+def test_options_reach_the_objective_and_the_file(
+    name: str, options: dict | None, tmp_path: Path
+) -> None:
+    made: dict = {
+        "latent_dim": 2,
+        "hidden": (4,),
+        "max_steps": 30,
+        "random_state": 0,
+        "validation_fraction": 0,
+    }
     made |= {"objective": name, "objective_samples": 2}
     X = ROWS.numpy().astype("float64")
     model = VariationalAutoencoder(**made, objective_options=options).fit(X)
@@ -716,7 +870,13 @@ def test_a_run_is_resumed_with_the_same_options_alone(tmp_path: Path) -> None:
         if record.step >= 10:
             raise KeyboardInterrupt
 
-    made: dict = {"latent_dim": 2, "hidden": (4,), "max_steps": 30, "random_state": 0, "objective": "capacity"}
+    made: dict = {
+        "latent_dim": 2,
+        "hidden": (4,),
+        "max_steps": 30,
+        "random_state": 0,
+        "objective": "capacity",
+    }
     made |= {"checkpoint_dir": tmp_path / "state", "validation_fraction": 0}
     options = {"gamma": 2.0, "capacity": 1.0}
     X = ROWS.numpy()

@@ -1,4 +1,6 @@
-"""Odd data: a finite result of the right shape, type and units, or one line that says what is wrong. Never NaN."""
+"""Odd data: a finite result of the right shape, type and units, or one line that says what is
+wrong. Never NaN.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,13 @@ Array = np.ndarray[Any, Any]
 
 def vae(**options: Any) -> VariationalAutoencoder:
     """An estimator that fits in a tenth of a second."""
-    defaults: dict[str, Any] = {"latent_dim": 2, "hidden": (8,), "channels": (4,), "max_steps": 20, "random_state": 0}
+    defaults: dict[str, Any] = {
+        "latent_dim": 2,
+        "hidden": (8,),
+        "channels": (4,),
+        "max_steps": 20,
+        "random_state": 0,
+    }
     return VariationalAutoencoder(**(defaults | options))
 
 
@@ -66,7 +74,9 @@ def check_all(model: VariationalAutoencoder, X: Any) -> None:
 
 
 def check_units(model: VariationalAutoencoder, X: Any) -> None:
-    """Reconstructions are centred where the data are, column by column: they are in the units of the data."""
+    """Reconstructions are centred where the data are, column by column: they are in the units of
+    the data.
+    """
     x = np.asarray(X, dtype=np.float64)
     if np.asarray(X).dtype == np.uint8 and model.schema_.dequantize:
         x = (x + 0.5) / 256
@@ -76,7 +86,8 @@ def check_units(model: VariationalAutoencoder, X: Any) -> None:
     assert (gap <= 0.5 * x.std(0) + 1e-6 * np.abs(x.mean(0)) + 1e-5).all()
 
 
-# -- tables of every kind ----------------------------------------------------------------------------
+# -- tables of every kind
+# ----------------------------------------------------------------------------
 
 RNG = np.random.default_rng(1)
 TABLES: dict[str, Array] = {
@@ -85,7 +96,9 @@ TABLES: dict[str, Array] = {
     "two rows": normal(2, 5),
     "three rows": normal(3, 5),
     "four rows": normal(4, 5),
-    "constant columns": np.concatenate([normal(60, 3), np.full((60, 1), 7.0), np.zeros((60, 1))], axis=1),
+    "constant columns": np.concatenate(
+        [normal(60, 3), np.full((60, 1), 7.0), np.zeros((60, 1))], axis=1
+    ),
     "scales 1e-8 and 1e8": normal(60, 4) * [1e-8, 1.0, 1e8, 1.0],
     "scales 1e-100 and 1e100": normal(60, 4) * [1e-100, 1.0, 1e100, 1.0],
     "mean 1e9": normal(60, 4) + 1e9,
@@ -155,15 +168,21 @@ def test_constant_columns_do_not_raise_the_density_without_limit() -> None:
 def test_columns_are_named_when_their_noise_reaches_its_floor() -> None:
     height, width = normal(200, 1)[:, 0], normal(200, 1, seed=2)[:, 0]
     frame = pd.DataFrame({"height": height, "width": width, "width again": width})
-    with pytest.warns(UserWarning, match="The noise of width, width again reached its floor") as caught:
+    with pytest.warns(
+        UserWarning, match="The noise of width, width again reached its floor"
+    ) as caught:
         vae(latent_dim=2, network="linear", variance="per_feature", max_steps=300).fit(frame)
     assert all("\n" not in str(warning.message) for warning in caught)
 
 
 def test_equal_rows_warn_of_the_floor() -> None:
-    with pytest.warns(UserWarning, match=r"all columns together \(constant: column 0, .*\) reached its floor"):
+    with pytest.warns(
+        UserWarning, match=r"all columns together \(constant: column 0, .*\) reached its floor"
+    ):
         model = vae().fit(TABLES["equal rows"])
-    np.testing.assert_allclose(model.reconstruct(TABLES["equal rows"]), TABLES["equal rows"], atol=1e-3)
+    np.testing.assert_allclose(
+        model.reconstruct(TABLES["equal rows"]), TABLES["equal rows"], atol=1e-3
+    )
 
 
 def test_columns_of_any_scale_are_fitted_alike() -> None:
@@ -184,7 +203,8 @@ def test_a_mean_far_above_the_spread_costs_no_accuracy() -> None:
     np.testing.assert_allclose(far.reconstruct(x + 1e9) - 1e9, near.reconstruct(x), atol=1e-3)
 
 
-# -- images ------------------------------------------------------------------------------------------
+# -- images
+# ------------------------------------------------------------------------------------------
 
 
 def pictures(*shape: int) -> Array:
@@ -224,7 +244,8 @@ def test_every_method_is_finite_on_images(name: str, variant: str, kind: str) ->
         warnings.simplefilter("ignore", UserWarning)
         model = vae(**IMAGE_VARIANTS[variant]).fit(X)
     check_all(model, X)
-    if variant != "conv encoder":  # whose decoder has no closed-form start, and few steps to learn in
+    # whose decoder has no closed-form start, and few steps to learn in
+    if variant != "conv encoder":
         check_units(model, X)
     flat = X.reshape(len(X), -1)
     np.testing.assert_array_equal(model.score_samples(flat), model.score_samples(X))
@@ -234,13 +255,17 @@ def test_the_layout_of_images_changes_nothing_but_the_layout() -> None:
     last = IMAGES["channels last"]
     first = np.ascontiguousarray(np.moveaxis(last, -1, 1))
     a, b = vae(network="linear").fit(last / 256.0), vae(network="linear").fit(first / 256.0)
-    np.testing.assert_allclose(a.score_samples(last / 256.0), b.score_samples(first / 256.0), rtol=1e-6)
+    np.testing.assert_allclose(
+        a.score_samples(last / 256.0), b.score_samples(first / 256.0), rtol=1e-6
+    )
     np.testing.assert_allclose(np.moveaxis(a.sample(2), -1, 1), b.sample(2), rtol=1e-5, atol=1e-5)
 
 
 def test_an_image_model_refuses_other_images() -> None:
     model = vae().fit(IMAGES["grey"])
-    with pytest.raises(ValueError, match=r"X has 42 features.*expecting 30.*\(n, 6, 5\) or flatten to \(n, 30\)"):
+    with pytest.raises(
+        ValueError, match=r"X has 42 features.*expecting 30.*\(n, 6, 5\) or flatten to \(n, 30\)"
+    ):
         model.score(pictures(4, 6, 7))
     with pytest.raises(ValueError, match=r"examples of shape \(5, 6\)"):
         model.score(pictures(4, 5, 6))
@@ -267,7 +292,8 @@ def test_8_bit_noise_may_be_switched_off() -> None:
     assert model.schema_.bits_per_dimension(0.0) is None
 
 
-# -- containers --------------------------------------------------------------------------------------
+# -- containers
+# --------------------------------------------------------------------------------------
 
 
 def test_containers_give_what_arrays_give() -> None:
@@ -275,11 +301,20 @@ def test_containers_give_what_arrays_give() -> None:
     model = vae().fit(x)
     names = ["a", "b", "c"]
     wanted = model.score_samples(x)
-    for other in (x.tolist(), torch.from_numpy(x), torch.from_numpy(x).requires_grad_(), np.ma.array(x)):
+    for other in (
+        x.tolist(),
+        torch.from_numpy(x),
+        torch.from_numpy(x).requires_grad_(),
+        np.ma.array(x),
+    ):
         np.testing.assert_array_equal(model.score_samples(other), wanted)
         np.testing.assert_array_equal(vae().fit(other).score_samples(x), wanted)
     frame = pd.DataFrame(x, columns=names)
-    for table in (frame, frame.convert_dtypes(), pa.table({name: x[:, i] for i, name in enumerate(names)})):
+    for table in (
+        frame,
+        frame.convert_dtypes(),
+        pa.table({name: x[:, i] for i, name in enumerate(names)}),
+    ):
         np.testing.assert_array_equal(vae().fit(table).score_samples(table), wanted)
 
 
@@ -291,7 +326,8 @@ def test_torch_images_of_half_precision_are_taken() -> None:
         assert np.isfinite(model.score(x.to(dtype)))
 
 
-# -- laws --------------------------------------------------------------------------------------------
+# -- laws
+# --------------------------------------------------------------------------------------------
 
 RICH: dict[str, dict[str, Any]] = {
     "default": {"max_steps": 60, "learning_rate": 0.01, "early_stopping": False},
@@ -310,31 +346,48 @@ def test_a_row_scores_the_same_in_any_company_and_order(variant: str) -> None:
         whole = method(x)
         np.testing.assert_allclose(method(x[order]), whole[order], rtol=1e-11, atol=1e-12)
         np.testing.assert_allclose(
-            np.concatenate([method(x[i : i + 1]) for i in range(5)]), whole[:5], rtol=1e-11, atol=1e-12
+            np.concatenate([method(x[i : i + 1]) for i in range(5)]),
+            whole[:5],
+            rtol=1e-11,
+            atol=1e-12,
         )
-        np.testing.assert_allclose(method(np.concatenate([x, 1e3 + x]))[:80], whole, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(
+            method(np.concatenate([x, 1e3 + x]))[:80], whole, rtol=1e-11, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("variant", RICH)
 def test_a_change_of_units_shifts_the_density_by_its_jacobian(variant: str) -> None:
     x = normal(120, 5)
     plain = vae(**RICH[variant]).fit(x)
-    binary = vae(**RICH[variant]).fit(1024 * x)  # a power of two: not one bit of the scaled data differs
-    np.testing.assert_allclose(binary.score_samples(1024 * x), plain.score_samples(x) - 5 * math.log(1024), rtol=1e-12)
-    np.testing.assert_allclose(binary.reconstruct(1024 * x), 1024 * plain.reconstruct(x), rtol=1e-12)
+    # a power of two: not one bit of the scaled data differs
+    binary = vae(**RICH[variant]).fit(1024 * x)
+    np.testing.assert_allclose(
+        binary.score_samples(1024 * x), plain.score_samples(x) - 5 * math.log(1024), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        binary.reconstruct(1024 * x), 1024 * plain.reconstruct(x), rtol=1e-12
+    )
     metric = vae(**RICH[variant]).fit(1000 * x)
-    # 100 samples have noise of half the bound here, of their own in each unit: of 20,000 it is a sixth.
-    found, wanted = (m.log_likelihood(r, "importance", 20_000).mean for m, r in ((metric, 1000 * x), (plain, x)))
+    # 100 samples have noise of half the bound here, of their own in each unit: of 20,000 it is a
+    # sixth.
+    found, wanted = (
+        m.log_likelihood(r, "importance", 20_000).mean for m, r in ((metric, 1000 * x), (plain, x))
+    )
     assert found == pytest.approx(wanted - 5 * math.log(1000), abs=0.05)
     if variant != "heteroscedastic":
-        np.testing.assert_allclose(metric.noise_variance_, 1e6 * np.asarray(plain.noise_variance_), rtol=1e-2)
+        np.testing.assert_allclose(
+            metric.noise_variance_, 1e6 * np.asarray(plain.noise_variance_), rtol=1e-2
+        )
 
 
 @pytest.mark.parametrize("variance", ["learned", 0.25])
 def test_a_fixed_variance_is_in_squared_data_units(variance: Any) -> None:
     x = normal(150, 4) * 10
     model = vae(network="linear", scale="global", variance=variance).fit(x)
-    noise = np.std(model.sample(4000, random_state=3) - model.sample(4000, noise=False, random_state=3))
+    noise = np.std(
+        model.sample(4000, random_state=3) - model.sample(4000, noise=False, random_state=3)
+    )
     assert noise == pytest.approx(math.sqrt(model.noise_variance_), rel=0.03)
     if variance == 0.25:
         assert model.noise_variance_ == pytest.approx(0.25, rel=1e-6)
@@ -352,13 +405,18 @@ def test_translation_and_order_of_columns_change_no_density(scale: str) -> None:
     x = normal(150, 4) * [1.0, 3.0, 0.1, 30.0]
     plain = vae(network="linear", scale=scale).fit(x)
     moved = vae(network="linear", scale=scale).fit(x + [5.0, -7.0, 0.3, 100.0])
-    np.testing.assert_allclose(moved.score_samples(x + [5.0, -7.0, 0.3, 100.0]), plain.score_samples(x), atol=1e-3)
+    np.testing.assert_allclose(
+        moved.score_samples(x + [5.0, -7.0, 0.3, 100.0]), plain.score_samples(x), atol=1e-3
+    )
     order = [2, 0, 3, 1]
     swapped = vae(network="linear", scale=scale).fit(x[:, order])
-    np.testing.assert_allclose(swapped.score_samples(x[:, order]), plain.score_samples(x), atol=1e-3)
+    np.testing.assert_allclose(
+        swapped.score_samples(x[:, order]), plain.score_samples(x), atol=1e-3
+    )
 
 
-# -- zeros and ones ----------------------------------------------------------------------------------
+# -- zeros and ones
+# ----------------------------------------------------------------------------------
 
 
 def bits(n: int, *shape: int) -> Array:
@@ -388,7 +446,8 @@ def test_a_bernoulli_model_is_a_distribution_over_the_corners() -> None:
     assert model.score(x) > independent
 
 
-# -- bad input, one line each ------------------------------------------------------------------------
+# -- bad input, one line each
+# ------------------------------------------------------------------------
 
 X5 = normal(20, 5)
 HOLED = X5.copy()
@@ -399,8 +458,16 @@ BAD_FITS: dict[str, tuple[dict[str, Any], Any, str]] = {
     "NaN": ({}, HOLED, r"X contains NaN: first at row 3, column 2.*SimpleImputer"),
     "inf": ({}, INFINITE, r"X contains inf: first at row 4, column 1.*SimpleImputer"),
     "NaN in a named column": ({}, pd.DataFrame(HOLED, columns=list("abcde")), r"row 3, column 'c'"),
-    "strings": ({}, np.array([["a", "b"], ["c", "d"]]), r"holds text.*row 0, column 0 is 'a'.*OneHotEncoder"),
-    "a column of strings": ({}, pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}), r"column 'b' is 'x'"),
+    "strings": (
+        {},
+        np.array([["a", "b"], ["c", "d"]]),
+        r"holds text.*row 0, column 0 is 'a'.*OneHotEncoder",
+    ),
+    "a column of strings": (
+        {},
+        pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}),
+        r"column 'b' is 'x'",
+    ),
     "a series": ({}, pd.Series([1.0, 2.0]), r"Expected 2D array.*reshape"),
     "one axis": ({}, X5[0], r"Expected 2D array.*reshape"),
     "five axes": ({}, np.zeros((2, 2, 2, 2, 2)), r"Found array with dim 5.*Flatten"),
@@ -412,20 +479,52 @@ BAD_FITS: dict[str, tuple[dict[str, Any], Any, str]] = {
     "ragged": ({}, [[1.0, 2.0], [3.0]], r"rectangular"),
     "latent_dim 0": ({"latent_dim": 0}, X5, r"latent_dim must be at least 1, got 0"),
     "latent_dim 1.5": ({"latent_dim": 1.5}, X5, r"latent_dim must be an integer, got 1\.5"),
-    "unknown activation": ({"activation": "rellu"}, X5, r"activation 'rellu' is unknown.*relu.*silu"),
-    "unknown network": ({"network": "transformer"}, X5, r"network 'transformer' is unknown.*linear, mlp, residual"),
+    "unknown activation": (
+        {"activation": "rellu"},
+        X5,
+        r"activation 'rellu' is unknown.*relu.*silu",
+    ),
+    "unknown network": (
+        {"network": "transformer"},
+        X5,
+        r"network 'transformer' is unknown.*linear, mlp, residual",
+    ),
     "unknown encoder": ({"encoder": "ml"}, X5, r"network 'ml' is unknown.*Did you mean 'mlp'"),
-    "unknown likelihood": ({"likelihood": "gausian"}, X5, r"likelihood 'gausian' is unknown.*Did you mean 'gaussian'"),
+    "unknown likelihood": (
+        {"likelihood": "gausian"},
+        X5,
+        r"likelihood 'gausian' is unknown.*Did you mean 'gaussian'",
+    ),
     "unknown prior": ({"prior": "normal"}, X5, r"prior 'normal' is unknown.*standard_normal"),
     "unknown posterior": ({"posterior": "x"}, X5, r"posterior 'x' is unknown.*diagonal_normal"),
-    "unknown objective": ({"objective": "elbow"}, X5, r"objective 'elbow' is unknown.*Did you mean 'elbo'"),
-    "unknown scale": ({"scale": "minmax"}, X5, r"scale must be 'auto', 'global', 'standard', 'whitened' or None"),
+    "unknown objective": (
+        {"objective": "elbow"},
+        X5,
+        r"objective 'elbow' is unknown.*Did you mean 'elbo'",
+    ),
+    "unknown scale": (
+        {"scale": "minmax"},
+        X5,
+        r"scale must be 'auto', 'global', 'standard', 'whitened' or None",
+    ),
     "unknown dequantize": ({"dequantize": "yes"}, X5, r"dequantize must be 'auto', True or False"),
     "unknown init": ({"init": "pca"}, X5, r'init must be "auto", "ppca" or "random"'),
-    "no start for mlp": ({"init": "ppca", "network": "mlp"}, X5, r"needs networks with a linear path"),
+    "no start for mlp": (
+        {"init": "ppca", "network": "mlp"},
+        X5,
+        r"needs networks with a linear path",
+    ),
     "unknown device": ({"device": "tpu"}, X5, r"device 'tpu' cannot be used here"),
-    "unknown precision": ({"precision": "fp8"}, X5, r'precision must be "auto", "bf16" or "float32"'),
-    "negative beta^2": ({"variance": -1.0}, X5, r"variance is beta\^2 and must be a positive number"),
+    "unknown precision": (
+        {"precision": "fp8"},
+        X5,
+        r'precision must be "auto", "bf16" or "float32"',
+    ),
+    "negative beta^2": (
+        {"variance": -1.0},
+        X5,
+        r"variance is beta\^2 and must be a positive number",
+    ),
     "zero beta^2": ({"variance": 0.0}, X5, r"variance is beta\^2 and must be a positive number"),
     "unknown variance": (
         {"variance": "lerned"},
@@ -445,10 +544,18 @@ BAD_FITS: dict[str, tuple[dict[str, Any], Any, str]] = {
     "a width for a list": ({"hidden": 8}, X5, r"hidden must be a sequence of positive integers"),
     "channels 0": ({"channels": (0,)}, X5, r"channels must be a sequence of positive integers"),
     "conv on a table": ({"network": "conv"}, X5, r"needs an image.*mlp or residual"),
-    "bernoulli of numbers": ({"likelihood": "bernoulli"}, X5, r"is for zeros and ones, but X holds.*Binarise"),
+    "bernoulli of numbers": (
+        {"likelihood": "bernoulli"},
+        X5,
+        r"is for zeros and ones, but X holds.*Binarise",
+    ),
     "negative seed": ({"random_state": -1}, X5, r"random_state must be"),
     "a word for a seed": ({"random_state": "zero"}, X5, r"random_state"),
-    "two columns of one name": ({}, pd.DataFrame(X5[:, :2], columns=["a", "a"]), r"more than one column named 'a'"),
+    "two columns of one name": (
+        {},
+        pd.DataFrame(X5[:, :2], columns=["a", "a"]),
+        r"more than one column named 'a'",
+    ),
 }
 
 
@@ -465,13 +572,22 @@ def test_bad_input_to_fit_is_one_line_with_the_cure(name: str) -> None:
 def test_bad_input_to_a_fitted_model_is_one_line_with_the_cure() -> None:
     model = vae().fit(X5)
     calls: list[tuple[Any, str]] = [
-        (lambda: model.score(X5[:, :4]), r"X has 4 features.*expecting 5 features.*Pass the same 5 columns"),
+        (
+            lambda: model.score(X5[:, :4]),
+            r"X has 4 features.*expecting 5 features.*Pass the same 5 columns",
+        ),
         (lambda: model.transform(normal(20, 6)), r"X has 6 features.*expecting 5 features"),
         (lambda: model.elbo(normal(20, 2, 2)), r"X has 4 features.*expecting 5 features"),
         (lambda: model.score_samples(HOLED), r"X contains NaN: first at row 3, column 2"),
         (lambda: model.reconstruct(X5[0]), r"Expected 2D array"),
-        (lambda: model.inverse_transform(normal(3, 3)), r"Z has shape \(3, 3\).*2 latent dimensions.*\(n, 2\)"),
-        (lambda: model.inverse_transform(np.array([[np.nan, 0.0]])), r"Z contains NaN: first at row 0, column 0"),
+        (
+            lambda: model.inverse_transform(normal(3, 3)),
+            r"Z has shape \(3, 3\).*2 latent dimensions.*\(n, 2\)",
+        ),
+        (
+            lambda: model.inverse_transform(np.array([[np.nan, 0.0]])),
+            r"Z contains NaN: first at row 0, column 0",
+        ),
         (lambda: model.sample(0), r"n_samples must be at least 1, got 0"),
         (lambda: model.sample(2.5), r"n_samples must be an integer, got 2\.5"),  # type: ignore[arg-type]
         (lambda: model.sample(2, random_state=-3), r"random_state must be"),

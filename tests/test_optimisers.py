@@ -1,4 +1,6 @@
-"""Our AdamW and Muon take the steps that torch's own take; both skip what is not finite, and can be resumed."""
+"""Our AdamW and Muon take the steps that torch's own take; both skip what is not finite, and can be
+resumed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ BOTH = pytest.mark.parametrize("kind", [AdamW, Muon])
 
 def _pair(dtype: torch.dtype) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     g = torch.Generator().manual_seed(0)
-    ours = [nn.Parameter(torch.randn(shape, generator=g, dtype=dtype)) for shape in ((5, 3), (7,), (3, 6))]
+    ours = [
+        nn.Parameter(torch.randn(shape, generator=g, dtype=dtype))
+        for shape in ((5, 3), (7,), (3, 6))
+    ]
     return ours, [nn.Parameter(p.detach().clone()) for p in ours]
 
 
@@ -31,7 +36,10 @@ def _one(value: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_steps_of_adamw_equal_those_of_torch_optim(dtype: torch.dtype) -> None:
     ours, theirs = _pair(dtype)
-    optimiser, reference = AdamW(ours, 0.1), torch.optim.AdamW(theirs, lr=1e-2, weight_decay=0.1, fused=True)
+    optimiser, reference = (
+        AdamW(ours, 0.1),
+        torch.optim.AdamW(theirs, lr=1e-2, weight_decay=0.1, fused=True),
+    )
     for step in range(20):
         _gradients(ours, step)
         _gradients(theirs, step)
@@ -45,7 +53,9 @@ def test_steps_of_muon_equal_those_of_torch_optim() -> None:
     ours, theirs = _pair(torch.float32)
     matrices = [p for p in theirs if p.ndim == 2]
     optimiser = Muon(ours, 0.1)
-    reference = torch.optim.Muon(matrices, lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    reference = torch.optim.Muon(
+        matrices, lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    )
     rest = torch.optim.AdamW([p for p in theirs if p.ndim != 2], lr=1e-2, weight_decay=0.1)
     for step in range(20):
         _gradients(ours, step)
@@ -54,7 +64,8 @@ def test_steps_of_muon_equal_those_of_torch_optim() -> None:
         reference.step()
         rest.step()
     for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=2e-3)  # twenty steps of 1e-2, rounded to bfloat16 in each
+        # twenty steps of 1e-2, rounded to bfloat16 in each
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-3)
 
 
 def test_the_orthogonal_factor_has_singular_values_near_one_and_the_right_vectors() -> None:

@@ -1,4 +1,6 @@
-"""The whole library against answers that others computed: scikit-learn's PCA and factor analysis on the digits."""
+"""The whole library against answers that others computed: scikit-learn's PCA and factor analysis on
+the digits.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,13 @@ def test_a_residual_vae_begins_as_sklearns_pca_in_data_units() -> None:
     train, test = digits()
     pca = PCA(LATENT).fit(train.astype(np.float64))
     model = VariationalAutoencoder(
-        LATENT, scale="global", validation_fraction=0, max_steps=1, learning_rate=1e-30, random_state=0, hidden=(8,)
+        LATENT,
+        scale="global",
+        validation_fraction=0,
+        max_steps=1,
+        learning_rate=1e-30,
+        random_state=0,
+        hidden=(8,),
     ).fit(train)
     assert model.score(test) == pytest.approx(pca.score(test), abs=0.02)
     sampled = evaluate.log_likelihood(
@@ -68,7 +76,8 @@ def posterior_means(pca: PCA, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("init", ["ppca", "random"])
 def test_a_linear_vae_with_noise_per_feature_is_sklearns_factor_analysis(init: str) -> None:
     train, test = digits()
-    varies = train.std(0) > 0.5  # where a column hardly varies, scikit-learn's noise sinks to its own floor
+    # where a column hardly varies, scikit-learn's noise sinks to its own floor
+    varies = train.std(0) > 0.5
     train, test = train[:, varies], test[:, varies]
     theirs = FactorAnalysis(LATENT, tol=1e-4, max_iter=3000).fit(train.astype(np.float64))
     with warnings.catch_warnings():
@@ -102,7 +111,9 @@ def test_the_torch_surface_gives_the_same_answer_without_any_scaling() -> None:
     # scikit-learn divides the covariance by n - 1, maximum likelihood by n
     assert exact.mean == pytest.approx(pca.score(test.numpy()), abs=0.01)
     fit(objective.ELBO(vae), train, max_steps=300)
-    assert evaluate.log_likelihood(vae, test, "exact").mean == pytest.approx(pca.score(test.numpy()), abs=0.1)
+    assert evaluate.log_likelihood(vae, test, "exact").mean == pytest.approx(
+        pca.score(test.numpy()), abs=0.1
+    )
 
 
 def test_elbo_iwae_and_exact_stand_in_this_order_on_digits() -> None:
@@ -110,7 +121,10 @@ def test_elbo_iwae_and_exact_stand_in_this_order_on_digits() -> None:
     vae = build((64,), LATENT, "linear")
     initialize.start_at(vae, initialize.closed_form(vae, train))
     loosen(vae, 2.0, 0.3)
-    bounds = [evaluate.elbo(vae, test), *(evaluate.log_likelihood(vae, test, "importance", k).value for k in (5, 25))]
+    bounds = [
+        evaluate.elbo(vae, test),
+        *(evaluate.log_likelihood(vae, test, "importance", k).value for k in (5, 25)),
+    ]
     exact = evaluate.log_likelihood(vae, test, "exact").value
     for lower, upper in zip(bounds, [*bounds[1:], exact], strict=True):
         gain = upper - lower
@@ -129,7 +143,9 @@ def test_with_the_exact_posterior_terms_are_exact_to_1e_minus_10() -> None:
 @pytest.mark.filterwarnings("ignore:X can hardly be in the units")
 @pytest.mark.parametrize("network", ["linear", "residual", "conv"])
 def test_a_row_far_from_all_data_gets_a_finite_log_p(network: str) -> None:
-    """A million units away, in every direction or in one, after training; and less than any row of the data."""
+    """A million units away, in every direction or in one, after training; and less than any row of
+    the data.
+    """
     train, test = digits()
     model = VariationalAutoencoder(
         LATENT,

@@ -1,4 +1,6 @@
-"""save -> load is the identity, and what is damaged is refused by name. (The folder itself: test_checkpoint.py.)"""
+"""save -> load is the identity, and what is damaged is refused by name. (The folder itself:
+test_checkpoint.py.)
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Array = np.ndarray[Any, Any]
 
 def table(n: int = 60, d: int = 4) -> Array:
     rng = np.random.default_rng(0)
-    return np.asarray(rng.normal(size=(n, 2)) @ rng.normal(size=(2, d)) + 0.3 * rng.normal(size=(n, d)))
+    return np.asarray(
+        rng.normal(size=(n, 2)) @ rng.normal(size=(2, d)) + 0.3 * rng.normal(size=(n, d))
+    )
 
 
 PICTURES = np.clip(60 * table(30, 30).reshape(30, 6, 5) + 90, 0, 255).astype(np.uint8)
@@ -38,7 +42,10 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "mlp": ({"network": "mlp", "activation": "tanh", "hidden": [5, 4]}, table()),
     "apart": ({"encoder": "mlp", "decoder": "linear"}, table()),
     "conv": ({"network": "conv"}, PICTURES),
-    "conv, colour, per feature": ({"network": "conv", "variance": "per_feature"}, PICTURES.reshape(10, 6, 5, 3)),
+    "conv, colour, per feature": (
+        {"network": "conv", "variance": "per_feature"},
+        PICTURES.reshape(10, 6, 5, 3),
+    ),
     "float images": ({"network": "residual"}, PICTURES / 256.0),
     "bernoulli": ({"likelihood": "bernoulli"}, BITS),
     "unscaled": ({"scale": None}, table()),
@@ -53,7 +60,13 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
 
 
 def fit(options: dict[str, Any], X: Any) -> VariationalAutoencoder:
-    defaults: dict[str, Any] = {"latent_dim": 2, "hidden": (8,), "channels": (4,), "max_steps": 40, "random_state": 0}
+    defaults: dict[str, Any] = {
+        "latent_dim": 2,
+        "hidden": (8,),
+        "channels": (4,),
+        "max_steps": 40,
+        "random_state": 0,
+    }
     # without a share held out, nothing goes back to the closed form
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -75,9 +88,19 @@ def test_saving_and_loading_is_the_identity(name: str, tmp_path: Path) -> None:
     assert hasattr(loaded, "noise_variance_") == hasattr(model, "noise_variance_")
     if hasattr(model, "noise_variance_"):
         np.testing.assert_array_equal(loaded.noise_variance_, model.noise_variance_)
-    for attribute in ("history_", "n_iter_", "kept_start_", "n_features_in_", "schema_", "dtype_", "seed_"):
+    for attribute in (
+        "history_",
+        "n_iter_",
+        "kept_start_",
+        "n_features_in_",
+        "schema_",
+        "dtype_",
+        "seed_",
+    ):
         assert getattr(loaded, attribute) == getattr(model, attribute)
-    assert list(getattr(loaded, "feature_names_in_", [])) == list(getattr(model, "feature_names_in_", []))
+    assert list(getattr(loaded, "feature_names_in_", [])) == list(
+        getattr(model, "feature_names_in_", [])
+    )
     assert vars(loaded).keys() == vars(model).keys()
     for option, value in model.get_params().items():
         if not isinstance(value, np.random.RandomState):
@@ -101,12 +124,24 @@ def test_a_folder_holds_what_it_should_and_no_code(tmp_path: Path) -> None:
     model = fit({"variance": 0.3, "validation_fraction": 0.1}, table())
     model.save(tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.json", "model.safetensors", "manifest.json", "metrics.jsonl", "README.md"}
-    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in records] == [record.step for record in model.history_.records]
+    assert names == {
+        "config.json",
+        "model.safetensors",
+        "manifest.json",
+        "metrics.jsonl",
+        "README.md",
+    }
+    records = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert [record["step"] for record in records] == [
+        record.step for record in model.history_.records
+    ]
     card = (tmp_path / "run" / "README.md").read_text()
     assert "table, 4 values per example" in card
-    assert f"fixed beta = {0.3**0.5:.6g}" in card or "fixed beta per feature, 0.5477 to 0.5477" in card
+    assert (
+        f"fixed beta = {0.3**0.5:.6g}" in card or "fixed beta per feature, 0.5477 to 0.5477" in card
+    )
 
 
 def test_a_model_is_not_overwritten_unless_asked(tmp_path: Path) -> None:
@@ -123,8 +158,17 @@ def test_a_model_is_not_overwritten_unless_asked(tmp_path: Path) -> None:
 def test_a_network_of_ones_own_cannot_be_saved_and_says_what_can(tmp_path: Path) -> None:
     from nelbo import networks
 
-    model = fit({"network": lambda i, o: networks.MLP(i, o, (3,), generator=torch.Generator().manual_seed(0))}, table())
-    with pytest.raises(TypeError, match=r"is a factory, and a model file holds no code.*safetensors") as caught:
+    model = fit(
+        {
+            "network": lambda i, o: networks.MLP(
+                i, o, (3,), generator=torch.Generator().manual_seed(0)
+            )
+        },
+        table(),
+    )
+    with pytest.raises(
+        TypeError, match=r"is a factory, and a model file holds no code.*safetensors"
+    ) as caught:
         model.save(tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -153,8 +197,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("damage", [_truncate, _flip, _remove])
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "manifest.json", "metrics.jsonl", "README.md"])
-def test_a_damaged_file_is_refused_by_name(saved: Path, tmp_path: Path, name: str, damage: Any) -> None:
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "manifest.json", "metrics.jsonl", "README.md"]
+)
+def test_a_damaged_file_is_refused_by_name(
+    saved: Path, tmp_path: Path, name: str, damage: Any
+) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     for path in saved.iterdir():
@@ -189,7 +237,9 @@ FORGERIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_a_config_that_fits_no_model_is_refused_in_one_line(saved: Path, tmp_path: Path, name: str) -> None:
+def test_a_config_that_fits_no_model_is_refused_in_one_line(
+    saved: Path, tmp_path: Path, name: str
+) -> None:
     """The checksums are right: only the contents are not."""
     config, tensors = read_folder(saved)
     FORGERIES[name](config)

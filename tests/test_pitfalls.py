@@ -1,4 +1,6 @@
-"""What goes wrong in VAE libraries, one property each, in the order and with the numbers of PITFALLS."""
+"""What goes wrong in VAE libraries, one property each, in the order and with the numbers of
+PITFALLS.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import Memory, build, draw, equal_bits, linear_gaussian, loosen, normal, rng, started, weights
+from helpers import (
+    Memory,
+    build,
+    draw,
+    equal_bits,
+    linear_gaussian,
+    loosen,
+    normal,
+    rng,
+    started,
+    weights,
+)
 from nelbo import VariationalAutoencoder, checkpoint, evaluate, fit, objective, training
 from nelbo.data import to_uint8
 from nelbo.linear_gaussian import moments, ppca
@@ -40,27 +53,38 @@ class FixedWeights(nn.Module):
         super().__init__()
         self.log_weight = log_weight
 
-    def terms(self, x: Tensor, samples: int, generator: torch.Generator | None = None) -> SimpleNamespace:
+    def terms(
+        self, x: Tensor, samples: int, generator: torch.Generator | None = None
+    ) -> SimpleNamespace:
         assert len(self.log_weight) == samples
         return SimpleNamespace(log_weight=self.log_weight, log_lik=self.log_weight, kl=None)
 
 
-# -- the objective is the ELBO -----------------------------------------------------------------------
+# -- the objective is the ELBO
+# -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("features", "latent_dim"), [(1, 1), (7, 3), (50, 2)])
-def test_01_log_density_and_kl_are_sums_and_only_examples_are_averaged(features: int, latent_dim: int) -> None:
+def test_01_log_density_and_kl_are_sums_and_only_examples_are_averaged(
+    features: int, latent_dim: int
+) -> None:
     beta = 0.5
     vae, x = build((features,), latent_dim, "mlp", variance=beta**2), normal(40, features)
     h = vae.encoder(x)
     mean, std = h[:, :latent_dim], torch.nn.functional.softplus(h[:, latent_dim:])
     z = mean + std * torch.randn((1, 40, latent_dim), generator=rng(1), dtype=torch.float64)[0]
     square = (x - vae.decoder(z)).square().sum(1)
-    log_lik = -square / (2 * beta**2) - features * math.log(beta) - features / 2 * math.log(2 * math.pi)
+    log_lik = (
+        -square / (2 * beta**2) - features * math.log(beta) - features / 2 * math.log(2 * math.pi)
+    )
     kl = 0.5 * (mean.square() + std.square() - 1 - 2 * std.log()).sum(1)
     expected = (log_lik - kl).detach()
-    torch.testing.assert_close(objective.ELBO(vae)(x, rng(1)).detach(), expected, rtol=1e-6, atol=1e-6)
-    record = fit(objective.ELBO(vae), x, max_epochs=1, batch_size=40, learning_rate=STILL).records[-1]
+    torch.testing.assert_close(
+        objective.ELBO(vae)(x, rng(1)).detach(), expected, rtol=1e-6, atol=1e-6
+    )
+    record = fit(objective.ELBO(vae), x, max_epochs=1, batch_size=40, learning_rate=STILL).records[
+        -1
+    ]
     order = training.schedule.epoch_order(40, 0, 0)
     own = objective.ELBO(vae)(x[order], rng(training.schedule.stream_seed(0, "noise", 0))).detach()
     assert record.train == pytest.approx(float(own.mean()), rel=1e-9)
@@ -68,15 +92,21 @@ def test_01_log_density_and_kl_are_sums_and_only_examples_are_averaged(features:
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 30])
-def test_02_training_and_validation_report_one_quantity_with_the_whole_kl_from_first_to_last(epochs: int) -> None:
-    """A still model with a large KL: were it weighed less at any time, some record would lie nats higher."""
+def test_02_training_and_validation_report_one_quantity_with_the_whole_kl_from_first_to_last(
+    epochs: int,
+) -> None:
+    """A still model with a large KL: were it weighed less at any time, some record would lie nats
+    higher.
+    """
     model = linear_gaussian(6, 2, variance=0.01)
     x = draw(model, 600)
     vae = started(model)
     vae.likelihood.log_variance.requires_grad_(False)
     bound = float(evaluate.elbo(vae, x, samples=64).mean())
     loss = objective.ELBO(vae)
-    history = fit(loss, x, validation=x, max_epochs=epochs, learning_rate=STILL, early_stopping=False)
+    history = fit(
+        loss, x, validation=x, max_epochs=epochs, learning_rate=STILL, early_stopping=False
+    )
     assert float(vae.terms(x, 1, rng()).kl.detach().mean()) > 4.5
     assert history.column("validation") == [pytest.approx(bound, abs=0.35)] * (epochs + 1)
     assert history.column("train")[1:] == [pytest.approx(bound, abs=0.35)] * epochs
@@ -84,7 +114,9 @@ def test_02_training_and_validation_report_one_quantity_with_the_whole_kl_from_f
 
 @pytest.mark.parametrize("network", ["linear", "mlp", "residual", "conv"])
 def test_03_gaussian_means_are_unbounded(network: str) -> None:
-    """Negative data far from [0, 1] are reconstructed and scored as well as pPCA does, whatever ends the decoder."""
+    """Negative data far from [0, 1] are reconstructed and scored as well as pPCA does, whatever
+    ends the decoder.
+    """
     X = table(300, 6, noise=0.1) * 40 - 500
     shaped = X.reshape(-1, 2, 3) if network == "conv" else X
     options = {"channels": (4,)} if network == "conv" else {}
@@ -115,8 +147,12 @@ def test_04_variance_floors_are_relative_stated_and_tell_the_columns() -> None:
     X[:, 3] = X[:, 2]  # two columns that predict each other
     noise = []
     for unit in (1.0, 1e-7, 1e7):
-        model = quick(2, network="linear", variance="per_feature", max_steps=400, validation_fraction=0)
-        with pytest.warns(UserWarning, match=r"noise .*column 2, column 3 reached its floor, 0.001 of the data's"):
+        model = quick(
+            2, network="linear", variance="per_feature", max_steps=400, validation_fraction=0
+        )
+        with pytest.warns(
+            UserWarning, match=r"noise .*column 2, column 3 reached its floor, 0.001 of the data's"
+        ):
             model.fit(X * unit)
         assert np.isfinite(model.score_samples(X * unit)).all()
         noise.append(model.noise_variance_ / unit**2)
@@ -133,7 +169,8 @@ def test_04_variances_above_the_floor_are_not_clamped() -> None:
     assert model.noise_variance_**0.5 == pytest.approx(0.01, rel=0.03)
 
 
-# -- importance-weighted bounds ----------------------------------------------------------------------
+# -- importance-weighted bounds
+# ----------------------------------------------------------------------
 
 
 def test_05_weights_are_softmax_over_samples() -> None:
@@ -162,13 +199,18 @@ def test_06_what_is_reported_is_the_bound_not_the_weighted_mean_of_log_weights()
     exact = model.log_prob(x)
     terms = vae.terms(x, 10, rng(3)).log_weight.detach()
     assert float(((terms.softmax(0) * terms).sum(0) - exact).mean()) > 0.1
-    for found in (objective.IWAE(vae, 10)(x, rng(3)).detach(), evaluate.log_likelihood(vae, x, "importance", 10).value):
+    for found in (
+        objective.IWAE(vae, 10)(x, rng(3)).detach(),
+        evaluate.log_likelihood(vae, x, "importance", 10).value,
+    ):
         assert float((found - exact).mean()) < 0
 
 
 @pytest.mark.parametrize("samples", [1, 5, 32, 33, 50, 97])
 def test_07_any_k_is_its_own_divisor_and_sums_are_per_example(samples: int) -> None:
-    """Rows 1e5 nats apart in one batch keep their own values; with the exact q each is exact for every K."""
+    """Rows 1e5 nats apart in one batch keep their own values; with the exact q each is exact for
+    every K.
+    """
     model = linear_gaussian()
     x = draw(model, 6) + torch.tensor([0.0, 0, 0, 30, 100, 300]).double()[:, None]
     exact = model.log_prob(x)
@@ -194,7 +236,9 @@ def test_08_evaluation_runs_without_autograd_in_bounded_chunks_and_encodes_each_
     for memory in (2_000_000, 20_000_000, 10**10):
         vae = build()
         vae.encoder, vae.decoder = Spy(vae.encoder), Spy(vae.decoder)
-        results.append(evaluate.log_likelihood(vae, x, "importance", samples=70, memory=memory).value)
+        results.append(
+            evaluate.log_likelihood(vae, x, "importance", samples=70, memory=memory).value
+        )
         assert sum(vae.encoder.sizes) == 40
         assert sum(vae.decoder.sizes) == 40 * 70 + 1  # one more to see what a decode takes
         assert max(vae.decoder.sizes) * 8 * 6 < memory
@@ -203,7 +247,8 @@ def test_08_evaluation_runs_without_autograd_in_bounded_chunks_and_encodes_each_
 
 
 def test_09_log_likelihood_is_log_p_of_x_with_its_own_sign() -> None:
-    model = linear_gaussian(variance=1e-4)  # narrow: log p(x) is positive on the data and very negative off them
+    # narrow: log p(x) is positive on the data and very negative off them
+    model = linear_gaussian(variance=1e-4)
     x = torch.cat([draw(model, 5), draw(model, 5) + 1])
     vae = started(model)
     for method in ("exact", "importance"):
@@ -219,7 +264,8 @@ def test_09_log_likelihood_is_log_p_of_x_with_its_own_sign() -> None:
     assert fitted.score(X) == pytest.approx(fitted.score_samples(X).mean())
 
 
-# -- learned variance --------------------------------------------------------------------------------
+# -- learned variance
+# --------------------------------------------------------------------------------
 
 
 def test_10_beta_comes_from_the_training_rows_alone() -> None:
@@ -243,7 +289,9 @@ def test_10_beta_comes_from_the_training_rows_alone() -> None:
 
 
 @pytest.mark.parametrize("variance", ["learned", "per_feature", 0.37])
-def test_11_one_beta_in_training_evaluation_sampling_and_on_disk(tmp_path: Path, variance: str | float) -> None:
+def test_11_one_beta_in_training_evaluation_sampling_and_on_disk(
+    tmp_path: Path, variance: str | float
+) -> None:
     X = table(300, 5) * 3 + 1
     model = quick(network="linear", variance=variance, max_steps=100).fit(X)
     noise = np.broadcast_to(model.noise_variance_, (5,))
@@ -252,10 +300,16 @@ def test_11_one_beta_in_training_evaluation_sampling_and_on_disk(tmp_path: Path,
     # evaluation: the Gaussian that these numbers and this decoder define
     means = model.inverse_transform(np.concatenate([np.zeros((1, 2)), np.eye(2)]))
     W = (means[1:] - means[0]).T
-    law = torch.distributions.MultivariateNormal(torch.tensor(means[0]), torch.tensor(W @ W.T + np.diag(noise)))
-    np.testing.assert_allclose(model.score_samples(X), law.log_prob(torch.tensor(X)).numpy(), rtol=1e-5, atol=1e-4)
+    law = torch.distributions.MultivariateNormal(
+        torch.tensor(means[0]), torch.tensor(W @ W.T + np.diag(noise))
+    )
+    np.testing.assert_allclose(
+        model.score_samples(X), law.log_prob(torch.tensor(X)).numpy(), rtol=1e-5, atol=1e-4
+    )
     # sampling
-    drawn = model.sample(20_000, noise=True, random_state=3) - model.sample(20_000, noise=False, random_state=3)
+    drawn = model.sample(20_000, noise=True, random_state=3) - model.sample(
+        20_000, noise=False, random_state=3
+    )
     np.testing.assert_allclose(np.square(drawn).mean(0), noise, rtol=0.06)
     # on disk
     model.save(tmp_path / "run")
@@ -266,17 +320,28 @@ def test_11_one_beta_in_training_evaluation_sampling_and_on_disk(tmp_path: Path,
     assert np.array_equal(again.sample(5, random_state=1), model.sample(5, random_state=1))
 
 
-@pytest.mark.parametrize(("noise", "init", "off"), [(0.01, "auto", 0.02), (0.3, "random", 2e-3), (3.0, "random", 3e-3)])
+@pytest.mark.parametrize(
+    ("noise", "init", "off"), [(0.01, "auto", 0.02), (0.3, "random", 2e-3), (3.0, "random", 3e-3)]
+)
 def test_12_learned_beta_converges_to_the_closed_form(noise: float, init: str, off: float) -> None:
     X = table(800, 6, noise=noise)
     best = ppca(*moments(torch.from_numpy(X)), 2)
-    options = {"scale": "global", "validation_fraction": 0, "max_steps": 1200, "batch_size": 400, "learning_rate": 2e-2}
+    options = {
+        "scale": "global",
+        "validation_fraction": 0,
+        "max_steps": 1200,
+        "batch_size": 400,
+        "learning_rate": 2e-2,
+    }
     model = quick(network="linear", init=init, **options).fit(X)
     assert model.noise_variance_**0.5 == pytest.approx(float(best.variance.sqrt()), rel=off)
-    assert model.score(X) == pytest.approx(float(best.log_prob(torch.from_numpy(X)).mean()), abs=0.02)
+    assert model.score(X) == pytest.approx(
+        float(best.log_prob(torch.from_numpy(X)).mean()), abs=0.02
+    )
 
 
-# -- generation --------------------------------------------------------------------------------------
+# -- generation
+# --------------------------------------------------------------------------------------
 
 
 def test_13_samples_have_noise_where_asked_are_seeded_and_bytes_are_rounded_to_nearest() -> None:
@@ -308,11 +373,14 @@ def test_14_what_is_not_called_sample_is_deterministic() -> None:
     assert model.score(X) == model.score(X)
 
 
-# -- the loop ----------------------------------------------------------------------------------------
+# -- the loop
+# ----------------------------------------------------------------------------------------
 
 
 class Spoiled(objective.ELBO):
-    """An ELBO that is multiplied by a factor in one training step, and notes the weights before each."""
+    """An ELBO that is multiplied by a factor in one training step, and notes the weights before
+    each.
+    """
 
     def __init__(self, vae: Any, at: int, factor: float) -> None:
         super().__init__(vae)
@@ -327,12 +395,22 @@ class Spoiled(objective.ELBO):
 
 
 def test_15_clipping_stands_between_backward_and_step() -> None:
-    """A gradient 1e8 times too long reaches the optimiser's running mean little longer than an ordinary one."""
+    """A gradient 1e8 times too long reaches the optimiser's running mean little longer than an
+    ordinary one.
+    """
     at, moved = training.loop.WARMUP + 10, {}
     for clip in (10.0, None):
         loss = Spoiled(build(network="mlp", variance=1.0), at, 1e8)
         store = Memory()
-        fit(loss, normal(60, 6), max_steps=at + 2, batch_size=60, clip=clip, store=store, store_every=-1.0)
+        fit(
+            loss,
+            normal(60, 6),
+            max_steps=at + 2,
+            batch_size=60,
+            clip=clip,
+            store=store,
+            store_every=-1.0,
+        )
         before, after = (
             torch.cat([v.flatten() for k, v in tensors.items() if ".first." in k]).norm()
             for config, tensors in store.states
@@ -362,14 +440,23 @@ def test_16_best_weights_are_copies_and_states_whole_and_every_row_counts_once()
         model, store = build((3,), 2, "mlp"), Memory(interrupt_at_step=at)
         if at is not None:
             with pytest.raises(KeyboardInterrupt):
-                fit(objective.ELBO(model), x, max_steps=20, batch_size=5, store=store, store_every=-1.0)
+                fit(
+                    objective.ELBO(model),
+                    x,
+                    max_steps=20,
+                    batch_size=5,
+                    store=store,
+                    store_every=-1.0,
+                )
         fit(objective.ELBO(model), x, max_steps=20, batch_size=5, store=store)
         finals.append(weights(model))
     assert equal_bits(*finals)
     # rows of the last short batch weigh as much as any
     loss = objective.Autoencoder(build((3,), 2, "mlp"))
     uneven = torch.cat([torch.zeros(9, 3), torch.full((1, 3), 100.0)]).double()
-    record = fit(loss, uneven, validation=uneven, max_epochs=1, batch_size=4, learning_rate=STILL).records[-1]
+    record = fit(
+        loss, uneven, validation=uneven, max_epochs=1, batch_size=4, learning_rate=STILL
+    ).records[-1]
     expected = float(loss(uneven).detach().mean())
     assert record.train == pytest.approx(expected)
     assert record.validation == pytest.approx(expected)
@@ -381,7 +468,11 @@ def test_17_selection_uses_rows_that_training_never_sees(monkeypatch: pytest.Mon
     plain = training.fit
 
     def spy(loss: Any, x: Tensor, **options: Any) -> Any:
-        given.update(x=x[options["rows"]], validation=options["validation"], history=plain(loss, x, **options))
+        given.update(
+            x=x[options["rows"]],
+            validation=options["validation"],
+            history=plain(loss, x, **options),
+        )
         return given["history"]
 
     monkeypatch.setattr(training, "fit", spy)
@@ -391,16 +482,22 @@ def test_17_selection_uses_rows_that_training_never_sees(monkeypatch: pytest.Mon
     assert len(x) + len(held) == 60
     assert len(held) >= 6
     assert not {tuple(r) for r in x.tolist()} & {tuple(r) for r in held.tolist()}
-    bounds = {name: {r.step: getattr(r, name) for r in history.records[1:]} for name in ("train", "validation")}
+    bounds = {
+        name: {r.step: getattr(r, name) for r in history.records[1:]}
+        for name in ("train", "validation")
+    }
     best = {name: max(values, key=values.__getitem__) for name, values in bounds.items()}
     assert best["train"] != best["validation"]
     assert history.best_step in (0, best["validation"])
 
 
-# -- files -------------------------------------------------------------------------------------------
+# -- files
+# -------------------------------------------------------------------------------------------
 
 
-def test_18_loading_runs_no_code_and_refuses_damage_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_18_loading_runs_no_code_and_refuses_damage_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     X = table()
     model = quick(max_steps=5).fit(X)
     model.save(tmp_path / "run")
@@ -410,7 +507,12 @@ def test_18_loading_runs_no_code_and_refuses_damage_by_name(tmp_path: Path, monk
         raise AssertionError("code was about to be run from a file")
 
     with monkeypatch.context() as patched:
-        for owner, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
+        for owner, name in (
+            (pickle, "load"),
+            (pickle, "loads"),
+            (pickle, "Unpickler"),
+            (torch, "load"),
+        ):
             patched.setattr(owner, name, forbidden)
         for name in ("eval", "exec"):
             patched.setattr(builtins, name, forbidden)

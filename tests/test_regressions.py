@@ -38,7 +38,9 @@ def test_a_fixed_variance_is_exact_in_float64(variance: float) -> None:
 
 
 def test_the_noise_of_an_iwae_fit_stays_at_its_own_optimum() -> None:
-    """With K samples the weights decide what a residual counts for: the plain average would be far too large."""
+    """With K samples the weights decide what a residual counts for: the plain average would be far
+    too large.
+    """
     t = torch.rand(600, 1, generator=rng(3)) * 6 - 3
     x = torch.cat([t, t.sin(), t.cos()], 1) + 0.1 * torch.randn(600, 3, generator=rng(4))
     vae = build((3,), 1, "mlp", hidden=(32,), dtype=torch.float32)
@@ -55,7 +57,9 @@ def test_unscaled_data_start_at_the_same_closed_form_in_any_unit(scale: float) -
     options = {"network": "linear", "scale": None, "max_steps": 1, "random_state": 0}
     model = VariationalAutoencoder(2, **options).fit(scale * x.numpy())
     plain = VariationalAutoencoder(2, **options | {"scale": "global"}).fit(x.numpy())
-    assert model.score(scale * x.numpy()) + 6 * math.log(scale) == pytest.approx(plain.score(x.numpy()), abs=0.02)
+    assert model.score(scale * x.numpy()) + 6 * math.log(scale) == pytest.approx(
+        plain.score(x.numpy()), abs=0.02
+    )
 
 
 def test_every_noise_decides_about_bfloat16() -> None:
@@ -66,7 +70,9 @@ def test_every_noise_decides_about_bfloat16() -> None:
 
 def test_broken_weights_have_no_good_tail() -> None:
     for broken in (math.nan, -math.inf):
-        assert pareto_shape(torch.full((20, 1), broken, dtype=torch.float64), 100).item() == math.inf
+        assert (
+            pareto_shape(torch.full((20, 1), broken, dtype=torch.float64), 100).item() == math.inf
+        )
 
 
 def test_the_elbo_is_log_p_where_the_posterior_is_exact() -> None:
@@ -78,7 +84,9 @@ def test_the_elbo_is_log_p_where_the_posterior_is_exact() -> None:
 
 def test_a_distance_gets_no_jacobian() -> None:
     x = normal(50, 6).float()
-    history = fit(objective.Autoencoder(build(dtype=torch.float32)), x, max_steps=3, units=Units(1000.0, 1.0))
+    history = fit(
+        objective.Autoencoder(build(dtype=torch.float32)), x, max_steps=3, units=Units(1000.0, 1.0)
+    )
     assert history.records[-1].train is not None
     assert history.records[-1].train < 0
 
@@ -96,7 +104,13 @@ class Named(nn.Module):
 
 def test_a_layer_called_linear_is_not_a_linear_path() -> None:
     torch.manual_seed(0)
-    vae = VAE(prior.StandardNormal(2), Named(2, 6), likelihood.Gaussian((6,)), Named(6, 4), posterior.DiagonalNormal(2))
+    vae = VAE(
+        prior.StandardNormal(2),
+        Named(2, 6),
+        likelihood.Gaussian((6,)),
+        Named(6, 4),
+        posterior.DiagonalNormal(2),
+    )
     assert not initialize.has_linear_paths(vae)
 
 
@@ -147,7 +161,9 @@ def test_a_network_that_is_neither_name_nor_factory_is_refused(network: object) 
 
 
 @pytest.mark.parametrize("command", ["fit", "evaluate", "score", "encode", "reconstruct", "sample"])
-def test_a_bare_command_says_what_is_missing(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bare_command_says_what_is_missing(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([command]) == 2
     said = capsys.readouterr().err.strip()
     assert "\n" not in said

@@ -20,7 +20,11 @@ from nelbo.report.picture import _mosaic, _telling_columns
 pytest.importorskip("matplotlib")
 
 RNG = np.random.default_rng(0)
-TABLE = RNG.normal(size=(120, 2)) @ RNG.normal(size=(2, 4)) + 0.2 * RNG.normal(size=(120, 4)) * [1, 2, 3, 4] + 5
+TABLE = (
+    RNG.normal(size=(120, 2)) @ RNG.normal(size=(2, 4))
+    + 0.2 * RNG.normal(size=(120, 4)) * [1, 2, 3, 4]
+    + 5
+)
 TRAIN, HELD_OUT = TABLE[:100], TABLE[100:]
 
 
@@ -35,16 +39,21 @@ def table() -> VariationalAutoencoder:
 
 
 def exact_ppca(train: np.ndarray, latent_dim: int) -> Any:
-    """Tipping & Bishop (1999) written out, N(mean, W W^T + sigma^2 I), of variances over n - 1 as scikit-learn has."""
+    """Tipping & Bishop (1999) written out, N(mean, W W^T + sigma^2 I), of variances over n - 1 as
+    scikit-learn has.
+    """
     covariance = np.cov(train.T)
     values, vectors = np.linalg.eigh(covariance)
     sigma2 = values[:-latent_dim].mean()
     leading = vectors[:, -latent_dim:]
     shape = leading @ np.diag(values[-latent_dim:] - sigma2) @ leading.T
-    return multivariate_normal(train.mean(0), shape + sigma2 * np.eye(len(values))), math.sqrt(sigma2)
+    return multivariate_normal(train.mean(0), shape + sigma2 * np.eye(len(values))), math.sqrt(
+        sigma2
+    )
 
 
-# -- summary -----------------------------------------------------------------------------------------
+# -- summary
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", ["standard", "global", None])
@@ -56,8 +65,12 @@ def test_the_baseline_is_exact_ppca_in_the_units_of_the_data(scale: str | None) 
     law, sigma = exact_ppca(TRAIN / unit, 2)
     expected = law.logpdf(HELD_OUT / unit) - np.log(unit).sum()
     assert found.density.mean == pytest.approx(expected.mean(), rel=1e-6)
-    assert found.density.standard_error == pytest.approx(expected.std(ddof=1) / math.sqrt(20), rel=1e-6)
-    assert (found.noise.smallest, found.noise.largest) == pytest.approx(((sigma * unit).min(), (sigma * unit).max()))
+    assert found.density.standard_error == pytest.approx(
+        expected.std(ddof=1) / math.sqrt(20), rel=1e-6
+    )
+    assert (found.noise.smallest, found.noise.largest) == pytest.approx(
+        ((sigma * unit).min(), (sigma * unit).max())
+    )
     gains = model.log_likelihood(HELD_OUT, samples=20).value - expected
     assert found.gain == pytest.approx(gains.mean(), rel=1e-5)
     assert found.gain_error == pytest.approx(gains.std(ddof=1) / math.sqrt(20), rel=1e-5)
@@ -68,7 +81,11 @@ def test_a_linear_model_is_exact_and_gains_nothing_on_ppca() -> None:
     found = summarise(model, TRAIN, HELD_OUT)
     assert found.density is not None
     assert found.baseline is not None
-    assert (found.density.method, found.density.effective_samples, found.density.unreliable) == ("exact", None, None)
+    assert (found.density.method, found.density.effective_samples, found.density.unreliable) == (
+        "exact",
+        None,
+        None,
+    )
     assert found.baseline.gain == pytest.approx(0, abs=0.01)
     assert found.noise.largest == pytest.approx(found.baseline.noise.largest, rel=0.01)
     assert found.active_units == 2
@@ -76,7 +93,12 @@ def test_a_linear_model_is_exact_and_gains_nothing_on_ppca() -> None:
 
 @pytest.mark.parametrize(
     ("variance", "kind"),
-    [("learned", "learned"), (0.25, "fixed"), ("per_feature", "per feature"), ("heteroscedastic", "from z")],
+    [
+        ("learned", "learned"),
+        (0.25, "fixed"),
+        ("per_feature", "per feature"),
+        ("heteroscedastic", "from z"),
+    ],
 )
 def test_beta_is_told_by_its_kind_in_the_units_of_the_data(variance: Any, kind: str) -> None:
     found = summarise(fitted(TRAIN, variance=variance, scale="global"), TRAIN, None).noise
@@ -92,7 +114,9 @@ def test_beta_is_told_by_its_kind_in_the_units_of_the_data(variance: Any, kind: 
 
 def test_zeros_and_ones_have_no_beta_and_no_ppca() -> None:
     binary = (TABLE > 5).astype(np.float32)
-    found = summarise(fitted(binary[:100], likelihood="bernoulli"), binary[:100], binary[100:], samples=5)
+    found = summarise(
+        fitted(binary[:100], likelihood="bernoulli"), binary[:100], binary[100:], samples=5
+    )
     assert (found.noise.kind, found.noise.largest, found.baseline) == ("none", None, None)
     assert found.density is not None
     assert found.density.mean < 0
@@ -122,7 +146,9 @@ def test_a_row_with_few_chains_does_not_hide_the_share_of_unreliable_rows(
     error = np.array([0.1, 0.1, 0.6, 0.0])
     ess = np.array([30.0, 2.0, 3.0, math.inf])
     parts = {"khat": khat, "standard_error": error, "ess": ess, "samples": np.array([50, 50, 8, 0])}
-    judged = density(dataclasses.replace(found, method="quadrature + importance + ais", **parts), table.schema_)
+    judged = density(
+        dataclasses.replace(found, method="quadrature + importance + ais", **parts), table.schema_
+    )
     assert (judged.unreliable, judged.samples, judged.effective_samples) == (0.5, 50, 3.0)
     assert "50% of the rows log p(x) is unreliable" in judged.warnings()[0]
 
@@ -134,7 +160,8 @@ def test_bits_per_dimension_are_those_of_the_schema() -> None:
     assert found.bits_per_dimension == pytest.approx(8 - found.mean / (6 * math.log(2)))
 
 
-# -- picture -----------------------------------------------------------------------------------------
+# -- picture
+# -----------------------------------------------------------------------------------------
 
 
 def picture(model: VariationalAutoencoder, train: Any, held_out: Any, title: str = "data") -> Any:
@@ -191,7 +218,14 @@ def test_a_table_is_shown_by_its_two_most_correlated_columns(table: VariationalA
 def test_any_number_of_columns_is_drawn(columns: list[int], tmp_path: Path) -> None:
     rows = TRAIN[:, columns]
     model = fitted(rows, max_steps=1)
-    write_picture(tmp_path / "p.png", model, rows, None, summarise(model, rows, None), title="cost in $ and $ again")
+    write_picture(
+        tmp_path / "p.png",
+        model,
+        rows,
+        None,
+        summarise(model, rows, None),
+        title="cost in $ and $ again",
+    )
     assert (tmp_path / "p.png").stat().st_size > 10_000
 
 

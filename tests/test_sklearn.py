@@ -1,4 +1,6 @@
-"""The manners of scikit-learn: its own conformance checks, and the tools an estimator is used with."""
+"""The manners of scikit-learn: its own conformance checks, and the tools an estimator is used
+with.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,12 @@ from nelbo import VariationalAutoencoder
 
 def small(**options: Any) -> VariationalAutoencoder:
     """An estimator that fits in a fraction of a second."""
-    defaults: dict[str, Any] = {"latent_dim": 2, "hidden": (16,), "max_steps": 30, "random_state": 0}
+    defaults: dict[str, Any] = {
+        "latent_dim": 2,
+        "hidden": (16,),
+        "max_steps": 30,
+        "random_state": 0,
+    }
     return VariationalAutoencoder(**(defaults | options))
 
 
@@ -44,7 +51,8 @@ def fitted(iris: np.ndarray) -> VariationalAutoencoder:
     return model
 
 
-# -- conformance -------------------------------------------------------------------------------------
+# -- conformance
+# -------------------------------------------------------------------------------------
 
 
 @parametrize_with_checks(
@@ -59,7 +67,8 @@ def test_scikit_learn_check(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
-# -- composition -------------------------------------------------------------------------------------
+# -- composition
+# -------------------------------------------------------------------------------------
 
 
 def test_a_pipeline_embeds_decodes_and_scores(iris: np.ndarray) -> None:
@@ -69,13 +78,22 @@ def test_a_pipeline_embeds_decodes_and_scores(iris: np.ndarray) -> None:
     np.testing.assert_array_equal(pipeline.transform(iris), alone.transform(scaled))
     assert pipeline.score(iris) == alone.score(scaled)
     back = pipeline.inverse_transform(pipeline.transform(iris))
-    np.testing.assert_allclose(back, PCA(2).fit(iris).inverse_transform(PCA(2).fit_transform(iris)), atol=0.5)
-    assert list(pipeline.get_feature_names_out()) == ["variationalautoencoder0", "variationalautoencoder1"]
+    np.testing.assert_allclose(
+        back, PCA(2).fit(iris).inverse_transform(PCA(2).fit_transform(iris)), atol=0.5
+    )
+    assert list(pipeline.get_feature_names_out()) == [
+        "variationalautoencoder0",
+        "variationalautoencoder1",
+    ]
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_a_grid_search_picks_the_model_of_the_best_held_out_density(iris: np.ndarray, n_jobs: int) -> None:
-    search = GridSearchCV(small(network="linear"), {"latent_dim": [1, 3], "variance": ["learned", 100.0]}, cv=3)
+def test_a_grid_search_picks_the_model_of_the_best_held_out_density(
+    iris: np.ndarray, n_jobs: int
+) -> None:
+    search = GridSearchCV(
+        small(network="linear"), {"latent_dim": [1, 3], "variance": ["learned", 100.0]}, cv=3
+    )
     search.set_params(n_jobs=n_jobs).fit(iris)
     assert search.best_params_ == {"latent_dim": 3, "variance": "learned"}
     best = small(network="linear", latent_dim=3)
@@ -85,15 +103,22 @@ def test_a_grid_search_picks_the_model_of_the_best_held_out_density(iris: np.nda
 
 def test_fits_in_threads_give_what_fits_in_turn_give(iris: np.ndarray) -> None:
     def score(seed: int) -> np.ndarray:
-        return small(random_state=seed, max_steps=40, early_stopping=False).fit(iris).score_samples(iris)
+        return (
+            small(random_state=seed, max_steps=40, early_stopping=False)
+            .fit(iris)
+            .score_samples(iris)
+        )
 
     in_turn = [score(seed) for seed in range(4)]
-    in_threads = joblib.Parallel(n_jobs=2, backend="threading")(joblib.delayed(score)(seed) for seed in range(4))
+    in_threads = joblib.Parallel(n_jobs=2, backend="threading")(
+        joblib.delayed(score)(seed) for seed in range(4)
+    )
     np.testing.assert_array_equal(in_turn, in_threads)
     assert not np.array_equal(in_turn[0], in_turn[1])
 
 
-# -- copies ------------------------------------------------------------------------------------------
+# -- copies
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("untouched_random_state")
@@ -123,7 +148,9 @@ COPIES = {
 
 
 @pytest.mark.parametrize("name", COPIES)
-def test_a_copy_is_the_same_model(name: str, fitted: VariationalAutoencoder, iris: np.ndarray) -> None:
+def test_a_copy_is_the_same_model(
+    name: str, fitted: VariationalAutoencoder, iris: np.ndarray
+) -> None:
     copied = COPIES[name](fitted)
     assert copied.get_params() == fitted.get_params()
     np.testing.assert_array_equal(copied.score_samples(iris), fitted.score_samples(iris))
@@ -133,7 +160,11 @@ def test_a_copy_is_the_same_model(name: str, fitted: VariationalAutoencoder, iri
 
 
 def test_a_pickle_holds_numpy_and_no_torch(fitted: VariationalAutoencoder) -> None:
-    words = {str(argument) for _, argument, _ in pickletools.genops(pickle.dumps(fitted)) if argument is not None}
+    words = {
+        str(argument)
+        for _, argument, _ in pickletools.genops(pickle.dumps(fitted))
+        if argument is not None
+    }
     assert any(word.startswith("numpy") for word in words)
     assert not [word for word in words if word.split(".")[0].split(" ")[0] == "torch"]
 
@@ -146,21 +177,32 @@ def test_a_deep_copy_shares_no_weights(fitted: VariationalAutoencoder, iris: np.
     assert fitted.score(iris) == before
 
 
-def test_a_clone_is_unfitted_and_fits_to_the_same(fitted: VariationalAutoencoder, iris: np.ndarray) -> None:
+def test_a_clone_is_unfitted_and_fits_to_the_same(
+    fitted: VariationalAutoencoder, iris: np.ndarray
+) -> None:
     cloned = clone(fitted)
     with pytest.raises(NotFittedError):
         cloned.transform(iris)
     np.testing.assert_array_equal(cloned.fit(iris).score_samples(iris), fitted.score_samples(iris))
 
 
-# -- types and names ---------------------------------------------------------------------------------
+# -- types and names
+# ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_what_goes_in_as_a_type_comes_out_as_it(dtype: Any, fitted: VariationalAutoencoder, iris: np.ndarray) -> None:
+def test_what_goes_in_as_a_type_comes_out_as_it(
+    dtype: Any, fitted: VariationalAutoencoder, iris: np.ndarray
+) -> None:
     x = iris.astype(dtype)
     z = fitted.transform(x)
-    found = [z, fitted.inverse_transform(z), fitted.reconstruct(x), fitted.score_samples(x), fitted.elbo(x)]
+    found = [
+        z,
+        fitted.inverse_transform(z),
+        fitted.reconstruct(x),
+        fitted.score_samples(x),
+        fitted.elbo(x),
+    ]
     assert [part.dtype for part in found] == [dtype] * 5
     assert fitted.transform(x.tolist()).dtype == np.float64
     assert fitted.transform(x.astype(int)).dtype == np.float64
@@ -168,9 +210,12 @@ def test_what_goes_in_as_a_type_comes_out_as_it(dtype: Any, fitted: VariationalA
 
 def test_float64_is_computed_in_float64(fitted: VariationalAutoencoder, iris: np.ndarray) -> None:
     single, double = fitted.score_samples(iris.astype(np.float32)), fitted.score_samples(iris)
-    np.testing.assert_allclose(fitted.transform(iris.astype(np.float32)), fitted.transform(iris), atol=1e-4)
+    np.testing.assert_allclose(
+        fitted.transform(iris.astype(np.float32)), fitted.transform(iris), atol=1e-4
+    )
     assert np.abs(double.astype(np.float32) - double).max() > 0
-    assert abs(single.mean() - double.mean()) < 0.1  # another dtype is another row: other importance samples
+    # another dtype is another row: other importance samples
+    assert abs(single.mean() - double.mean()) < 0.1
 
 
 def test_a_data_frame_goes_in_and_out(iris: np.ndarray) -> None:
@@ -199,7 +244,9 @@ def test_other_column_names_are_refused(iris: np.ndarray) -> None:
     assert not hasattr(model, "feature_names_in_")
 
 
-def test_the_page_and_the_text_of_an_estimator_show_its_options(fitted: VariationalAutoencoder) -> None:
+def test_the_page_and_the_text_of_an_estimator_show_its_options(
+    fitted: VariationalAutoencoder,
+) -> None:
     page = small(latent_dim=3)._repr_html_()
     assert "VariationalAutoencoder" in page
     assert "latent_dim" in page

@@ -1,4 +1,6 @@
-"""Names and classes: `__all__` is the registry, JSON is the form, and a typing error is answered with what is known."""
+"""Names and classes: `__all__` is the registry, JSON is the form, and a typing error is answered
+with what is known.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from nelbo import likelihood, networks, objective, posterior, prior, spec
         ("objective", objective, {"elbo", "iwae", "autoencoder"}),
     ],
 )
-def test_choices_are_the_concrete_classes_in_all(kind: str, module: object, names: set[str]) -> None:
+def test_choices_are_the_concrete_classes_in_all(
+    kind: str, module: object, names: set[str]
+) -> None:
     assert names <= set(spec.choices(kind))
     found = {spec.resolve(kind, name) for name in spec.choices(kind)}
     members = [getattr(module, name) for name in module.__all__]
@@ -33,7 +37,11 @@ def test_choices_are_the_concrete_classes_in_all(kind: str, module: object, name
 @pytest.mark.parametrize(
     ("kind", "name", "words"),
     [
-        ("network", "residul", "network 'residul' is unknown. Did you mean 'residual'.*conv, linear, mlp, residual"),
+        (
+            "network",
+            "residul",
+            "network 'residul' is unknown. Did you mean 'residual'.*conv, linear, mlp, residual",
+        ),
         ("objective", "Elbo", "'elbo'"),
         ("likelihood", "xyz", "Known: bernoulli, discretized_gaussian, gaussian"),
     ],
@@ -66,15 +74,25 @@ def test_json_out_json_in_is_the_identity_and_builds_the_same_model(changes: dic
 
 
 def test_every_option_reaches_the_model() -> None:
-    vae = build((1, 4, 3), 5, "conv", hidden=(7,), channels=(2, 3), activation="tanh", variance=0.25)
+    vae = build(
+        (1, 4, 3), 5, "conv", hidden=(7,), channels=(2, 3), activation="tanh", variance=0.25
+    )
     assert vae.latent_dim == 5
     assert vae.shape == (1, 4, 3)
     assert sum(isinstance(layer, nn.Tanh) for layer in vae.encoder.body) == 3
-    assert [layer.out_channels for layer in vae.encoder.body if isinstance(layer, nn.Conv2d)] == [2, 3]
-    assert [layer.out_features for layer in vae.encoder.body if isinstance(layer, nn.Linear)] == [7, 10]
+    assert [layer.out_channels for layer in vae.encoder.body if isinstance(layer, nn.Conv2d)] == [
+        2,
+        3,
+    ]
+    assert [layer.out_features for layer in vae.encoder.body if isinstance(layer, nn.Linear)] == [
+        7,
+        10,
+    ]
     assert float(vae.likelihood.variance) == pytest.approx(0.25)
     per_feature = build((2, 3), 2, "mlp", variance=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
-    torch.testing.assert_close(per_feature.likelihood.variance, torch.arange(1.0, 7.0).double().reshape(2, 3))
+    torch.testing.assert_close(
+        per_feature.likelihood.variance, torch.arange(1.0, 7.0).double().reshape(2, 3)
+    )
 
 
 def test_encoder_and_decoder_can_differ_and_can_be_factories() -> None:

@@ -1,4 +1,6 @@
-"""The promise: a default fit is never worse than exact pPCA on held-out rows, on every table at hand."""
+"""The promise: a default fit is never worse than exact pPCA on held-out rows, on every table at
+hand.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from nelbo.linear_gaussian import moments, ppca
 
 Array = np.ndarray[Any, Any]
 
-pytestmark = pytest.mark.filterwarnings("ignore::nelbo.DataWarning")  # that columns are constant, rounded or flags
+# that columns are constant, rounded or flags
+pytestmark = pytest.mark.filterwarnings("ignore::nelbo.DataWarning")
 
 SKLEARN = ("iris", "wine", "diabetes", "breast_cancer", "digits")
 ADBENCH = (
@@ -59,17 +62,26 @@ def part(X: Array, seed: int) -> tuple[Array, Array]:
 
 
 def closed_form(train: Array, test: Array, q: int) -> Array:
-    """log p(x) of the test rows by pPCA of all training rows, in the scaling of a default fit, in data units."""
+    """log p(x) of the test rows by pPCA of all training rows, in the scaling of a default fit, in
+    data units.
+    """
     schema = Schema.infer(train)
-    x, t = (schema.to_model(rows, noise="hash", dtype=torch.float64).flatten(1) for rows in (train, test))
+    x, t = (
+        schema.to_model(rows, noise="hash", dtype=torch.float64).flatten(1)
+        for rows in (train, test)
+    )
     return np.asarray(ppca(*moments(x), q).log_prob(t).numpy() - schema.log_scale_sum)
 
 
 def check(ours: Array, baseline: Array) -> None:
-    """Ours is no worse, but for what chance explains: two standard errors of the paired difference."""
+    """Ours is no worse, but for what chance explains: two standard errors of the paired
+    difference.
+    """
     gain = ours.astype(np.float64) - baseline
     assert np.isfinite(gain).all()
-    assert gain.mean() > -max(2 * gain.std(ddof=1) / math.sqrt(len(gain)), 1e-6 * (1 + abs(baseline.mean())))
+    assert gain.mean() > -max(
+        2 * gain.std(ddof=1) / math.sqrt(len(gain)), 1e-6 * (1 + abs(baseline.mean()))
+    )
 
 
 def check_table(X: Array, q: int, seed: int, **options: Any) -> None:
@@ -95,10 +107,13 @@ def test_with_one_scale_it_is_never_worse_than_pca_of_the_raw_table(name: str) -
     check(model.score_samples(test), PCA(2).fit(train).score_samples(test))
 
 
-@pytest.mark.filterwarnings("ignore:The noise:UserWarning")  # as many latents as columns leave little of it
+# as many latents as columns leave little of it
+@pytest.mark.filterwarnings("ignore:The noise:UserWarning")
 @pytest.mark.parametrize("n", [4, 8, 20, 50])
 def test_it_holds_for_very_few_rows(n: int) -> None:
-    """Few rows are where training goes wrong, and where few rows are left to notice: many draws, one mean."""
+    """Few rows are where training goes wrong, and where few rows are left to notice: many draws,
+    one mean.
+    """
     X, gains = read("breast_cancer")[:, :10], []
     for seed in range(6):
         order = np.random.default_rng(seed).permutation(len(X))
@@ -121,5 +136,7 @@ def test_a_default_fit_is_never_worse_than_ppca(name: str, q: int, seed: int) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", [*ADBENCH, *CSV])
-def test_a_default_fit_is_never_worse_than_ppca_on_real_tables(name: str, seed: int, data_dir: Path) -> None:
+def test_a_default_fit_is_never_worse_than_ppca_on_real_tables(
+    name: str, seed: int, data_dir: Path
+) -> None:
     check_table(read(name, data_dir), 8, seed)

@@ -1,4 +1,6 @@
-"""The loop: what it does is a function of the seed, and nothing it does is lost, counted twice or done in vain."""
+"""The loop: what it does is a function of the seed, and nothing it does is lost, counted twice or
+done in vain.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ STILL = 1e-30
 
 
 class Probe(objective.ELBO):
-    """An ELBO that notes the rows, the weights and the modes of every training call, and can spoil some."""
+    """An ELBO that notes the rows, the weights and the modes of every training call, and can spoil
+    some.
+    """
 
     def __init__(self, vae: VAE, spoil: dict[int, float] | None = None) -> None:
         super().__init__(vae)
@@ -77,7 +81,8 @@ def same_record(record: training.Record) -> dict[str, Any]:
     return dataclasses.asdict(record) | {"seconds": 0.0, "rate": 0.0}
 
 
-# -- order, seeds ------------------------------------------------------------------------------------
+# -- order, seeds
+# ------------------------------------------------------------------------------------
 
 
 def test_every_epoch_visits_each_row_once_in_an_order_of_its_own() -> None:
@@ -107,7 +112,13 @@ def test_order_is_a_pure_function_of_seed_and_epoch(rows: int, seed: int, epoch:
 def test_same_seed_same_bits_whatever_the_global_random_state() -> None:
     def run(seed: int) -> tuple[dict[str, Tensor], History]:
         vae = small()
-        history = fit(objective.ELBO(vae), numbered(50) / 50, validation=normal(9, 3).float(), max_steps=60, seed=seed)
+        history = fit(
+            objective.ELBO(vae),
+            numbered(50) / 50,
+            validation=normal(9, 3).float(),
+            max_steps=60,
+            seed=seed,
+        )
         return weights(vae), history
 
     state = torch.get_rng_state()
@@ -127,7 +138,8 @@ def test_streams_of_different_keys_are_different() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-# -- steps -------------------------------------------------------------------------------------------
+# -- steps
+# -------------------------------------------------------------------------------------------
 
 
 def moments_of(store: Memory, step: int) -> dict[str, Tensor]:
@@ -138,9 +150,13 @@ def moments_of(store: Memory, step: int) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("spoil", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("at", [0, 3, 60])
-def test_a_step_whose_gradient_is_not_finite_changes_nothing_and_is_counted(at: int, spoil: float) -> None:
+def test_a_step_whose_gradient_is_not_finite_changes_nothing_and_is_counted(
+    at: int, spoil: float
+) -> None:
     probe, store = Probe(small(variance="per_feature"), {at: spoil}), Memory()
-    history = fit(probe, normal(20, 3).float(), max_steps=70, batch_size=5, store=store, store_every=-1.0)
+    history = fit(
+        probe, normal(20, 3).float(), max_steps=70, batch_size=5, store=store, store_every=-1.0
+    )
     assert equal_bits(probe.before[at], probe.before[at + 1])
     assert not equal_bits(probe.before[at + 1], probe.before[at + 2])
     if at:
@@ -162,10 +178,20 @@ def test_the_training_bound_is_the_mean_over_the_rows_of_steps_that_were_taken()
 
 @pytest.mark.parametrize("clip", [10.0, None])
 def test_a_huge_gradient_is_shortened_before_the_step(clip: float | None) -> None:
-    """AdamW's running mean of gradients tells what arrived at it: a tenth of the newest gradient."""
+    """AdamW's running mean of gradients tells what arrived at it: a tenth of the newest
+    gradient.
+    """
     spike, store = training.loop.WARMUP + 5, Memory()
     probe = Probe(small(variance=1.0), {spike: 1e8})
-    fit(probe, normal(40, 3).float(), max_steps=spike + 2, batch_size=40, clip=clip, store=store, store_every=-1.0)
+    fit(
+        probe,
+        normal(40, 3).float(),
+        max_steps=spike + 2,
+        batch_size=40,
+        clip=clip,
+        store=store,
+        store_every=-1.0,
+    )
 
     def arrived(step: int) -> float:
         parts = [v.flatten() for k, v in moments_of(store, step).items() if ".first." in k]
@@ -223,7 +249,10 @@ def test_a_wrapped_objective_trains_to_the_same_bits() -> None:
     for wrap in (Wrapper, lambda o: o):
         vae = small()
         history = fit(
-            wrap(objective.IWAE(vae, 2)), normal(30, 3).float(), validation=normal(9, 3).float(), max_steps=40
+            wrap(objective.IWAE(vae, 2)),
+            normal(30, 3).float(),
+            validation=normal(9, 3).float(),
+            max_steps=40,
         )
         runs.append((weights(vae), [same_record(r) for r in history.records]))
     assert equal_bits(runs[0][0], runs[1][0])
@@ -236,10 +265,13 @@ def test_frozen_weights_stay() -> None:
     start = weights(vae)
     fit(objective.ELBO(vae), normal(30, 3).float(), max_steps=20)
     after = weights(vae)
-    assert {n for n in start if torch.equal(start[n], after[n])} == {n for n in start if n.startswith("decoder")}
+    assert {n for n in start if torch.equal(start[n], after[n])} == {
+        n for n in start if n.startswith("decoder")
+    }
 
 
-# -- the learning rate, the limits -------------------------------------------------------------------
+# -- the learning rate, the limits
+# -------------------------------------------------------------------
 
 
 def test_rate_rises_over_the_warmup_and_falls_as_a_cosine() -> None:
@@ -286,7 +318,9 @@ STALLING: dict[str, Any] = {"max_steps": 900, "batch_size": 10, "learning_rate":
 """Few rows and a high rate: the bound on rows held out is best early."""
 
 
-def stalling(store: Memory | None = None, seed: int = 0, **options: Any) -> tuple[VAE, training.History]:
+def stalling(
+    store: Memory | None = None, seed: int = 0, **options: Any
+) -> tuple[VAE, training.History]:
     x, vae = normal(60, 3).float(), small(seed=seed)
     options |= STALLING | {"validation": x[30:], "store_every": -1.0}
     return vae, fit(objective.ELBO(vae), x[:30], store=store, **options)
@@ -299,10 +333,14 @@ def test_where_validation_stalls_the_best_weights_come_back_and_the_rate_falls_a
     last, rates = history.records[-1], [record.learning_rate for record in history.records]
     assert last.progress < 0.75
     assert rates[-1] < 0.05 * max(rates)
-    falling = next(record for record in history.records if record.step > 20 and record.learning_rate < max(rates))
+    falling = next(
+        record
+        for record in history.records
+        if record.step > 20 and record.learning_rate < max(rates)
+    )
     assert last.progress - falling.progress == pytest.approx(last.progress / 4, abs=0.02)
-    # Each state is saved before its step: between the last one that does not know of the fall and the first that does,
-    # one step was taken from the best weights.
+    # Each state is saved before its step: between the last one that does not know of the fall and
+    # the first that does, one step was taken from the best weights.
     before = next(i for i, (config, _) in enumerate(store.states) if config["fall"]["early"]) - 1
     (_, old), (config, new) = store.states[before : before + 2]
     name = "model.vae.decoder.layers.0.weight"
@@ -315,7 +353,13 @@ def test_a_fall_that_has_begun_is_seen_through() -> None:
     """The best bound is the first; under a fall over the whole run nothing ends early."""
     x = normal(60, 3).float()
     history = fit(
-        objective.ELBO(small()), x[:30], validation=x[30:], max_steps=150, batch_size=10, learning_rate=1e-30, decay=1.0
+        objective.ELBO(small()),
+        x[:30],
+        validation=x[30:],
+        max_steps=150,
+        batch_size=10,
+        learning_rate=1e-30,
+        decay=1.0,
     )
     assert (history.stopped, history.records[-1].step) == ("steps", 150)
 
@@ -334,7 +378,9 @@ def test_a_run_interrupted_around_an_early_fall_resumes_to_the_same_bits(offset:
     assert (history.best_step, history.stopped) == (expected.best_step, expected.stopped)
 
 
-def test_a_run_interrupted_by_the_validation_that_calls_for_the_fall_resumes_to_the_same_bits() -> None:
+def test_a_run_interrupted_by_the_validation_that_calls_for_the_fall_resumes_to_the_same_bits() -> (
+    None
+):
     probe = Memory()
     whole, expected = stalling(probe)
     begun = next(config["step"] for config, _ in probe.states if config["fall"]["early"])
@@ -353,7 +399,13 @@ def test_a_run_interrupted_by_the_validation_that_calls_for_the_fall_resumes_to_
 
 
 def test_rate_in_force_is_the_schedules_at_every_record() -> None:
-    history = fit(objective.ELBO(small()), normal(20, 3).float(), max_steps=90, batch_size=10, learning_rate=3e-3)
+    history = fit(
+        objective.ELBO(small()),
+        normal(20, 3).float(),
+        max_steps=90,
+        batch_size=10,
+        learning_rate=3e-3,
+    )
     for record in history.records:
         expected = 3e-3 * schedule.learning_rate_factor(
             record.step, record.step / 90, training.loop.WARMUP, schedule.Fall.of(schedule.DECAY)
@@ -365,8 +417,13 @@ def test_the_rate_reaches_the_optimiser() -> None:
     """AdamW's first step is the learning rate itself, in every coordinate that has a gradient."""
     probe = Probe(small(variance=1.0))
     fit(probe, normal(20, 3).float(), max_steps=100, learning_rate=5e-3)
-    moved = probe.before[1]["vae.decoder.layers.0.weight"] - probe.before[0]["vae.decoder.layers.0.weight"]
-    expected = 5e-3 * schedule.learning_rate_factor(0, 0.0, training.loop.WARMUP, schedule.Fall.of(schedule.DECAY))
+    moved = (
+        probe.before[1]["vae.decoder.layers.0.weight"]
+        - probe.before[0]["vae.decoder.layers.0.weight"]
+    )
+    expected = 5e-3 * schedule.learning_rate_factor(
+        0, 0.0, training.loop.WARMUP, schedule.Fall.of(schedule.DECAY)
+    )
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, expected), rtol=1e-3, atol=0)
 
 
@@ -381,7 +438,9 @@ def test_the_rate_reaches_the_optimiser() -> None:
         ({"max_epochs": 2, "max_seconds": 1e6}, 10),
     ],
 )
-def test_training_ends_at_the_first_limit_in_epochs_or_steps(limits: dict[str, Any], steps: int) -> None:
+def test_training_ends_at_the_first_limit_in_epochs_or_steps(
+    limits: dict[str, Any], steps: int
+) -> None:
     probe = Probe(small())
     history = fit(probe, normal(20, 3).float(), batch_size=4, **limits)
     assert len(probe.rows) == steps
@@ -394,7 +453,8 @@ def test_training_ends_at_the_first_limit_in_epochs_or_steps(limits: dict[str, A
 def test_training_ends_at_the_limit_in_seconds() -> None:
     history = fit(objective.ELBO(small()), normal(20, 3).float(), max_seconds=0.3)
     assert history.stopped == "seconds"
-    assert 0.3 * 3 / 4 <= history.records[-1].seconds < 0.6  # a quarter may be kept for what follows the last step
+    # a quarter may be kept for what follows the last step
+    assert 0.3 * 3 / 4 <= history.records[-1].seconds < 0.6
     assert history.records[-1].step > 5
     assert history.records[-1].learning_rate < 0.02 * 6e-3
 
@@ -420,7 +480,11 @@ def test_default_batches_are_powers_of_two_that_fit(rows: int) -> None:
 
 
 @settings(max_examples=100)
-@given(rows=st.integers(1, 100_000), batch_size=st.none() | st.integers(1, 2000), epochs=st.integers(1, 3))
+@given(
+    rows=st.integers(1, 100_000),
+    batch_size=st.none() | st.integers(1, 2000),
+    epochs=st.integers(1, 3),
+)
 def test_every_epoch_visits_every_row_once(rows: int, batch_size: int | None, epochs: int) -> None:
     budget = schedule.Budget.resolve(rows, batch_size, epochs, None, None)
     places = [budget.place(step) for step in range(budget.max_steps or 0)]
@@ -429,7 +493,8 @@ def test_every_epoch_visits_every_row_once(rows: int, batch_size: int | None, ep
         assert (following, start) == ((epoch, end) if end < rows else (epoch + 1, 0))
     assert places[-1][2] == rows
     sizes = [end - start for _, start, end in places]
-    assert max(sizes) <= budget.batch_size + (budget.batch_size > 1)  # a single row left joins the batch before
+    # a single row left joins the batch before
+    assert max(sizes) <= budget.batch_size + (budget.batch_size > 1)
     assert min(sizes) > 1 or budget.batch_size == 1
     last = {rows % budget.batch_size, budget.batch_size + 1 if rows % budget.batch_size == 1 else 0}
     assert batch_size is None or set(sizes[:-1]) <= {budget.batch_size, *last}
@@ -440,21 +505,27 @@ def test_default_batches_begin_small_and_double() -> None:
     budget = schedule.Budget.resolve(60_000, None, None, 400, None)
     sizes = [end - start for _, start, end in map(budget.place, range(250))]
     assert sizes == [64] * 64 + [128] * 64 + [256] * 122
-    assert schedule.Budget.resolve(60_000, 512, None, 400, None).place(0) == (0, 0, 512)  # asked for, so kept
+    # asked for, so kept
+    assert schedule.Budget.resolve(60_000, 512, None, 400, None).place(0) == (0, 0, 512)
 
 
-@pytest.mark.parametrize("name", ["batch_size", "max_epochs", "max_steps", "max_seconds", "learning_rate"])
+@pytest.mark.parametrize(
+    "name", ["batch_size", "max_epochs", "max_steps", "max_seconds", "learning_rate"]
+)
 @pytest.mark.parametrize("value", [0, -1])
 def test_limits_must_be_positive(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} must be positive, got {value}"):
         fit(objective.ELBO(small()), normal(20, 3).float(), **{name: value})
 
 
-# -- what is reported --------------------------------------------------------------------------------
+# -- what is reported
+# --------------------------------------------------------------------------------
 
 
 def test_last_short_batch_counts_for_its_rows_alone() -> None:
-    """10 rows in batches of 4, 4 and 2, and 1,500 rows judged in chunks: means over rows, not over batches."""
+    """10 rows in batches of 4, 4 and 2, and 1,500 rows judged in chunks: means over rows, not over
+    batches.
+    """
     vae = small()
     x, held = numbered(10), normal(1500, 3).float() * torch.linspace(0, 3, 1500)[:, None]
     loss = objective.Autoencoder(vae)
@@ -477,7 +548,13 @@ def test_training_and_validation_report_the_same_quantity(name: str) -> None:
 
 def test_validation_judges_every_row_the_same_way_each_time() -> None:
     probe = Probe(small(variance=0.5))
-    history = fit(probe, normal(40, 3).float(), validation=normal(70, 3).float(), max_epochs=3, learning_rate=STILL)
+    history = fit(
+        probe,
+        normal(40, 3).float(),
+        validation=normal(70, 3).float(),
+        max_epochs=3,
+        learning_rate=STILL,
+    )
     assert probe.judged == [(70, False, False)] * len(history)
     assert len(set(history.column("validation"))) == 1
     assert not probe.training
@@ -495,7 +572,8 @@ def test_records_are_in_the_users_units() -> None:
         assert plain.train is None or scaled.train == pytest.approx(plain.train - 7.5)
         assert scaled.kl == plain.kl
     expected = (noise * scale**2).mean().sqrt()
-    assert runs[1][-1].beta == pytest.approx(float(expected), rel=0.2)  # `refine` moved the model's a little
+    # `refine` moved the model's a little
+    assert runs[1][-1].beta == pytest.approx(float(expected), rel=0.2)
 
 
 def test_reported_kl_and_beta_are_the_models() -> None:
@@ -516,17 +594,25 @@ def test_bound_is_the_validations_where_there_is_one() -> None:
 
 
 def test_history_survives_json() -> None:
-    history = fit(objective.ELBO(small()), normal(9, 3).float(), validation=normal(4, 3).float(), max_steps=5)
+    history = fit(
+        objective.ELBO(small()), normal(9, 3).float(), validation=normal(4, 3).float(), max_steps=5
+    )
     assert len(history) == len(history.records) > 1
     assert History.from_dict(json.loads(json.dumps(history.to_dict()))) == history
-    assert [json.loads(line) for line in history.to_jsonl().splitlines()] == history.to_dict()["records"]
+    assert [json.loads(line) for line in history.to_jsonl().splitlines()] == history.to_dict()[
+        "records"
+    ]
 
 
 def test_progress_is_told_in_plain_lines_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
     with training.ProgressBar(stream) as bar:
         fit(
-            objective.ELBO(small()), normal(9, 3).float(), validation=normal(4, 3).float(), max_steps=5, callbacks=[bar]
+            objective.ELBO(small()),
+            normal(9, 3).float(),
+            validation=normal(4, 3).float(),
+            max_steps=5,
+            callbacks=[bar],
         )
     first, *_, last = stream.getvalue().splitlines()
     assert first.startswith("  0%")
@@ -536,11 +622,14 @@ def test_progress_is_told_in_plain_lines_where_there_is_no_terminal() -> None:
     assert "KL" in last
 
 
-# -- the end -----------------------------------------------------------------------------------------
+# -- the end
+# -----------------------------------------------------------------------------------------
 
 
 def test_early_stopping_restores_copies_of_the_best_weights() -> None:
-    """Twelve rows are learned by heart: the held-out bound peaks and falls, and its peak is what is kept."""
+    """Twelve rows are learned by heart: the held-out bound peaks and falls, and its peak is what is
+    kept.
+    """
     vae = small(hidden=(64,), variance=0.05)
     seen: dict[int, dict[str, Tensor]] = {}
     x, held = normal(12, 3).float(), normal(200, 3, seed=1).float()
@@ -584,7 +673,9 @@ def test_a_callback_ends_training_only_by_true() -> None:
         calls.append(record.step)
         return True if record.step >= 6 else "no"
 
-    history = fit(objective.ELBO(small()), normal(9, 3).float(), max_steps=50, batch_size=3, callbacks=[stop])
+    history = fit(
+        objective.ELBO(small()), normal(9, 3).float(), max_steps=50, batch_size=3, callbacks=[stop]
+    )
     assert calls == [0, 3, 6]
     assert history.stopped == "callback"
     assert history.records[-1].step == 6
@@ -598,15 +689,24 @@ def test_the_model_is_left_ready_to_use() -> None:
     assert all(p.requires_grad for p in vae.parameters())
 
 
-# -- resumption --------------------------------------------------------------------------------------
+# -- resumption
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [Memory, Bytes])
 @pytest.mark.parametrize("at", [1, 7, 15, 33])
 def test_a_run_interrupted_anywhere_resumes_to_the_same_bits(kind: type[Memory], at: int) -> None:
-    """In the middle of an epoch (of 5 steps), at its end, before and after the first validations."""
+    """In the middle of an epoch (of 5 steps), at its end, before and after the first
+    validations.
+    """
     x, held = normal(23, 3).float(), normal(9, 3).float()
-    options = {"validation": held, "max_steps": 40, "batch_size": 5, "seed": 3, "learning_rate": 1e-2}
+    options = {
+        "validation": held,
+        "max_steps": 40,
+        "batch_size": 5,
+        "seed": 3,
+        "learning_rate": 1e-2,
+    }
     whole = small(variance="per_feature")
     expected = fit(Probe(whole, {4: math.nan}), x, **options)
     store = kind(interrupt_at_step=at)
@@ -647,7 +747,9 @@ def test_ctrl_c_inside_a_step_takes_effect_after_it() -> None:
 
 def test_training_works_outside_the_main_thread() -> None:
     with ThreadPoolExecutor(1) as pool:
-        history = pool.submit(fit, objective.ELBO(small()), normal(9, 3).float(), max_steps=3).result()
+        history = pool.submit(
+            fit, objective.ELBO(small()), normal(9, 3).float(), max_steps=3
+        ).result()
     assert history.stopped == "steps"
 
 
@@ -661,7 +763,14 @@ def test_states_are_not_changed_by_the_steps_that_follow() -> None:
 
     given: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
     store = Keep()
-    fit(Probe(small(), {2: math.nan}), normal(10, 3).float(), max_steps=9, batch_size=5, store=store, store_every=-1.0)
+    fit(
+        Probe(small(), {2: math.nan}),
+        normal(10, 3).float(),
+        max_steps=9,
+        batch_size=5,
+        store=store,
+        store_every=-1.0,
+    )
     for (config, tensors), (old_config, old_tensors) in zip(given, store.states, strict=True):
         assert config == old_config
         assert equal_bits(tensors, old_tensors)
@@ -679,7 +788,13 @@ def test_an_interruption_saves_the_state_and_leaves_the_best_weights() -> None:
     held = normal(9, 3).float()
     with pytest.raises(KeyboardInterrupt):
         fit(
-            probe, normal(9, 3).float(), validation=held, max_steps=50, batch_size=3, callbacks=[interrupt], store=store
+            probe,
+            normal(9, 3).float(),
+            validation=held,
+            max_steps=50,
+            batch_size=3,
+            callbacks=[interrupt],
+            store=store,
         )
     (state,) = store.states
     assert state[0]["step"] == 6
@@ -698,7 +813,8 @@ def test_time_spent_before_the_interruption_counts() -> None:
     assert 999.9 <= history.records[-1].seconds < 1001
 
 
-# -- beta^2 ------------------------------------------------------------------------------------------
+# -- beta^2
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variance", ["learned", "per_feature"])
@@ -708,20 +824,30 @@ def test_the_first_step_goes_to_the_batchs_own_optimum(name: str, variance: str)
     vae = small(torch.float64, variance=variance)
     x, loss = normal(8, 3), getattr(objective, name)(vae, 4)
     terms = vae.terms(x, 4, rng(schedule.stream_seed(0, "noise", 0)))
-    share = terms.log_weight.softmax(0) if name == "IWAE" else torch.full((4, 8), 0.25, dtype=torch.float64)
+    share = (
+        terms.log_weight.softmax(0)
+        if name == "IWAE"
+        else torch.full((4, 8), 0.25, dtype=torch.float64)
+    )
     square = (x - vae.decode(terms.z).mean).square() * share[..., None]
     best = square.sum(0).mean(0).detach()
     step = VarianceStep(loss)
     (-loss(x, rng(schedule.stream_seed(0, "noise", 0))).mean()).backward()
     step.step(0, 1.0, torch.tensor(True))
-    torch.testing.assert_close(vae.likelihood.variance.detach(), best if variance == "per_feature" else best.mean())
+    torch.testing.assert_close(
+        vae.likelihood.variance.detach(), best if variance == "per_feature" else best.mean()
+    )
     assert vae.likelihood.log_variance.grad is None
 
 
 @pytest.mark.parametrize("variance", ["learned", "per_feature"])
 def test_beta_settles_at_its_closed_form_while_nothing_else_moves(variance: str) -> None:
-    """From 20 times too much: the records show the running mean arrive, before `refine` has its say."""
-    model = linear_gaussian(6, 2, variance=torch.full((6,), 0.3) if variance == "per_feature" else 0.3)
+    """From 20 times too much: the records show the running mean arrive, before `refine` has its
+    say.
+    """
+    model = linear_gaussian(
+        6, 2, variance=torch.full((6,), 0.3) if variance == "per_feature" else 0.3
+    )
     x = draw(model, 2000)
     vae = started(model, variance=variance)
     q = vae.encode(x)
@@ -737,7 +863,9 @@ def test_beta_settles_at_its_closed_form_while_nothing_else_moves(variance: str)
 
 
 def test_learned_beta_of_a_linear_model_is_the_maximum_likelihood_one() -> None:
-    """From random weights and from a beta that is the data's, far above it, or so far below that gradients are huge."""
+    """From random weights and from a beta that is the data's, far above it, or so far below that
+    gradients are huge.
+    """
     x = draw(linear_gaussian(8, 2, variance=0.05), 1500)
     best = ppca(*moments(x), 2)
     for start in (30.0, 1.0, 1 / 30):
@@ -745,7 +873,9 @@ def test_learned_beta_of_a_linear_model_is_the_maximum_likelihood_one() -> None:
         with torch.no_grad():
             vae.likelihood.log_variance.fill_(2 * math.log(start))
         fit(objective.ELBO(vae), x, max_steps=1300, batch_size=250, learning_rate=2e-2)
-        assert float(vae.likelihood.variance.detach().sqrt()) == pytest.approx(float(best.variance.sqrt()), rel=2e-3)
+        assert float(vae.likelihood.variance.detach().sqrt()) == pytest.approx(
+            float(best.variance.sqrt()), rel=2e-3
+        )
         exact = evaluate.log_likelihood(vae, x, "exact").mean
         assert exact == pytest.approx(float(best.log_prob(x).mean()), abs=0.01)
 
@@ -788,12 +918,15 @@ def test_a_fixed_beta_is_trained_with_and_left_alone() -> None:
     assert float(vae.likelihood.variance.detach()) == pytest.approx(0.25)
 
 
-# -- precision ---------------------------------------------------------------------------------------
+# -- precision
+# ---------------------------------------------------------------------------------------
 
 
 def test_bfloat16_training_reaches_the_same_bound() -> None:
     if not has_bfloat16(torch.device("cpu")):
-        pytest.skip("this CPU multiplies no bfloat16 matrices: it would be slow, and nelbo would not use it")
+        pytest.skip(
+            "this CPU multiplies no bfloat16 matrices: it would be slow, and nelbo would not use it"
+        )
     compare_precisions(steps=200)
 
 
@@ -849,7 +982,8 @@ def test_auto_precision_wants_large_single_precision_networks_with_noise_to_hide
     assert resolve_precision("auto", cpu, large.double(), 256) == ("float32", False)
 
 
-# -- refusals ----------------------------------------------------------------------------------------
+# -- refusals
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -880,7 +1014,8 @@ def test_a_model_whose_first_bound_is_not_finite_is_refused() -> None:
         fit(objective.ELBO(vae), x, validation=x, max_steps=2)
 
 
-# -- rows that are prepared at every visit ------------------------------------------------------------
+# -- rows that are prepared at every visit
+# ------------------------------------------------------------
 
 
 def test_a_transform_sees_each_batch_of_stored_rows_with_new_noise() -> None:
@@ -899,7 +1034,9 @@ def test_a_transform_sees_each_batch_of_stored_rows_with_new_noise() -> None:
 
 
 def test_a_transform_that_does_not_fit_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"transform\(x\) has shape \(1, 2\), but the model needs \('n', 3\)"):
+    with pytest.raises(
+        ValueError, match=r"transform\(x\) has shape \(1, 2\), but the model needs \('n', 3\)"
+    ):
         fit(objective.ELBO(small()), torch.zeros(9, 3), transform=lambda rows, _: rows[:, :2])
     with pytest.raises(TypeError, match="x must be a tensor of floats"):
         fit(objective.ELBO(small()), torch.zeros(9, 3, dtype=torch.uint8))
@@ -921,7 +1058,14 @@ def test_validation_looks_at_rows_evenly_spaced() -> None:
 
 def test_averaged_weights_are_the_running_mean_of_those_of_the_steps() -> None:
     probe, steps = Probe(small()), run.UNAVERAGED + 30
-    fit(probe, normal(64, 3, dtype=torch.float32), max_steps=steps, batch_size=16, average=0.05, seed=1)
+    fit(
+        probe,
+        normal(64, 3, dtype=torch.float32),
+        max_steps=steps,
+        batch_size=16,
+        average=0.05,
+        seed=1,
+    )
     trace = probe.before[-steps:][1:]  # before one step is after the last
     twin = Probe(small())
     fit(twin, normal(64, 3, dtype=torch.float32), max_steps=steps, batch_size=16, seed=1)

@@ -1,4 +1,6 @@
-"""The model: three log-densities, computed once and in the right units, and the two steps of generation."""
+"""The model: three log-densities, computed once and in the right units, and the two steps of
+generation.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ PARTS = [
 
 
 @pytest.mark.usefixtures("untouched_random_state")
-@pytest.mark.parametrize("parts", PARTS, ids=lambda p: f"{p['network']}-{p['likelihood']}-{p['variance']}")
+@pytest.mark.parametrize(
+    "parts", PARTS, ids=lambda p: f"{p['network']}-{p['likelihood']}-{p['variance']}"
+)
 def test_all_combinations_give_finite_terms_of_the_right_shape_and_gradients(parts: dict) -> None:
     vae = build((2, 4, 3), latent_dim=3, dtype=torch.float32, **parts)
     x = (normal(5, 2, 4, 3, dtype=torch.float32) > 0).float()
@@ -50,7 +54,11 @@ def test_terms_are_the_three_log_densities_of_torch() -> None:
     z = q.loc + q.scale * eps
     torch.testing.assert_close(terms.z, z)
     p = torch_distributions.Normal(vae.decoder(z), vae.likelihood.variance.sqrt())
-    expected = (p.log_prob(x).sum(-1), torch_distributions.Normal(0.0, 1.0).log_prob(z).sum(-1), q.log_prob(z).sum(-1))
+    expected = (
+        p.log_prob(x).sum(-1),
+        torch_distributions.Normal(0.0, 1.0).log_prob(z).sum(-1),
+        q.log_prob(z).sum(-1),
+    )
     for ours, theirs in zip(terms, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(terms.log_weight, expected[0] + expected[1] - expected[2])
@@ -60,7 +68,9 @@ def test_terms_are_the_three_log_densities_of_torch() -> None:
 
 @pytest.mark.parametrize("network", ["linear", "residual"])
 @pytest.mark.parametrize("latent_dim", [1, 3])
-def test_with_the_exact_posterior_every_weight_is_the_exact_log_p(network: str, latent_dim: int) -> None:
+def test_with_the_exact_posterior_every_weight_is_the_exact_log_p(
+    network: str, latent_dim: int
+) -> None:
     model = linear_gaussian(7, latent_dim)
     vae, x = started(model, network), draw(model, 20)
     weight = vae.terms(x, samples=50, generator=rng(3)).log_weight.detach()
@@ -85,7 +95,9 @@ def test_decoding_has_two_steps_and_sampling_keeps_them_apart() -> None:
     torch.testing.assert_close(x_hat, vae.decode(z).mean.detach())
     x_tilde = vae.sample(30_000, noise=True, generator=rng(4))
     noise = x_tilde - x_hat
-    torch.testing.assert_close(noise.square().mean(0), torch.full((5,), 0.09, dtype=torch.float64), rtol=0.05, atol=0)
+    torch.testing.assert_close(
+        noise.square().mean(0), torch.full((5,), 0.09, dtype=torch.float64), rtol=0.05, atol=0
+    )
     expected = model.weight @ model.weight.T + 0.09 * torch.eye(5, dtype=torch.float64)
     torch.testing.assert_close(x_tilde.T.cov(), expected, rtol=0.05, atol=0.05)
     assert torch.equal(x_tilde, vae.sample(30_000, noise=True, generator=rng(4)))
@@ -112,7 +124,9 @@ def test_posterior_stays_a_density_where_its_features_are_far_out(dtype: torch.d
 def test_prior_is_the_standard_normal_and_holds_no_weights() -> None:
     p = prior.StandardNormal(3).double()
     z = normal(4, 3)
-    torch.testing.assert_close(p().log_prob(z), torch_distributions.Normal(0.0, 1.0).log_prob(z).sum(-1))
+    torch.testing.assert_close(
+        p().log_prob(z), torch_distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
+    )
     assert p().event_shape == (3,)
     assert list(p.state_dict()) == []
 
@@ -126,9 +140,13 @@ def test_latent_dim_must_be_at_least_one(make: type, latent_dim: int) -> None:
 
 def test_shapes_that_do_not_fit_are_refused_with_both_shapes() -> None:
     vae = build((6,), 2)
-    with pytest.raises(ValueError, match=r"x has shape \(3, 5\), but this model needs \(\*batch, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"x has shape \(3, 5\), but this model needs \(\*batch, 6\)"
+    ):
         vae.encode(normal(3, 5))
-    with pytest.raises(ValueError, match=r"z has shape \(3, 4\), but this model needs \(\*batch, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"z has shape \(3, 4\), but this model needs \(\*batch, 2\)"
+    ):
         vae.decode(normal(3, 4))
     with pytest.raises(ValueError, match=r"x has shape \(6,\).*\(\*batch, 1, 2, 3\)"):
         build((1, 2, 3), 2).encode(normal(6))
@@ -139,9 +157,13 @@ def test_shapes_that_do_not_fit_are_refused_with_both_shapes() -> None:
         nn.Linear(6, 3),
         posterior.DiagonalNormal(2),
     )
-    with pytest.raises(ValueError, match=r"the encoder's output has shape \(3, 3\).*\(\*batch, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"the encoder's output has shape \(3, 3\).*\(\*batch, 4\)"
+    ):
         wrong.encode(normal(3, 6, dtype=torch.float32))
-    with pytest.raises(ValueError, match=r"the decoder's output has shape \(3, 5\).*\(\*batch, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"the decoder's output has shape \(3, 5\).*\(\*batch, 6\)"
+    ):
         wrong.decode(normal(3, 2, dtype=torch.float32))
 
 

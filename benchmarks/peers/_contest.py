@@ -1,6 +1,8 @@
-r"""What all contestants share, nelbo too: the job, the clock, and one estimate of held-out log p(x).
+r"""What all contestants share, nelbo too: the job, the clock, and one estimate of held-out log
+p(x).
 
-.. math:: \log \frac1K \sum_k \frac{N(x \mid f(z_k), \beta^2 I) \, N(z_k \mid 0, I)}{q(z_k \mid x)}, \quad z_k \sim q
+.. math:: \log \frac1K \sum_k \frac{N(x \mid f(z_k), \beta^2 I) \, N(z_k \mid 0, I)}{q(z_k \mid x)},
+    \quad z_k \sim q
 
 The clock runs from the start of model building. It stands still while log p(x) is measured.
 """
@@ -55,27 +57,32 @@ def write(**result: Any) -> None:
 def peak_bytes() -> int:
     """Return the largest resident size of this process so far.
 
-    On Linux, getrusage would count the process that started this one, too, as it was at that moment.
+    On Linux, getrusage would count the process that started this one, too, as it was at that
+    moment.
     """
     status = Path("/proc/self/status")
     for line in status.read_text().splitlines() if status.exists() else ():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 class Watch:
     """One training run, told after every step; it raises `Done` when the run is over.
 
-    A job of the task "speed" wants the seconds of ``steps`` steps after ``warmup`` others. One of the task "quality"
-    wants log p(x) at the seconds ``at``, and at growing intervals where ``growth`` is set, until ``limit`` seconds or
-    until it reaches ``target``. A peer's beta^2 is first fitted to training rows in closed form, the best for its
-    weights; that costs it no time.
+    A job of the task "speed" wants the seconds of ``steps`` steps after ``warmup`` others. One of
+    the task "quality" wants log p(x) at the seconds ``at``, and at growing intervals where
+    ``growth`` is set, until ``limit`` seconds or until it reaches ``target``. A peer's beta^2 is
+    first fitted to training rows in closed form, the best for its weights; that costs it no time.
     """
 
     def __init__(self, job: dict[str, Any], train: np.ndarray, test: np.ndarray) -> None:
         self.job, self.steps, self.paused, self.curve = job, 0, 0.0, []
-        self.train, self.test = (torch.from_numpy(x.reshape(len(x), -1)) for x in (train, test[:IMAGES]))
+        self.train, self.test = (
+            torch.from_numpy(x.reshape(len(x), -1)) for x in (train, test[:IMAGES])
+        )
         self.marks: list[float] = []
         self.due = self._next(0.0)
         self.begun = time.perf_counter()
@@ -125,11 +132,15 @@ class Watch:
     def _next(self, seconds: float) -> float:
         planned = [t for t in self.job.get("at", ()) if t > seconds]
         growth = self.job.get("growth")
-        return min(planned + ([max(seconds * growth, seconds + 0.25)] if growth else []), default=math.inf)
+        return min(
+            planned + ([max(seconds * growth, seconds + 0.25)] if growth else []), default=math.inf
+        )
 
 
 @torch.no_grad()
-def log_likelihood(model: Model, beta2: float, x: Tensor, samples: int = SAMPLES, seed: int = 0) -> Tensor:
+def log_likelihood(
+    model: Model, beta2: float, x: Tensor, samples: int = SAMPLES, seed: int = 0
+) -> Tensor:
     """Estimate log p(x) of each row, in nats."""
     generator, parts = torch.Generator().manual_seed(seed), []
     for rows in x.split(50):
@@ -138,14 +149,17 @@ def log_likelihood(model: Model, beta2: float, x: Tensor, samples: int = SAMPLES
         z = mean + std * noise
         x_hat = model.decode(z.flatten(0, 1)).view(samples, len(rows), -1)
         log_lik = -0.5 * (x_hat - rows).square().sum(-1).double() / beta2
-        log_ratio = (0.5 * (noise.square() - z.square()) + std.log()).sum(-1)  # log p(z) - log q(z|x)
+        # log p(z) - log q(z|x)
+        log_ratio = (0.5 * (noise.square() - z.square()) + std.log()).sum(-1)
         parts.append((log_lik + log_ratio).logsumexp(0) - math.log(samples))
     return torch.cat(parts) - 0.5 * x.shape[1] * math.log(2 * math.pi * beta2)
 
 
 @torch.no_grad()
 def best_variance(model: Model, x: Tensor) -> float:
-    """Return the beta^2 that is best for a model's weights: the mean squared residual of evenly spaced rows."""
+    """Return the beta^2 that is best for a model's weights: the mean squared residual of evenly
+    spaced rows.
+    """
     generator, total = torch.Generator().manual_seed(1), 0.0
     rows = x[:: max(1, len(x) // ROWS_FOR_VARIANCE)]
     for part in rows.split(1000):

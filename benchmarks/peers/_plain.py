@@ -1,7 +1,8 @@
 r"""A plain VAE in PyTorch, as examples write it: ReLU, one learned beta, a sum of squares and a KL.
 
-beta is a parameter (its logarithm) that starts at the data's standard deviation. ``torch._dynamo`` is what the first
-use of ``torch.optim`` imports; it is imported here, so that the clock does not count it.
+beta is a parameter (its logarithm) that starts at the data's standard deviation. ``torch._dynamo``
+is what the first use of ``torch.optim`` imports; it is imported here, so that the clock does not
+count it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from torch.nn import functional as F
 class PlainVAE(nn.Module):
     """features-hidden-latent-hidden-features."""
 
-    def __init__(self, features: int, hidden: Sequence[int], latent: int, start_std: float = 1.0) -> None:
+    def __init__(
+        self, features: int, hidden: Sequence[int], latent: int, start_std: float = 1.0
+    ) -> None:
         super().__init__()
         self.encoder = mlp([features, *hidden, 2 * latent])
         self.decoder = mlp([latent, *reversed(hidden), features])
@@ -42,5 +45,7 @@ class PlainVAE(nn.Module):
 
 def mlp(widths: Sequence[int]) -> nn.Sequential:
     """Return linear layers with ReLU between them."""
-    layers = [layer for a, b in itertools.pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
+    layers = [
+        layer for a, b in itertools.pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())
+    ]
     return nn.Sequential(*layers[:-1])

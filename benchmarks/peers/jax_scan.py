@@ -1,7 +1,8 @@
-"""The same plain VAE in JAX: many steps at a time in one jitted ``lax.scan``, data on the device, Adam at 1e-3.
+"""The same plain VAE in JAX: many steps at a time in one jitted ``lax.scan``, data on the device,
+Adam at 1e-3.
 
-With ``bf16`` the matrix products take bfloat16 and give float32. Compilation is part of the time to a quality, as a
-user waits for it, but not of the speed.
+With ``bf16`` the matrix products take bfloat16 and give float32. Compilation is part of the time to
+a quality, as a user waits for it, but not of the speed.
 """
 
 from __future__ import annotations
@@ -55,22 +56,36 @@ def start(random: np.random.Generator, widths: list[int]) -> list[tuple[Any, Any
     """Return weights and biases as ``torch.nn.Linear`` draws them."""
     layers = []
     for a, b in itertools.pairwise(widths):
-        w, c = (random.uniform(-1, 1, shape).astype(np.float32) / math.sqrt(a) for shape in ((a, b), (b,)))
+        w, c = (
+            random.uniform(-1, 1, shape).astype(np.float32) / math.sqrt(a)
+            for shape in ((a, b), (b,))
+        )
         layers.append((jnp.asarray(w), jnp.asarray(c)))
     return layers
 
 
 def batches(random: np.random.Generator, rows: int, size: int) -> Any:
-    """Yield the rows of one batch after another; what does not fill a batch is left for another epoch."""
+    """Yield the rows of one batch after another; what does not fill a batch is left for another
+    epoch.
+    """
     while True:
-        yield from random.permutation(rows)[: rows // size * size].reshape(-1, size).astype(np.int32)
+        yield from (
+            random.permutation(rows)[: rows // size * size].reshape(-1, size).astype(np.int32)
+        )
 
 
 def apply(layers: list[tuple[Any, Any]], h: Any, bf16: bool) -> Any:
     for number, (w, c) in enumerate(layers):
         h = jax.nn.relu(h) if number else h
         if bf16:
-            h = jnp.dot(h.astype(jnp.bfloat16), w.astype(jnp.bfloat16), preferred_element_type=jnp.float32) + c
+            h = (
+                jnp.dot(
+                    h.astype(jnp.bfloat16),
+                    w.astype(jnp.bfloat16),
+                    preferred_element_type=jnp.float32,
+                )
+                + c
+            )
         else:
             h = h @ w + c
     return h
@@ -95,7 +110,9 @@ def many(state: Any, x: Any, rows: Any, key: Any, bf16: bool) -> tuple[Any, Any]
         first = jax.tree.map(lambda m, g: BETAS[0] * m + (1 - BETAS[0]) * g, first, gradient)
         second = jax.tree.map(lambda v, g: BETAS[1] * v + (1 - BETAS[1]) * g * g, second, gradient)
         a, b = 1 / (1 - BETAS[0] ** count), 1 / (1 - BETAS[1] ** count)
-        weights = jax.tree.map(lambda p, m, v: p - RATE * a * m / (jnp.sqrt(b * v) + EPSILON), weights, first, second)
+        weights = jax.tree.map(
+            lambda p, m, v: p - RATE * a * m / (jnp.sqrt(b * v) + EPSILON), weights, first, second
+        )
         return (weights, first, second, count), loss
 
     state, losses = jax.lax.scan(step, state, (rows, jax.random.split(key, len(rows))))

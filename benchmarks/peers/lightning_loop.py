@@ -1,4 +1,6 @@
-"""The same plain VAE under Lightning's Trainer, as scvi-tools trains: DataLoader, Adam; loggers, bars and files off."""
+"""The same plain VAE under Lightning's Trainer, as scvi-tools trains: DataLoader, Adam; loggers,
+bars and files off.
+"""
 
 from __future__ import annotations
 

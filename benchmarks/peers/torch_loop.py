@@ -1,7 +1,9 @@
-"""A hand-written PyTorch loop: ``loader`` "dataloader", as in the examples of PyTorch, or "resident", the best one.
+"""A hand-written PyTorch loop: ``loader`` "dataloader", as in the examples of PyTorch, or
+"resident", the best one.
 
-"dataloader": DataLoader of a TensorDataset, Adam at 1e-3, the loss summed on the host at every step.
-"resident": batches gathered from one tensor, fused AdamW, no host sync; with ``bf16``, autocast.
+"dataloader": DataLoader of a TensorDataset, Adam at 1e-3, the loss summed on the host at every
+step. "resident": batches gathered from one tensor, fused AdamW, no host sync; with ``bf16``,
+autocast.
 """
 
 from __future__ import annotations

@@ -39,7 +39,16 @@ _NAMES = {
     "History": "training",
 }
 
-__all__ = ["DataWarning", "VAE", "History", "Terms", "VariationalAutoencoder", "__version__", "fit", *_MODULES]
+__all__ = [
+    "DataWarning",
+    "VAE",
+    "History",
+    "Terms",
+    "VariationalAutoencoder",
+    "__version__",
+    "fit",
+    *_MODULES,
+]
 
 if TYPE_CHECKING:
     from . import (

@@ -16,8 +16,12 @@ except KeyboardInterrupt:  # a traceback of the interpreter's own start would te
 def main() -> int:
     """Run the command line; from the first moment on, Ctrl-C and SIGTERM end it in one line."""
     try:
-        for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-            if signal.getsignal(number) == default:  # else it is ignored, as in the background of a shell
+        for number, default in (
+            (signal.SIGINT, signal.default_int_handler),
+            (signal.SIGTERM, signal.SIG_DFL),
+        ):
+            # else it is ignored, as in the background of a shell
+            if signal.getsignal(number) == default:
                 signal.signal(number, _end)
     except KeyboardInterrupt:
         return 130

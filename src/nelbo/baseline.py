@@ -1,4 +1,5 @@
-r"""Exact probabilistic PCA in the units of the data: the linear model that every other is held against.
+r"""Exact probabilistic PCA in the units of the data: the linear model that every other is held
+against.
 
 .. math:: p(x) = \mathcal{N}(x \mid m, \; S (W W^\top + \sigma^2 I) S)
 
@@ -24,7 +25,9 @@ from .brief import Brief
 from .linear_gaussian import Chunks, LinearGaussian, moments, ppca
 
 FLOOR = 1e-12
-"""Least noise variance, relative to the mean variance of the columns: below it there is only rounding."""
+"""Least noise variance, relative to the mean variance of the columns: below it there is only
+rounding.
+"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,14 +36,17 @@ class ProbabilisticPCA(Brief):
 
     Attributes:
         linear: The normal density of those columns, float64.
-        kept: Whether each column is one of them, of shape (D,): constant columns of a table are left out.
+        kept: Whether each column is one of them, of shape (D,): constant columns of a table are
+            left out.
     """
 
     linear: LinearGaussian
     kept: Tensor
 
     def log_prob(self, x: Tensor | Chunks) -> Tensor:
-        """Return log p(x) of each row of x (n, D), in nats in the units of the data: of shape (n,), float64."""
+        """Return log p(x) of each row of x (n, D), in nats in the units of the data: of shape (n,),
+        float64.
+        """
         parts = x.split(max(1, 2**22 // x.shape[1]))
         return torch.cat([self.linear.log_prob(part.double()[:, self.kept]) for part in parts])
 
@@ -52,7 +58,12 @@ class ProbabilisticPCA(Brief):
     def to_tensors(self) -> dict[str, Tensor]:
         """Return everything as tensors, from which `from_tensors` restores it."""
         linear = self.linear
-        return {"weight": linear.weight, "bias": linear.bias, "variance": linear.variance, "kept": self.kept}
+        return {
+            "weight": linear.weight,
+            "bias": linear.bias,
+            "variance": linear.variance,
+            "kept": self.kept,
+        }
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> ProbabilisticPCA:
@@ -70,14 +81,17 @@ def fit_baseline(
     Arguments:
         x: Training rows (n, D), n >= 2, in data units; or what reads them a part at a time.
         latent_dim: q >= 1. With q >= D it is the normal with every correlation.
-        unit: In which columns are compared, (D,): the standard deviation of each. None takes them as they are.
+        unit: In which columns are compared, (D,): the standard deviation of each. None takes them
+            as they are.
         constant: Columns to leave out.
 
     Returns:
         The model, or None where no column varies or there are fewer than three rows.
     """
     mean, covariance = moments(x, exact=True)
-    kept = torch.ones(len(mean), dtype=torch.bool) if unit is None else covariance.diagonal().cpu() > 0
+    kept = (
+        torch.ones(len(mean), dtype=torch.bool) if unit is None else covariance.diagonal().cpu() > 0
+    )
     kept[list(constant)] = False
     rows, columns = x.shape[0], int(kept.sum())
     if columns == 0 or rows < 3:
@@ -85,7 +99,8 @@ def fit_baseline(
     own = torch.ones(columns, dtype=torch.float64) if unit is None else unit.double()[kept]
     mean, covariance = mean.cpu()[kept], covariance.cpu()[kept][:, kept] * (rows / (rows - 1))
     mean, covariance = mean / own, covariance / own / own[:, None]
-    rank = min(latent_dim, rows - 2)  # of n rows, n - 1 directions vary: one must be left for the noise
+    # of n rows, n - 1 directions vary: one must be left for the noise
+    rank = min(latent_dim, rows - 2)
     found = ppca(mean, covariance, rank, floor=FLOOR, directions=min(rows, columns))
     variance = found.variance if unit is None else found.variance * own.square()
     return ProbabilisticPCA(LinearGaussian(found.weight * own[:, None], mean * own, variance), kept)

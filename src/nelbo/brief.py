@@ -1,4 +1,6 @@
-"""Dataclasses that print in a line or a short table: arrays are told by shape and range, not by all their numbers."""
+"""Dataclasses that print in a line or a short table: arrays are told by shape and range, not by all
+their numbers.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,16 @@ class Brief:
 
     def __repr__(self) -> str:
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        told = (f"{field.name}={_told(getattr(self, field.name))}" for field in fields if field.repr)
+        told = (
+            f"{field.name}={_told(getattr(self, field.name))}" for field in fields if field.repr
+        )
         return f"{type(self).__name__}({', '.join(told)})"
 
 
 def aligned(rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
-    """Return lines in which the cells of a table stand below each other: the first ``left`` columns from the left."""
+    """Return lines in which the cells of a table stand below each other: the first ``left`` columns
+    from the left.
+    """
     table = [*rows]
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     return [
@@ -43,7 +49,9 @@ def aligned(rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
 
 
 def selected(count: int) -> list[int | None]:
-    """Return the indices of the rows of a table that are worth printing, None where some are left out."""
+    """Return the indices of the rows of a table that are worth printing, None where some are left
+    out.
+    """
     if count <= 2 * ENDS + 1:
         return [*range(count)]
     return [*range(ENDS), None, *range(count - ENDS, count)]

@@ -1,12 +1,14 @@
 r"""Start where linear algebra ends: the closed-form probabilistic PCA, encoder included.
 
-With a linear decoder and one :math:`\beta^2` the model is probabilistic PCA, whose maximum likelihood is an
-eigendecomposition (Tipping & Bishop, 1999). Its columns are orthogonal, so the diagonal q(z|x) is the exact posterior
-(Lucas et al., 2019) and the ELBO equals log p(x): training starts at the best linear model and can only improve on it.
+With a linear decoder and one :math:`\beta^2` the model is probabilistic PCA, whose maximum
+likelihood is an eigendecomposition (Tipping & Bishop, 1999). Its columns are orthogonal, so the
+diagonal q(z|x) is the exact posterior (Lucas et al., 2019) and the ELBO equals log p(x): training
+starts at the best linear model and can only improve on it.
 
-One step further is still linear algebra: a decoder whose hidden layers keep their random weights is linear in its last
-one, so that its best last layer for a given q(z|x), and the best :math:`\beta^2` with it, solve a least-squares problem
-(random features: Rahimi & Recht, 2007). It is the M step of the EM algorithm for these parameters.
+One step further is still linear algebra: a decoder whose hidden layers keep their random weights is
+linear in its last one, so that its best last layer for a given q(z|x), and the best :math:`\beta^2`
+with it, solve a least-squares problem (random features: Rahimi & Recht, 2007). It is the M step of
+the EM algorithm for these parameters.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from .networks import Conv, Linear, Residual
 from .vae import VAE
 
 ROWS_PER_FEATURE = 6
-"""Rows for each random feature: with fewer, least squares learns them by heart, and more only cost time."""
+"""Rows for each random feature: with fewer, least squares learns them by heart, and more only cost
+time.
+"""
 RIDGE = 1e-3
 """Of the least squares with random features, in units of their mean square over the rows."""
 
@@ -36,35 +40,44 @@ def has_linear_paths(vae: VAE) -> bool:
 
 
 def _path(network: nn.Module) -> nn.Linear | None:
-    """Return a network's linear path, if it has one; a layer that somebody else calls linear is none."""
+    """Return a network's linear path, if it has one; a layer that somebody else calls linear is
+    none.
+    """
     return network.linear if isinstance(network, Linear | Residual | Conv) else None
 
 
 def closed_form(vae: VAE, x: Tensor | Chunks) -> LinearGaussian | None:
-    r"""Return the maximum-likelihood linear model of the VAE's noise: pPCA, or factor analysis if per feature.
+    r"""Return the maximum-likelihood linear model of the VAE's noise: pPCA, or factor analysis if
+    per feature.
 
     Arguments:
         vae: The model; its likelihood says which noise. A fixed :math:`\beta^2` is kept.
-        x: Training rows, of shape (n, *vae.shape), in model units; or what reads them flat, a part at a time.
+        x: Training rows, of shape (n, *vae.shape), in model units; or what reads them flat, a part
+            at a time.
 
     Returns:
-        The linear model in model units, or None where the likelihood is not Gaussian. A discretised Gaussian gets that
-        of the values as they are, a good start though not its optimum.
+        The linear model in model units, or None where the likelihood is not Gaussian. A discretised
+        Gaussian gets that of the values as they are, a good start though not its optimum.
     """
     likelihood = vae.likelihood
     if not isinstance(likelihood, SharedVariance | HeteroscedasticGaussian):
         return None
     mean, covariance = moments(x.flatten(1).cpu() if isinstance(x, Tensor) else x)
     spread = float(covariance.diagonal().mean())
-    floor = likelihood.floor / spread if spread > 0 else likelihood.floor  # theirs is relative to the mean variance
+    # theirs is relative to the mean variance
+    floor = likelihood.floor / spread if spread > 0 else likelihood.floor
     if isinstance(likelihood, SharedVariance) and not likelihood.learned:
-        return _fixed_noise(mean, covariance, vae.latent_dim, likelihood.variance.flatten().squeeze().double().cpu())
+        return _fixed_noise(
+            mean, covariance, vae.latent_dim, likelihood.variance.flatten().squeeze().double().cpu()
+        )
     if isinstance(likelihood, SharedVariance) and likelihood.log_variance.ndim:
         return factor_analysis(mean, covariance, vae.latent_dim, floor=floor)
     return ppca(mean, covariance, vae.latent_dim, floor=floor)
 
 
-def _fixed_noise(mean: Tensor, covariance: Tensor, latent_dim: int, variance: Tensor) -> LinearGaussian:
+def _fixed_noise(
+    mean: Tensor, covariance: Tensor, latent_dim: int, variance: Tensor
+) -> LinearGaussian:
     """Maximum likelihood for given noise: directions that vary less than the noise are left out."""
     std = variance.sqrt().expand_as(mean)
     values, vectors = torch.linalg.eigh(covariance / std / std[:, None])
@@ -77,7 +90,8 @@ def _fixed_noise(mean: Tensor, covariance: Tensor, latent_dim: int, variance: Te
 
 @torch.no_grad()
 def start_at(vae: VAE, model: LinearGaussian) -> None:
-    """Fill the linear paths with a linear model and its exact posterior; the nonlinear paths start at zero.
+    """Fill the linear paths with a linear model and its exact posterior; the nonlinear paths start
+    at zero.
 
     Arguments:
         vae: A model whose networks have linear paths.
@@ -89,8 +103,10 @@ def start_at(vae: VAE, model: LinearGaussian) -> None:
     decoder, encoder = _path(vae.decoder), _path(vae.encoder)
     if decoder is None or encoder is None or isinstance(vae.likelihood, Bernoulli):
         raise TypeError(
-            "Only Gaussian models whose networks have a linear path (linear, residual, conv) can start at pPCA, "
-            f"got {type(vae.encoder).__name__}, {type(vae.decoder).__name__} and {type(vae.likelihood).__name__}."
+            "Only Gaussian models whose networks have a linear path (linear, residual, conv) can "
+            "start at pPCA, "
+            f"got {type(vae.encoder).__name__}, {type(vae.decoder).__name__} and "
+            f"{type(vae.likelihood).__name__}."
         )
     size = math.prod(vae.shape)
     gain, offset = model.posterior_affine()
@@ -104,7 +120,9 @@ def start_at(vae: VAE, model: LinearGaussian) -> None:
     encoder.bias[: vae.latent_dim] = offset.to(encoder.bias)
     encoder.bias[vae.latent_dim :] = _softplus_inverse(precision.rsqrt()).to(encoder.bias)
     if isinstance(vae.likelihood, SharedVariance) and vae.likelihood.learned:
-        vae.likelihood.log_variance.copy_(model.variance.log().reshape(vae.likelihood.log_variance.shape))
+        vae.likelihood.log_variance.copy_(
+            model.variance.log().reshape(vae.likelihood.log_variance.shape)
+        )
     elif isinstance(vae.likelihood, HeteroscedasticGaussian):
         std = (model.variance.sqrt() - vae.likelihood.floor**0.5).clamp_min(1e-6)
         decoder.bias[size:] = _softplus_inverse(std).to(decoder.bias)
@@ -114,7 +132,8 @@ def start_at(vae: VAE, model: LinearGaussian) -> None:
 
 @torch.no_grad()
 def random_features(vae: VAE, x: Tensor, generator: torch.Generator) -> bool:
-    r"""Solve for the last layer of the decoder's nonlinear path, and for a learned :math:`\beta^2`, given q(z|x).
+    r"""Solve for the last layer of the decoder's nonlinear path, and for a learned :math:`\beta^2`,
+    given q(z|x).
 
     Arguments:
         vae: A model at its closed-form start, whose hidden layers have their first random weights.
@@ -122,13 +141,17 @@ def random_features(vae: VAE, x: Tensor, generator: torch.Generator) -> bool:
         generator: Source of z ~ q(z|x), one for each row.
 
     Returns:
-        Whether there is such a form (for a residual decoder and one learned :math:`\beta^2`) and enough rows to find it
-        from. If not, nothing is changed.
+        Whether there is such a form (for a residual decoder and one learned :math:`\beta^2`) and
+        enough rows to find it from. If not, nothing is changed.
     """
     decoder, likelihood = vae.decoder, vae.likelihood
     if not isinstance(decoder, Residual) or not decoder.hidden:
         return False
-    if not isinstance(likelihood, Gaussian) or not likelihood.learned or likelihood.log_variance.ndim:
+    if (
+        not isinstance(likelihood, Gaussian)
+        or not likelihood.learned
+        or likelihood.log_variance.ndim
+    ):
         return False
     enough = ROWS_PER_FEATURE * decoder.body.last.in_features
     if len(x) < enough:

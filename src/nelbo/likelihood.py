@@ -19,7 +19,9 @@ from torch.nn.functional import softplus
 from . import distributions
 
 VARIANCE_FLOOR = 1e-6
-"""Default floor of a learned variance, for data scaled to unit variance: a relative 0.1 % of its standard deviation."""
+"""Default floor of a learned variance, for data scaled to unit variance: a relative 0.1 % of its
+standard deviation.
+"""
 
 
 class Likelihood(nn.Module, abc.ABC):
@@ -52,12 +54,15 @@ class SharedVariance(Likelihood):
         floor: The smallest value a learned :math:`\beta^2` may take.
 
     Raises:
-        ValueError: A fixed variance or the floor is not positive, the word is unknown, or ``shape`` is ().
+        ValueError: A fixed variance or the floor is not positive, the word is unknown, or ``shape``
+            is ().
     """
 
     log_variance: Tensor
     exact: tuple[str, ...] = ()
-    """Buffers kept in float64 whatever the module is cast to: rounded ones would be another model."""
+    """Buffers kept in float64 whatever the module is cast to: rounded ones would be another
+    model.
+    """
 
     def __init__(
         self,
@@ -73,15 +78,23 @@ class SharedVariance(Likelihood):
         self.learned = isinstance(variance, str)
         if isinstance(variance, str):
             if variance not in ("learned", "per_feature"):
-                raise ValueError(f'variance must be "learned", "per_feature" or a positive number, got {variance!r}.')
+                raise ValueError(
+                    'variance must be "learned", "per_feature" or a positive number, got '
+                    f"{variance!r}."
+                )
             size = self.shape if variance == "per_feature" else ()
             self.log_variance = nn.Parameter(torch.zeros(size))
         else:
             fixed = torch.as_tensor(variance, dtype=torch.float64)
             if not bool(((fixed > 0) & fixed.isfinite()).all()):
-                raise ValueError(f"variance is beta^2 and must be positive and finite, got {variance}.")
+                raise ValueError(
+                    f"variance is beta^2 and must be positive and finite, got {variance}."
+                )
             if fixed.ndim and tuple(fixed.shape) != self.shape:
-                raise ValueError(f"variance has shape {tuple(fixed.shape)}, but one example has shape {self.shape}.")
+                raise ValueError(
+                    f"variance has shape {tuple(fixed.shape)}, but one example has shape "
+                    f"{self.shape}."
+                )
             self.register_buffer("log_variance", fixed.log())
             self.exact = ("log_variance",)
 
@@ -100,7 +113,9 @@ class SharedVariance(Likelihood):
         return self.log_variance.exp()
 
     def at_floor(self) -> Tensor:
-        """Return which learned variances stand at the floor, a boolean tensor of the variance's shape."""
+        """Return which learned variances stand at the floor, a boolean tensor of the variance's
+        shape.
+        """
         floor = math.log(self.floor)
         return self.log_variance.detach().double() <= floor + 1e-6 * max(1.0, abs(floor))
 
@@ -119,7 +134,8 @@ class SharedVariance(Likelihood):
 
 
 class Gaussian(SharedVariance):
-    r""":math:`p(x \mid z) = \mathcal{N}(x \mid h, \beta^2 I)`, with :math:`\beta^2` fixed or learned.
+    r""":math:`p(x \mid z) = \mathcal{N}(x \mid h, \beta^2 I)`, with :math:`\beta^2` fixed or
+    learned.
 
     Its closed form is the mean squared residual of the training data.
 
@@ -131,7 +147,8 @@ class Gaussian(SharedVariance):
         floor: The smallest value a learned :math:`\beta^2` may take. Reaching it warns.
 
     Raises:
-        ValueError: A fixed variance or the floor is not positive, the word is unknown, or ``shape`` is ().
+        ValueError: A fixed variance or the floor is not positive, the word is unknown, or ``shape``
+            is ().
     """
 
     def forward(self, h: Tensor) -> distributions.DiagonalNormal:
@@ -146,13 +163,14 @@ class Gaussian(SharedVariance):
 class DiscretizedGaussian(SharedVariance):
     r"""Grey values: a Gaussian's probability of the bin that holds x (after Salimans et al., 2017).
 
-    .. math:: p(x_i \mid z) = \Phi\Bigl(\frac{u_i - h_i}{\beta}\Bigr) - \Phi\Bigl(\frac{l_i - h_i}{\beta}\Bigr),
-        \qquad [l_i, u_i) \ni x_i, \qquad u_i = l_i + \text{width}
+    .. math:: p(x_i \mid z) = \Phi\Bigl(\frac{u_i - h_i}{\beta}\Bigr) - \Phi\Bigl(\frac{l_i -
+        h_i}{\beta}\Bigr), \qquad [l_i, u_i) \ni x_i, \qquad u_i = l_i + \text{width}
 
-    The lowest bin reaches down to minus infinity and the highest one up to infinity, so that the probabilities of all
-    values sum to 1: log p(x) is that of 8-bit data themselves, at most 0, and no noise is added to them. With the
-    default grid, the k-th of 256 values is x = (k + 1/2) / 256. In a picture's black background h may be far
-    below them all; the mean of p(x|z) is not h but E[x], within the grid.
+    The lowest bin reaches down to minus infinity and the highest one up to infinity, so that the
+    probabilities of all values sum to 1: log p(x) is that of 8-bit data themselves, at most 0, and
+    no noise is added to them. With the default grid, the k-th of 256 values is x = (k + 1/2) / 256.
+    In a picture's black background h may be far below them all; the mean of p(x|z) is not h but
+    E[x], within the grid.
 
     Arguments:
         shape: The shape of one example.
@@ -163,7 +181,8 @@ class DiscretizedGaussian(SharedVariance):
         floor: The smallest value a learned :math:`\beta^2` may take.
 
     Raises:
-        ValueError: A fixed variance, the floor or the width is not positive, or there are less than two bins.
+        ValueError: A fixed variance, the floor or the width is not positive, or there are less than
+            two bins.
     """
 
     low: Tensor
@@ -185,15 +204,22 @@ class DiscretizedGaussian(SharedVariance):
         for name, value in (("low", low), ("width", 1 / bins if width is None else width)):
             edge = torch.as_tensor(value, dtype=torch.float64)
             if not bool(edge.isfinite().all()) or (name == "width" and not bool((edge > 0).all())):
-                raise ValueError(f"{name} must be finite, and the width of bins positive, got {value}.")
+                raise ValueError(
+                    f"{name} must be finite, and the width of bins positive, got {value}."
+                )
             if edge.ndim and tuple(edge.shape) != self.shape:
-                raise ValueError(f"{name} has shape {tuple(edge.shape)}, but one example has shape {self.shape}.")
-            self.register_buffer(name, edge, persistent=False)  # units of the data, not something learned
+                raise ValueError(
+                    f"{name} has shape {tuple(edge.shape)}, but one example has shape {self.shape}."
+                )
+            # units of the data, not something learned
+            self.register_buffer(name, edge, persistent=False)
         self.exact = (*self.exact, "low", "width")
 
     def forward(self, h: Tensor) -> distributions.DiscretizedNormal:
         """Map means h, of shape (*batch, *shape), to p(x|z)."""
-        return distributions.DiscretizedNormal(h, self.scale(h), self.low, self.width, self.bins, len(self.shape))
+        return distributions.DiscretizedNormal(
+            h, self.scale(h), self.low, self.width, self.bins, len(self.shape)
+        )
 
     def squared_residual(self, p: Distribution, x: Tensor) -> Tensor:
         r"""Return E[(y - h)^2 | y in the bin of x] for :math:`y \sim \mathcal{N}(h, \beta^2)`.
@@ -202,12 +228,16 @@ class DiscretizedGaussian(SharedVariance):
             TypeError: p is not what `forward` returns.
         """
         if not isinstance(p, distributions.DiscretizedNormal):
-            raise TypeError(f"p must be a DiscretizedNormal, got {type(p).__name__}. Pass what the head returns.")
+            raise TypeError(
+                f"p must be a DiscretizedNormal, got {type(p).__name__}. Pass what the head "
+                "returns."
+            )
         return p.expected_square(x)
 
 
 class HeteroscedasticGaussian(Likelihood):
-    r""":math:`p(x \mid z) = \mathcal{N}(x \mid f(z), \operatorname{diag} \beta^2(z))`, both read from the decoder.
+    r""":math:`p(x \mid z) = \mathcal{N}(x \mid f(z), \operatorname{diag} \beta^2(z))`, both read
+    from the decoder.
 
     Arguments:
         shape: The shape of one example. The decoder outputs twice its first dimension: first the
@@ -232,7 +262,8 @@ class HeteroscedasticGaussian(Likelihood):
 
 
 class Bernoulli(Likelihood):
-    r""":math:`p(x \mid z) = \prod_i p_i^{x_i} (1 - p_i)^{1 - x_i}` for binary x; the decoder outputs logits.
+    r""":math:`p(x \mid z) = \prod_i p_i^{x_i} (1 - p_i)^{1 - x_i}` for binary x; the decoder
+    outputs logits.
 
     Arguments:
         shape: The shape of one example.
@@ -248,7 +279,12 @@ class Bernoulli(Likelihood):
 
 
 def _of_values(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of one example, if that has axes: sums over none would be sums over all examples."""
+    """Return the shape of one example, if that has axes: sums over none would be sums over all
+    examples.
+    """
     if not shape:
-        raise ValueError("shape must have at least one axis, got (). An example of a single number has shape (1,).")
+        raise ValueError(
+            "shape must have at least one axis, got (). An example of a single number has shape "
+            "(1,)."
+        )
     return tuple(shape)

@@ -2,12 +2,14 @@
 
     z ~ N(0, I),    x | z ~ N(W z + b, Psi),    p(x) = N(b, W W^T + Psi),    Psi diagonal
 
-With `Psi = beta^2 I` this is probabilistic PCA, whose maximum likelihood is an eigendecomposition; with one
-variance per feature it is factor analysis, whose maximum likelihood is a smooth problem in `Psi` alone. It is
-both the yardstick (a linear VAE can be no better) and the starting point of the networks (they begin here).
+With `Psi = beta^2 I` this is probabilistic PCA, whose maximum likelihood is an eigendecomposition;
+with one variance per feature it is factor analysis, whose maximum likelihood is a smooth problem in
+`Psi` alone. It is both the yardstick (a linear VAE can be no better) and the starting point of the
+networks (they begin here).
 
-References: Tipping & Bishop 1999, "Probabilistic principal component analysis"; Joreskog 1967, "Some
-contributions to maximum likelihood factor analysis"; Lucas et al. 2019, "Don't blame the ELBO!".
+References: Tipping & Bishop 1999, "Probabilistic principal component analysis"; Joreskog 1967,
+"Some contributions to maximum likelihood factor analysis"; Lucas et al. 2019, "Don't blame the
+ELBO!".
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from .brief import Brief
 __all__ = ["Chunks", "LinearGaussian", "factor_analysis", "moments", "ppca"]
 
 _CHUNK_ELEMENTS = 1 << 22  # numbers per working chunk: 16 MB of float32, which stays near the cores
-_EXACT_WORK = 4e9  # below this many products float64 costs under about 50 ms, so rounding is not worth saving
+# below this many products float64 costs under about 50 ms, so rounding is not worth saving
+_EXACT_WORK = 4e9
 _DEPTH, _RESTARTS = 5, 30  # of the Krylov iteration: blocks between restarts, and the most restarts
 
 
@@ -37,8 +40,8 @@ class LinearGaussian(Brief):
     Args:
         weight: W, shape (D, q), float64.
         bias: b, shape (D,), float64, in the units of x.
-        variance: the diagonal of Psi, one number for all features, shape (), or one each, shape (D,);
-            float64, positive, in squared units of x.
+        variance: the diagonal of Psi, one number for all features, shape (), or one each, shape
+            (D,); float64, positive, in squared units of x.
 
     Raises:
         TypeError: a tensor is not float64.
@@ -53,26 +56,35 @@ class LinearGaussian(Brief):
         for name in ("weight", "bias", "variance"):
             dtype = getattr(self, name).dtype
             if dtype != torch.float64:
-                raise TypeError(f"{name} must be a float64 tensor, got {dtype}. Convert it with .double().")
+                raise TypeError(
+                    f"{name} must be a float64 tensor, got {dtype}. Convert it with .double()."
+                )
         if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
             raise ValueError(
                 f"weight must have shape (D, q) and bias (D,), got {tuple(self.weight.shape)} and "
                 f"{tuple(self.bias.shape)}."
             )
         if self.variance.shape not in (torch.Size([]), self.bias.shape):
-            raise ValueError(f"variance must have shape () or ({len(self.bias)},), got {tuple(self.variance.shape)}.")
+            raise ValueError(
+                f"variance must have shape () or ({len(self.bias)},), got "
+                f"{tuple(self.variance.shape)}."
+            )
         if not bool((self.variance > 0).all()):
-            raise ValueError(f"variance must be positive, got {self.variance.min().item():g} as its least.")
+            raise ValueError(
+                f"variance must be positive, got {self.variance.min().item():g} as its least."
+            )
 
     def log_prob(self, x: Tensor) -> Tensor:
         """`log p(x)` of each row of x (n, D): shape (n,), nats, float64.
 
-        By Woodbury only a (q, q) matrix is factorised. The squared Mahalanobis distance is written as
-        `min_z |x - b - W z|^2_Psi + |z|^2`, reached at the posterior mean: a sum of squares, so nothing
-        cancels when Psi is small.
+        By Woodbury only a (q, q) matrix is factorised. The squared Mahalanobis distance is written
+        as `min_z |x - b - W z|^2_Psi + |z|^2`, reached at the posterior mean: a sum of squares, so
+        nothing cancels when Psi is small.
         """
         scale = self.variance.sqrt()
-        log_det = self.variance.log().expand_as(self.bias).sum() + 2 * self._factor.diagonal().log().sum()
+        log_det = (
+            self.variance.log().expand_as(self.bias).sum() + 2 * self._factor.diagonal().log().sum()
+        )
         constant = len(self.bias) * math.log(2 * math.pi) + log_det
         parts = []
         for centred in self._centred(x):
@@ -82,12 +94,16 @@ class LinearGaussian(Brief):
         return torch.cat(parts)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`p(z | x)`: its mean for each row of x, shape (n, q), and the covariance all rows share, (q, q)."""
+        """`p(z | x)`: its mean for each row of x, shape (n, q), and the covariance all rows share,
+        (q, q).
+        """
         mean = torch.cat([centred @ self._gain.T for centred in self._centred(x)])
         return mean, torch.cholesky_inverse(self._factor)
 
     def posterior_affine(self) -> tuple[Tensor, Tensor]:
-        """`(A, a)`, shapes (q, D) and (q,), with posterior mean `A x + a`: the exact linear encoder."""
+        """`(A, a)`, shapes (q, D) and (q,), with posterior mean `A x + a`: the exact linear
+        encoder.
+        """
         return self._gain, -(self._gain @ self.bias)
 
     @cached_property
@@ -111,7 +127,9 @@ class LinearGaussian(Brief):
 
 
 class Chunks(Protocol):
-    """What `moments` needs of rows (n, D): a tensor has it, and so has what reads them a part at a time."""
+    """What `moments` needs of rows (n, D): a tensor has it, and so has what reads them a part at a
+    time.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -124,12 +142,13 @@ class Chunks(Protocol):
 
 @torch.no_grad()
 def moments(x: Tensor | Chunks, exact: bool = False) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D) of the rows of x (n, D), divided by n, in float64 on the device of x.
+    """Mean (D,) and covariance (D, D) of the rows of x (n, D), divided by n, in float64 on the
+    device of x.
 
-    Large inputs are multiplied in float32, in centred chunks accumulated in float64: the relative error is
-    about 1e-7 (at worst 1e-5, where a column holds few distinct values, which all round alike). Small ones are
-    multiplied in float64. Rows are centred before they are squared, so a mean far greater than the spread
-    costs no accuracy. Memory beyond the result is bounded.
+    Large inputs are multiplied in float32, in centred chunks accumulated in float64: the relative
+    error is about 1e-7 (at worst 1e-5, where a column holds few distinct values, which all round
+    alike). Small ones are multiplied in float64. Rows are centred before they are squared, so a
+    mean far greater than the spread costs no accuracy. Memory beyond the result is bounded.
 
     Args:
         x: the rows.
@@ -151,22 +170,28 @@ def moments(x: Tensor | Chunks, exact: bool = False) -> tuple[Tensor, Tensor]:
     wide = torch.float32 if fits_float32 else torch.float64
     if not exact and x.shape[0] * x.shape[1] ** 2 > _EXACT_WORK:
         mean, covariance = _two_pass(x, wide, torch.float32)
-        # Squares of values beyond about 1e-19 .. 1e19 leave float32's range: only then take the slow road.
+        # Squares of values beyond about 1e-19 .. 1e19 leave float32's range: only then take the
+        # slow road.
         if 1e-25 < covariance.diagonal().mean().item() < 1e25:
             return mean, covariance
     mean, covariance = _two_pass(x, torch.float64, torch.float64)
     if not bool(covariance.diagonal().isfinite().all()):
-        raise ValueError("x holds NaN, infinity or values beyond 1e150. Remove or replace those rows first.")
+        raise ValueError(
+            "x holds NaN, infinity or values beyond 1e150. Remove or replace those rows first."
+        )
     return mean, covariance
 
 
 def _two_pass(x: Tensor | Chunks, wide: torch.dtype, work: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Centre in `wide` at a first estimate of the mean, multiply in `work`, then correct for the estimate."""
+    """Centre in `wide` at a first estimate of the mean, multiply in `work`, then correct for the
+    estimate.
+    """
     n, features = x.shape
     home = torch.device("cpu") if x.device.type == "mps" else x.device  # mps knows no float64
     size = max(256, _CHUNK_ELEMENTS // features)
     pivot = torch.zeros(features, dtype=torch.float64, device=home)
-    for chunk in x.split(size):  # summed at once: small results kept between large chunks would hold memory
+    # summed at once: small results kept between large chunks would hold memory
+    for chunk in x.split(size):
         pivot += chunk.to(wide).sum(0).to(home)
     pivot = (pivot / n).to(x.device, wide)
     blocks = math.ceil(features / 200)
@@ -176,7 +201,8 @@ def _two_pass(x: Tensor | Chunks, wide: torch.dtype, work: torch.dtype) -> tuple
     for chunk in x.split(size):
         centred = (chunk.to(wide) - pivot).to(work)
         total += centred.sum(0).to(home)
-        # The matrix is symmetric: the strips on and right of the diagonal are little more than half the work.
+        # The matrix is symmetric: the strips on and right of the diagonal are little more than half
+        # the work.
         for i in range(0, features, width):
             products[i : i + width, i:] += (centred[:, i : i + width].T @ centred[:, i:]).to(home)
     offset = total / n
@@ -189,23 +215,30 @@ def _two_pass(x: Tensor | Chunks, wide: torch.dtype, work: torch.dtype) -> tuple
 
 @torch.no_grad()
 def ppca(
-    mean: Tensor, covariance: Tensor, latent_dim: int, *, floor: float = 1e-6, directions: int | None = None
+    mean: Tensor,
+    covariance: Tensor,
+    latent_dim: int,
+    *,
+    floor: float = 1e-6,
+    directions: int | None = None,
 ) -> LinearGaussian:
     """Maximum-likelihood probabilistic PCA of data with these moments (Tipping & Bishop 1999).
 
-    `W = U (L - beta^2 I)^(1/2)` with the `latent_dim` leading eigenpairs `(L, U)` of the covariance, in
-    descending order, and beta^2 the mean of the discarded eigenvalues. Columns of W are orthogonal, so that
-    the exact posterior is diagonal; the largest entry of each is positive. At most D - 1 directions leave
-    anything to estimate beta^2 from: further columns, and those whose eigenvalue does not exceed beta^2, are
-    zero.
+    `W = U (L - beta^2 I)^(1/2)` with the `latent_dim` leading eigenpairs `(L, U)` of the
+    covariance, in descending order, and beta^2 the mean of the discarded eigenvalues. Columns of W
+    are orthogonal, so that the exact posterior is diagonal; the largest entry of each is positive.
+    At most D - 1 directions leave anything to estimate beta^2 from: further columns, and those
+    whose eigenvalue does not exceed beta^2, are zero.
 
     Args:
         mean: shape (D,).
         covariance: shape (D, D), symmetric positive semi-definite.
         latent_dim: q >= 1, the number of columns of W.
-        floor: least beta^2, relative to the mean feature variance (absolute where all variances are zero).
-        directions: how many there are to spread the variance over, None is D. As many as rows, where these are
-            fewer, gives what scikit-learn's PCA has, whose beta^2 is greater by D / n.
+        floor: least beta^2, relative to the mean feature variance (absolute where all variances are
+            zero).
+        directions: how many there are to spread the variance over, None is D. As many as rows,
+            where these are fewer, gives what scikit-learn's PCA has, whose beta^2 is greater by D /
+            n.
 
     Raises:
         ValueError: shapes disagree, an entry is not finite, `latent_dim` < 1, or `floor` <= 0.
@@ -231,11 +264,13 @@ def factor_analysis(
     tol: float = 1e-8,
     floor: float = 1e-6,
 ) -> LinearGaussian:
-    """Maximum-likelihood factor analysis of data with these moments: one noise variance per feature.
+    """Maximum-likelihood factor analysis of data with these moments: one noise variance per
+    feature.
 
-    Given Psi the best W is pPCA's in the units where the noise is white, which leaves a smooth function of
-    Psi with the gradient `(Sigma_jj - S_jj) / 2 psi_j^2` (Joreskog 1967), minimised by L-BFGS. Columns of W
-    are such that `W^T Psi^-1 W` is diagonal and descending, so that the exact posterior is diagonal.
+    Given Psi the best W is pPCA's in the units where the noise is white, which leaves a smooth
+    function of Psi with the gradient `(Sigma_jj - S_jj) / 2 psi_j^2` (Joreskog 1967), minimised by
+    L-BFGS. Columns of W are such that `W^T Psi^-1 W` is diagonal and descending, so that the exact
+    posterior is diagonal.
 
     Args:
         mean: shape (D,).
@@ -243,14 +278,16 @@ def factor_analysis(
         latent_dim: q >= 1, the number of columns of W; those beyond D - 1 are zero.
         max_iter: most L-BFGS iterations.
         tol: stop when an iteration gains less than this many nats per example.
-        floor: least variance, relative to the mean feature variance (absolute where all variances are zero).
+        floor: least variance, relative to the mean feature variance (absolute where all variances
+            are zero).
 
     Raises:
         ValueError: shapes disagree, an entry is not finite, `latent_dim` < 1, or `floor` <= 0.
     """
     mean, covariance = _checked(mean, covariance, latent_dim, floor)
     least = _least(covariance, floor)
-    unit = covariance.diagonal().clamp(min=least).sqrt()  # the model is equivariant: work with correlations
+    # the model is equivariant: work with correlations
+    unit = covariance.diagonal().clamp(min=least).sqrt()
     correlation = covariance / torch.outer(unit, unit)
     profile = _Profile(correlation, least / unit.square(), min(latent_dim, len(mean) - 1))
     free = torch.full_like(unit, 0.5).log()
@@ -271,7 +308,8 @@ def factor_analysis(
 
 @dataclass(frozen=True)
 class _Profile:
-    """Negative log-likelihood of factor analysis as a function of the noise alone, W being the best for it.
+    """Negative log-likelihood of factor analysis as a function of the noise alone, W being the best
+    for it.
 
     In nats per example, up to a constant. `psi = lower + exp(free)`, so the floor is never crossed.
     """
@@ -284,7 +322,9 @@ class _Profile:
         return self.lower + free.clamp(max=30.0).exp()  # a wild line-search step must stay finite
 
     def weight(self, psi: Tensor) -> tuple[Tensor, Tensor]:
-        """The best W for this noise, and the eigenvalues its columns explain where the noise is white."""
+        """The best W for this noise, and the eigenvalues its columns explain where the noise is
+        white.
+        """
         scale = psi.sqrt()
         values, vectors, _ = _leading(self.correlation / torch.outer(scale, scale), self.rank)
         return scale[:, None] * vectors * (values - 1).clamp(min=0.0).sqrt(), values
@@ -300,7 +340,9 @@ class _Profile:
 
 
 def _leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `count` greatest eigenvalues, descending, their vectors (D, count), and the sum of the others."""
+    """The `count` greatest eigenvalues, descending, their vectors (D, count), and the sum of the
+    others.
+    """
     block = count + 8
     if len(matrix) > max(500, 16 * block):
         pairs = _krylov(matrix, count, block)
@@ -314,9 +356,13 @@ def _leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _krylov(matrix: Tensor, count: int, block: int) -> tuple[Tensor, Tensor] | None:
-    """Leading eigenpairs by restarted block Krylov iteration, as exact as `eigh`; None if unsettled."""
+    """Leading eigenpairs by restarted block Krylov iteration, as exact as `eigh`; None if
+    unsettled.
+    """
     generator = torch.Generator().manual_seed(0)
-    start = torch.randn(len(matrix), block, generator=generator, dtype=matrix.dtype).to(matrix.device)
+    start = torch.randn(len(matrix), block, generator=generator, dtype=matrix.dtype).to(
+        matrix.device
+    )
     basis = torch.linalg.qr(start)[0]
     image = matrix @ basis
     for _ in range(_RESTARTS):
@@ -337,7 +383,9 @@ def _krylov(matrix: Tensor, count: int, block: int) -> tuple[Tensor, Tensor] | N
 
 
 def _arranged(weight: Tensor, latent_dim: int) -> Tensor:
-    """Make the largest entry of each column positive (the first of equals); add columns of zeros."""
+    """Make the largest entry of each column positive (the first of equals); add columns of
+    zeros.
+    """
     size = weight.abs()
     first = (size >= (1 - 1e-6) * size.amax(0)).byte().argmax(0, keepdim=True)
     signed = torch.where(weight.gather(0, first) < 0, -weight, weight)
@@ -345,20 +393,27 @@ def _arranged(weight: Tensor, latent_dim: int) -> Tensor:
 
 
 def _least(covariance: Tensor, floor: float) -> float:
-    """The floor of every variance: relative to the mean feature variance, absolute where there is none."""
+    """The floor of every variance: relative to the mean feature variance, absolute where there is
+    none.
+    """
     typical = covariance.diagonal().mean().item()
     return floor * typical if typical > 0 else floor
 
 
-def _checked(mean: Tensor, covariance: Tensor, latent_dim: int, floor: float) -> tuple[Tensor, Tensor]:
+def _checked(
+    mean: Tensor, covariance: Tensor, latent_dim: int, floor: float
+) -> tuple[Tensor, Tensor]:
     if latent_dim < 1:
         raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
     if not floor > 0:
         raise ValueError(f"floor must be positive, got {floor}.")
     if mean.ndim != 1 or len(mean) == 0 or covariance.shape != (len(mean), len(mean)):
         raise ValueError(
-            f"mean must have shape (D,) and covariance (D, D), got {tuple(mean.shape)} and {tuple(covariance.shape)}."
+            f"mean must have shape (D,) and covariance (D, D), got {tuple(mean.shape)} and "
+            f"{tuple(covariance.shape)}."
         )
     if not bool(mean.isfinite().all() and covariance.isfinite().all()):
-        raise ValueError("mean and covariance must be finite, got NaN or inf. Take them from moments(x).")
+        raise ValueError(
+            "mean and covariance must be finite, got NaN or inf. Take them from moments(x)."
+        )
     return mean.double(), covariance.double()

@@ -1,8 +1,8 @@
 r"""Two models compared row by row, so that no single row decides.
 
-A mean of paired differences is at the mercy of its largest: one row of a thousand that one model finds impossible
-outweighs all others. The trimmed mean leaves out the most extreme five-hundredth on either side, and its standard error
-(Yuen, 1974) follows from the winsorised variance:
+A mean of paired differences is at the mercy of its largest: one row of a thousand that one model
+finds impossible outweighs all others. The trimmed mean leaves out the most extreme five-hundredth
+on either side, and its standard error (Yuen, 1974) follows from the winsorised variance:
 
 .. math::
     \bar d_t = \frac{1}{n - 2k} \sum_{i=k+1}^{n-k} d_{(i)}, \qquad
@@ -28,11 +28,15 @@ ROUNDING = 1e-5
 
 
 def trimmed_mean(difference: Tensor) -> tuple[float, float]:
-    """Return the trimmed mean of paired differences (n,) and its standard error, which is inf for one row.
+    """Return the trimmed mean of paired differences (n,) and its standard error, which is inf for
+    one row.
 
-    A difference that is not a number counts as none: two models that find a row impossible agree on it.
+    A difference that is not a number counts as none: two models that find a row impossible agree on
+    it.
     """
-    values = difference.double().nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf).sort().values
+    values = (
+        difference.double().nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf).sort().values
+    )
     n = len(values)
     k = math.ceil(TRIMMED * n) if n >= FEWEST else 0
     kept = values[k : n - k]
@@ -44,7 +48,8 @@ def trimmed_mean(difference: Tensor) -> tuple[float, float]:
 
 
 def surely_greater(one: Tensor, other: Tensor, confidence: float) -> bool:
-    """Return whether ``one`` is greater than ``other``, row by row, beyond chance and beyond rounding.
+    """Return whether ``one`` is greater than ``other``, row by row, beyond chance and beyond
+    rounding.
 
     Arguments:
         one, other: log p(x) of the same rows by two models, or bounds on it, of shape (n,).

@@ -13,7 +13,9 @@ from torch.nn.functional import softplus
 from . import distributions
 
 SMALLEST_STD = 1e-6
-"""The least standard deviation of q(z|x), where the prior's is 1; only examples far from all data reach it."""
+"""The least standard deviation of q(z|x), where the prior's is 1; only examples far from all data
+reach it.
+"""
 
 
 class Posterior(nn.Module, abc.ABC):
@@ -23,15 +25,18 @@ class Posterior(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, h: Tensor) -> Distribution:
-        """Map features h, of shape (*batch, *in_shape), to q(z|x), with event shape (latent_dim,)."""
+        """Map features h, of shape (*batch, *in_shape), to q(z|x), with event shape
+        (latent_dim,).
+        """
 
 
 class DiagonalNormal(Posterior):
-    r""":math:`q(z \mid x) = \mathcal{N}(\mu(x), \operatorname{diag} \sigma^2(x))` (Kingma & Welling, 2014).
+    r""":math:`q(z \mid x) = \mathcal{N}(\mu(x), \operatorname{diag} \sigma^2(x))` (Kingma &
+    Welling, 2014).
 
     The first half of the features is :math:`\mu`; the second half is mapped to
-    :math:`\sigma > 0` by softplus, which unlike exp cannot overflow far from the data. There it could
-    still underflow to 0, which is no density: :math:`\sigma` is at least `SMALLEST_STD`.
+    :math:`\sigma > 0` by softplus, which unlike exp cannot overflow far from the data. There it
+    could still underflow to 0, which is no density: :math:`\sigma` is at least `SMALLEST_STD`.
 
     Arguments:
         latent_dim: Number of latent dimensions, at least 1.

@@ -47,8 +47,9 @@ class StandardNormal(Prior):
 class Mixture(Prior):
     r"""A fixed mixture of normals, :math:`p(z) = \sum_k \pi_k \mathcal{N}(z \mid m_k, S_k)`.
 
-    It is fitted to where z of the training rows are, after training (Ghosh et al., 2020), and is from then on the
-    model's p(z): samples, bounds and log p(x) are of the model with it. At first all components are N(0, I).
+    It is fitted to where z of the training rows are, after training (Ghosh et al., 2020), and is
+    from then on the model's p(z): samples, bounds and log p(x) are of the model with it. At first
+    all components are N(0, I).
 
     Arguments:
         latent_dim: Number of latent dimensions, at least 1.
@@ -71,7 +72,9 @@ class Mixture(Prior):
 
     @classmethod
     def of(cls, weights: Tensor, means: Tensor, covariances: Tensor) -> Mixture:
-        """Return the mixture with these weights (k,), means (k, latent_dim) and covariances, as float32."""
+        """Return the mixture with these weights (k,), means (k, latent_dim) and covariances, as
+        float32.
+        """
         found = cls(means.shape[1], len(means))
         found.log_weight.copy_((weights / weights.sum()).log())
         found.loc.copy_(means)

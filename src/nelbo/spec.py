@@ -1,6 +1,8 @@
-"""A frozen configuration and the model it stands for: the only place where a *name* becomes a *class*.
+"""A frozen configuration and the model it stands for: the only place where a *name* becomes a
+*class*.
 
-The names are the classes in each module's ``__all__``, in snake case: adding a class there is all it takes.
+The names are the classes in each module's ``__all__``, in snake case: adding a class there is all
+it takes.
 """
 
 from __future__ import annotations
@@ -61,9 +63,11 @@ class Spec(Brief):
         activation: Name of the activation.
         likelihood, prior, posterior: Names of heads.
         components: Of a mixture prior.
-        variance: "learned", "per_feature", "heteroscedastic", a fixed beta^2, or one for each feature; in model units.
+        variance: "learned", "per_feature", "heteroscedastic", a fixed beta^2, or one for each
+            feature; in model units.
         floor: The smallest variance that may be learned, in model units.
-        low, width: Of a discretised likelihood: the lower edge of the first bin and the width of all, in model units.
+        low, width: Of a discretised likelihood: the lower edge of the first bin and the width of
+            all, in model units.
     """
 
     shape: tuple[int, ...]
@@ -106,10 +110,14 @@ class Spec(Brief):
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := set(values) - known:
-            raise ValueError(f"The model's configuration has unknown fields: {', '.join(sorted(unknown))}.")
+            raise ValueError(
+                f"The model's configuration has unknown fields: {', '.join(sorted(unknown))}."
+            )
         if missing := {"shape", "latent_dim"} - set(values):
             raise ValueError(f"The model's configuration lacks {', '.join(sorted(missing))}.")
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
         return cls(**fields)
 
 
@@ -142,7 +150,8 @@ def build(spec: Spec, generator: torch.Generator | None = None) -> VAE:
 
 
 def weights(spec: Spec) -> dict[str, torch.Tensor]:
-    """Return the weights of a model by name as tensors without memory: their shapes and types, whatever the sizes.
+    """Return the weights of a model by name as tensors without memory: their shapes and types,
+    whatever the sizes.
 
     Raises:
         ValueError: A name is unknown or a number is out of range.
@@ -155,7 +164,11 @@ def weights(spec: Spec) -> dict[str, torch.Tensor]:
 def _assemble(spec: Spec, head: likelihood.Likelihood, generator: torch.Generator | None) -> VAE:
     """Put a model together around its likelihood."""
     posterior_head = resolve("posterior", spec.posterior)(spec.latent_dim)
-    own = spec if spec.decoder_hidden is None else dataclasses.replace(spec, hidden=spec.decoder_hidden)
+    own = (
+        spec
+        if spec.decoder_hidden is None
+        else dataclasses.replace(spec, hidden=spec.decoder_hidden)
+    )
     decoder = _network(own, own.decoder, (own.latent_dim,), head.in_shape, generator)
     encoder = _network(spec, spec.encoder, head.shape, posterior_head.in_shape, generator)
     return VAE(_prior(spec), decoder, head, encoder, posterior_head)
@@ -180,7 +193,8 @@ def check_objective(name: str, options: Mapping[str, Any] | None = None) -> None
     Raises:
         ValueError: The name or an option is unknown; the message lists those known.
     """
-    known = list(inspect.signature(resolve("objective", name)).parameters)[2:]  # after vae and samples
+    # after vae and samples
+    known = list(inspect.signature(resolve("objective", name)).parameters)[2:]
     for option in options or {}:
         if option not in known:
             cure = f"Known: {', '.join(known)}." if known else "It has none."
@@ -202,9 +216,13 @@ def _likelihood(spec: Spec) -> likelihood.Likelihood:
     if cls is likelihood.Gaussian and spec.variance == "heteroscedastic":
         cls = likelihood.HeteroscedasticGaussian
     known = inspect.signature(cls).parameters
-    options = {name: getattr(spec, name) for name in ("variance", "floor", "low", "width") if name in known}
+    options = {
+        name: getattr(spec, name) for name in ("variance", "floor", "low", "width") if name in known
+    }
     shaped = {
-        name: torch.tensor(value, dtype=torch.float64).reshape(spec.shape) if isinstance(value, tuple) else value
+        name: torch.tensor(value, dtype=torch.float64).reshape(spec.shape)
+        if isinstance(value, tuple)
+        else value
         for name, value in options.items()
     }
     head: likelihood.Likelihood = cls(spec.shape, **shaped)
@@ -223,7 +241,9 @@ def _network(
         return network(in_shape, out_shape)
     cls = resolve("network", network)
     known = inspect.signature(cls).parameters
-    options = {name: getattr(spec, name) for name in ("hidden", "channels", "activation") if name in known}
+    options = {
+        name: getattr(spec, name) for name in ("hidden", "channels", "activation") if name in known
+    }
     built: nn.Module = cls(in_shape, out_shape, generator=generator, **options)
     return built
 

@@ -1,9 +1,11 @@
-"""How long a thread that waits for another one keeps its core busy: briefly, unless the user has said otherwise.
+"""How long a thread that waits for another one keeps its core busy: briefly, unless the user has
+said otherwise.
 
-Threads of OpenMP, by which torch shares out its products, wait in a loop, for milliseconds, before they sleep. Alone
-on a machine that saves a little. Beside other processes the loop takes the core from just the thread that is waited
-for, and a fit takes several times as long (``docs/performance.md``). The libraries read their settings from the
-environment when they are loaded, so this has to come before ``import torch``.
+Threads of OpenMP, by which torch shares out its products, wait in a loop, for milliseconds, before
+they sleep. Alone on a machine that saves a little. Beside other processes the loop takes the core
+from just the thread that is waited for, and a fit takes several times as long
+(``docs/performance.md``). The libraries read their settings from the environment when they are
+loaded, so this has to come before ``import torch``.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import os
 import sys
 
 SHORT = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
-"""Rounds of the loop (GNU's library, that of torch's packages for Linux), and milliseconds (LLVM's and Intel's)."""
+"""Rounds of the loop (GNU's library, that of torch's packages for Linux), and milliseconds (LLVM's
+and Intel's).
+"""
 USERS = ("OMP_WAIT_POLICY", *SHORT)
 """Whoever has set one of these has decided."""
 
@@ -39,5 +43,7 @@ def shorten() -> None:
 
 
 def in_force() -> str:
-    """Return who decided: "nelbo", "user", or "torch", which was imported first and waits as it does by default."""
+    """Return who decided: "nelbo", "user", or "torch", which was imported first and waits as it
+    does by default.
+    """
     return _decided

@@ -1,11 +1,14 @@
-r"""How many threads torch works with: as many as the products of a model's layers keep busy, and no more than allowed.
+r"""How many threads torch works with: as many as the products of a model's layers keep busy, and no
+more than allowed.
 
-A layer is shared out over threads that wait for each other at its end. That takes some microseconds on a machine with
-nothing else to do, but where another process has the core of one of them, all wait until it gets that core back: a
-step of 3 ms then takes 100. One thread for each `PRODUCTS` multiplications of weights in a step, or in a piece of
-what is evaluated, is what the arithmetic pays for (``docs/performance.md``).
+A layer is shared out over threads that wait for each other at its end. That takes some microseconds
+on a machine with nothing else to do, but where another process has the core of one of them, all
+wait until it gets that core back: a step of 3 ms then takes 100. One thread for each `PRODUCTS`
+multiplications of weights in a step, or in a piece of what is evaluated, is what the arithmetic
+pays for (``docs/performance.md``).
 
-The number depends on the model, the rows in a step and on what is allowed, so that a fit gives the same bits again.
+The number depends on the model, the rows in a step and on what is allowed, so that a fit gives the
+same bits again.
 """
 
 from __future__ import annotations
@@ -22,11 +25,14 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 PRODUCTS = 2**24
-"""Multiplications of weights, forward, that keep a thread busy: with fewer, a second one gains less than it spoils."""
+"""Multiplications of weights, forward, that keep a thread busy: with fewer, a second one gains less
+than it spoils.
+"""
 
 
 def products(network: nn.Module, shape: Sequence[int]) -> int:
-    """Return how many multiplications of weights one row takes, at most: kernels act at every place of an image.
+    """Return how many multiplications of weights one row takes, at most: kernels act at every place
+    of an image.
 
     Arguments:
         network: Any module.
@@ -38,7 +44,9 @@ def products(network: nn.Module, shape: Sequence[int]) -> int:
 
 
 def worth(work: float) -> int:
-    """Return how many threads so many multiplications are worth: a rule, so that results can be had again."""
+    """Return how many threads so many multiplications are worth: a rule, so that results can be had
+    again.
+    """
     return max(1, int(work // PRODUCTS))
 
 
@@ -49,11 +57,15 @@ class _Threads(threading.local):
 _here = _Threads()
 _lock = threading.Lock()
 _inside: list[int] = []
-"""What was allowed outside, once for each Python thread that is in a block: torch has one number for all of them."""
+"""What was allowed outside, once for each Python thread that is in a block: torch has one number
+for all of them.
+"""
 
 
 def allowed() -> int:
-    """Return the number that torch was given by its user, also where a fit in another Python thread uses fewer."""
+    """Return the number that torch was given by its user, also where a fit in another Python thread
+    uses fewer.
+    """
     with _lock:
         return _inside[0] if _inside and not _here.depth else torch.get_num_threads()
 
@@ -75,5 +87,6 @@ def using(number: int) -> Iterator[None]:
             _here.depth -= 1
             if not _here.depth:
                 _inside.pop()
-        if torch.get_num_threads() == number != before:  # else somebody inside chose another number, which stays
+        # else somebody inside chose another number, which stays
+        if torch.get_num_threads() == number != before:
             torch.set_num_threads(before)

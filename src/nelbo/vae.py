@@ -28,7 +28,8 @@ from .prior import Prior
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Terms(Brief):
-    r"""The log-densities every bound is made of, at z ~ q(z|x): unpacks to ``log_lik, log_prior, log_post``.
+    r"""The log-densities every bound is made of, at z ~ q(z|x): unpacks to ``log_lik, log_prior,
+    log_post``.
 
     Each has shape (samples, *batch) and is in nats. What is not asked for is not computed.
     """
@@ -64,7 +65,9 @@ class Terms(Brief):
 
     @cached_property
     def kl(self) -> Tensor | None:
-        r""":math:`KL(q(z \mid x) \| p(z))` of shape (*batch,) where it has a closed form, else None."""
+        r""":math:`KL(q(z \mid x) \| p(z))` of shape (*batch,) where it has a closed form, else
+        None.
+        """
         return closed_form_kl(self.q, self.p)
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -74,8 +77,9 @@ class Terms(Brief):
 class VAE(nn.Module):
     r"""A variational autoencoder (Kingma & Welling, 2014; Rezende et al., 2014).
 
-    Both networks are always given exactly one leading axis: those of x or z are flattened before and put back after,
-    so that a network may end in ``.view(-1, c, h, w)``, hold ``Unflatten(1, ...)``, convolutions or BatchNorm.
+    Both networks are always given exactly one leading axis: those of x or z are flattened before
+    and put back after, so that a network may end in ``.view(-1, c, h, w)``, hold ``Unflatten(1,
+    ...)``, convolutions or BatchNorm.
 
     Arguments:
         prior: p(z).
@@ -90,7 +94,12 @@ class VAE(nn.Module):
     """
 
     def __init__(
-        self, prior: Prior, decoder: nn.Module, likelihood: Likelihood, encoder: nn.Module, posterior: Posterior
+        self,
+        prior: Prior,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        encoder: nn.Module,
+        posterior: Posterior,
     ) -> None:
         super().__init__()
         parts = {
@@ -101,15 +110,22 @@ class VAE(nn.Module):
             "posterior": (posterior, Posterior),
         }
         for name, (part, kind) in parts.items():
-            if not isinstance(part, kind) or (kind is nn.Module and isinstance(part, Prior | Likelihood | Posterior)):
-                wanted = "a network (torch.nn.Module)" if kind is nn.Module else f"a nelbo.{name}.{kind.__name__}"
+            if not isinstance(part, kind) or (
+                kind is nn.Module and isinstance(part, Prior | Likelihood | Posterior)
+            ):
+                wanted = (
+                    "a network (torch.nn.Module)"
+                    if kind is nn.Module
+                    else f"a nelbo.{name}.{kind.__name__}"
+                )
                 raise TypeError(
                     f"{name} must be {wanted}, got {type(part).__name__}. "
                     "The order is VAE(prior, decoder, likelihood, encoder, posterior)."
                 )
         if getattr(posterior, "latent_dim", prior.latent_dim) != prior.latent_dim:
             raise ValueError(
-                f"The prior has latent_dim={prior.latent_dim}, but the posterior has {posterior.latent_dim}. "
+                f"The prior has latent_dim={prior.latent_dim}, but the posterior has "
+                f"{posterior.latent_dim}. "
                 "Give both the same."
             )
         self.prior = prior
@@ -129,7 +145,8 @@ class VAE(nn.Module):
         return self.prior.latent_dim
 
     def check_rows(self, name: str, rows: object) -> None:
-        """Refuse what is not some finite rows of floats, (n, *shape), by the name that the caller knows it by.
+        """Refuse what is not some finite rows of floats, (n, *shape), by the name that the caller
+        knows it by.
 
         Raises:
             TypeError: It is no tensor of floats.
@@ -137,7 +154,9 @@ class VAE(nn.Module):
         """
         floats = _floats(name, rows)
         if floats.shape[1:] != self.shape or floats.ndim == 0:
-            raise ValueError(f"{name} has shape {tuple(floats.shape)}, but the model needs {('n', *self.shape)}.")
+            raise ValueError(
+                f"{name} has shape {tuple(floats.shape)}, but the model needs {('n', *self.shape)}."
+            )
         check_content(name, floats)
 
     def encode(self, x: Tensor) -> Distribution:
@@ -145,8 +164,9 @@ class VAE(nn.Module):
 
         Raises:
             TypeError: x is no tensor of floats.
-            ValueError: The trailing dimensions of x are not the model's, its device or dtype is another than that of
-                the weights, or what the encoder or the posterior returns does not fit.
+            ValueError: The trailing dimensions of x are not the model's, its device or dtype is
+                another than that of the weights, or what the encoder or the posterior returns does
+                not fit.
         """
         batch = _leading("x", x, self.shape)
         h = _through("encoder", self.encoder, x, batch, self.shape, self.posterior)
@@ -155,12 +175,14 @@ class VAE(nn.Module):
         return q
 
     def decode(self, z: Tensor) -> Distribution:
-        """Return p(x|z) for z of shape (*batch, latent_dim). Its mean is ``x_hat = f(z)``, a sample is ``x_tilde``.
+        """Return p(x|z) for z of shape (*batch, latent_dim). Its mean is ``x_hat = f(z)``, a sample
+        is ``x_tilde``.
 
         Raises:
             TypeError: z is no tensor of floats.
-            ValueError: The last dimension of z is not latent_dim, its device or dtype is another than that of the
-                weights, or what the decoder or the likelihood returns does not fit.
+            ValueError: The last dimension of z is not latent_dim, its device or dtype is another
+                than that of the weights, or what the decoder or the likelihood returns does not
+                fit.
         """
         shape = (self.latent_dim,)
         batch = _leading("z", z, shape)
@@ -170,7 +192,8 @@ class VAE(nn.Module):
         return p
 
     def terms(self, x: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Terms:
-        """Return the log-densities at ``samples`` draws z ~ q(z|x), for x of shape (*batch, *shape).
+        """Return the log-densities at ``samples`` draws z ~ q(z|x), for x of shape (*batch,
+        *shape).
 
         Draws come from ``generator``, or from torch's global one where it is None.
         """
@@ -178,14 +201,20 @@ class VAE(nn.Module):
         return self.terms_at(x, draw(q, (samples,), generator), q)
 
     def terms_at(self, x: Tensor, z: Tensor, q: Distribution) -> Terms:
-        """Return the log-densities at given z, of shape (samples, *batch, latent_dim), for a given q(z|x)."""
+        """Return the log-densities at given z, of shape (samples, *batch, latent_dim), for a given
+        q(z|x).
+        """
         p = self.prior()
         _check_shapes("prior", p, (), (self.latent_dim,))
         return Terms(self.decode(z).log_prob(x), z, p, q)
 
     @torch.no_grad()
-    def sample(self, n: int, noise: bool = True, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n examples: z ~ p(z), then ``x_tilde ~ p(x|z)``, or its mean ``x_hat`` without ``noise``."""
+    def sample(
+        self, n: int, noise: bool = True, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw n examples: z ~ p(z), then ``x_tilde ~ p(x|z)``, or its mean ``x_hat`` without
+        ``noise``.
+        """
         p = self.decode(draw(self.prior(), (n,), generator))
         return draw(p, (), generator, gradients=False) if noise else p.mean
 
@@ -201,8 +230,14 @@ def check_content(name: str, rows: Tensor) -> None:
     # A sum of finite values may overflow; only then is every one of them looked at.
     if bool(rows.sum().isfinite()) or bool(torch.isfinite(rows).all()):
         return
-    bad = (~torch.isfinite(rows.flatten(1)).all(1)).nonzero()[:, 0].tolist() if rows.ndim > 1 else []
-    where = f" in {len(bad)} of {len(rows)} rows, the first of them row {bad[0]} (counting from 0)" if bad else ""
+    bad = (
+        (~torch.isfinite(rows.flatten(1)).all(1)).nonzero()[:, 0].tolist() if rows.ndim > 1 else []
+    )
+    where = (
+        f" in {len(bad)} of {len(rows)} rows, the first of them row {bad[0]} (counting from 0)"
+        if bad
+        else ""
+    )
     raise ValueError(f"{name} contains NaN or infinite values{where}; remove or impute them first.")
 
 
@@ -211,7 +246,9 @@ def _floats(name: str, rows: object) -> Tensor:
     if isinstance(rows, Tensor) and rows.dtype.is_floating_point:
         return rows
     kind = f"{rows.dtype}" if isinstance(rows, Tensor) else type(rows).__name__
-    raise TypeError(f"{name} must be a tensor of floats, got {kind}. Pass torch.as_tensor({name}).float().")
+    raise TypeError(
+        f"{name} must be a tensor of floats, got {kind}. Pass torch.as_tensor({name}).float()."
+    )
 
 
 def _leading(name: str, tensor: Tensor, shape: tuple[int, ...]) -> torch.Size:
@@ -220,7 +257,9 @@ def _leading(name: str, tensor: Tensor, shape: tuple[int, ...]) -> torch.Size:
     split = tensor.ndim - len(shape)
     if tensor.shape[max(split, 0) :] != shape:
         expected = ", ".join(["*batch", *map(str, shape)])
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but this model needs ({expected}).")
+        raise ValueError(
+            f"{name} has shape {tuple(tensor.shape)}, but this model needs ({expected})."
+        )
     return tensor.shape[:split]
 
 
@@ -232,7 +271,8 @@ def _through(
     shape: tuple[int, ...],
     head: Posterior | Likelihood,
 ) -> Tensor:
-    """Return what a network makes of a tensor (*batch, *shape), of shape (*batch, *head.in_shape), for its head.
+    """Return what a network makes of a tensor (*batch, *shape), of shape (*batch, *head.in_shape),
+    for its head.
 
     It is in at least float32: autocast stops at the networks' ends.
     """
@@ -245,7 +285,8 @@ def _through(
     if h.shape != (rows, *head.in_shape):
         expected = ", ".join(["*batch", *map(str, head.in_shape)])
         raise ValueError(
-            f"the {name}'s output has shape {tuple(h.shape)} for {rows} rows, but this model needs ({expected}): "
+            f"the {name}'s output has shape {tuple(h.shape)} for {rows} rows, but this model needs "
+            f"({expected}): "
             f"{type(head).__name__} reads {tuple(head.in_shape)} for each row."
         )
     h = h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
@@ -260,31 +301,46 @@ def _explain(
     head: Posterior | Likelihood,
     error: RuntimeError,
 ) -> None:
-    """Raise what says why a network failed where that is known: torch's own text names neither x nor the cure."""
+    """Raise what says why a network failed where that is known: torch's own text names neither x
+    nor the cure.
+    """
     x = "x" if name == "encoder" else "z"
     weight = next(network.parameters(), None)
     if weight is not None and weight.device != tensor.device:
         raise ValueError(
-            f"{x} is on {tensor.device}, but the {name} is on {weight.device}. Pass {x}.to({str(weight.device)!r})."
+            f"{x} is on {tensor.device}, but the {name} is on {weight.device}. Pass "
+            f"{x}.to({str(weight.device)!r})."
         ) from error
-    if weight is not None and weight.dtype != tensor.dtype and not torch.is_autocast_enabled(tensor.device.type):
+    if (
+        weight is not None
+        and weight.dtype != tensor.dtype
+        and not torch.is_autocast_enabled(tensor.device.type)
+    ):
         raise ValueError(
-            f"{x} is {tensor.dtype}, but the {name}'s weights are {weight.dtype}. Pass {x}.to({weight.dtype})."
+            f"{x} is {tensor.dtype}, but the {name}'s weights are {weight.dtype}. Pass "
+            f"{x}.to({weight.dtype})."
         ) from error
     if type(error) is RuntimeError:  # its subclasses say that memory ran out, say
         takes, gives = (", ".join(["n", *map(str, sizes)]) for sizes in (shape, head.in_shape))
         raise ValueError(
-            f"The {name} must map ({takes}) to ({gives}), but it failed: {error}. Check its layers, and whether "
-            "encoder and decoder were swapped: the order is VAE(prior, decoder, likelihood, encoder, posterior)."
+            f"The {name} must map ({takes}) to ({gives}), but it failed: {error}. Check its "
+            "layers, and whether "
+            "encoder and decoder were swapped: the order is VAE(prior, decoder, likelihood, "
+            "encoder, posterior)."
         ) from error
 
 
-def _check_shapes(name: str, p: Distribution, batch: tuple[int, ...], event: tuple[int, ...]) -> None:
+def _check_shapes(
+    name: str, p: Distribution, batch: tuple[int, ...], event: tuple[int, ...]
+) -> None:
     """Refuse a distribution whose log-density would not be one number for each example."""
     if p.event_shape == event and p.batch_shape == batch:
         return
     raise ValueError(
-        f"The {name} returned a {type(p).__name__} with batch shape {tuple(p.batch_shape)} and event shape "
-        f"{tuple(p.event_shape)}, but one example has shape {tuple(event)}, so these must be {tuple(batch)} and "
-        f"{tuple(event)}. Wrap it: torch.distributions.Independent(p, {max(1, len(event) - len(p.event_shape))})."
+        f"The {name} returned a {type(p).__name__} with batch shape {tuple(p.batch_shape)} and "
+        "event shape "
+        f"{tuple(p.event_shape)}, but one example has shape {tuple(event)}, so these must be "
+        f"{tuple(batch)} and "
+        f"{tuple(event)}. Wrap it: torch.distributions.Independent(p, "
+        f"{max(1, len(event) - len(p.event_shape))})."
     )

@@ -1,7 +1,7 @@
 """How far a long computation has come: loops tell, and whoever watches is told.
 
-Nobody has to pass a callback on: `watching` is in force for all that is called inside it, and a loop within a
-loop tells its share of the outer one's.
+Nobody has to pass a callback on: `watching` is in force for all that is called inside it, and a
+loop within a loop tells its share of the outer one's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def pieces(items: Sequence[T], what: str) -> Iterator[T]:
 
     Arguments:
         items: The pieces, each about as much work.
-        what: What is done with them, in a few words; in a loop inside another one the outer one's words count.
+        what: What is done with them, in a few words; in a loop inside another one the outer one's
+            words count.
     """
     watched = _watcher.get()
     if watched is None:

@@ -1,4 +1,6 @@
-"""Exact pPCA, beside which every model is shown: one number, in data units, whatever scaling the model has."""
+"""Exact pPCA, beside which every model is shown: one number, in data units, whatever scaling the
+model has.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from nelbo.report.diagnosis import examine
 
 pytestmark = [
     pytest.mark.fault,
-    pytest.mark.filterwarnings("ignore::nelbo.data.warned.DataWarning"),  # flags, rounded and copied columns
+    # flags, rounded and copied columns
+    pytest.mark.filterwarnings("ignore::nelbo.data.warned.DataWarning"),
 ]
 
 Array = np.ndarray[Any, Any]
@@ -37,8 +40,12 @@ def table(name: str) -> tuple[Array, Array]:
 
 
 def scikit_learn(train: Array, test: Array, latent_dim: int, standardise: bool = True) -> Array:
-    """log p(x) of each row under scikit-learn's PCA, of the columns that vary, with the Jacobian counted."""
-    train, test = (np.asarray(part.reshape(len(part), -1), dtype=np.float64) for part in (train, test))
+    """log p(x) of each row under scikit-learn's PCA, of the columns that vary, with the Jacobian
+    counted.
+    """
+    train, test = (
+        np.asarray(part.reshape(len(part), -1), dtype=np.float64) for part in (train, test)
+    )
     if not standardise:
         return np.asarray(PCA(min(latent_dim, train.shape[1])).fit(train).score_samples(test))
     varies = train.std(0) > 0
@@ -68,18 +75,24 @@ def test_tables_are_held_against_scikit_learns_pca_of_standardised_columns(
 ) -> None:
     train, test = table(name)
     expected = scikit_learn(train, test, latent_dim).mean()
-    assert told(fitted(train, latent_dim, scale=scale), train, test) == pytest.approx(expected, rel=1e-6)
+    assert told(fitted(train, latent_dim, scale=scale), train, test) == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Left out of the model")
 def test_constant_columns_are_left_out_of_the_baseline() -> None:
     train, test = (np.insert(part, 3, 7.0, axis=1) for part in table("wine"))
-    assert told(fitted(train, 2), train, test) == pytest.approx(scikit_learn(train, test, 2).mean(), rel=1e-6)
+    assert told(fitted(train, 2), train, test) == pytest.approx(
+        scikit_learn(train, test, 2).mean(), rel=1e-6
+    )
 
 
 def test_float32_rows_have_a_baseline_in_double_precision() -> None:
     train, test = (part.astype(np.float32) for part in table("breast_cancer"))
-    assert told(fitted(train, 4), train, test) == pytest.approx(scikit_learn(train, test, 4).mean(), rel=1e-6)
+    assert told(fitted(train, 4), train, test) == pytest.approx(
+        scikit_learn(train, test, 4).mean(), rel=1e-6
+    )
 
 
 def test_one_scale_for_all_columns_is_held_against_pca_of_the_columns_as_they_are() -> None:
@@ -101,14 +114,20 @@ def test_8_bit_images_are_held_against_pca_of_their_dequantised_pixels() -> None
     flat = images.reshape(300, -1)
     x = (flat + hash_uniform(flat)) / 256
     expected = scikit_learn(x[:200], x[200:], 3, standardise=False).mean()
-    assert told(fitted(images[:200], 3), images[:200], images[200:]) == pytest.approx(expected, rel=1e-6)
+    assert told(fitted(images[:200], 3), images[:200], images[200:]) == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_fewer_rows_than_columns_give_what_scikit_learn_gives() -> None:
     generator = np.random.default_rng(0)
-    x = generator.normal(size=(90, 5)) @ generator.normal(size=(5, 60)) + generator.normal(size=(90, 60))
+    x = generator.normal(size=(90, 5)) @ generator.normal(size=(5, 60)) + generator.normal(
+        size=(90, 60)
+    )
     train, test = x[:40], x[40:]
-    assert told(fitted(train, 4), train, test) == pytest.approx(scikit_learn(train, test, 4).mean(), rel=1e-6)
+    assert told(fitted(train, 4), train, test) == pytest.approx(
+        scikit_learn(train, test, 4).mean(), rel=1e-6
+    )
 
 
 def test_diagnose_holds_a_model_against_the_same_baseline_without_its_training_rows() -> None:
@@ -136,7 +155,10 @@ def test_probabilities_have_no_baseline(tmp_path: Path) -> None:
     binary = (np.random.default_rng(0).normal(size=(60, 4)) > 0).astype(np.float64)
     model = fitted(binary, 2, likelihood="bernoulli")
     model.save(tmp_path / "run")
-    assert (model.baseline_, VariationalAutoencoder.load(tmp_path / "run").baseline_) == (None, None)
+    assert (model.baseline_, VariationalAutoencoder.load(tmp_path / "run").baseline_) == (
+        None,
+        None,
+    )
 
 
 def test_the_shell_shows_the_same_baseline_after_fit_in_results_and_in_evaluate(
@@ -146,14 +168,36 @@ def test_the_shell_shows_the_same_baseline_after_fit_in_results_and_in_evaluate(
     train, test = table("wine")
     expected = scikit_learn(train, test, 2)
     for name, part in (("train", train), ("test", test)):
-        np.savetxt(f"{name}.csv", part, delimiter=",", header=",".join(f"c{j}" for j in range(13)), comments="")
-    fit = ["fit", "train.csv", "--test", "test.csv", "--out", "run", "--latent-dim", "2", "--max-steps", "5"]
+        np.savetxt(
+            f"{name}.csv",
+            part,
+            delimiter=",",
+            header=",".join(f"c{j}" for j in range(13)),
+            comments="",
+        )
+    fit = [
+        "fit",
+        "train.csv",
+        "--test",
+        "test.csv",
+        "--out",
+        "run",
+        "--latent-dim",
+        "2",
+        "--max-steps",
+        "5",
+    ]
     assert main(fit) == 0
     error = expected.std(ddof=1) / len(expected) ** 0.5
-    assert f"exact pPCA, latent size 2  {expected.mean():.2f} ± {error:.2f}" in capsys.readouterr().out
+    assert (
+        f"exact pPCA, latent size 2  {expected.mean():.2f} ± {error:.2f}" in capsys.readouterr().out
+    )
     results = json.loads(Path("run/results.json").read_text(encoding="utf-8"))
     assert results["baseline"]["density"]["mean"] == pytest.approx(expected.mean(), rel=1e-6)
-    assert main(["evaluate", "run", "test.csv", "--method", "importance", "--samples", "20", "--json"]) == 0
+    assert (
+        main(["evaluate", "run", "test.csv", "--method", "importance", "--samples", "20", "--json"])
+        == 0
+    )
     found = json.loads(capsys.readouterr().out)
     assert found["baseline"]["density"]["mean"] == pytest.approx(expected.mean(), rel=1e-6)
     assert found["baseline"]["gain"] == pytest.approx(found["mean"] - expected.mean(), rel=1e-4)

@@ -36,25 +36,32 @@ Array = np.ndarray[Any, Any]
 def correlated(n: int, d: int, seed: int = 0) -> Array:
     """Columns with something in common, as rows (n, d)."""
     rng = np.random.default_rng(seed)
-    return np.asarray(rng.normal(size=(n, 2)) @ rng.normal(size=(2, d)) + 0.5 * rng.normal(size=(n, d)))
+    return np.asarray(
+        rng.normal(size=(n, 2)) @ rng.normal(size=(2, d)) + 0.5 * rng.normal(size=(n, d))
+    )
 
 
 def with_constant(X: Array, value: float = 5.0, place: int = 1) -> Array:
     return np.insert(X, place, value, axis=1)
 
 
-# -- columns of one value ----------------------------------------------------------------------------
+# -- columns of one value
+# ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, -1e9, 0.1])
 def test_a_constant_column_changes_nothing_about_the_other_columns(value: float) -> None:
     X = correlated(150, 4)
     plain = small_estimator().fit(X)
-    with pytest.warns(nelbo.DataWarning, match="Left out of the model: column 1, with one value in all rows") as caught:
+    with pytest.warns(
+        nelbo.DataWarning, match="Left out of the model: column 1, with one value in all rows"
+    ) as caught:
         model = small_estimator().fit(with_constant(X, value))
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    np.testing.assert_array_equal(model.score_samples(with_constant(X, value)), plain.score_samples(X))
+    np.testing.assert_array_equal(
+        model.score_samples(with_constant(X, value)), plain.score_samples(X)
+    )
     np.testing.assert_array_equal(model.transform(with_constant(X, value)), plain.transform(X))
     assert model.recipe_["left_out"]["value"] == {"column 1": value}
     assert model.n_features_in_ == 5
@@ -62,12 +69,19 @@ def test_a_constant_column_changes_nothing_about_the_other_columns(value: float)
 
 @pytest.mark.filterwarnings("ignore:Left out")
 @pytest.mark.parametrize(
-    "options", [{}, {"variance": 0.3}, {"variance": "learned", "scale": "standard"}, {"network": "mlp"}]
+    "options",
+    [{}, {"variance": 0.3}, {"variance": "learned", "scale": "standard"}, {"network": "mlp"}],
 )
-def test_results_hold_the_constant_and_its_noise_is_none(options: dict[str, Any], tmp_path: Path) -> None:
+def test_results_hold_the_constant_and_its_noise_is_none(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
     X = with_constant(correlated(100, 3), 7.0)
     model = small_estimator(**options).fit(X)
-    for rows in (model.sample(5), model.reconstruct(X, noise=True), model.inverse_transform(model.transform(X))):
+    for rows in (
+        model.sample(5),
+        model.reconstruct(X, noise=True),
+        model.inverse_transform(model.transform(X)),
+    ):
         np.testing.assert_array_equal(rows[:, 1], 7.0)
         assert rows.shape[1] == 4
     if "variance" in options and not isinstance(options["variance"], str):
@@ -88,7 +102,10 @@ def test_a_row_with_another_value_in_a_constant_column_is_impossible() -> None:
     odd = frame.copy()
     odd.loc[[3, 8], "unit"] = 6.0
     for judge in (model.score_samples, model.elbo, lambda rows: model.log_likelihood(rows).value):
-        with pytest.warns(nelbo.DataWarning, match=r"X holds in unit another value.*first 6 in row 3 .*2 of 100 rows"):
+        with pytest.warns(
+            nelbo.DataWarning,
+            match=r"X holds in unit another value.*first 6 in row 3 .*2 of 100 rows",
+        ):
             found = judge(odd)
         assert np.flatnonzero(~np.isfinite(found)).tolist() == [3, 8]
         assert (found[[3, 8]] == -math.inf).all()
@@ -98,14 +115,18 @@ def test_a_row_with_another_value_in_a_constant_column_is_impossible() -> None:
 
 
 def test_columns_of_zeros_and_ones_keep_their_probability_where_the_likelihood_is_one() -> None:
-    """A value that was never seen has a probability under a Bernoulli likelihood, small as it may be."""
+    """A value that was never seen has a probability under a Bernoulli likelihood, small as it may
+    be.
+    """
     X = with_constant((correlated(100, 3) > 0).astype(float), 0.0)
     model = small_estimator(likelihood="bernoulli").fit(X)
     X[0, 1] = 1.0
     assert np.isfinite(model.score_samples(X)).all()
 
 
-def test_the_shell_counts_impossible_rows_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shell_counts_impossible_rows_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     X = with_constant(correlated(80, 3))
     train, test = X[:60], X[60:].copy()
     test[4, 1] = 9.0
@@ -127,22 +148,34 @@ def test_the_shell_counts_impossible_rows_apart(tmp_path: Path, capsys: pytest.C
     assert json.loads(capsys.readouterr().out)["impossible"] == 1
 
 
-# -- units -------------------------------------------------------------------------------------------
+# -- units
+# -------------------------------------------------------------------------------------------
 
 
 def ages() -> Array:
     rng = np.random.default_rng(3)
-    return np.stack([rng.integers(18, 90, 200), rng.integers(0, 250, 200), rng.integers(100, 200, 200)], axis=1)
+    return np.stack(
+        [rng.integers(18, 90, 200), rng.integers(0, 250, 200), rng.integers(100, 200, 200)], axis=1
+    )
 
 
 @pytest.mark.parametrize("frame", [True, False])
 def test_a_table_of_bytes_means_the_same_as_its_numbers(frame: bool) -> None:
     X = ages()
-    make = (lambda rows: pd.DataFrame(rows, columns=["age", "dose", "weight"])) if frame else (lambda rows: rows)
-    as_bytes, as_floats = small_estimator().fit(make(X.astype(np.uint8))), small_estimator().fit(make(X.astype(float)))
+    make = (
+        (lambda rows: pd.DataFrame(rows, columns=["age", "dose", "weight"]))
+        if frame
+        else (lambda rows: rows)
+    )
+    as_bytes, as_floats = (
+        small_estimator().fit(make(X.astype(np.uint8))),
+        small_estimator().fit(make(X.astype(float))),
+    )
     assert as_bytes.recipe_["dequantize"]["value"] is False
     for rows in (X.astype(np.uint8), X.astype(np.int64), X.astype(float)):
-        np.testing.assert_allclose(as_bytes.score_samples(make(rows)), as_floats.score_samples(make(rows)), atol=1e-3)
+        np.testing.assert_allclose(
+            as_bytes.score_samples(make(rows)), as_floats.score_samples(make(rows)), atol=1e-3
+        )
     assert 30 < as_bytes.sample(100)[:, 0].mean() < 80
     assert as_bytes.schema_.mixing is not None or as_floats.schema_.mixing is None
 
@@ -180,14 +213,18 @@ def test_other_units_are_told_and_outliers_are_not() -> None:
     odd = X.copy()
     odd[:50] += 1e4  # a quarter of the rows: outliers, which are what such a model is asked for
     model.score(pd.DataFrame(odd, columns=list("abcd")))
-    with pytest.warns(nelbo.DataWarning, match=r"training data: b is .*most rows have values more than 300 times"):
+    with pytest.warns(
+        nelbo.DataWarning, match=r"training data: b is .*most rows have values more than 300 times"
+    ):
         model.transform(pd.DataFrame(X * [1, 1000, 1, 1], columns=list("abcd")))
 
 
 def test_pictures_of_a_tiny_fraction_of_the_range_are_told() -> None:
     X = np.random.default_rng(0).integers(0, 256, (40, 4, 4)).astype(float)
     model = small_estimator().fit(X)
-    with pytest.warns(nelbo.DataWarning, match=r"its largest value is 1, where these went from 0 to 255"):
+    with pytest.warns(
+        nelbo.DataWarning, match=r"its largest value is 1, where these went from 0 to 255"
+    ):
         model.score(X / 255)
 
 
@@ -226,7 +263,8 @@ def test_pictures_have_one_scale() -> None:
     assert small_estimator().fit(colour).schema_.scale.ndim == 0
 
 
-# -- what is no array --------------------------------------------------------------------------------
+# -- what is no array
+# --------------------------------------------------------------------------------
 
 ROWS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 
@@ -268,7 +306,9 @@ SETS: dict[str, Callable[[], Any]] = {
     "Dataset of pairs": Pairs,
     "Dataset without a last row": Known,
     "Subset": lambda: data.Subset(Pairs(), range(40)),
-    "DataLoader": lambda: data.DataLoader(data.TensorDataset(ROWS), batch_size=7, shuffle=True, drop_last=True),
+    "DataLoader": lambda: data.DataLoader(
+        data.TensorDataset(ROWS), batch_size=7, shuffle=True, drop_last=True
+    ),
     "DataLoader of pairs": lambda: data.DataLoader(Pairs(), batch_size=8),
     "list of tensors": lambda: [row.clone().requires_grad_() for row in ROWS],
     "sparse": lambda: scipy.sparse.csr_array(ROWS.numpy()),
@@ -285,12 +325,16 @@ def test_sets_of_rows_of_known_length_are_read_once(name: str) -> None:
 def test_fit_takes_a_data_loader() -> None:
     loader = data.DataLoader(Pairs(), batch_size=8, shuffle=True)
     np.testing.assert_array_equal(
-        small_estimator().fit(loader).score_samples(loader), small_estimator().fit(ROWS).score_samples(ROWS)
+        small_estimator().fit(loader).score_samples(loader),
+        small_estimator().fit(ROWS).score_samples(ROWS),
     )
 
 
 ENDLESS: dict[str, tuple[Callable[[], Any], str]] = {
-    "Dataset without length": (Drawn, r"Drawn of no known length.*np\.stack\(\[row for row, _ in zip\(X, range"),
+    "Dataset without length": (
+        Drawn,
+        r"Drawn of no known length.*np\.stack\(\[row for row, _ in zip\(X, range",
+    ),
     "stream": (Stream, r"Stream of no known length.*zip\(X, range\(1000\)\)"),
     "DataLoader of a stream": (lambda: data.DataLoader(Stream()), r"torch\.cat\(list\(X\)\)"),
     "DataLoader that draws": (
@@ -314,7 +358,10 @@ def test_what_has_no_rows_to_be_read_is_refused_with_a_cure(name: str) -> None:
 def test_the_cures_for_sets_without_an_end_work() -> None:
     assert np.stack([row for row, _ in zip(Drawn(), range(1000), strict=False)]).shape == (1000, 4)
     assert torch.cat(list(data.DataLoader(Stream()))).shape == (40, 4)
-    assert torch.cat([batch[0] for batch in data.DataLoader(Pairs(), batch_size=3)]).shape == (40, 4)
+    assert torch.cat([batch[0] for batch in data.DataLoader(Pairs(), batch_size=3)]).shape == (
+        40,
+        4,
+    )
 
 
 @pytest.mark.filterwarnings("ignore::nelbo.DataWarning")
@@ -326,11 +373,14 @@ def test_one_hot_columns_come_out_of_a_pipeline_as_they_are() -> None:
 
 def test_sparse_data_beyond_a_stated_size_are_refused_with_a_step_that_helps() -> None:
     X = scipy.sparse.coo_array((10**6, 1000))
-    with pytest.raises(ValueError, match=r"7\.5 GiB as a dense array; up to 1 GiB.*TruncatedSVD\(100\)"):
+    with pytest.raises(
+        ValueError, match=r"7\.5 GiB as a dense array; up to 1 GiB.*TruncatedSVD\(100\)"
+    ):
         small_estimator().fit(X)
 
 
-# -- files of text -----------------------------------------------------------------------------------
+# -- files of text
+# -----------------------------------------------------------------------------------
 
 TABLE = correlated(30, 3).round(4)
 FRAME = pd.DataFrame(TABLE, columns=["a", "b", "c"])
@@ -349,19 +399,36 @@ def told(path: Path, **options: Any) -> tuple[nelbo.data.Source, list[str]]:
 SHUFFLED = FRAME.sample(frac=1, random_state=0)
 INDEXED: dict[str, tuple[str, Array]] = {
     "pandas after a split": (SHUFFLED.to_csv(), SHUFFLED.to_numpy()),
-    "pandas, read and written again": (SHUFFLED.reset_index().to_csv(), np.c_[SHUFFLED.index, SHUFFLED]),
+    "pandas, read and written again": (
+        SHUFFLED.reset_index().to_csv(),
+        np.c_[SHUFFLED.index, SHUFFLED],
+    ),
     "from 1, as R writes": (FRAME.set_axis(range(1, 31)).to_csv(), TABLE),
-    "strings of numbers": ('"","a","b"\n"1",1.5,2\n"2",2.5,3\n"10",3,4\n', np.array([[1.5, 2], [2.5, 3], [3, 4]])),
+    "strings of numbers": (
+        '"","a","b"\n"1",1.5,2\n"2",2.5,3\n"10",3,4\n',
+        np.array([[1.5, 2], [2.5, 3], [3, 4]]),
+    ),
     "names of rows": ('"","a"\n"Mazda RX4",1.5\n"Datsun 710",2.5\n', np.array([[1.5], [2.5]])),
-    "R's line of names, one less": ('"a","b"\n"1",1.5,2\n"2",2.5,3\n', np.array([[1.5, 2], [2.5, 3]])),
+    "R's line of names, one less": (
+        '"a","b"\n"1",1.5,2\n"2",2.5,3\n',
+        np.array([[1.5, 2], [2.5, 3]]),
+    ),
     "dates": (FRAME.set_axis(pd.date_range("2020-01-01", periods=30)).to_csv(), TABLE),
-    "Unnamed: 0": (SHUFFLED.rename_axis("Unnamed: 0").reset_index().to_csv(index=False), SHUFFLED.to_numpy()),
-    "Unnamed: 0, indexed": (SHUFFLED.rename_axis("Unnamed: 0").reset_index().to_csv(), SHUFFLED.to_numpy()),
+    "Unnamed: 0": (
+        SHUFFLED.rename_axis("Unnamed: 0").reset_index().to_csv(index=False),
+        SHUFFLED.to_numpy(),
+    ),
+    "Unnamed: 0, indexed": (
+        SHUFFLED.rename_axis("Unnamed: 0").reset_index().to_csv(),
+        SHUFFLED.to_numpy(),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", INDEXED)
-def test_a_first_column_without_name_that_numbers_the_rows_is_left_out_and_told(name: str, tmp_path: Path) -> None:
+def test_a_first_column_without_name_that_numbers_the_rows_is_left_out_and_told(
+    name: str, tmp_path: Path
+) -> None:
     text, expected = INDEXED[name]
     (tmp_path / "t.csv").write_text(text)
     source, warned = told(tmp_path / "t.csv")
@@ -377,7 +444,9 @@ def test_which_column_is_left_out_can_be_said(tmp_path: Path) -> None:
     for asked in ("b", 2, "2"):
         source, warned = told(tmp_path / "t.csv", index_column=asked)
         assert (source.columns, warned) == (("column 0", "a", "c"), [])
-    with pytest.raises(ValueError, match=r"no column 'z' to leave out. Pass one of 0 to 3, or '', 'a', 'b' and 'c'"):
+    with pytest.raises(
+        ValueError, match=r"no column 'z' to leave out. Pass one of 0 to 3, or '', 'a', 'b' and 'c'"
+    ):
         nelbo.data.load(tmp_path / "t.csv", index_column="z")
     FRAME.assign(id=range(1, 31)).to_csv(tmp_path / "u.csv", index=False)
     source, warned = told(tmp_path / "u.csv")
@@ -401,7 +470,9 @@ NUMBERED = ["400,402,404", "400,450,500,620", "1990,1991,1992,1993", "1,2,3,4", 
 
 @pytest.mark.parametrize("names", NUMBERED)
 @pytest.mark.parametrize("rows", [3, 20])
-def test_numbers_in_the_first_line_that_are_no_row_are_names(names: str, rows: int, tmp_path: Path) -> None:
+def test_numbers_in_the_first_line_that_are_no_row_are_names(
+    names: str, rows: int, tmp_path: Path
+) -> None:
     (tmp_path / "t.csv").write_text(spectra(names, rows))
     source, warned = told(tmp_path / "t.csv")
     assert source.columns == tuple(names.split(","))
@@ -424,25 +495,57 @@ def test_rows_of_numbers_stay_rows(text: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)
     source, warned = told(tmp_path / "t.csv")
     assert (source.columns, len(source.array), warned) == (None, text.count("\n"), [])
-    assert told(tmp_path / "t.csv", header=True)[0].columns == tuple(text.split("\n", maxsplit=1)[0].split(","))
+    assert told(tmp_path / "t.csv", header=True)[0].columns == tuple(
+        text.split("\n", maxsplit=1)[0].split(",")
+    )
 
 
 CELLS: dict[str, tuple[str, list[list[float]], str]] = {
     "a mark after a blank": ("a,b\n1, ?\n2,3\n", [[1, math.nan], [2, 3]], ""),
-    "True and False": ("a,b\nTrue,1\nFalse,2\n", [[1, 1], [0, 2]], "True and False are read as 1 and 0 in column 'a'"),
-    "TRUE and missing": ('"a","b"\nTRUE,1\nNA,2\n', [[1, 1], [math.nan, 2]], "True and False are read"),
-    "thousands": ('a,b\n"1,234",1\n"12,345.5",2\n', [[1234, 1], [12345.5, 2]], "commas part thousands in column 'a'"),
-    "decimal commas": ("a;b\n1,5;2\n2,25;3\n", [[1.5, 2], [2.25, 3]], "commas are decimal points in column 'a'"),
-    "decimal commas, no names": ("1,5;2\n2,25;3\n", [[1.5, 2], [2.25, 3]], "commas are decimal points in column 0"),
-    "comments": ("# by x\n# on y\na,b\n1,2\n# late\n3,4\n", [[1, 2], [3, 4]], "comments, marked by #, are left out"),
-    "names in a comment": ("# a,b\n1,2\n3,4\n", [[1, 2], [3, 4]], "the comment above the first row names the columns"),
+    "True and False": (
+        "a,b\nTrue,1\nFalse,2\n",
+        [[1, 1], [0, 2]],
+        "True and False are read as 1 and 0 in column 'a'",
+    ),
+    "TRUE and missing": (
+        '"a","b"\nTRUE,1\nNA,2\n',
+        [[1, 1], [math.nan, 2]],
+        "True and False are read",
+    ),
+    "thousands": (
+        'a,b\n"1,234",1\n"12,345.5",2\n',
+        [[1234, 1], [12345.5, 2]],
+        "commas part thousands in column 'a'",
+    ),
+    "decimal commas": (
+        "a;b\n1,5;2\n2,25;3\n",
+        [[1.5, 2], [2.25, 3]],
+        "commas are decimal points in column 'a'",
+    ),
+    "decimal commas, no names": (
+        "1,5;2\n2,25;3\n",
+        [[1.5, 2], [2.25, 3]],
+        "commas are decimal points in column 0",
+    ),
+    "comments": (
+        "# by x\n# on y\na,b\n1,2\n# late\n3,4\n",
+        [[1, 2], [3, 4]],
+        "comments, marked by #, are left out",
+    ),
+    "names in a comment": (
+        "# a,b\n1,2\n3,4\n",
+        [[1, 2], [3, 4]],
+        "the comment above the first row names the columns",
+    ),
     "blanks": ("1.5   2\n3 4\n", [[1.5, 2], [3, 4]], "fields are separated by blanks"),
     "bars": ("a|b\n1|2\n3|4\n", [[1, 2], [3, 4]], "fields are separated by '|'"),
 }
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_cells_are_read_as_people_write_them_and_what_was_decided_is_noted(name: str, tmp_path: Path) -> None:
+def test_cells_are_read_as_people_write_them_and_what_was_decided_is_noted(
+    name: str, tmp_path: Path
+) -> None:
     text, expected, note = CELLS[name]
     (tmp_path / "t.csv").write_text(text)
     source, warned = told(tmp_path / "t.csv")
@@ -466,7 +569,9 @@ def test_packed_files_are_read(tmp_path: Path) -> None:
 def test_lines_of_any_length_are_read(tmp_path: Path) -> None:
     wide = np.random.default_rng(0).normal(size=(3, 20_000))
     for names in (None, [f"pixel{j:05d}" for j in range(20_000)]):
-        pd.DataFrame(wide, columns=names).to_csv(tmp_path / "t.csv", index=False, header=names is not None)
+        pd.DataFrame(wide, columns=names).to_csv(
+            tmp_path / "t.csv", index=False, header=names is not None
+        )
         assert (tmp_path / "t.csv").read_text().index("\n") > 131_072
         np.testing.assert_array_equal(nelbo.data.load(tmp_path / "t.csv").array, wide)
 
@@ -493,7 +598,8 @@ def test_text_without_a_line_of_names_is_told_by_its_place(tmp_path: Path) -> No
 QUICK = ["--max-steps", "20", "--hidden", "8", "--latent-dim", "2"]
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")  # a picture of one far row
+# a picture of one far row
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")
 def test_the_shell_tells_what_was_decided_about_a_file_and_takes_other_orders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -501,7 +607,10 @@ def test_the_shell_tells_what_was_decided_about_a_file_and_takes_other_orders(
     SHUFFLED.to_csv(data_)
     assert main(["fit", data_, "--out", run, *QUICK]) == 0
     shown = capsys.readouterr()
-    note = f"{data_}: left out its first column, which has no name and numbers the rows; --index-column none keeps it."
+    note = (
+        f"{data_}: left out its first column, which has no name and numbers the rows; "
+        "--index-column none keeps it."
+    )
     assert f"nelbo: {note}\n" in shown.err
     assert note in shown.out
     assert note in json.loads((tmp_path / "run" / "results.json").read_text())["warnings"]
@@ -513,14 +622,21 @@ def test_the_shell_tells_what_was_decided_about_a_file_and_takes_other_orders(
         assert "X has" in capsys.readouterr().err
     assert main(["diagnose", run, data_, "--index-column", "0"]) == 0
     assert "left out" not in capsys.readouterr().err
-    assert main(["fit", data_, "--out", str(tmp_path / "all"), "--index-column", "none", *QUICK]) == 0
+    assert (
+        main(["fit", data_, "--out", str(tmp_path / "all"), "--index-column", "none", *QUICK]) == 0
+    )
     results = json.loads((tmp_path / "all" / "results.json").read_text())
     assert results["shape"] == [4]
     assert 'index_column = "none"' in (tmp_path / "all" / "run.toml").read_text()
     (tmp_path / "u.csv").write_text(spectra("400,402,404"))
     for flags, columns in ((["--header"], ["400", "402", "404"]), (["--no-header"], None)):
-        assert main(["fit", str(tmp_path / "u.csv"), "--out", run, "--overwrite", *flags, *QUICK]) == 0
-        assert json.loads((tmp_path / "run" / "config.json").read_text())["schema"]["columns"] == columns
+        assert (
+            main(["fit", str(tmp_path / "u.csv"), "--out", run, "--overwrite", *flags, *QUICK]) == 0
+        )
+        assert (
+            json.loads((tmp_path / "run" / "config.json").read_text())["schema"]["columns"]
+            == columns
+        )
 
 
 def test_names_with_blanks_around_them_are_the_same_names(tmp_path: Path) -> None:
@@ -537,7 +653,8 @@ def test_names_with_blanks_around_them_are_the_same_names(tmp_path: Path) -> Non
         model.score(spaced[["a", " c", " b"]])
 
 
-# -- pictures ----------------------------------------------------------------------------------------
+# -- pictures
+# ----------------------------------------------------------------------------------------
 
 
 def deep_png(values: Array) -> bytes:
@@ -546,14 +663,17 @@ def deep_png(values: Array) -> bytes:
     raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
-    packed = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks]
+    packed = [
+        struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_pictures_of_16_bits_keep_both_bytes(channels: int, tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (5, 7, channels)).astype(np.uint16)
-    values[0] = np.random.default_rng(1).integers(0, 256, (7, channels))  # dark: nothing in the high byte
+    # dark: nothing in the high byte
+    values[0] = np.random.default_rng(1).integers(0, 256, (7, channels))
     if channels in (2, 4):
         values[..., -1] = 65535
     (tmp_path / "a.png").write_bytes(deep_png(values))
@@ -566,10 +686,29 @@ def test_pictures_of_16_bits_keep_both_bytes(channels: int, tmp_path: Path) -> N
 def test_a_tiff_of_16_bits_keeps_both_bytes(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (4, 6, 3)).astype("<u2")
     pixels = values.tobytes()
-    tags = [(256, 6), (257, 4), (258, 8), (259, 1), (262, 2), (273, 200), (277, 3), (278, 4), (279, len(pixels))]
-    entries = [struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, v) for tag, v in tags]
+    tags = [
+        (256, 6),
+        (257, 4),
+        (258, 8),
+        (259, 1),
+        (262, 2),
+        (273, 200),
+        (277, 3),
+        (278, 4),
+        (279, len(pixels)),
+    ]
+    entries = [
+        struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, v)
+        for tag, v in tags
+    ]
     entries[2] = struct.pack("<HHII", 258, 3, 3, 150)  # three numbers of 16 bits, which lie at 150
-    head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + b"".join(entries) + b"\0\0\0\0"
+    head = (
+        b"II*\0"
+        + struct.pack("<I", 8)
+        + struct.pack("<H", len(tags))
+        + b"".join(entries)
+        + b"\0\0\0\0"
+    )
     body = bytearray(head.ljust(200, b"\0"))
     body[150:156] = struct.pack("<HHH", 16, 16, 16)
     (tmp_path / "a.tif").write_bytes(bytes(body) + pixels)
@@ -591,7 +730,10 @@ def test_pictures_in_folders_of_classes_are_read_with_those_beside_them(tmp_path
     source, _ = told(tmp_path)
     assert source.files == tuple(places)
     np.testing.assert_array_equal(source.array, pixels)
-    assert any("folders a (2) and b/deep (1), and 1 beside them, are read as one set" in note for note in source.notes)
+    assert any(
+        "folders a (2) and b/deep (1), and 1 beside them, are read as one set" in note
+        for note in source.notes
+    )
     assert any("left out what is no picture: notes.txt" in note for note in source.notes)
 
 
@@ -601,7 +743,9 @@ def test_pictures_of_several_sizes_are_brought_to_one_where_that_is_asked(
     folder = tmp_path / "pictures"
     for i in range(12):
         save(folder / f"{i:02d}.png", 6 + i % 2, 8)
-    with pytest.raises(ValueError, match=r"7 high by 8 wide.*resize=\(6, 8\) brings them to one size"):
+    with pytest.raises(
+        ValueError, match=r"7 high by 8 wide.*resize=\(6, 8\) brings them to one size"
+    ):
         nelbo.data.load(folder)
     assert nelbo.data.load(folder, resize=(3, 4)).array.shape == (12, 3, 4)
     flat = nelbo.data.load(folder, resize=(6, 8)).array
@@ -610,7 +754,9 @@ def test_pictures_of_several_sizes_are_brought_to_one_where_that_is_asked(
     assert main(["fit", str(folder), "--out", run, *QUICK]) == 2
     assert "--resize" in capsys.readouterr().err
     assert main(["fit", str(folder), "--out", run, "--resize", "6x8", *QUICK]) == 0
-    assert main(["score", run, str(folder), "--resize", "6x8", "--out", str(tmp_path / "s.csv")]) == 0
+    assert (
+        main(["score", run, str(folder), "--resize", "6x8", "--out", str(tmp_path / "s.csv")]) == 0
+    )
     assert pd.read_csv(tmp_path / "s.csv")["file"].tolist() == [f"{i:02d}.png" for i in range(12)]
 
 
@@ -620,7 +766,9 @@ def test_a_folder_named_like_built_in_data_is_read_where_it_holds_pictures(
     monkeypatch.chdir(tmp_path)
     for i in range(3):
         save(tmp_path / "digits" / f"{i}.png", 4, 4)
-    with pytest.warns(nelbo.DataWarning, match=r"'digits' is the folder .*digits, not the built-in data set"):
+    with pytest.warns(
+        nelbo.DataWarning, match=r"'digits' is the folder .*digits, not the built-in data set"
+    ):
         assert nelbo.data.load("digits").array.shape == (3, 4, 4)
     for path in (tmp_path / "digits").iterdir():
         path.unlink()
@@ -628,7 +776,8 @@ def test_a_folder_named_like_built_in_data_is_read_where_it_holds_pictures(
         assert nelbo.data.load("digits").array.shape == (1797, 8, 8)
 
 
-# -- columns of which a density says less than it seems ----------------------------------------------
+# -- columns of which a density says less than it seems
+# ----------------------------------------------
 
 
 def said(X: Any, **options: Any) -> tuple[VariationalAutoencoder, list[str]]:
@@ -660,11 +809,15 @@ def computed(kind: str) -> tuple[pd.DataFrame, set[str]]:
         return base.assign(t=base["q"] * 2.54 - 3), {"q", "t"}
     if kind == "total":
         return base.assign(t=base["p"] + base["r"] + base["s"]), {"p", "r", "s", "t"}
-    groups = pd.get_dummies(pd.Series(np.random.default_rng(0).integers(0, 3, 300)), prefix="g").astype(float)
+    groups = pd.get_dummies(
+        pd.Series(np.random.default_rng(0).integers(0, 3, 300)), prefix="g"
+    ).astype(float)
     return pd.concat([base, groups], axis=1), {"g_0", "g_1", "g_2"}
 
 
-@pytest.mark.parametrize("options", [{}, {"variance": "heteroscedastic", "scale": "standard"}, {"network": "linear"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"variance": "heteroscedastic", "scale": "standard"}, {"network": "linear"}]
+)
 @pytest.mark.parametrize("kind", ["twin", "other unit", "total", "one-hot"])
 def test_columns_computed_from_others_are_named(kind: str, options: dict[str, Any]) -> None:
     frame, columns = computed(kind)
@@ -675,7 +828,9 @@ def test_columns_computed_from_others_are_named(kind: str, options: dict[str, An
     assert "raises log p(x) as far as the floor of the noise allows. Drop one" in text
 
 
-def test_columns_that_follow_from_others_in_a_curve_are_named_where_noise_reaches_its_floor() -> None:
+def test_columns_that_follow_from_others_in_a_curve_are_named_where_noise_reaches_its_floor() -> (
+    None
+):
     x = normals(400)
     frame = named(p=x[:, 0], q=x[:, 1], r=np.exp(x[:, 0]))
     _, warned = said(frame, max_steps=600, hidden=(64,))
@@ -686,7 +841,9 @@ def test_ordinary_tables_say_nothing() -> None:
     for X in (normals(), correlated(200, 5), load_wine().data, load_iris().data):
         model, warned = said(X)
         assert warned == []
-        assert not {"few_values", "repeated_values", "dependent_columns", "far_cells"} & set(model.recipe_)
+        assert not {"few_values", "repeated_values", "dependent_columns", "far_cells"} & set(
+            model.recipe_
+        )
 
 
 def test_a_cell_that_makes_most_of_a_columns_variance_is_named_by_row_and_column() -> None:
@@ -708,7 +865,12 @@ def test_columns_of_few_values_are_named_with_what_the_score_means(tmp_path: Pat
     rng = np.random.default_rng(0)
     frame = pd.concat(
         [
-            named(p=normals()[:, 0], q=normals()[:, 1], flag=rng.random(300) < 0.2, grade=rng.integers(1, 6, 300)),
+            named(
+                p=normals()[:, 0],
+                q=normals()[:, 1],
+                flag=rng.random(300) < 0.2,
+                grade=rng.integers(1, 6, 300),
+            ),
             pd.get_dummies(pd.Series(rng.integers(0, 4, 300)), prefix="kind").astype(float),
         ],
         axis=1,
@@ -738,7 +900,9 @@ def test_values_that_repeat_a_lot_are_named_with_the_remedy() -> None:
     assert "add uniform noise as wide as a column's step before fit" in warned[0]
 
 
-def test_the_shell_tells_of_such_columns_in_its_own_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shell_tells_of_such_columns_in_its_own_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     frame = named(p=normals()[:, 0], flag=normals()[:, 1] > 1, q=normals()[:, 2])
     frame.to_csv(tmp_path / "t.csv", index=False)
     assert main(["fit", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run"), *QUICK]) == 0
@@ -747,4 +911,7 @@ def test_the_shell_tells_of_such_columns_in_its_own_words(tmp_path: Path, capsys
         assert "flag takes few values" in text
         assert "--likelihood discretized_gaussian" in text
         assert "DataWarning" not in text
-    assert any("flag takes few" in t for t in json.loads((tmp_path / "run" / "results.json").read_text())["warnings"])
+    assert any(
+        "flag takes few" in t
+        for t in json.loads((tmp_path / "run" / "results.json").read_text())["warnings"]
+    )

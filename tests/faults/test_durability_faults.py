@@ -1,4 +1,6 @@
-"""A model that is trained is on disk, or in memory until it is on disk: no error takes both away."""
+"""A model that is trained is on disk, or in memory until it is on disk: no error takes both
+away.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,13 @@ from torch import Tensor
 
 from helpers import build, flat_weights, normal, ring, small_estimator
 from nelbo import VariationalAutoencoder, data, fit, objective
-from nelbo.checkpoint import CheckpointError, CheckpointWriteError, Folder, read_folder, write_folder
+from nelbo.checkpoint import (
+    CheckpointError,
+    CheckpointWriteError,
+    Folder,
+    read_folder,
+    write_folder,
+)
 from nelbo.cli import main
 from nelbo.estimator import fitting
 
@@ -62,7 +70,12 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 def quick(folder: Path, **options: Any) -> VariationalAutoencoder:
     """An estimator that is fitted in no time, keeps its state in a folder, and trains twice."""
-    plain: dict[str, Any] = {"hidden": (8,), "max_steps": 100, "learning_rate": 0.02, "checkpoint_dir": folder}
+    plain: dict[str, Any] = {
+        "hidden": (8,),
+        "max_steps": 100,
+        "learning_rate": 0.02,
+        "checkpoint_dir": folder,
+    }
     return small_estimator(**(plain | options))
 
 
@@ -85,7 +98,8 @@ def state_in(folder: Path) -> dict[str, Any]:
     return found
 
 
-# -- until the model is saved ------------------------------------------------------------------------
+# -- until the model is saved
+# ------------------------------------------------------------------------
 
 
 def test_the_state_of_a_finished_fit_stays_until_its_model_is_saved(
@@ -107,7 +121,9 @@ def test_the_state_of_a_finished_fit_stays_until_its_model_is_saved(
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_complete_state_makes_room_for_the_next_fit_and_an_unfinished_one_does_not(tmp_path: Path) -> None:
+def test_a_complete_state_makes_room_for_the_next_fit_and_an_unfinished_one_does_not(
+    tmp_path: Path,
+) -> None:
     quick(tmp_path / "state", max_steps=3).fit(X)
     quick(tmp_path / "state", max_steps=4).fit(X)  # in a loop over options, say
     assert state_in(tmp_path / "state")["complete"] is True
@@ -125,7 +141,8 @@ def test_a_saved_model_of_an_interrupted_fit_leaves_the_state_that_goes_on(tmp_p
     assert state_in(tmp_path / "state")["complete"] is False
 
 
-# -- records that are not finite ---------------------------------------------------------------------
+# -- records that are not finite
+# ---------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -152,12 +169,15 @@ def test_a_record_that_is_not_finite_spoils_neither_model_nor_state(tmp_path: Pa
 def test_data_beyond_all_scales_make_a_model_that_can_be_saved(tmp_path: Path) -> None:
     g = np.random.default_rng(0)
     rows = g.normal(size=(200, 3)) @ g.normal(size=(3, 5)) * 1e12
-    model = VariationalAutoencoder(2, hidden=(16,), max_steps=40, random_state=0, scale=None).fit(rows)
+    model = VariationalAutoencoder(2, hidden=(16,), max_steps=40, random_state=0, scale=None).fit(
+        rows
+    )
     model.save(tmp_path / "run")
     VariationalAutoencoder.load(tmp_path / "run")
 
 
-# -- disks that are full -----------------------------------------------------------------------------
+# -- disks that are full
+# -----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -187,7 +207,9 @@ def test_a_disk_that_stays_full_leaves_the_model_in_memory(
         model.save(tmp_path / "run")
     disk.full = False
     model.save(tmp_path / "run")
-    np.testing.assert_array_equal(flat_weights(VariationalAutoencoder.load(tmp_path / "run")), whole)
+    np.testing.assert_array_equal(
+        flat_weights(VariationalAutoencoder.load(tmp_path / "run")), whole
+    )
 
 
 def test_a_full_disk_does_not_take_the_place_of_ctrl_c(tmp_path: Path, disk: Disk) -> None:
@@ -202,7 +224,8 @@ def test_a_full_disk_does_not_take_the_place_of_ctrl_c(tmp_path: Path, disk: Dis
         model.fit(X)
 
 
-# -- places ------------------------------------------------------------------------------------------
+# -- places
+# ------------------------------------------------------------------------------------------
 
 
 def set_aside(folder: Path) -> None:
@@ -220,7 +243,9 @@ def set_aside(folder: Path) -> None:
     folder.rename(f"{stem}.old")
 
 
-def test_a_state_that_a_killed_writer_set_aside_is_resumed(tmp_path: Path, whole: np.ndarray[Any, Any]) -> None:
+def test_a_state_that_a_killed_writer_set_aside_is_resumed(
+    tmp_path: Path, whole: np.ndarray[Any, Any]
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         quick(tmp_path / "state", callbacks=[stop_at(20)]).fit(X)
     set_aside(tmp_path / "state")
@@ -255,7 +280,9 @@ def test_the_second_of_two_fits_in_one_place_is_refused_before_it_trains(tmp_pat
 
 
 def test_a_crashed_owner_leaves_no_lock(tmp_path: Path) -> None:
-    script = "import os, sys; from nelbo.checkpoint import locked\nwith locked(sys.argv[1]): os._exit(1)"
+    script = (
+        "import os, sys; from nelbo.checkpoint import locked\nwith locked(sys.argv[1]): os._exit(1)"
+    )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "state")], check=False)
     assert [entry.name.startswith(".nelbo-lock-") for entry in tmp_path.iterdir()] == [True]
     quick(tmp_path / "state", max_steps=1).fit(X)
@@ -263,7 +290,9 @@ def test_a_crashed_owner_leaves_no_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["a file", "someone's folder", "a model", "below a file"])
-def test_a_place_where_no_state_can_be_kept_is_refused_before_training(tmp_path: Path, place: str) -> None:
+def test_a_place_where_no_state_can_be_kept_is_refused_before_training(
+    tmp_path: Path, place: str
+) -> None:
     folder = tmp_path / "state"
     if place == "a file":
         folder.write_text("mine")
@@ -294,7 +323,8 @@ def test_files_that_users_put_beside_the_state_stay(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in (tmp_path / "state").iterdir()) == ["notes.txt", "plots"]
 
 
-# -- the same bits -----------------------------------------------------------------------------------
+# -- the same bits
+# -----------------------------------------------------------------------------------
 
 
 class Killed(BaseException):
@@ -320,7 +350,9 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, count: int) -> Iterator[None]:
 def test_a_fit_that_is_killed_in_either_training_resumes_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: np.ndarray[Any, Any]
 ) -> None:
-    """States are saved so often that both trainings have some; the fit is killed at every tenth, and resumed."""
+    """States are saved so often that both trainings have some; the fit is killed at every tenth,
+    and resumed.
+    """
     monkeypatch.setattr(fitting, "STORE_EVERY", -1.0)
     phases, model = set(), None
     for _ in range(60):
@@ -337,14 +369,18 @@ def test_a_fit_that_is_killed_in_either_training_resumes_to_the_same_bits(
     assert len({name for name, _ in phases}) == 2  # the training on all rows has its states, too
 
 
-def test_a_resumed_fit_has_the_number_of_threads_of_its_beginning(tmp_path: Path, whole: np.ndarray[Any, Any]) -> None:
+def test_a_resumed_fit_has_the_number_of_threads_of_its_beginning(
+    tmp_path: Path, whole: np.ndarray[Any, Any]
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         quick(tmp_path / "state", callbacks=[stop_at(20)]).fit(X)
     assert state_in(tmp_path / "state")["state"]["threads"] == 1
     seen: list[int] = []
     torch.set_num_threads(2)
     try:
-        model = quick(tmp_path / "state", callbacks=[lambda _: seen.append(torch.get_num_threads())]).fit(X)
+        model = quick(
+            tmp_path / "state", callbacks=[lambda _: seen.append(torch.get_num_threads())]
+        ).fit(X)
         assert set(seen) == {1}
         assert torch.get_num_threads() == 2
     finally:
@@ -353,7 +389,12 @@ def test_a_resumed_fit_has_the_number_of_threads_of_its_beginning(tmp_path: Path
 
 
 def test_a_cold_runs_state_does_not_replace_the_weights_of_a_warm_start(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"hidden": (8,), "max_steps": 100, "learning_rate": 0.02, "warm_start": True}
+    options: dict[str, Any] = {
+        "hidden": (8,),
+        "max_steps": 100,
+        "learning_rate": 0.02,
+        "warm_start": True,
+    }
     expected = small_estimator(**options).fit(X).fit(X)
     model = small_estimator(**options).fit(X)
     quick(tmp_path / "state").fit(X)  # cold, complete, with the same data and options
@@ -366,7 +407,8 @@ def test_a_cold_runs_state_does_not_replace_the_weights_of_a_warm_start(tmp_path
         model.fit(X)
 
 
-# -- states that are odd -----------------------------------------------------------------------------
+# -- states that are odd
+# -----------------------------------------------------------------------------
 
 ODD: list[Any] = [..., None, True, -1, 0.5, 1e300, 10**40, "x", "nan", [], [1, 2], {}, {"a": 1}]
 """What is put in the place of every field; `...` removes it."""
@@ -374,7 +416,13 @@ ODD: list[Any] = [..., None, True, -1, 0.5, 1e300, 10**40, "x", "nan", [], [1, 2
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the way to every field of some JSON, of lists to the first one only."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value[:1])
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in inner:
         yield (*path, key)
         yield from paths(item, (*path, key))
@@ -393,23 +441,37 @@ def changed(config: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[s
 
 
 def spoilt(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Yield the tensors with each of them missing, of another shape or type, and not a number; and with one more."""
+    """Yield the tensors with each of them missing, of another shape or type, and not a number; and
+    with one more.
+    """
     for name, value in tensors.items():
         yield {other: tensor for other, tensor in tensors.items() if other != name}
         yield tensors | {name: value.reshape(1, *value.shape)}
-        yield tensors | {name: value.to(torch.float64 if value.dtype == torch.float32 else torch.float32)}
+        yield tensors | {
+            name: value.to(torch.float64 if value.dtype == torch.float32 else torch.float32)
+        }
         yield tensors | {name: value * math.nan}
     yield tensors | {"more": torch.zeros(1)}
     yield {}
 
 
 def resumes(folder: Path) -> bool:
-    """Return whether a small run goes on from a state, or refuses it by name; anything else is an error."""
+    """Return whether a small run goes on from a state, or refuses it by name; anything else is an
+    error.
+    """
     vae = build((3,), 1, "mlp", dtype=torch.float32, hidden=(2,))
     x, held = normal(12, 3).float(), normal(5, 3, seed=1).float()
     store = Folder(folder, "this run")
     try:
-        fit(objective.ELBO(vae), x, validation=held, max_steps=12, batch_size=4, average=0.1, store=store)
+        fit(
+            objective.ELBO(vae),
+            x,
+            validation=held,
+            max_steps=12,
+            batch_size=4,
+            average=0.1,
+            store=store,
+        )
     except CheckpointError as error:
         if "\n" in str(error) or str(folder) not in str(error):
             raise
@@ -419,7 +481,9 @@ def resumes(folder: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("finished", [False, True])
-def test_a_state_with_any_field_missing_or_odd_goes_on_or_is_refused_by_name(tmp_path: Path, finished: bool) -> None:
+def test_a_state_with_any_field_missing_or_odd_goes_on_or_is_refused_by_name(
+    tmp_path: Path, finished: bool
+) -> None:
     vae, folder = build((3,), 1, "mlp", dtype=torch.float32, hidden=(2,)), tmp_path / "state"
     x, held = normal(12, 3).float(), normal(5, 3, seed=1).float()
     options: dict[str, Any] = {"validation": held, "max_steps": 12, "batch_size": 4, "average": 0.1}
@@ -438,7 +502,8 @@ def test_a_state_with_any_field_missing_or_odd_goes_on_or_is_refused_by_name(tmp
     assert refused > 0.5 * tried
 
 
-# -- models that are odd -----------------------------------------------------------------------------
+# -- models that are odd
+# -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -448,7 +513,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def rewritten(saved: Path, folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
+def rewritten(
+    saved: Path, folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]
+) -> Path:
     """A model with other contents and the right checksums."""
     extra = {name: (saved / name).read_text() for name in ("metrics.jsonl", "README.md")}
     write_folder(folder, config, tensors, overwrite=True, extra_text=extra)
@@ -481,12 +548,16 @@ def test_numbers_that_are_none_are_refused_in_every_file(saved: Path, tmp_path: 
 
 def _with(text: str) -> Callable[[Any], bytes]:
     return lambda value: (
-        text if "spec" in value else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        text
+        if "spec" in value
+        else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     ).encode()
 
 
 @pytest.mark.slow
-def test_a_config_with_any_field_odd_is_loaded_or_refused_by_name(saved: Path, tmp_path: Path) -> None:
+def test_a_config_with_any_field_odd_is_loaded_or_refused_by_name(
+    saved: Path, tmp_path: Path
+) -> None:
     config, tensors = read_folder(saved)
     ways = [path for path in paths(config) if path[0] in ("spec", "fitted", "schema", "history")]
     refused = 0
@@ -502,7 +573,9 @@ def test_a_config_with_any_field_odd_is_loaded_or_refused_by_name(saved: Path, t
     assert refused > 100
 
 
-def test_a_config_that_claims_giant_layers_is_refused_before_they_are_built(saved: Path, tmp_path: Path) -> None:
+def test_a_config_that_claims_giant_layers_is_refused_before_they_are_built(
+    saved: Path, tmp_path: Path
+) -> None:
     config, tensors = read_folder(saved)
     for field, giant in (("hidden", [10**7, 10**7]), ("latent_dim", 10**12)):
         rewritten(saved, tmp_path / "run", changed(config, ("spec", field), giant), tensors)
@@ -511,7 +584,9 @@ def test_a_config_that_claims_giant_layers_is_refused_before_they_are_built(save
 
 
 @pytest.mark.parametrize("name", ["README.md", "manifest.json", "model.safetensors"])
-def test_a_file_that_has_grown_is_refused_without_being_read(saved: Path, tmp_path: Path, name: str) -> None:
+def test_a_file_that_has_grown_is_refused_without_being_read(
+    saved: Path, tmp_path: Path, name: str
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(saved, folder)
     os.truncate(folder / name, 2**42)  # with a hole: no disk has so much room, and no memory
@@ -519,7 +594,9 @@ def test_a_file_that_has_grown_is_refused_without_being_read(saved: Path, tmp_pa
         VariationalAutoencoder.load(folder)
 
 
-def test_a_model_whose_weights_are_no_numbers_is_not_saved_as_if_it_were_one(tmp_path: Path) -> None:
+def test_a_model_whose_weights_are_no_numbers_is_not_saved_as_if_it_were_one(
+    tmp_path: Path,
+) -> None:
     model = small_estimator(hidden=(4,), max_steps=2).fit(X[:60])
     with torch.no_grad():
         next(model.model_.parameters()).fill_(math.nan)
@@ -527,9 +604,20 @@ def test_a_model_whose_weights_are_no_numbers_is_not_saved_as_if_it_were_one(tmp
         model.save(tmp_path / "run")
 
 
-# -- the command line --------------------------------------------------------------------------------
+# -- the command line
+# --------------------------------------------------------------------------------
 
-ARGUMENTS = ("--latent-dim", "2", "--hidden", "4", "--max-steps", "60", "--quiet", "--samples", "20")
+ARGUMENTS = (
+    "--latent-dim",
+    "2",
+    "--hidden",
+    "4",
+    "--max-steps",
+    "60",
+    "--quiet",
+    "--samples",
+    "20",
+)
 
 
 @pytest.fixture
@@ -549,7 +637,11 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def test_a_final_save_that_fails_for_a_second_is_tried_again(
-    tmp_path: Path, table: str, disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    table: str,
+    disk: Disk,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     save = VariationalAutoencoder.save
 
@@ -615,8 +707,14 @@ def test_a_full_disk_leaves_no_empty_results(
 
 
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {
-    "a fraction of a latent": (("fit", "digits", "--out", "r", "--latent-dim", "2.5"), "--latent-dim.*into int"),
-    "a fraction of a step": (("fit", "digits", "--out", "r", "--max-steps", "1.0e2"), "--max-steps.*into int"),
+    "a fraction of a latent": (
+        ("fit", "digits", "--out", "r", "--latent-dim", "2.5"),
+        "--latent-dim.*into int",
+    ),
+    "a fraction of a step": (
+        ("fit", "digits", "--out", "r", "--max-steps", "1.0e2"),
+        "--max-steps.*into int",
+    ),
     "a fraction of a seed": (("sample", "run", "--seed", "0.5"), "--seed.*into int"),
     "a fraction of a row": (("sample", "run", "-n", "1.5"), "-n.*into int"),
     "the current folder": (("fit", "digits", "--out", "."), "--out . is no name"),
@@ -627,7 +725,10 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "an unknown home": (("fit", "~nosuchuser/x.csv", "--out", "r"), "unknown here"),
     "a name that is too long": (("fit", "x" * 5000 + ".csv", "--out", "r"), "too long"),
-    "options nested too deeply": (("fit", "--config", "deep.toml", "--out", "r"), "nested too deeply"),
+    "options nested too deeply": (
+        ("fit", "--config", "deep.toml", "--out", "r"),
+        "nested too deeply",
+    ),
     "options without end": (("fit", "--config", "/dev/zero", "--out", "r"), "larger than"),
     "a pipe": (("fit", "pipe.csv", "--out", "r"), "neither a file nor a folder"),
 }
@@ -661,7 +762,8 @@ def test_a_file_name_gives_no_orders_to_the_terminal(
     assert json.loads(shown.out)["data"] == name
 
 
-# -- files of NumPy and others -----------------------------------------------------------------------
+# -- files of NumPy and others
+# -----------------------------------------------------------------------
 
 
 def npy(header: str, body: bytes = bytes(120)) -> bytes:
@@ -708,7 +810,10 @@ def test_what_would_unpack_to_more_than_memory_holds_is_refused_with_how_to_allo
 ) -> None:
     path = tmp_path / "bomb.npz"
     header = npy(START + "(40000, 1000), }\n", b"")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as file:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x.npy", "w") as file,
+    ):
         file.write(header)
         for _ in range(40):
             file.write(bytes(8_000_000))
@@ -745,7 +850,16 @@ def test_a_parquet_file_of_few_bytes_and_many_rows_is_refused_unread(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "note", [b"\xff", b"no json", b"[]", b"5", b'{"index_columns": 5}', b'{"index_columns": [[1], null]}', b"[" * 10**5]
+    "note",
+    [
+        b"\xff",
+        b"no json",
+        b"[]",
+        b"5",
+        b'{"index_columns": 5}',
+        b'{"index_columns": [[1], null]}',
+        b"[" * 10**5,
+    ],
 )
 def test_odd_notes_of_pandas_in_a_parquet_file_are_passed_over(note: bytes, tmp_path: Path) -> None:
     table = pa.table({"a": [1.0, 2.0], "b": [3.0, 4.0]}).replace_schema_metadata({b"pandas": note})
@@ -753,7 +867,8 @@ def test_odd_notes_of_pandas_in_a_parquet_file_are_passed_over(note: bytes, tmp_
     assert data.load(tmp_path / "x.parquet").columns == ("a", "b")
 
 
-# -- signals -----------------------------------------------------------------------------------------
+# -- signals
+# -----------------------------------------------------------------------------------------
 
 
 BEGUN = """
@@ -773,7 +888,9 @@ raise SystemExit(main())
 """A fit that says when its own code has begun."""
 
 
-def signalled(number: int, delay: float, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def signalled(
+    number: int, delay: float, *arguments: str, cwd: Path
+) -> subprocess.CompletedProcess[str]:
     """Run a fit and send it a signal, some seconds after its own code has begun."""
     process = subprocess.Popen(
         [sys.executable, "-c", BEGUN, *arguments],
@@ -793,14 +910,18 @@ def signalled(number: int, delay: float, *arguments: str, cwd: Path) -> subproce
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_training_ends_in_one_line_of_our_own(number: int, tmp_path: Path, table: str) -> None:
+def test_a_signal_before_training_ends_in_one_line_of_our_own(
+    number: int, tmp_path: Path, table: str
+) -> None:
     for delay in (0.0, 0.05, 0.3, 1.0):
         found = signalled(number, delay, "fit", table, "--out", "run", *ARGUMENTS, cwd=tmp_path)
         if found.returncode == 0:  # it was quicker
             break
         assert found.returncode == 128 + number, found.stderr
         (line,) = found.stderr.splitlines()
-        assert line.startswith(f"nelbo: {'Interrupted' if number == signal.SIGINT else 'Terminated'}")
+        assert line.startswith(
+            f"nelbo: {'Interrupted' if number == signal.SIGINT else 'Terminated'}"
+        )
         shutil.rmtree(tmp_path / "run.partial", ignore_errors=True)
 
 
@@ -810,7 +931,8 @@ def test_a_signal_within_the_final_save_waits_for_it_and_is_told_that_the_model_
     number: int, tmp_path: Path, table: str
 ) -> None:
     script = (
-        "import os, signal; from nelbo.estimator import VariationalAutoencoder as V; save = V.save\n"
+        "import os, signal; from nelbo.estimator import VariationalAutoencoder as V; save = "
+        "V.save\n"
         "def held(self, *a, **k):\n"
         f"    os.kill(os.getpid(), {int(number)}); save(self, *a, **k)\n"
         "V.save = held; from nelbo.__main__ import main"
@@ -834,7 +956,9 @@ def test_a_signal_within_the_final_save_waits_for_it_and_is_told_that_the_model_
 def test_a_fit_that_is_killed_anywhere_leaves_its_model_or_a_state_that_resumes_to_the_same_bits(
     tmp_path: Path,
 ) -> None:
-    """By SIGKILL, SIGTERM, SIGINT and SIGINT twice, at random times and at random steps of a save."""
+    """By SIGKILL, SIGTERM, SIGINT and SIGINT twice, at random times and at random steps of a
+    save.
+    """
     from benchmarks._killing import kills
 
     for one in kills(8, tmp_path, seed=1):

@@ -44,27 +44,37 @@ def pca_explains(x: np.ndarray, train: np.ndarray, q: int) -> float:
     return r_squared(x, x_hat, train)
 
 
-def test_a_diagnosis_tells_the_held_out_share_of_variance_beside_that_of_pca_on_standardised_columns() -> None:
+def test_a_diagnosis_tells_the_held_out_share_of_variance_beside_that_of_standardised_pca() -> None:
     train, test = wine()
-    model = VariationalAutoencoder(2, network="linear", scale="standard", max_steps=5, random_state=0).fit(train)
-    ours, pca, _ = (value.number.value for value in examine(model, test, train)["explained variance"].values)
+    model = VariationalAutoencoder(
+        2, network="linear", scale="standard", max_steps=5, random_state=0
+    ).fit(train)
+    ours, pca, _ = (
+        value.number.value for value in examine(model, test, train)["explained variance"].values
+    )
     assert ours == pytest.approx(r_squared(test, model.reconstruct(test), train), abs=1e-6)
     assert pca == pytest.approx(pca_explains(test, train, 2), abs=1e-6)
 
 
 def silent(model: VariationalAutoencoder) -> None:
-    """Let z say nothing of the columns' common variance: it is a noisy copy of the column least like the others."""
+    """Let z say nothing of the columns' common variance: it is a noisy copy of the column least
+    like the others.
+    """
     features = model.n_features_in_
     weight = torch.zeros(features, model.latent_dim, dtype=torch.float64)
     weight[2, 0], weight[0, 1] = 0.5, 0.5
-    start = LinearGaussian(weight, torch.zeros(features, dtype=torch.float64), torch.tensor(0.9, dtype=torch.float64))
+    start = LinearGaussian(
+        weight, torch.zeros(features, dtype=torch.float64), torch.tensor(0.9, dtype=torch.float64)
+    )
     initialize.start_at(model.model_, start)
 
 
 @pytest.mark.parametrize("with_training_rows", [True, False])
 def test_a_model_whose_z_explains_little_is_not_healthy(with_training_rows: bool) -> None:
     train, test = wine()
-    model = VariationalAutoencoder(2, network="linear", scale="standard", max_steps=5, random_state=0).fit(train)
+    model = VariationalAutoencoder(
+        2, network="linear", scale="standard", max_steps=5, random_state=0
+    ).fit(train)
     known = train if with_training_rows else None
     assert examine(model, test, known)["explained variance"].verdict == "ok"
     silent(model)
@@ -91,7 +101,9 @@ def test_images_are_judged_on_one_scale() -> None:
     X = load_digits().images.astype(np.float32)
     train, test = X[:600], X[600:900]
     model = VariationalAutoencoder(3, network="linear", max_steps=5, random_state=0).fit(train)
-    ours, pca = (value.number.value for value in examine(model, test, train)["explained variance"].values[:2])
+    ours, pca = (
+        value.number.value for value in examine(model, test, train)["explained variance"].values[:2]
+    )
     x, x_hat, mean = test, model.reconstruct(test), train.mean(0)
     assert ours == pytest.approx(1 - np.sum((x - x_hat) ** 2) / np.sum((x - mean) ** 2), abs=1e-5)
     flat = PCA(3).fit(train.reshape(600, -1))
@@ -106,7 +118,16 @@ def test_fit_tells_on_the_terminal_and_in_its_results_what_z_explains(
     for name, rows in (("train", train), ("test", test)):
         np.save(tmp_path / f"{name}.npy", rows)
     command = ["fit", str(tmp_path / "train.npy"), "--test", str(tmp_path / "test.npy")]
-    command += ["--latent-dim", "2", "--network", "linear", "--max-steps", "5", "--out", str(tmp_path / "run")]
+    command += [
+        "--latent-dim",
+        "2",
+        "--network",
+        "linear",
+        "--max-steps",
+        "5",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert main(command) == 0
     said = json.loads((tmp_path / "run" / "results.json").read_text())["explained"]
     model = VariationalAutoencoder.load(tmp_path / "run")
@@ -114,11 +135,14 @@ def test_fit_tells_on_the_terminal_and_in_its_results_what_z_explains(
     assert said["rows"] == len(test)
     assert said["share"] == pytest.approx(r_squared(test, model.reconstruct(test), train), abs=1e-6)
     assert said["pca"] == pytest.approx(pca_explains(test, train, 2), abs=1e-6)
-    line = f"z explains {100 * said['share']:.0f} % of the variance (PCA: {100 * said['pca']:.0f} %)"
+    line = (
+        f"z explains {100 * said['share']:.0f} % of the variance (PCA: {100 * said['pca']:.0f} %)"
+    )
     assert line in capsys.readouterr().out
 
 
-# -- rare values -------------------------------------------------------------------------------------
+# -- rare values
+# -------------------------------------------------------------------------------------
 
 
 def flagged(rows: int = 2000, share: float = 0.025) -> np.ndarray:
@@ -154,7 +178,8 @@ def test_rare_values_that_are_drawn_as_often_as_they_are_there_are_no_problem() 
     assert diagnose.judge_rare(found).verdict == "ok"
 
 
-# -- how many latent dimensions ----------------------------------------------------------------------
+# -- how many latent dimensions
+# ----------------------------------------------------------------------
 
 
 def plane(rows: int = 400, latents: int = 3, columns: int = 12) -> np.ndarray:
@@ -173,7 +198,8 @@ def auto(**options: object) -> VariationalAutoencoder:
 def test_the_smallest_size_that_holds_the_data_is_chosen_and_the_reason_told() -> None:
     model = auto().fit(plane())
     told = model.recipe_["latent_dim"]
-    assert told["value"] == model.model_.latent_dim == model.transform(plane()[:5]).shape[1] == 4  # of 1, 2, 4, 8
+    # of 1, 2, 4, 8
+    assert told["value"] == model.model_.latent_dim == model.transform(plane()[:5]).shape[1] == 4
     assert told["reason"].startswith("4 ")
     assert "held-out rows" in told["reason"]
     assert "1: +0.00" in told["reason"]
@@ -200,7 +226,9 @@ def test_a_chosen_size_is_kept_by_files_copies_and_warm_starts(tmp_path: Path) -
     assert model.model_.latent_dim == model.recipe_["latent_dim"]["value"] == 4
 
 
-def test_choosing_a_size_is_the_same_whenever_it_is_done_and_leaves_torchs_random_state_alone() -> None:
+def test_choosing_a_size_is_the_same_whenever_it_is_done_and_leaves_torchs_random_state_alone() -> (
+    None
+):
     state = torch.random.get_rng_state()
     first, second = (auto().fit(plane()) for _ in range(2))
     assert first.recipe_ == second.recipe_
@@ -215,26 +243,38 @@ def test_a_size_is_a_number_or_auto() -> None:
         VariationalAutoencoder(latent_dim="many").fit(plane())
 
 
-def test_the_shell_chooses_a_size_too_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shell_chooses_a_size_too_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     np.save(tmp_path / "plane.npy", plane())
     command = ["fit", str(tmp_path / "plane.npy"), "--latent-dim", "auto", "--network", "linear"]
     assert main([*command, "--max-steps", "30", "--out", str(tmp_path / "run")]) == 0
     told = json.loads((tmp_path / "run" / "results.json").read_text())
     assert told["latent_dim"] == told["recipe"]["latent_dim"]["value"] == 4
     assert "Latent size   4 " in capsys.readouterr().out
-    again = ["fit", "--config", str(tmp_path / "run" / "run.toml"), "--quiet", "--out", str(tmp_path / "again")]
+    again = [
+        "fit",
+        "--config",
+        str(tmp_path / "run" / "run.toml"),
+        "--quiet",
+        "--out",
+        str(tmp_path / "again"),
+    ]
     assert main(again) == 0
     assert VariationalAutoencoder.load(tmp_path / "again").model_.latent_dim == 4
 
 
-# -- where samples start -----------------------------------------------------------------------------
+# -- where samples start
+# -----------------------------------------------------------------------------
 
 
 def clusters(rows: int = 600) -> np.ndarray:
     """Three clusters in a plane of 5 columns."""
     g = np.random.default_rng(3)
     centres = np.array([[-4.0, 0.0], [3.0, 3.0], [3.0, -3.0]])[g.integers(3, size=rows)]
-    return (centres + 0.5 * g.normal(size=(rows, 2))) @ g.normal(size=(2, 5)) + 0.2 * g.normal(size=(rows, 5))
+    return (centres + 0.5 * g.normal(size=(rows, 2))) @ g.normal(size=(2, 5)) + 0.2 * g.normal(
+        size=(rows, 5)
+    )
 
 
 def mixed(X: np.ndarray, **options: object) -> VariationalAutoencoder:
@@ -254,7 +294,8 @@ def test_rare_values_are_drawn_about_as_often_as_they_are_in_the_data() -> None:
     X = np.column_stack([plane, g.random(1500) < 0.0227, g.random(1500) < 0.01])
     model = VariationalAutoencoder(8, random_state=0).fit(X)
     drawn = model.sample(40_000, random_state=1)
-    for column, least in ((5, 0.75), (6, 0.4)):  # N(0, I) draws a third of the one and an eighth of the other
+    # N(0, I) draws a third of the one and an eighth of the other
+    for column, least in ((5, 0.75), (6, 0.4)):
         assert least < np.mean(drawn[:, column] > 0.5) / X[:, column].mean() < 1.33
     assert "rare values" in model.recipe_["prior"]["reason"]
 
@@ -270,7 +311,8 @@ def test_a_mixture_is_the_prior_of_the_model_where_held_out_rows_bear_it_out() -
     assert model.score(test) > plain.score(test) + 0.1
     z = model.model_.prior().sample((4000,), generator=torch.Generator().manual_seed(0))
     assert z.mean(0).numpy() == pytest.approx(model.transform(train).mean(0), abs=0.2)
-    assert np.array_equal(model.transform(test), plain.transform(test))  # all but the prior is the same
+    # all but the prior is the same
+    assert np.array_equal(model.transform(test), plain.transform(test))
     assert np.array_equal(model.reconstruct(test), plain.reconstruct(test))
 
 
@@ -287,8 +329,12 @@ def test_log_p_is_that_of_the_model_with_the_mixture_by_every_method() -> None:
 def test_the_density_of_a_mixture_integrates_to_one_and_its_samples_follow_it() -> None:
     g = torch.Generator().manual_seed(0)
     tril = torch.tensor([[[1.0, 0.0], [0.5, 0.3]], [[0.2, 0.0], [-0.1, 0.7]]])
-    found = Mixture.of(torch.tensor([0.3, 0.7]), torch.tensor([[0.0, 0.0], [2.0, -1.0]]), tril @ tril.mT)().sample((4,))
-    p = Mixture.of(torch.tensor([0.3, 0.7]), torch.tensor([[0.0, 0.0], [2.0, -1.0]]), tril @ tril.mT)()
+    found = Mixture.of(
+        torch.tensor([0.3, 0.7]), torch.tensor([[0.0, 0.0], [2.0, -1.0]]), tril @ tril.mT
+    )().sample((4,))
+    p = Mixture.of(
+        torch.tensor([0.3, 0.7]), torch.tensor([[0.0, 0.0], [2.0, -1.0]]), tril @ tril.mT
+    )()
     axis = torch.linspace(-8, 8, 400)
     area = p.log_prob(torch.cartesian_prod(axis, axis)).exp().sum() * (axis[1] - axis[0]) ** 2
     assert float(area) == pytest.approx(1, abs=1e-3)
@@ -323,7 +369,9 @@ def test_a_mixture_is_not_fitted_where_nothing_is_gained_or_it_was_not_asked_for
     assert mixed(normal, max_steps=30).spec_.prior == "standard_normal"
     assert mixed(clusters(), network="linear", max_steps=5).spec_.prior == "standard_normal"
     assert mixed(clusters(), validation_fraction=0, max_steps=50).spec_.prior == "standard_normal"
-    forced = mixed(clusters(), network="linear", max_steps=5, prior="mixture", validation_fraction=0)
+    forced = mixed(
+        clusters(), network="linear", max_steps=5, prior="mixture", validation_fraction=0
+    )
     assert forced.spec_.prior == "mixture"
     assert np.isfinite(forced.score(clusters()))
     images = load_digits().images[:200].astype(np.float32)

@@ -1,4 +1,6 @@
-"""How results are asked for and shown: short tables, numpy, frames, files with names, advice that can be followed."""
+"""How results are asked for and shown: short tables, numpy, frames, files with names, advice that
+can be followed.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,17 @@ import sklearn
 import torch
 from PIL import Image
 
-from nelbo import VAE, VariationalAutoencoder, data, diagnose, evaluate, likelihood, networks, posterior, prior
+from nelbo import (
+    VAE,
+    VariationalAutoencoder,
+    data,
+    diagnose,
+    evaluate,
+    likelihood,
+    networks,
+    posterior,
+    prior,
+)
 from nelbo.cli import COMMANDS, main
 from nelbo.cli.options import FitOptions
 from nelbo.diagnose import cures
@@ -38,12 +50,16 @@ def rows(n: int, d: int = 4, seed: int = 0) -> np.ndarray:
 
 def frame(n: int = 120) -> pd.DataFrame:
     """The same with names and an index of its own."""
-    return pd.DataFrame(rows(n), columns=["age", "height", "depth", "weight"], index=np.arange(n) * 10)
+    return pd.DataFrame(
+        rows(n), columns=["age", "height", "depth", "weight"], index=np.arange(n) * 10
+    )
 
 
 def small(**options: Any) -> VariationalAutoencoder:
     """A model that is fitted in a fraction of a second."""
-    return VariationalAutoencoder(2, **({"hidden": (8,), "max_steps": 60, "random_state": 0} | options))
+    return VariationalAutoencoder(
+        2, **({"hidden": (8,), "max_steps": 60, "random_state": 0} | options)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +71,16 @@ def named() -> VariationalAutoencoder:
 def short(text: str) -> bool:
     """Whether a text can be taken in at a glance, and names no tensor."""
     lines = text.splitlines()
-    return 1 <= len(lines) <= LINES and max(map(len, lines)) < 1000 and "tensor(" not in text and "array(" not in text
+    return (
+        1 <= len(lines) <= LINES
+        and max(map(len, lines)) < 1000
+        and "tensor(" not in text
+        and "array(" not in text
+    )
 
 
-# -- what is printed ---------------------------------------------------------------------------------
+# -- what is printed
+# ---------------------------------------------------------------------------------
 
 
 def test_log_likelihood_of_many_rows_prints_as_a_short_table_of_the_numbers_it_holds(
@@ -75,7 +97,9 @@ def test_log_likelihood_of_many_rows_prints_as_a_short_table_of_the_numbers_it_h
     assert f"{found.mean:.2f} ± {found.mean_standard_error:.2f} nats over 1,000 rows" in lines[-1]
 
 
-def test_a_printed_table_marks_unreliable_rows_and_counts_them(named: VariationalAutoencoder) -> None:
+def test_a_printed_table_marks_unreliable_rows_and_counts_them(
+    named: VariationalAutoencoder,
+) -> None:
     found = named.log_likelihood(frame(8), "importance", 30)
     found = dataclasses.replace(found, khat=np.where(np.arange(8) % 3 == 1, 0.9, 0.2))
     assert found.unreliable.sum() == 3
@@ -85,7 +109,9 @@ def test_a_printed_table_marks_unreliable_rows_and_counts_them(named: Variationa
 
 
 @pytest.mark.parametrize("method", ["importance", "quadrature", "ais"])
-def test_every_method_of_the_torch_level_prints_shortly_too(method: str, named: VariationalAutoencoder) -> None:
+def test_every_method_of_the_torch_level_prints_shortly_too(
+    method: str, named: VariationalAutoencoder
+) -> None:
     x = named.schema_.to_model(frame(8), noise="hash")
     found = evaluate.log_likelihood(named.model_, x, method, None if method == "quadrature" else 4)
     assert isinstance(found.value, torch.Tensor)
@@ -112,7 +138,12 @@ def test_a_history_of_nothing_prints() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [rows(80, 90), rows(80, 3), np.random.default_rng(0).integers(0, 256, (40, 6, 6), dtype=np.uint8)]
+    "data",
+    [
+        rows(80, 90),
+        rows(80, 3),
+        np.random.default_rng(0).integers(0, 256, (40, 6, 6), dtype=np.uint8),
+    ],
 )
 def test_schema_prints_shortly_whatever_the_data(data: np.ndarray) -> None:
     schema = small(max_steps=1).fit(data).schema_
@@ -143,13 +174,22 @@ def test_no_other_public_result_prints_pages_of_numbers(named: VariationalAutoen
     assert [result for result in found if not short(repr(result))] == []
 
 
-# -- numpy and frames --------------------------------------------------------------------------------
+# -- numpy and frames
+# --------------------------------------------------------------------------------
 
 
 def test_log_likelihood_holds_numpy_arrays(named: VariationalAutoencoder) -> None:
     found = named.log_likelihood(frame(), "importance", 30)
     low, high = found.interval(0.9)
-    for values in (found.value, found.standard_error, found.ess, found.khat, found.samples, found.unreliable, low):
+    for values in (
+        found.value,
+        found.standard_error,
+        found.ess,
+        found.khat,
+        found.samples,
+        found.unreliable,
+        low,
+    ):
         assert isinstance(values, np.ndarray)
         assert values.shape == (120,)
     assert (low <= found.value).all()
@@ -166,9 +206,13 @@ def test_log_likelihood_agrees_with_the_torch_level(named: VariationalAutoencode
     assert (found.unreliable == wanted.unreliable.numpy()).all()
 
 
-def test_transform_returns_the_posterior_standard_deviation_on_request(named: VariationalAutoencoder) -> None:
+def test_transform_returns_the_posterior_standard_deviation_on_request(
+    named: VariationalAutoencoder,
+) -> None:
     z, s = named.transform(frame(), return_std=True)
-    q = named.model_.double().encode(named.schema_.to_model(frame(), noise="centre", dtype=torch.float64))
+    q = named.model_.double().encode(
+        named.schema_.to_model(frame(), noise="centre", dtype=torch.float64)
+    )
     named.model_.float()
     np.testing.assert_allclose(z, q.mean.detach().numpy())
     np.testing.assert_allclose(s, q.stddev.detach().numpy())
@@ -177,7 +221,13 @@ def test_transform_returns_the_posterior_standard_deviation_on_request(named: Va
 
 def test_by_default_arrays_come_back(named: VariationalAutoencoder) -> None:
     z, s = named.transform(frame(), return_std=True)
-    found = [z, s, named.reconstruct(frame()), named.inverse_transform(z), named.sample(3, random_state=0)]
+    found = [
+        z,
+        s,
+        named.reconstruct(frame()),
+        named.inverse_transform(z),
+        named.sample(3, random_state=0),
+    ]
     assert [type(values) for values in found] == [np.ndarray] * 5
 
 
@@ -216,7 +266,8 @@ def test_images_stay_arrays_where_frames_are_asked_for() -> None:
     assert model.reconstruct(images).shape == (40, 4, 4)
 
 
-# -- advice ------------------------------------------------------------------------------------------
+# -- advice
+# ------------------------------------------------------------------------------------------
 
 
 def all_cures() -> list[cures.Cure]:
@@ -231,7 +282,9 @@ def all_cures() -> list[cures.Cure]:
 def test_every_option_that_a_cure_names_exists_in_python_and_on_the_shell() -> None:
     named = {(name, value) for cure in all_cures() for name, value in cure.options.items()}
     assert len(named) > 15
-    known = set(VariationalAutoencoder().get_params()) & {field.name for field in dataclasses.fields(FitOptions)}
+    known = set(VariationalAutoencoder().get_params()) & {
+        field.name for field in dataclasses.fields(FitOptions)
+    }
     assert {name for name, value in named if (name, value) != ("noise", False)} <= known
 
 
@@ -254,7 +307,10 @@ def test_every_value_that_a_cure_names_can_be_fitted(name: str, value: Any) -> N
 @pytest.mark.slow
 def test_every_finding_that_may_be_bad_has_a_cure(named: VariationalAutoencoder) -> None:
     """Models made sick in many ways: whatever is found, the advice is one that can be followed."""
-    x, train = named.schema_.to_model(frame(), noise="hash"), named.schema_.to_model(rows(60, seed=5), noise="hash")
+    x, train = (
+        named.schema_.to_model(frame(), noise="hash"),
+        named.schema_.to_model(rows(60, seed=5), noise="hash"),
+    )
     for network in ("mlp", "residual", "linear"):
         for variance in ("learned", "per_feature", "heteroscedastic", 1e-3, 40.0):
             model = small(network=network, variance=variance, max_steps=3).fit(frame())
@@ -268,7 +324,13 @@ def test_every_finding_that_may_be_bad_has_a_cure(named: VariationalAutoencoder)
 def test_nothing_in_use_is_advised_by_the_model_alone() -> None:
     def vae(head: likelihood.Likelihood, network: Any) -> VAE:
         q = posterior.DiagonalNormal(2)
-        return VAE(prior.StandardNormal(2), network((2,), head.in_shape), head, network((4,), q.in_shape), q)
+        return VAE(
+            prior.StandardNormal(2),
+            network((2,), head.in_shape),
+            head,
+            network((4,), q.in_shape),
+            q,
+        )
 
     residual = vae(likelihood.Gaussian((4,), variance="learned"), networks.Residual)
     dense = vae(likelihood.Gaussian((4,), variance=0.1), networks.MLP)
@@ -320,7 +382,10 @@ def test_the_shell_is_advised_in_flags(run: Path, capsys: pytest.CaptureFixture[
         ("--latent-dim 0", "--latent-dim must be at least 1"),
         ("--validation-fraction 2", "--validation-fraction must be in [0, 1)"),
         ("--variance -1", "--variance is beta^2"),
-        ("--hidden 0,4", "--hidden must be a sequence of positive integers such as 512,512, got 0,4"),
+        (
+            "--hidden 0,4",
+            "--hidden must be a sequence of positive integers such as 512,512, got 0,4",
+        ),
         ("--likelihood bernoulli", "or use --likelihood gaussian"),
         ("--learning-rate -1", "--learning-rate must be a positive number"),
         ("--init ppca --network mlp", "--init ppca needs networks with a linear path"),
@@ -331,14 +396,31 @@ def test_the_shell_is_advised_in_flags(run: Path, capsys: pytest.CaptureFixture[
 def test_a_refusal_names_flags_on_the_shell(
     arguments: str, said: str, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["fit", "table.csv", "--out", "never", "--quiet", "--max-steps", "1", *arguments.split()]) == 2
+    assert (
+        main(
+            [
+                "fit",
+                "table.csv",
+                "--out",
+                "never",
+                "--quiet",
+                "--max-steps",
+                "1",
+                *arguments.split(),
+            ]
+        )
+        == 2
+    )
     assert said in capsys.readouterr().err
 
 
 def test_words_that_are_no_options_are_left_alone() -> None:
     from nelbo.cli.flags import in_flags
 
-    for text in ("--config a.toml has the unknown key latent_dims. Did you mean latent_dim?", "runs/max_steps.csv is"):
+    for text in (
+        "--config a.toml has the unknown key latent_dims. Did you mean latent_dim?",
+        "runs/max_steps.csv is",
+    ):
         assert in_flags(text, FitOptions) == text
     assert in_flags("the scale of a hidden network is variance", FitOptions) == (
         "the scale of a hidden network is variance"
@@ -347,7 +429,8 @@ def test_words_that_are_no_options_are_left_alone() -> None:
     assert told == "Use --scale none, --no-early-stopping and --variance learned."
 
 
-# -- files -------------------------------------------------------------------------------------------
+# -- files
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -368,7 +451,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def there(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+def there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Any]:
     """A command in that folder: its exit code, output and errors."""
     monkeypatch.chdir(folder)
 
@@ -389,7 +474,9 @@ def test_scores_in_a_file_stand_beside_their_rows_and_errors(
     assert there("score", "run", "table.csv", "--out", f"s.{suffix}")[0] == 0
     found = pd.read_csv("s.csv") if suffix == "csv" else pd.read_parquet("s.parquet")
     assert list(found.columns) == ["row", "log_p", "standard_error", "unreliable", "trained_on"]
-    wanted = VariationalAutoencoder.load("run").log_likelihood(pd.read_csv("table.csv"), "importance", 200)
+    wanted = VariationalAutoencoder.load("run").log_likelihood(
+        pd.read_csv("table.csv"), "importance", 200
+    )
     np.testing.assert_allclose(found["log_p"], wanted.value)
     np.testing.assert_allclose(found["standard_error"], wanted.standard_error)
     assert list(found["row"]) == list(range(120))
@@ -397,7 +484,9 @@ def test_scores_in_a_file_stand_beside_their_rows_and_errors(
 
 
 @pytest.mark.parametrize("command", ["score", "evaluate", "encode", "reconstruct"])
-def test_results_of_pictures_name_their_files(command: str, there: Callable[..., Any], folder: Path) -> None:
+def test_results_of_pictures_name_their_files(
+    command: str, there: Callable[..., Any], folder: Path
+) -> None:
     code, _, err = there(command, "imagerun", "pictures", "--out", f"{command}.csv")
     assert code == 0, err
     found = pd.read_csv(f"{command}.csv")
@@ -407,7 +496,9 @@ def test_results_of_pictures_name_their_files(command: str, there: Callable[...,
         assert list(found.columns[:3]) == ["row", "file", "log_p"]
 
 
-def test_reconstructions_of_pictures_keep_their_names(there: Callable[..., Any], folder: Path) -> None:
+def test_reconstructions_of_pictures_keep_their_names(
+    there: Callable[..., Any], folder: Path
+) -> None:
     assert there("reconstruct", "imagerun", "pictures", "--out", "rebuilt")[0] == 0
     visible = sorted(path.name for path in (folder / "rebuilt").glob("*.png"))
     assert visible == sorted(path.name for path in (folder / "pictures").iterdir())
@@ -418,7 +509,9 @@ def test_reconstructions_of_pictures_keep_their_names(there: Callable[..., Any],
     assert there("reconstruct", "imagerun", "pictures", "--out", "rebuilt", "--overwrite")[0] == 0
 
 
-def test_a_folder_with_pictures_of_other_people_is_never_replaced(there: Callable[..., Any], folder: Path) -> None:
+def test_a_folder_with_pictures_of_other_people_is_never_replaced(
+    there: Callable[..., Any], folder: Path
+) -> None:
     code, _, err = there("reconstruct", "imagerun", "pictures", "--out", "pictures", "--overwrite")
     assert (code, len(list((folder / "pictures").iterdir()))) == (2, 30)
     assert "other files" in err
@@ -434,10 +527,16 @@ def test_pictures_whose_names_differ_in_the_suffix_alone_do_not_overwrite_each_o
     for name in ("a.png", "a.bmp", "b.bmp"):
         Image.fromarray(np.zeros((6, 5), dtype=np.uint8)).save(folder / "twice" / name)
     assert there("reconstruct", "imagerun", "twice", "--out", "once")[0] == 0
-    assert sorted(path.name for path in (folder / "once").glob("*.png")) == ["a.bmp.png", "a.png.png", "b.png"]
+    assert sorted(path.name for path in (folder / "once").glob("*.png")) == [
+        "a.bmp.png",
+        "a.png.png",
+        "b.png",
+    ]
 
 
-@pytest.mark.parametrize("command", [("reconstruct", "numbers", "digits"), ("sample", "numbers", "-n", "3")])
+@pytest.mark.parametrize(
+    "command", [("reconstruct", "numbers", "digits"), ("sample", "numbers", "-n", "3")]
+)
 def test_pictures_of_numbers_are_written_and_their_range_is_said(
     command: tuple[str, ...], there: Callable[..., Any], folder: Path
 ) -> None:
@@ -452,7 +551,9 @@ def test_pictures_of_numbers_are_written_and_their_range_is_said(
 
 
 @pytest.mark.parametrize("kind", ["csv", "npy", "parquet"])
-def test_data_may_come_from_standard_input(kind: str, there: Callable[..., Any], folder: Path) -> None:
+def test_data_may_come_from_standard_input(
+    kind: str, there: Callable[..., Any], folder: Path
+) -> None:
     table = pd.read_csv("table.csv")
     packed = io.BytesIO()
     if kind == "csv":
@@ -468,14 +569,20 @@ def test_data_may_come_from_standard_input(kind: str, there: Callable[..., Any],
 
 def test_a_model_is_fitted_to_standard_input(there: Callable[..., Any], folder: Path) -> None:
     options = ("--max-steps", "2", "--hidden", "8", "--json", "--quiet")
-    code, out, _ = there("fit", "-", "--out", "piped", *options, stdin=(folder / "table.csv").read_bytes())
+    code, out, _ = there(
+        "fit", "-", "--out", "piped", *options, stdin=(folder / "table.csv").read_bytes()
+    )
     assert code == 0
     assert json.loads(out)["training_rows"] == 108
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(b"", "standard input is empty"), (b"a,b\n1,x\n", "standard input: column 'b'"), (b"\x93NUMPY", "standard input")],
+    [
+        (b"", "standard input is empty"),
+        (b"a,b\n1,x\n", "standard input: column 'b'"),
+        (b"\x93NUMPY", "standard input"),
+    ],
 )
 def test_what_is_wrong_with_standard_input_is_said_of_standard_input(
     text: bytes, said: str, there: Callable[..., Any]
@@ -496,41 +603,57 @@ def test_a_quiet_fit_prints_nothing(there: Callable[..., Any], folder: Path) -> 
 
 
 @pytest.mark.parametrize("share", ["0.2", "0.1", "0"])
-def test_two_ways_to_say_which_rows_are_held_out_are_refused(share: str, there: Callable[..., Any]) -> None:
-    code, _, err = there("fit", "table.csv", "--test", "table.csv", "--held-out", share, "--out", "never")
+def test_two_ways_to_say_which_rows_are_held_out_are_refused(
+    share: str, there: Callable[..., Any]
+) -> None:
+    code, _, err = there(
+        "fit", "table.csv", "--test", "table.csv", "--held-out", share, "--out", "never"
+    )
     assert code == 2
     assert "--held-out" in err
     assert "--test" in err
 
 
-def test_the_share_held_out_is_written_to_the_run_and_repeats_it(there: Callable[..., Any], folder: Path) -> None:
+def test_the_share_held_out_is_written_to_the_run_and_repeats_it(
+    there: Callable[..., Any], folder: Path
+) -> None:
     fit = ("--max-steps", "1", "--hidden", "8", "--quiet", "--json")
     first = json.loads(there("fit", "table.csv", "--out", "once0", *fit)[1])
     assert "\nheld_out = 0.1\n" in (folder / "once0" / "run.toml").read_text()
-    again = json.loads(there("fit", "--config", "once0/run.toml", "--out", "twice0", "--quiet", "--json")[1])
+    again = json.loads(
+        there("fit", "--config", "once0/run.toml", "--out", "twice0", "--quiet", "--json")[1]
+    )
     assert again["density"]["mean"] == first["density"]["mean"]
     assert there("fit", "table.csv", "--test", "table.csv", "--out", "tested0", *fit)[0] == 0
     assert there("fit", "--config", "tested0/run.toml", "--out", "tested1", "--quiet")[0] == 0
 
 
-# -- help --------------------------------------------------------------------------------------------
+# -- help
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_describes_every_option_in_whole_paragraphs(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A description that was broken where its source is broken left half-empty lines inside paragraphs."""
+    """A description that was broken where its source is broken left half-empty lines inside
+    paragraphs.
+    """
     monkeypatch.setenv("COLUMNS", "400")
     assert main([command, "--help"]) == 0
-    entries = [line for line in capsys.readouterr().out.splitlines() if re.match(r"│\s+(\*\s+)?([A-Z]+ )?-", line)]
+    entries = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if re.match(r"│\s+(\*\s+)?([A-Z]+ )?-", line)
+    ]
     assert entries
     for line in entries:
         described = re.sub(r"^│[ *]*", "", line).rstrip("│ ")
         assert re.search(r"  \S.*[.\])]$", described), line
 
 
-# -- JSON --------------------------------------------------------------------------------------------
+# -- JSON
+# --------------------------------------------------------------------------------------------
 
 
 def keys(found: Any) -> set[str]:
@@ -539,7 +662,9 @@ def keys(found: Any) -> set[str]:
         return {key for part in found for key in keys(part)}
     if not isinstance(found, dict):
         return set()
-    return set(found) | {key for name, part in found.items() if name != "recipe" for key in keys(part)}
+    return set(found) | {
+        key for name, part in found.items() if name != "recipe" for key in keys(part)
+    }
 
 
 def test_every_key_of_every_json_is_documented(there: Callable[..., Any], folder: Path) -> None:
@@ -547,7 +672,17 @@ def test_every_key_of_every_json_is_documented(there: Callable[..., Any], folder
     documented = set(re.findall(r"`(\w+)`", page.split("## JSON")[1]))
     commands = [
         ("fit", "table.csv", "--out", "documented", "--max-steps", "2", "--hidden", "8", "--quiet"),
-        ("evaluate", "run", "table.csv", "--simulated", "1", "--method", "importance", "--temperatures", "2"),
+        (
+            "evaluate",
+            "run",
+            "table.csv",
+            "--simulated",
+            "1",
+            "--method",
+            "importance",
+            "--temperatures",
+            "2",
+        ),
         ("diagnose", "run", "table.csv"),
     ]
     for command in commands:
@@ -556,7 +691,8 @@ def test_every_key_of_every_json_is_documented(there: Callable[..., Any], folder
         assert keys(json.loads(out)) - documented == set()
 
 
-# -- counting ----------------------------------------------------------------------------------------
+# -- counting
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -581,7 +717,9 @@ def test_a_bad_cell_of_a_text_file_is_named_by_its_line(
     assert ("standard input" in err) == piped
 
 
-def test_a_bad_cell_of_an_array_is_named_by_its_row_from_0(there: Callable[..., Any], folder: Path) -> None:
+def test_a_bad_cell_of_an_array_is_named_by_its_row_from_0(
+    there: Callable[..., Any], folder: Path
+) -> None:
     array = rows(20)
     array[3, 2] = np.nan
     np.save(folder / "bad.npy", array)

@@ -41,7 +41,8 @@ def fitted(train: Any, **options: Any) -> VariationalAutoencoder:
     return VariationalAutoencoder(2, **options).fit(train)
 
 
-# -- in Python ---------------------------------------------------------------------------------------
+# -- in Python
+# ---------------------------------------------------------------------------------------
 
 
 def test_rows_are_known_again_in_any_order_and_floating_type() -> None:
@@ -95,12 +96,17 @@ def test_rows_stay_with_the_model_for_8_bytes_each(tmp_path: Path) -> None:
         one.save(tmp_path / name)
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("small", "model")]
     assert sizes[1] - sizes[0] < 10 * 2900
-    for kept in (VariationalAutoencoder.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+    for kept in (
+        VariationalAutoencoder.load(tmp_path / "model"),
+        pickle.loads(pickle.dumps(model)),
+    ):
         assert kept.trained_on(x).all()
         assert not kept.trained_on(x + 0.1).any()
 
 
-def test_a_model_saved_before_rows_were_remembered_loads_and_says_that_it_does_not_know(tmp_path: Path) -> None:
+def test_a_model_saved_before_rows_were_remembered_loads_and_says_that_it_does_not_know(
+    tmp_path: Path,
+) -> None:
     model = fitted(wine())
     model.known_rows_ = model.baseline_ = None  # what such a model lacks
     model.save(tmp_path / "old")
@@ -127,7 +133,8 @@ def test_plain_scores_of_rows_that_were_trained_on_do_not_warn() -> None:
     assert np.isfinite([model.score(x), model.score_samples(x).mean(), model.elbo(x).mean()]).all()
 
 
-# -- equal rows --------------------------------------------------------------------------------------
+# -- equal rows
+# --------------------------------------------------------------------------------------
 
 
 def remembered(trained: Array, held: Array) -> KnownRows:
@@ -155,13 +162,16 @@ def test_different_rows_of_few_values_have_different_keys() -> None:
     assert (known.uses(grid) == np.where(np.arange(len(grid)) % 2 == 0, Use.TRAINED, Use.NEW)).all()
 
 
-# -- the shell ---------------------------------------------------------------------------------------
+# -- the shell
+# ---------------------------------------------------------------------------------------
 
 Shell = Callable[..., tuple[str, str]]
 
 
 @pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+def shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
     """A command in an empty folder; it returns what is printed on both streams."""
     monkeypatch.chdir(tmp_path)
 
@@ -204,7 +214,10 @@ def test_rows_of_a_test_file_that_were_trained_on_are_told_and_left_out(shell: S
     write("train.csv", x[:120])
     write("test.csv", x[100:])
     _, err = shell("fit", "train.csv", "--test", "test.csv", "--out", "run", *LOUD)
-    told = "20 of the 78 rows of --test are rows of DATA, too, and trained on: the model is judged by the other 58."
+    told = (
+        "20 of the 78 rows of --test are rows of DATA, too, and trained on: the model is "
+        "judged by the other 58."
+    )
     assert told in err
     assert told in results()["warnings"]
     assert results()["density"]["rows"] == 58
@@ -222,7 +235,10 @@ def test_held_out_rows_that_repeat_rows_trained_on_are_told(shell: Shell) -> Non
     write("twice.csv", np.concatenate([x, x]))
     shell("fit", "twice.csv", "--out", "run", "--held-out", "0.2", *FIT)
     assert results()["rows"]["repeated"] > 20
-    assert any("have the same values as a row that was trained on" in text for text in results()["warnings"])
+    assert any(
+        "have the same values as a row that was trained on" in text
+        for text in results()["warnings"]
+    )
 
 
 def evaluated(shell: Shell, *arguments: str) -> dict[str, Any]:
@@ -239,7 +255,10 @@ def test_evaluate_on_the_data_of_the_fit_gives_the_held_out_number_of_the_fit(sh
     assert found["baseline"]["gain"] == results()["baseline"]["gain"]
     assert found["rows"] == 36
     assert found["known_rows"] == {"which": "held-out", "of": 178, "trained_on": 142}
-    assert "142 of the 178 rows of wine.csv were trained on; this is about the other 36" in found["warnings"][0]
+    assert (
+        "142 of the 178 rows of wine.csv were trained on; this is about the other 36"
+        in found["warnings"][0]
+    )
     out, _ = shell("evaluate", "run", "wine.csv", "--method", "importance", "--samples", "5")
     assert "142 of the 178 rows of wine.csv were trained on; this is about the other 36" in out
 
@@ -258,7 +277,9 @@ def test_evaluate_takes_the_rows_that_it_is_told_to(shell: Shell) -> None:
     shell("evaluate", "run", "wine.csv", "--rows", "some", code=2)
 
 
-def test_evaluate_says_where_all_rows_were_trained_on_and_nothing_where_none_was(shell: Shell) -> None:
+def test_evaluate_says_where_all_rows_were_trained_on_and_nothing_where_none_was(
+    shell: Shell,
+) -> None:
     x = wine()
     write("train.csv", x[:120])
     write("test.csv", x[120:])
@@ -267,10 +288,15 @@ def test_evaluate_says_where_all_rows_were_trained_on_and_nothing_where_none_was
     assert "All 120 rows of train.csv were trained on" in seen["warnings"][0]
     assert (new["rows"], new["known_rows"]["trained_on"]) == (58, 0)
     assert not any("trained on" in text for text in new["warnings"])
-    assert "none for --rows held-out" in shell("evaluate", "run", "train.csv", "--rows", "held-out", code=2)[1]
+    assert (
+        "none for --rows held-out"
+        in shell("evaluate", "run", "train.csv", "--rows", "held-out", code=2)[1]
+    )
 
 
-def test_score_writes_every_row_and_says_which_were_trained_on_and_how_many_are_unreliable(shell: Shell) -> None:
+def test_score_writes_every_row_and_says_which_were_trained_on_and_how_many_are_unreliable(
+    shell: Shell,
+) -> None:
     x = wine()
     write("wine.csv", x)
     shell("fit", "wine.csv", "--out", "run", "--held-out", "0.2", "--network", "mlp", *FIT)
@@ -278,11 +304,15 @@ def test_score_writes_every_row_and_says_which_were_trained_on_and_how_many_are_
     assert len(out.splitlines()) == 178
     assert "142 of the 178 rows of wine.csv were trained on: mean log p(x)" in err
     named = pd.DataFrame(x, columns=[f"c{j}" for j in range(13)])
-    unreliable = VariationalAutoencoder.load("run").log_likelihood(named, "importance", 30).unreliable
+    unreliable = (
+        VariationalAutoencoder.load("run").log_likelihood(named, "importance", 30).unreliable
+    )
     assert unreliable.any()
     assert f"log p(x) of {unreliable.sum()} of 178 rows is unreliable" in err
     shell("score", "run", "wine.csv", "--samples", "30", "--out", "scores.csv")
-    columns, *rows = (line.split(",") for line in Path("scores.csv").read_text(encoding="utf-8").splitlines())
+    columns, *rows = (
+        line.split(",") for line in Path("scores.csv").read_text(encoding="utf-8").splitlines()
+    )
     table = {name: [float(row[j]) for row in rows] for j, name in enumerate(columns)}
     assert sum(table["trained_on"]) == 142
     assert table["unreliable"] == unreliable.astype(float).tolist()
@@ -300,7 +330,9 @@ def test_diagnose_holds_the_held_out_rows_of_the_data_against_the_others(shell: 
     assert found["known_rows"] == {"which": "held-out", "of": 178, "trained_on": 124}
     again = json.loads(shell("diagnose", "run", "wine.csv", "--train", "wine.csv", "--json")[0])
     assert again["findings"] == found["findings"]
-    (ahead,) = [finding for finding in found["findings"] if finding["name"] == "train against unseen"]
+    (ahead,) = [
+        finding for finding in found["findings"] if finding["name"] == "train against unseen"
+    ]
     assert ahead["verdict"] != "skipped"
     out, _ = shell("diagnose", "run", "wine.csv")
     assert "124 of the 178 rows of wine.csv were trained on; this is about the other 54" in out
@@ -315,11 +347,15 @@ def test_diagnose_never_calls_a_model_healthy_by_rows_that_it_was_trained_on(
     write("train.csv", x[:120])
     write("all.csv", x)
     shell("fit", "train.csv", "--test", "all.csv", "--out", "run", *FIT)
-    found = json.loads(shell("diagnose", "run", "all.csv" if rows else "train.csv", "--json", *rows)[0])
+    found = json.loads(
+        shell("diagnose", "run", "all.csv" if rows else "train.csv", "--json", *rows)[0]
+    )
     assert not found["healthy"]
     (new,) = [finding for finding in found["findings"] if finding["name"] == "new rows"]
     assert new["verdict"] == "problem"
-    (ahead,) = [finding for finding in found["findings"] if finding["name"] == "train against unseen"]
+    (ahead,) = [
+        finding for finding in found["findings"] if finding["name"] == "train against unseen"
+    ]
     assert ahead["verdict"] == "skipped"
 
 
@@ -331,7 +367,8 @@ def test_overfitting_of_a_fifth_of_a_nat_for_each_feature_is_a_problem() -> None
     assert found.sickness.startswith("overfitting")
 
 
-# -- both trainings of a table -----------------------------------------------------------------------
+# -- both trainings of a table
+# -----------------------------------------------------------------------
 
 
 class Terminal(io.StringIO):
@@ -343,7 +380,9 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(scope="module")
 def twice() -> tuple[VariationalAutoencoder, list[Record], str]:
-    """A table that is trained twice, the records that a callback saw, and the plain lines of its progress."""
+    """A table that is trained twice, the records that a callback saw, and the plain lines of its
+    progress.
+    """
     seen: list[Record] = []
     stream = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
@@ -353,7 +392,9 @@ def twice() -> tuple[VariationalAutoencoder, list[Record], str]:
     return model, seen, stream.getvalue()
 
 
-def test_the_history_holds_both_trainings_of_a_table(twice: tuple[VariationalAutoencoder, list[Record], str]) -> None:
+def test_the_history_holds_both_trainings_of_a_table(
+    twice: tuple[VariationalAutoencoder, list[Record], str],
+) -> None:
     history = twice[0].history_
     phases = history.column("phase")
     first = phases.index(ALL_ROWS)
@@ -366,7 +407,9 @@ def test_the_history_holds_both_trainings_of_a_table(twice: tuple[VariationalAut
     assert "on all rows" in str(history)
 
 
-def test_callbacks_see_both_trainings_of_a_table(twice: tuple[VariationalAutoencoder, list[Record], str]) -> None:
+def test_callbacks_see_both_trainings_of_a_table(
+    twice: tuple[VariationalAutoencoder, list[Record], str],
+) -> None:
     model, seen, _ = twice
     assert seen == model.history_.records
 
@@ -389,20 +432,38 @@ def test_a_bar_ends_at_the_whole_though_training_stopped_early() -> None:
 
 
 def test_histories_saved_before_there_were_phases_load() -> None:
-    state = History([Record(5, 1.0, 0.1, -3.0, -3.1, 1.0, 0.5, 1e-3, 10.0, 0.4, 0)], 5, "steps").to_dict()
+    state = History(
+        [Record(5, 1.0, 0.1, -3.0, -3.1, 1.0, 0.5, 1e-3, 10.0, 0.4, 0)], 5, "steps"
+    ).to_dict()
     del state["records"][0]["phase"]
     assert History.from_dict(state).records[0].phase == "training"
 
 
 def test_results_count_the_steps_and_seconds_of_both_trainings(shell: Shell) -> None:
     write("ring.csv", ring(300))
-    shell("fit", "ring.csv", "--out", "run", "--latent-dim", "2", "--max-steps", "100", "--quiet", "--samples", "5")
+    shell(
+        "fit",
+        "ring.csv",
+        "--out",
+        "run",
+        "--latent-dim",
+        "2",
+        "--max-steps",
+        "100",
+        "--quiet",
+        "--samples",
+        "5",
+    )
     history = VariationalAutoencoder.load("run").history_
     assert ALL_ROWS in history.column("phase")
-    assert (results()["steps"], results()["seconds"]) == (history.steps, history.records[-1].seconds)
+    assert (results()["steps"], results()["seconds"]) == (
+        history.steps,
+        history.records[-1].seconds,
+    )
 
 
-# -- progress of what is no training -----------------------------------------------------------------
+# -- progress of what is no training
+# -----------------------------------------------------------------
 
 
 def told_by(work: Callable[[], object]) -> list[tuple[str, float]]:
@@ -431,11 +492,19 @@ def test_work_of_every_kind_tells_how_far_it_has_come() -> None:
 
 
 @pytest.mark.parametrize("command", ["score", "evaluate", "encode", "reconstruct", "sample"])
-def test_long_work_shows_a_bar_on_a_terminal_alone(command: str, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_work_shows_a_bar_on_a_terminal_alone(
+    command: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write("wine.csv", wine())
     fitted(pd.read_csv("wine.csv")).save("run")
     monkeypatch.setattr("nelbo.cli.progress.AFTER", 0.0)
-    arguments = (command, "run", *(() if command == "sample" else ("wine.csv",)), "--out", "out.npy")
+    arguments = (
+        command,
+        "run",
+        *(() if command == "sample" else ("wine.csv",)),
+        "--out",
+        "out.npy",
+    )
     assert "100%" not in shell(*arguments)[1]
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

@@ -1,4 +1,6 @@
-"""Tables: z carries what columns have in common, no single row decides, and odd columns are met with words."""
+"""Tables: z carries what columns have in common, no single row decides, and odd columns are met
+with words.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,16 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 
-from nelbo import VAE, VariationalAutoencoder, fit, likelihood, networks, objective, posterior, prior
+from nelbo import (
+    VAE,
+    VariationalAutoencoder,
+    fit,
+    likelihood,
+    networks,
+    objective,
+    posterior,
+    prior,
+)
 
 pytestmark = pytest.mark.fault
 Array = np.ndarray[Any, Any]
@@ -24,7 +35,9 @@ def explained(true: Array, found: Array) -> float:
 
 @pytest.mark.parametrize(("load", "q"), [(load_wine, 2), (load_breast_cancer, 4)])
 def test_z_of_a_table_says_as_much_as_its_principal_components(load: Any, q: int) -> None:
-    """Reconstructions, neighbours and log p at once, held out, beside PCA with as many components."""
+    """Reconstructions, neighbours and log p at once, held out, beside PCA with as many
+    components.
+    """
     x, labels = load(return_X_y=True)
     train, test, seen, asked = train_test_split(x, labels, test_size=0.4, random_state=0)
     mean, spread = train.mean(0), train.std(0)
@@ -82,13 +95,18 @@ def test_a_table_in_which_one_row_differs_is_fitted() -> None:
 def test_columns_that_vary_too_little_for_a_float64_are_named() -> None:
     x = np.random.default_rng(0).normal(size=(200, 3))
     x[:, 1] *= 1e-300
-    with pytest.raises(ValueError, match="feature 1 varies, but its variance is below what a float64 holds"):
+    with pytest.raises(
+        ValueError, match="feature 1 varies, but its variance is below what a float64 holds"
+    ):
         VariationalAutoencoder(1, random_state=0).fit(x)
 
 
-@pytest.mark.filterwarnings("ignore:Training made the model worse")  # by the mean, which is that row's
+# by the mean, which is that row's
+@pytest.mark.filterwarnings("ignore:Training made the model worse")
 def test_a_single_validation_row_does_not_choose_the_weights() -> None:
-    """What is learned of all others counts, though the bound of one row falls by more than they gain."""
+    """What is learned of all others counts, though the bound of one row falls by more than they
+    gain.
+    """
     rng = np.random.default_rng(0)
     angle = rng.uniform(0, 2 * np.pi, 1200)
     x = np.c_[np.cos(angle), np.sin(angle)] + 0.1 * rng.normal(size=(1200, 2))

@@ -1,4 +1,6 @@
-"""Time: threads where they pay and no longer than a fit lasts, short waiting, and what a machine is told to be."""
+"""Time: threads where they pay and no longer than a fit lasts, short waiting, and what a machine is
+told to be.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from helpers import Memory, build, normal
-from nelbo import VAE, VariationalAutoencoder, evaluate, fit, likelihood, networks, objective, posterior, prior
+from nelbo import (
+    VAE,
+    VariationalAutoencoder,
+    evaluate,
+    fit,
+    likelihood,
+    networks,
+    objective,
+    posterior,
+    prior,
+)
 from nelbo.cli import main
 from nelbo.training import Record
 
@@ -38,14 +50,17 @@ def two_threads() -> Iterator[None]:
 
 def table(rows: int = 200, columns: int = 4) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return rng.normal(size=(rows, 2)) @ rng.normal(size=(2, columns)) + 0.3 * rng.normal(size=(rows, columns))
+    return rng.normal(size=(rows, 2)) @ rng.normal(size=(2, columns)) + 0.3 * rng.normal(
+        size=(rows, columns)
+    )
 
 
 def pictures(rows: int = 100, side: int = 8) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(rows, side, side)).astype(np.float32)
 
 
-# -- threads -----------------------------------------------------------------------------------------
+# -- threads
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -59,13 +74,17 @@ def pictures(rows: int = 100, side: int = 8) -> np.ndarray:
     ],
     ids=["table", "small net", "wide net", "convolutions"],
 )
-def test_a_fit_uses_as_many_threads_as_its_products_keep_busy(X: np.ndarray, options: Any, threads: int) -> None:
+def test_a_fit_uses_as_many_threads_as_its_products_keep_busy(
+    X: np.ndarray, options: Any, threads: int
+) -> None:
     seen: set[int] = set()
 
     def look(record: Record) -> None:
         seen.add(torch.get_num_threads())
 
-    model = VariationalAutoencoder(2, max_steps=3, random_state=0, callbacks=[look], **options).fit(X)
+    model = VariationalAutoencoder(2, max_steps=3, random_state=0, callbacks=[look], **options).fit(
+        X
+    )
     assert seen == {threads}
     assert model.history_.threads == threads
     assert model.recipe_["threads"]["value"] == threads
@@ -75,14 +94,18 @@ def test_a_fit_uses_as_many_threads_as_its_products_keep_busy(X: np.ndarray, opt
 
 def test_a_fit_never_uses_more_threads_than_torch_was_given(two_threads: None) -> None:
     torch.set_num_threads(1)
-    model = VariationalAutoencoder(2, hidden=(512, 512), batch_size=64, max_steps=1, random_state=0).fit(pictures())
+    model = VariationalAutoencoder(
+        2, hidden=(512, 512), batch_size=64, max_steps=1, random_state=0
+    ).fit(pictures())
     assert model.history_.threads == 1
     assert torch.get_num_threads() == 1
 
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_torch_has_its_threads_back_after_a_fit_that_did_not_end_well(error: type[BaseException]) -> None:
+def test_torch_has_its_threads_back_after_a_fit_that_did_not_end_well(
+    error: type[BaseException],
+) -> None:
     def stop(record: Record) -> None:
         assert torch.get_num_threads() == 1
         raise error
@@ -154,12 +177,18 @@ class Watching(nn.Module):
 def watched(width: int) -> tuple[VAE, Watching]:
     head, q = likelihood.Gaussian((64,)), posterior.DiagonalNormal(2)
     decoder = Watching(networks.MLP((2,), head.in_shape, hidden=(width, width)))
-    return VAE(prior.StandardNormal(2), decoder, head, networks.MLP((64,), q.in_shape, hidden=(8,)), q), decoder
+    return VAE(
+        prior.StandardNormal(2), decoder, head, networks.MLP((64,), q.in_shape, hidden=(8,)), q
+    ), decoder
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize(("width", "rows", "threads"), [(8, 10, 1), (8, 1000, 1), (512, 1, 1), (512, 50, 2)])
-def test_evaluation_uses_as_many_threads_as_its_products_keep_busy(width: int, rows: int, threads: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "rows", "threads"), [(8, 10, 1), (8, 1000, 1), (512, 1, 1), (512, 50, 2)]
+)
+def test_evaluation_uses_as_many_threads_as_its_products_keep_busy(
+    width: int, rows: int, threads: int
+) -> None:
     vae, decoder = watched(width)
     evaluate.log_likelihood(vae, torch.zeros(rows, 64), samples=8)
     assert decoder.seen == {threads}
@@ -195,7 +224,8 @@ def test_a_resumed_run_goes_on_with_the_threads_that_it_began_with() -> None:
     assert fit(objective.ELBO(wide()), x, max_steps=1, batch_size=80).threads == 2
 
 
-# -- early stopping ----------------------------------------------------------------------------------
+# -- early stopping
+# ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -206,24 +236,38 @@ def test_a_resumed_run_goes_on_with_the_threads_that_it_began_with() -> None:
 def test_training_ends_sooner_where_the_bound_has_been_sinking_all_along(
     rows: int, columns: int, width: int, rate: float, patience: float
 ) -> None:
-    """Noise is learned by heart, at a great rate beyond doubt; at a small one the bound stays near its best."""
-    x, held = (normal(n, columns, seed=seed, dtype=torch.float32) for seed, n in enumerate((rows, 200)))
+    """Noise is learned by heart, at a great rate beyond doubt; at a small one the bound stays near
+    its best.
+    """
+    x, held = (
+        normal(n, columns, seed=seed, dtype=torch.float32) for seed, n in enumerate((rows, 200))
+    )
     vae = build((columns,), hidden=(width,), dtype=torch.float32)
     history = fit(
-        objective.ELBO(vae), x, validation=held, max_steps=800, batch_size=rows, learning_rate=rate, decay=None
+        objective.ELBO(vae),
+        x,
+        validation=held,
+        max_steps=800,
+        batch_size=rows,
+        learning_rate=rate,
+        decay=None,
     )
     best = next(record for record in history.records if record.step == history.best_step)
     assert history.stopped == "early"
     assert patience < history.records[-1].progress - best.progress < patience + 0.05
 
 
-# -- waiting -----------------------------------------------------------------------------------------
+# -- waiting
+# -----------------------------------------------------------------------------------------
 
 
 def environment(code: str, **settings: str) -> dict[str, str]:
     """What of the settings of waiting a fresh process has after some code."""
     outside = {name: value for name, value in os.environ.items() if name not in USERS}
-    code = f"{code}\nimport json, os\nprint(json.dumps({{n: os.environ[n] for n in {USERS} if n in os.environ}}))"
+    code = (
+        f"{code}\nimport json, "
+        f"os\nprint(json.dumps({{n: os.environ[n] for n in {USERS} if n in os.environ}}))"
+    )
     process = subprocess.run(
         [sys.executable, "-c", code],
         env={**outside, "PYTHONPATH": str(SOURCE), **settings},
@@ -241,17 +285,24 @@ def test_threads_wait_briefly_where_nelbo_is_imported_before_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "30000000"), ("KMP_BLOCKTIME", "infinite")]
+    ("name", "value"),
+    [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "30000000"), ("KMP_BLOCKTIME", "infinite")],
 )
 def test_how_the_user_lets_threads_wait_stays(name: str, value: str) -> None:
     assert environment("import nelbo", **{name: value}) == {name: value}
 
 
 def test_nothing_is_set_that_torch_would_no_longer_read() -> None:
-    assert environment("import sys, types; sys.modules['torch'] = types.ModuleType('torch'); import nelbo") == {}
+    assert (
+        environment(
+            "import sys, types; sys.modules['torch'] = types.ModuleType('torch'); import nelbo"
+        )
+        == {}
+    )
 
 
-# -- the doctor --------------------------------------------------------------------------------------
+# -- the doctor
+# --------------------------------------------------------------------------------------
 
 
 def test_the_doctor_tells_what_nelbo_runs_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,7 +330,9 @@ def test_the_doctor_tells_what_nelbo_runs_on(capsys: pytest.CaptureFixture[str])
     ],
     ids=["nelbo first", "torch first", "user", "inherited"],
 )
-def test_the_doctor_knows_who_decided_how_threads_wait(code: str, settings: dict[str, str], waiting: str) -> None:
+def test_the_doctor_knows_who_decided_how_threads_wait(
+    code: str, settings: dict[str, str], waiting: str
+) -> None:
     code += "\nimport nelbo\nfrom nelbo import spin\nfrom nelbo.cli import doctor\nimport os\n"
     code += f"assert {waiting!r} in doctor.WAITING[spin.in_force()], spin.in_force()"
     environment(code, **settings)

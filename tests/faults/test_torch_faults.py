@@ -1,4 +1,6 @@
-"""Your own networks, heads, data and loops: what torch users bring works, or is refused by name with a cure."""
+"""Your own networks, heads, data and loops: what torch users bring works, or is refused by name
+with a cure.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,28 @@ from torch.distributions import (
 )
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
-from helpers import Bytes, build, digits, equal_bits, linear_gaussian, normal, ring, small_estimator, started, weights
-from nelbo import VAE, VariationalAutoencoder, evaluate, fit, likelihood, objective, posterior, prior
+from helpers import (
+    Bytes,
+    build,
+    digits,
+    equal_bits,
+    linear_gaussian,
+    normal,
+    ring,
+    small_estimator,
+    started,
+    weights,
+)
+from nelbo import (
+    VAE,
+    VariationalAutoencoder,
+    evaluate,
+    fit,
+    likelihood,
+    objective,
+    posterior,
+    prior,
+)
 from nelbo.cli import main
 from nelbo.training import VarianceStep
 
@@ -45,9 +67,14 @@ class View(nn.Module):
 def decoders() -> dict[str, Callable[[], nn.Module]]:
     return {
         "view": lambda: nn.Sequential(nn.Linear(LATENTS, PIXELS), View()),
-        "unflatten": lambda: nn.Sequential(nn.Linear(LATENTS, PIXELS), nn.Unflatten(1, (1, SIDE, SIDE))),
+        "unflatten": lambda: nn.Sequential(
+            nn.Linear(LATENTS, PIXELS), nn.Unflatten(1, (1, SIDE, SIDE))
+        ),
         "batchnorm": lambda: nn.Sequential(
-            nn.Linear(LATENTS, 8), nn.BatchNorm1d(8), nn.Linear(8, PIXELS), nn.Unflatten(1, (1, SIDE, SIDE))
+            nn.Linear(LATENTS, 8),
+            nn.BatchNorm1d(8),
+            nn.Linear(8, PIXELS),
+            nn.Unflatten(1, (1, SIDE, SIDE)),
         ),
         "convolutions": lambda: nn.Sequential(
             nn.Linear(LATENTS, 8),
@@ -61,13 +88,20 @@ def decoders() -> dict[str, Callable[[], nn.Module]]:
 def picture_model(decoder: nn.Module, encoder: nn.Module | None = None) -> VAE:
     if encoder is None:
         encoder = nn.Sequential(
-            nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * PIXELS, 2 * LATENTS)
+            nn.Conv2d(1, 3, 3, padding=1),
+            nn.BatchNorm2d(3),
+            nn.Flatten(),
+            nn.Linear(3 * PIXELS, 2 * LATENTS),
         )
     head = likelihood.Gaussian((1, SIDE, SIDE), variance="learned")
-    return VAE(prior.StandardNormal(LATENTS), decoder, head, encoder, posterior.DiagonalNormal(LATENTS))
+    return VAE(
+        prior.StandardNormal(LATENTS), decoder, head, encoder, posterior.DiagonalNormal(LATENTS)
+    )
 
 
-@pytest.mark.parametrize("loss", [objective.ELBO, objective.IWAE, objective.DReG], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "loss", [objective.ELBO, objective.IWAE, objective.DReG], ids=lambda kind: kind.__name__
+)
 @pytest.mark.parametrize("name", decoders())
 def test_networks_that_know_one_batch_axis_train_and_are_evaluated(name: str, loss: Any) -> None:
     vae = picture_model(decoders()[name]())
@@ -77,11 +111,15 @@ def test_networks_that_know_one_batch_axis_train_and_are_evaluated(name: str, lo
         found = evaluate.log_likelihood(vae, x[:3], method, None if method == "quadrature" else 4)
         assert found.value.shape == (3,)
     alone = [evaluate.log_likelihood(vae, row[None], samples=7).value for row in x[:3]]
-    torch.testing.assert_close(evaluate.log_likelihood(vae, x[:3], samples=7).value, torch.cat(alone))
+    torch.testing.assert_close(
+        evaluate.log_likelihood(vae, x[:3], samples=7).value, torch.cat(alone)
+    )
 
 
 def test_networks_see_every_z_as_a_row_of_one_batch() -> None:
-    """With as many rows as channels, batch statistics used to be taken over the wrong axis without a word."""
+    """With as many rows as channels, batch statistics used to be taken over the wrong axis without
+    a word.
+    """
     seen: list[tuple[int, ...]] = []
 
     class Spy(nn.Module):
@@ -91,7 +129,8 @@ def test_networks_see_every_z_as_a_row_of_one_batch() -> None:
 
     decoder = nn.Sequential(Spy(), nn.BatchNorm1d(LATENTS), nn.Linear(LATENTS, PIXELS), View())
     vae = picture_model(decoder, nn.Sequential(Spy(), nn.Flatten(), nn.Linear(PIXELS, 2 * LATENTS)))
-    x = normal(3, LATENTS, 1, SIDE, SIDE, dtype=torch.float32)  # two leading axes, the second as long as z
+    # two leading axes, the second as long as z
+    x = normal(3, LATENTS, 1, SIDE, SIDE, dtype=torch.float32)
     terms = vae.terms(x, 5)
     assert seen == [(6, 1, SIDE, SIDE), (30, LATENTS)]
     assert terms.log_lik.shape == terms.log_prior.shape == terms.log_post.shape == (5, 3, LATENTS)
@@ -105,12 +144,18 @@ def test_networks_see_every_z_as_a_row_of_one_batch() -> None:
 
 def test_batch_normalisation_trains_where_one_row_would_be_left_over() -> None:
     vae = picture_model(decoders()["batchnorm"]())
-    history = fit(objective.ELBO(vae), normal(33, 1, SIDE, SIDE, dtype=torch.float32), batch_size=8, max_epochs=2)
+    history = fit(
+        objective.ELBO(vae),
+        normal(33, 1, SIDE, SIDE, dtype=torch.float32),
+        batch_size=8,
+        max_epochs=2,
+    )
     assert history.stopped == "steps"
     assert history.records[-1].step == 8  # 8, 8, 8 and 9 rows, twice
 
 
-# -- what is passed wrongly --------------------------------------------------------------------------
+# -- what is passed wrongly
+# --------------------------------------------------------------------------
 
 X = normal(12, 6, dtype=torch.float32)
 
@@ -133,19 +178,33 @@ NAN[7, 2] = math.nan
 @pytest.mark.parametrize(
     ("x", "kind", "message"),
     [
-        (X.numpy(), TypeError, r"must be a tensor of floats, got ndarray\. Pass torch\.as_tensor\(\w+\)\.float\(\)"),
+        (
+            X.numpy(),
+            TypeError,
+            r"must be a tensor of floats, got ndarray\. Pass torch\.as_tensor\(\w+\)\.float\(\)",
+        ),
         (X.tolist(), TypeError, r"must be a tensor of floats, got list"),
         (X.long(), TypeError, r"must be a tensor of floats, got torch\.int64"),
         (X[:, :5], ValueError, r"has shape \(12, 5\), but the model needs \('n', 6\)"),
         (X[0], ValueError, r"has shape \(6,\), but the model needs \('n', 6\)"),
         (X[None], ValueError, r"has shape \(1, 12, 6\), but the model needs \('n', 6\)"),
         (X[:0], ValueError, "has no rows"),
-        (NAN, ValueError, r"contains NaN or infinite values in 1 of 12 rows, the first of them row 7"),
-        (NAN.nan_to_num(math.inf, math.inf), ValueError, "contains NaN or infinite values in 1 of 12 rows"),
+        (
+            NAN,
+            ValueError,
+            r"contains NaN or infinite values in 1 of 12 rows, the first of them row 7",
+        ),
+        (
+            NAN.nan_to_num(math.inf, math.inf),
+            ValueError,
+            "contains NaN or infinite values in 1 of 12 rows",
+        ),
     ],
     ids=["numpy", "list", "integers", "narrow", "one row", "wide", "empty", "nan", "infinite"],
 )
-def test_rows_of_a_wrong_kind_are_refused_by_name(judge: str, x: Any, kind: Any, message: str) -> None:
+def test_rows_of_a_wrong_kind_are_refused_by_name(
+    judge: str, x: Any, kind: Any, message: str
+) -> None:
     with pytest.raises(kind, match=message):
         JUDGES[judge](model(), x)
 
@@ -165,7 +224,9 @@ def test_what_is_no_objective_is_refused(wrong: Callable[[], Any], message: str)
 
 
 def test_what_is_no_model_cannot_be_evaluated() -> None:
-    with pytest.raises(TypeError, match=r"vae must be a nelbo\.VAE, got ELBO\. Pass objective\.vae"):
+    with pytest.raises(
+        TypeError, match=r"vae must be a nelbo\.VAE, got ELBO\. Pass objective\.vae"
+    ):
         evaluate.log_likelihood(objective.ELBO(model()), X)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"got VariationalAutoencoder\. Pass model\.model_"):
         evaluate.elbo(VariationalAutoencoder(), X)  # type: ignore[arg-type]
@@ -175,30 +236,47 @@ def test_swapped_parts_are_refused_when_the_model_is_made() -> None:
     p, head, q = prior.StandardNormal(2), likelihood.Gaussian((6,)), posterior.DiagonalNormal(2)
     encoder, decoder = nn.Linear(6, 4), nn.Linear(2, 6)
     order = r"The order is VAE\(prior, decoder, likelihood, encoder, posterior\)"
-    with pytest.raises(TypeError, match=rf"prior must be a nelbo\.prior\.Prior, got Linear\. {order}"):
+    with pytest.raises(
+        TypeError, match=rf"prior must be a nelbo\.prior\.Prior, got Linear\. {order}"
+    ):
         VAE(encoder, decoder, head, p, q)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=rf"decoder must be a network \(torch\.nn\.Module\), got Gaussian\. {order}"):
+    with pytest.raises(
+        TypeError, match=rf"decoder must be a network \(torch\.nn\.Module\), got Gaussian\. {order}"
+    ):
         VAE(p, head, decoder, encoder, q)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"encoder must be a network .* got DiagonalNormal"):
         VAE(p, decoder, head, q, encoder)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"posterior must be a nelbo\.posterior\.Posterior, got StandardNormal"):
+    with pytest.raises(
+        TypeError, match=r"posterior must be a nelbo\.posterior\.Posterior, got StandardNormal"
+    ):
         VAE(p, decoder, head, encoder, p)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="The prior has latent_dim=3, but the posterior has 2"):
         VAE(prior.StandardNormal(3), decoder, head, encoder, q)
     swapped = VAE(p, encoder, head, decoder, q)
-    with pytest.raises(ValueError, match=r"The encoder must map \(n, 6\) to \(n, 4\), but it failed: .*swapped"):
+    with pytest.raises(
+        ValueError, match=r"The encoder must map \(n, 6\) to \(n, 4\), but it failed: .*swapped"
+    ):
         swapped.encode(X)
-    with pytest.raises(ValueError, match=r"The decoder must map \(n, 2\) to \(n, 6\), but it failed: .*swapped"):
+    with pytest.raises(
+        ValueError, match=r"The decoder must map \(n, 2\) to \(n, 6\), but it failed: .*swapped"
+    ):
         swapped.decode(torch.zeros(3, 2))
 
 
 def test_another_dtype_or_device_than_the_weights_is_refused_by_name() -> None:
     vae = model()
-    with pytest.raises(ValueError, match=r"x is torch\.float64, but the encoder's weights are torch\.float32\. Pass x"):
+    with pytest.raises(
+        ValueError,
+        match=r"x is torch\.float64, but the encoder's weights are torch\.float32\. Pass x",
+    ):
         vae.encode(X.double())
-    with pytest.raises(ValueError, match=r"z is torch\.float64, but the decoder's weights are torch\.float32"):
+    with pytest.raises(
+        ValueError, match=r"z is torch\.float64, but the decoder's weights are torch\.float32"
+    ):
         vae.decode(torch.zeros(3, 2).double())
-    with pytest.raises(ValueError, match=r"x is on cpu, but the encoder is on meta\. Pass x\.to\('meta'\)"):
+    with pytest.raises(
+        ValueError, match=r"x is on cpu, but the encoder is on meta\. Pass x\.to\('meta'\)"
+    ):
         model().to("meta").encode(X)
     with pytest.raises(TypeError, match=r"x must be a tensor of floats, got ndarray"):
         objective.ELBO(vae)(X.numpy())  # type: ignore[arg-type]
@@ -233,7 +311,9 @@ class ForgetfulPrior(prior.Prior):
 @pytest.mark.parametrize("rows", [6, 5, 2, 1], ids=lambda n: f"{n} rows")
 @pytest.mark.parametrize("part", ["likelihood", "posterior", "prior"])
 def test_a_density_that_is_not_one_number_for_a_row_is_refused(part: str, rows: int) -> None:
-    """With as many rows as features it used to train in silence, each row on the sum over all rows."""
+    """With as many rows as features it used to train in silence, each row on the sum over all
+    rows.
+    """
     parts: dict[str, Any] = {
         "prior": prior.StandardNormal(2),
         "decoder": nn.Linear(2, 6),
@@ -241,23 +321,39 @@ def test_a_density_that_is_not_one_number_for_a_row_is_refused(part: str, rows: 
         "encoder": nn.Linear(6, 4),
         "posterior": posterior.DiagonalNormal(2),
     }
-    parts[part] = {"likelihood": Forgetful(6), "posterior": ForgetfulPosterior(), "prior": ForgetfulPrior()}[part]
+    parts[part] = {
+        "likelihood": Forgetful(6),
+        "posterior": ForgetfulPosterior(),
+        "prior": ForgetfulPrior(),
+    }[part]
     loss = objective.ELBO(VAE(**parts))
-    with pytest.raises(ValueError, match=rf"The {part} returned a .* event shape \(\).*Wrap it.*Independent\(p, 1\)"):
+    with pytest.raises(
+        ValueError,
+        match=rf"The {part} returned a .* event shape \(\).*Wrap it.*Independent\(p, 1\)",
+    ):
         loss(X[:rows])
 
 
-@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode], ids=["no_grad", "inference_mode"])
+@pytest.mark.parametrize(
+    "context", [torch.no_grad, torch.inference_mode], ids=["no_grad", "inference_mode"]
+)
 @pytest.mark.parametrize("network", ["mlp", "conv"])
-def test_training_and_evaluation_do_not_depend_on_whether_gradients_are_on(context: Any, network: str) -> None:
+def test_training_and_evaluation_do_not_depend_on_whether_gradients_are_on(
+    context: Any, network: str
+) -> None:
     shape = (1, 4, 4) if network == "conv" else (6,)
     x = normal(20, *shape, dtype=torch.float32)
 
     def trained(vae: VAE, x: Tensor) -> list[float]:
         fit(objective.IWAE(vae, 2), x, max_steps=5, seed=1)
-        return [evaluate.log_likelihood(vae, x, method, 4).mean for method in ("importance", "auto", "ais")]
+        return [
+            evaluate.log_likelihood(vae, x, method, 4).mean
+            for method in ("importance", "auto", "ais")
+        ]
 
-    first, second = (build(shape, 3, network, dtype=torch.float32, variance="learned") for _ in range(2))
+    first, second = (
+        build(shape, 3, network, dtype=torch.float32, variance="learned") for _ in range(2)
+    )
     expected = trained(first, x)
     with context():
         assert trained(second, x.clone()) == expected
@@ -266,16 +362,21 @@ def test_training_and_evaluation_do_not_depend_on_whether_gradients_are_on(conte
 def test_weights_that_can_have_no_gradients_are_refused() -> None:
     with torch.inference_mode():
         vae = model()
-    with pytest.raises(ValueError, match=r"The model was made under torch\.inference_mode\(\).*Make it outside"):
+    with pytest.raises(
+        ValueError, match=r"The model was made under torch\.inference_mode\(\).*Make it outside"
+    ):
         fit(objective.ELBO(vae), X, max_steps=1)
 
 
 def test_numpy_in_and_out_is_one_conversion() -> None:
     vae, rows = model(), np.asarray(X.numpy(), dtype=np.float64)
-    assert evaluate.log_likelihood(vae, torch.as_tensor(rows).float(), samples=3).value.shape == (12,)
+    assert evaluate.log_likelihood(vae, torch.as_tensor(rows).float(), samples=3).value.shape == (
+        12,
+    )
 
 
-# -- posteriors of one's own -------------------------------------------------------------------------
+# -- posteriors of one's own
+# -------------------------------------------------------------------------
 
 
 class OwnPosterior(posterior.Posterior):
@@ -299,7 +400,8 @@ def full_covariance(loc: Tensor, std: Tensor) -> torch.distributions.Distributio
 
 def flow(loc: Tensor, std: Tensor) -> torch.distributions.Distribution:
     base = Independent(Normal(torch.zeros_like(loc), 1.0), 1)
-    bend = [transforms.ExpTransform(), transforms.SoftplusTransform().inv]  # u where it is low, exp(u) where high
+    # u where it is low, exp(u) where high
+    bend = [transforms.ExpTransform(), transforms.SoftplusTransform().inv]
     return TransformedDistribution(base, [*bend, transforms.AffineTransform(loc, std, event_dim=1)])
 
 
@@ -332,7 +434,9 @@ def test_any_posterior_that_can_be_drawn_from_is_trained_and_evaluated(kind: str
     found = evaluate.log_likelihood(vae, x, samples=400)
     believed = ~found.unreliable
     assert believed.sum() > 10
-    assert (found.value - truth)[believed].abs().max() < 6 * float(found.standard_error[believed].max()) + 0.01
+    assert (found.value - truth)[believed].abs().max() < 6 * float(
+        found.standard_error[believed].max()
+    ) + 0.01
     assert (evaluate.elbo(vae, x, 200) < truth + 0.1).all()
     for method, options in (
         ("importance", {"proposal": "mixture"}),
@@ -352,15 +456,20 @@ def test_independent_normals_are_the_diagonal_normal() -> None:
     vae = build((6,), 2, variance="learned")
     expected = evaluate.log_likelihood(vae, x, samples=50).value
     vae.posterior = OwnPosterior(lambda loc, std: Independent(Normal(loc, std.clamp_min(1e-6)), 1))
-    torch.testing.assert_close(evaluate.log_likelihood(vae, x, samples=50).value, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        evaluate.log_likelihood(vae, x, samples=50).value, expected, rtol=0, atol=1e-9
+    )
 
 
-# -- outliers ----------------------------------------------------------------------------------------
+# -- outliers
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_outliers_are_not_scored_far_too_low() -> None:
-    """From the encoder alone such rows are scored hundreds of nats too low, however many samples are taken."""
+    """From the encoder alone such rows are scored hundreds of nats too low, however many samples
+    are taken.
+    """
     g = np.random.default_rng(0)
     train, test = (ring(n, n) + 0.07 * g.normal(size=(n, 3)) for n in (400, 30))
     model = small_estimator(max_steps=400).fit(train)
@@ -391,18 +500,21 @@ def test_samples_from_a_fitted_normal_find_what_the_encoder_misses(head: str) ->
     vae = build((12,), 2, "mlp", seed=3, **options)
     with torch.no_grad():
         vae.decoder.layers[-1].weight.mul_(3)
-        vae.encoder.layers[-1].bias += torch.tensor([3.0, -3.0, -2.0, -2.0])  # far off, and sure of it
+        # far off, and sure of it
+        vae.encoder.layers[-1].bias += torch.tensor([3.0, -3.0, -2.0, -2.0])
     x = vae.sample(25, generator=torch.Generator().manual_seed(0))
     truth = evaluate.log_likelihood(vae, x, "quadrature").value
     encoder, mixed = (
-        evaluate.log_likelihood(vae, x, samples=100, proposal=proposal) for proposal in ("encoder", "mixture")
+        evaluate.log_likelihood(vae, x, samples=100, proposal=proposal)
+        for proposal in ("encoder", "mixture")
     )
     missed, left = ((truth - found.value).abs() for found in (encoder, mixed))
     assert missed.median() > 1
     assert left.median() < 0.2
     assert left.mean() < 0.02 * missed.mean()
     one = evaluate.log_likelihood(vae, x[:1], samples=1, proposal="mixture")
-    torch.testing.assert_close(one.value, evaluate.log_likelihood(vae, x[:1], samples=1).value)  # the encoder's
+    # the encoder's
+    torch.testing.assert_close(one.value, evaluate.log_likelihood(vae, x[:1], samples=1).value)
 
 
 class LaplacePrior(prior.Prior):
@@ -433,7 +545,9 @@ def test_samples_from_a_fitted_normal_suit_any_prior(kind: str) -> None:
 
 
 def test_shares_of_a_mixture_are_exact_for_any_number_of_samples() -> None:
-    """With the posterior known, the mean weight of a normal wider than it is p(x) whatever the number of samples."""
+    """With the posterior known, the mean weight of a normal wider than it is p(x) whatever the
+    number of samples.
+    """
     vae = started(linear_gaussian(orthogonal=False))
     x = normal(3000, 6)
     truth = evaluate.log_likelihood(vae, x, "exact").value
@@ -443,7 +557,8 @@ def test_shares_of_a_mixture_are_exact_for_any_number_of_samples() -> None:
         assert abs(ratio.mean() - 1) < 4 * ratio.std() / len(x) ** 0.5 < 0.1
 
 
-# -- data that are no tensor -------------------------------------------------------------------------
+# -- data that are no tensor
+# -------------------------------------------------------------------------
 
 ROWS = normal(65, 6, dtype=torch.float32)
 
@@ -467,7 +582,9 @@ class Unsized(IterableDataset[Tensor]):
         return iter(ROWS)
 
 
-def trained_on(x: Any, loss: type[objective.Objective] = objective.ELBO, **options: Any) -> dict[str, Tensor]:
+def trained_on(
+    x: Any, loss: type[objective.Objective] = objective.ELBO, **options: Any
+) -> dict[str, Tensor]:
     vae = model()
     fit(loss(vae), x, **({"max_steps": 12, "batch_size": 16, "seed": 3} | options))
     return weights(vae)
@@ -486,12 +603,19 @@ def trained_on(x: Any, loss: type[objective.Objective] = objective.ELBO, **optio
     ids=["tensors", "tensors and labels", "dataset", "loader of tensors", "loader", "shuffled"],
 )
 @pytest.mark.parametrize("loss", [objective.ELBO, objective.KLWarmUp], ids=["ELBO", "KLWarmUp"])
-def test_a_run_on_a_dataset_is_the_run_on_its_rows(x: Callable[[], Any], loss: type[objective.Objective]) -> None:
+def test_a_run_on_a_dataset_is_the_run_on_its_rows(
+    x: Callable[[], Any], loss: type[objective.Objective]
+) -> None:
     expected = trained_on(ROWS, loss)
     assert equal_bits(trained_on(x(), loss), expected)
-    assert equal_bits(trained_on(x(), loss, batch_size=None) if isinstance(x(), DataLoader) else expected, expected)
+    assert equal_bits(
+        trained_on(x(), loss, batch_size=None) if isinstance(x(), DataLoader) else expected,
+        expected,
+    )
     held = {"validation": ROWS[:9]}
-    assert equal_bits(trained_on(x(), loss, validation=Pairs(ROWS[:9])), trained_on(ROWS, loss, **held))
+    assert equal_bits(
+        trained_on(x(), loss, validation=Pairs(ROWS[:9])), trained_on(ROWS, loss, **held)
+    )
 
 
 @pytest.mark.usefixtures("untouched_random_state")
@@ -519,7 +643,9 @@ def test_no_more_of_a_dataset_is_read_than_is_needed() -> None:
     [
         lambda: list(ROWS.split(16)),
         lambda: [(part, torch.zeros(len(part))) for part in ROWS.split(16)],
-        lambda: DataLoader(TensorDataset(ROWS), sampler=RandomSampler(ROWS, replacement=True), batch_size=16),
+        lambda: DataLoader(
+            TensorDataset(ROWS), sampler=RandomSampler(ROWS, replacement=True), batch_size=16
+        ),
         lambda: DataLoader(Unsized(), 16),
         lambda: DataLoader(Pairs(ROWS), batch_sampler=[[0, 1, 2], [3, 4], [5]]),
     ],
@@ -547,19 +673,49 @@ def test_batches_that_come_in_their_own_order_are_taken_as_they_come(x: Callable
 @pytest.mark.parametrize(
     ("x", "kind", "message"),
     [
-        (lambda: (part for part in ROWS.split(16)), ValueError, "a generator, which can be gone through only once"),
-        (Unsized, TypeError, r"IterableDataset, which yields rows one by one\. Pass a DataLoader of it"),
-        (lambda: DataLoader(Unsized(), 16), ValueError, "DataLoader of unknown length. Pass max_steps or max_seconds"),
-        (lambda: Pairs(ROWS.byte()), TypeError, r"x must yield tensors of floats, got torch\.uint8.*transform"),
+        (
+            lambda: (part for part in ROWS.split(16)),
+            ValueError,
+            "a generator, which can be gone through only once",
+        ),
+        (
+            Unsized,
+            TypeError,
+            r"IterableDataset, which yields rows one by one\. Pass a DataLoader of it",
+        ),
+        (
+            lambda: DataLoader(Unsized(), 16),
+            ValueError,
+            "DataLoader of unknown length. Pass max_steps or max_seconds",
+        ),
+        (
+            lambda: Pairs(ROWS.byte()),
+            TypeError,
+            r"x must yield tensors of floats, got torch\.uint8.*transform",
+        ),
         (lambda: [{"x": ROWS}], TypeError, "x must be a tensor of floats, got list"),
-        (lambda: DataLoader([{"x": row} for row in ROWS], 16), TypeError, "first part is a tensor, got dict"),
+        (
+            lambda: DataLoader([{"x": row} for row in ROWS], 16),
+            TypeError,
+            "first part is a tensor, got dict",
+        ),
         (list, TypeError, "got list"),
         (lambda: Pairs(NAN), ValueError, "contains NaN or infinite values in 1 of 12 rows"),
-        (lambda: Pairs(ROWS[:, :5]), ValueError, r"x has shape \(65, 5\), but the model needs \('n', 6\)"),
-        (lambda: [ROWS[:6], ROWS[:6, :5]], ValueError, r"rows of shape \(6,\), and others of shape \(5,\)"),
+        (
+            lambda: Pairs(ROWS[:, :5]),
+            ValueError,
+            r"x has shape \(65, 5\), but the model needs \('n', 6\)",
+        ),
+        (
+            lambda: [ROWS[:6], ROWS[:6, :5]],
+            ValueError,
+            r"rows of shape \(6,\), and others of shape \(5,\)",
+        ),
     ],
 )
-def test_data_that_cannot_be_trained_on_are_refused_by_name(x: Callable[[], Any], kind: Any, message: str) -> None:
+def test_data_that_cannot_be_trained_on_are_refused_by_name(
+    x: Callable[[], Any], kind: Any, message: str
+) -> None:
     with pytest.raises(kind, match=message):
         fit(objective.ELBO(model()), x(), max_epochs=1)
 
@@ -571,15 +727,22 @@ def test_a_transform_is_given_the_rows_of_a_dataset_as_they_are() -> None:
         assert rows.dtype == torch.uint8
         return rows / 40
 
-    assert equal_bits(trained_on(Pairs(pictures), transform=scaled), trained_on(pictures, transform=scaled))
-    with pytest.raises(ValueError, match="batch_size cannot be chosen where x yields batches as they come"):
+    assert equal_bits(
+        trained_on(Pairs(pictures), transform=scaled), trained_on(pictures, transform=scaled)
+    )
+    with pytest.raises(
+        ValueError, match="batch_size cannot be chosen where x yields batches as they come"
+    ):
         trained_on(list(ROWS.split(16)))
 
 
-# -- a loop of one's own -----------------------------------------------------------------------------
+# -- a loop of one's own
+# -----------------------------------------------------------------------------
 
 
-def own_loop(vae: VAE, x: Tensor, loss: objective.Objective, optimizer: torch.optim.Optimizer, steps: int) -> None:
+def own_loop(
+    vae: VAE, x: Tensor, loss: objective.Objective, optimizer: torch.optim.Optimizer, steps: int
+) -> None:
     g = torch.Generator().manual_seed(0)
     for _ in range(steps):
         rows = x[torch.randint(len(x), (64,), generator=g)]
@@ -599,8 +762,12 @@ HEADS: dict[str, Callable[[], likelihood.Likelihood]] = {
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("loss", [objective.ELBO, objective.DReG], ids=lambda kind: kind.__name__)
-def test_one_line_lets_a_plain_loop_learn_the_noise(head: str, loss: type[objective.Objective]) -> None:
-    """Stepped by Adam, log beta^2 moves by the learning rate a step, and the bound stays tens of nats too low."""
+def test_one_line_lets_a_plain_loop_learn_the_noise(
+    head: str, loss: type[objective.Objective]
+) -> None:
+    """Stepped by Adam, log beta^2 moves by the learning rate a step, and the bound stays tens of
+    nats too low.
+    """
     x = torch.tensor(digits()[0] / 16)
 
     def made() -> VAE:
@@ -650,16 +817,25 @@ def test_the_variance_settles_where_the_learning_rate_falls() -> None:
     assert abs(float(vae.likelihood.log_variance.detach()) - settled) < 0.02  # type: ignore[operator]
 
 
-# -- training that fails -----------------------------------------------------------------------------
+# -- training that fails
+# -----------------------------------------------------------------------------
 
 FAILURES: dict[str, tuple[dict[str, Any], str]] = {
     "a step far too long": (
         {"learning_rate": 1e5, "network": "mlp"},
-        r"\d+ of 100 training steps were skipped, because their gradients were not finite.*Lower the learning rate",
+        (
+            r"\d+ of 100 training steps were skipped, because their gradients were not "
+            r"finite.*Lower "
+            r"the learning rate"
+        ),
     ),
     "nobody watching": (
         {"learning_rate": 1e3, "network": "mlp", "validation_fraction": 0},
-        r"Training made the model worse: the bound on training rows is -.* nats per example, and was -.*hold rows out",
+        (
+            r"Training made the model worse: the bound on training rows is -.* nats per example, "
+            r"and "
+            r"was -.*hold rows out"
+        ),
     ),
     "no early stopping": (
         {"learning_rate": 1e3, "network": "mlp", "early_stopping": False},
@@ -676,10 +852,25 @@ def test_training_that_fails_says_so(failure: str) -> None:
         small_estimator(max_steps=100, **options).fit(x)
 
 
-def test_training_that_fails_says_so_on_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_that_fails_says_so_on_the_shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(300, 6)))
     options = ["--learning-rate", "1e5", "--network", "mlp", "--hidden", "16", "--max-steps", "100"]
-    assert main(["fit", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), "--seed", "0", *options]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                str(tmp_path / "x.npy"),
+                "--out",
+                str(tmp_path / "run"),
+                "--seed",
+                "0",
+                *options,
+            ]
+        )
+        == 0
+    )
     found = json.loads((tmp_path / "run" / "results.json").read_text())
     assert any("training steps were skipped" in said for said in found["warnings"])
     assert "training steps were skipped" in "".join(capsys.readouterr())
@@ -687,7 +878,11 @@ def test_training_that_fails_says_so_on_the_shell(tmp_path: Path, capsys: pytest
 
 def test_training_that_goes_well_says_nothing() -> None:
     x = np.random.default_rng(0).normal(size=(120, 6))
-    for options in ({}, {"validation_fraction": 0}, {"network": "linear", "validation_fraction": 0}):
+    for options in (
+        {},
+        {"validation_fraction": 0},
+        {"network": "linear", "validation_fraction": 0},
+    ):
         small_estimator(max_steps=60, **options).fit(x)  # warnings are errors here
     vae = model()
     fit(objective.BetaVAE(vae, beta=20), X, max_steps=40)  # the bound falls, as it should
@@ -695,10 +890,14 @@ def test_training_that_goes_well_says_nothing() -> None:
 
 @pytest.mark.slow
 def test_a_bound_that_falls_far_in_mid_run_is_left_behind() -> None:
-    """Convolutions at a rate too high for small noise fell thousands of nats below their closed-form start."""
+    """Convolutions at a rate too high for small noise fell thousands of nats below their
+    closed-form start.
+    """
     g = np.random.default_rng(0)
     basis = np.kron(g.normal(size=(5, 3, 4, 4)), np.ones((4, 4)))
-    x = np.einsum("nk,kchw->nchw", np.tanh(g.normal(size=(300, 5))), basis) + 0.05 * g.normal(size=(300, 3, 16, 16))
+    x = np.einsum("nk,kchw->nchw", np.tanh(g.normal(size=(300, 5))), basis) + 0.05 * g.normal(
+        size=(300, 3, 16, 16)
+    )
     seen: list[float] = []
     estimator = VariationalAutoencoder(
         6,
@@ -712,5 +911,6 @@ def test_a_bound_that_falls_far_in_mid_run_is_left_behind() -> None:
     falls = np.maximum.accumulate(seen) - seen
     fallen = falls > 0.1 * 768
     assert estimator.score(x[:50]) >= seen[0] - 50
-    assert not (fallen[1:] & fallen[:-1])[4:].any()  # each time the best weights are taken up again, at half the rate
+    # each time the best weights are taken up again, at half the rate
+    assert not (fallen[1:] & fallen[:-1])[4:].any()
     assert fallen[len(fallen) // 2 :].sum() == 0

@@ -1,8 +1,10 @@
-"""One fit at a time in one place: a lock that ends with the process that holds it, however that ends.
+"""One fit at a time in one place: a lock that ends with the process that holds it, however that
+ends.
 
-The lock is a file beside the folder, ``.nelbo-lock-…``, which the system locks for the process (``flock``, or
-``msvcrt.locking`` on Windows). What a killed process leaves is a file that nobody has locked, and the next fit takes it
-over. Where a file system has no locks, the number of the process in the file says whether its owner lives.
+The lock is a file beside the folder, ``.nelbo-lock-…``, which the system locks for the process
+(``flock``, or ``msvcrt.locking`` on Windows). What a killed process leaves is a file that nobody
+has locked, and the next fit takes it over. Where a file system has no locks, the number of the
+process in the file says whether its owner lives.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ _MARK = 1 << 20  # a byte far behind the text, since Windows lets nobody read on
 
 @contextlib.contextmanager
 def locked(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep other fits away from a folder while the block lasts; a thread may lock what it has locked already.
+    """Keep other fits away from a folder while the block lasts; a thread may lock what it has
+    locked already.
 
     Raises:
         CheckpointError: Another fit is at work there; the message says which process.
@@ -44,7 +47,9 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
         finally:
             _held[key] -= 1
         return
-    place = target.with_name(f".nelbo-lock-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}")
+    place = target.with_name(
+        f".nelbo-lock-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}"
+    )
     descriptor = _take(place, os.fspath(path))
     _held[key] = 1
     try:
@@ -71,12 +76,15 @@ def _take(place: Path, shown: str) -> int:
             os.close(descriptor)  # its owner has just ended, and removed it
     except OSError as error:
         refused = CheckpointWriteError(
-            f"{shown} cannot be written: {error.strerror or error}. Free some space or check the permissions of "
+            f"{shown} cannot be written: {error.strerror or error}. Free some space or check the "
+            "permissions of "
             f"{place.parent}, or choose another path."
         )
         refused.errno = error.errno
         raise refused from error
-    raise CheckpointError(f"{shown} is being taken and left by other fits all the time. Choose another path.")
+    raise CheckpointError(
+        f"{shown} is being taken and left by other fits all the time. Choose another path."
+    )
 
 
 def _locks(descriptor: int, shown: str) -> bool:
@@ -90,12 +98,15 @@ def _locks(descriptor: int, shown: str) -> bool:
         if error.errno in _BUSY:
             who = f"process {pid}" if pid.isdigit() else "another process"
             raise CheckpointError(
-                f"{shown} is in use by another fit ({who}). Wait for it to end, or choose another path."
+                f"{shown} is in use by another fit ({who}). Wait for it to end, or choose another "
+                "path."
             ) from None
         if pid.isdigit() and int(pid) != os.getpid() and (where != host() or is_alive(int(pid))):
             raise CheckpointError(
-                f"{shown} is in use by another fit (process {pid}, or it was; this file system has no locks). Wait for "
-                "it to end, choose another path, or, if it ended long ago, delete the file .nelbo-lock-… beside it."
+                f"{shown} is in use by another fit (process {pid}, or it was; this file system has "
+                "no locks). Wait for "
+                "it to end, choose another path, or, if it ended long ago, delete the file "
+                ".nelbo-lock-… beside it."
             ) from None
         return True
 

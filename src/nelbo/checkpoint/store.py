@@ -1,14 +1,15 @@
 """Where a fit in progress keeps its state, so that it survives a kill.
 
-A fit may train several times, one phase after the other. The folder holds the state of the phase under way, and what
-came of those that are finished:
+A fit may train several times, one phase after the other. The folder holds the state of the phase
+under way, and what came of those that are finished:
 
     config.json          fingerprint, phase, state, earlier (name -> state), complete
-    model.safetensors    tensors of the phase under way; of an earlier one, "earlier.PHASE." before their names
+    model.safetensors    tensors of the phase under way; of an earlier one, "earlier.PHASE." before
+    their names
 
-A fit that is resumed goes through all its phases again: those that are finished give back at once what they came to, so
-that everything decided between them is decided again, with the same result. A fit that is complete is kept, too, until
-its model is saved.
+A fit that is resumed goes through all its phases again: those that are finished give back at once
+what they came to, so that everything decided between them is decided again, with the same result. A
+fit that is complete is kept, too, until its model is saved.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from typing import Any
 
 from torch import Tensor
 
-from .folder import CheckpointError, check_replaceable, read_folder, recover, remove_folder, write_folder
+from .folder import (
+    CheckpointError,
+    check_replaceable,
+    read_folder,
+    recover,
+    remove_folder,
+    write_folder,
+)
 from .lock import locked
 
 KIND = "training state"
@@ -35,15 +43,16 @@ State = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 class Folder:
-    """The state of one fit in a folder. Itself, and each of its phases, is a `nelbo.training.Store`.
+    """The state of one fit in a folder. Itself, and each of its phases, is a
+    `nelbo.training.Store`.
 
-    As a context manager it keeps other fits away, and says at once what would come to light after hours: that the
-    folder cannot be written, is no state's, or is another fit's.
+    As a context manager it keeps other fits away, and says at once what would come to light after
+    hours: that the folder cannot be written, is no state's, or is another fit's.
 
     Arguments:
         path: The folder, made when there is something to save.
-        fingerprint: What the fit is (its configuration and data): a state with another one is refused, unless its fit
-            is complete; then it is replaced.
+        fingerprint: What the fit is (its configuration and data): a state with another one is
+            refused, unless its fit is complete; then it is replaced.
     """
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: str) -> None:
@@ -99,7 +108,8 @@ class Folder:
             self.complete = True
 
     def clear(self) -> None:
-        """Remove the state, once what it is for is kept elsewhere. Files that others put there stay.
+        """Remove the state, once what it is for is kept elsewhere. Files that others put there
+        stay.
 
         Raises:
             CheckpointError: It is damaged, another run's, or in use by another fit.
@@ -111,14 +121,19 @@ class Folder:
 
     def refuse(self, why: str) -> CheckpointError:
         """Return the error that a state which cannot be gone on with is refused by."""
-        return CheckpointError(f"{self.path}: {why}. Restore it from a copy, or delete the folder to start anew.")
+        return CheckpointError(
+            f"{self.path}: {why}. Restore it from a copy, or delete the folder to start anew."
+        )
 
     @property
     def threads(self) -> int | None:
         """The number of threads that the fit began with, where there is a state that says so."""
         states = [*self._done.values(), *([] if self._going is None else [self._going[1]])]
         found = [config.get("threads") for config, _ in states]
-        return next((n for n in found if isinstance(n, int) and not isinstance(n, bool) and 0 < n < MANY), None)
+        return next(
+            (n for n in found if isinstance(n, int) and not isinstance(n, bool) and 0 < n < MANY),
+            None,
+        )
 
     def _open(self) -> bool:
         """Take up what the folder holds; return whether it is the state of this fit."""
@@ -131,7 +146,8 @@ class Folder:
         mine = config.get("fingerprint") == self.fingerprint
         if not mine and config.get("complete") is not True:
             raise CheckpointError(
-                f"{self.path} holds the state of a run with other data or options. Repeat those to resume it, "
+                f"{self.path} holds the state of a run with other data or options. Repeat those to "
+                "resume it, "
                 "or delete the folder to start anew."
             )
         self._opened = True
@@ -144,14 +160,23 @@ class Folder:
         """Part what was read by phase."""
         complete, phase, states = config.get("complete"), config.get("phase"), config.get(EARLIER)
         own: Any = config.get("state")
-        if not isinstance(complete, bool) or not isinstance(phase, str) or not isinstance(states, dict):
-            raise self.refuse("config.json is no state of training: complete, phase or earlier is missing or odd")
+        if (
+            not isinstance(complete, bool)
+            or not isinstance(phase, str)
+            or not isinstance(states, dict)
+        ):
+            raise self.refuse(
+                "config.json is no state of training: complete, phase or earlier is missing or odd"
+            )
         if not all(isinstance(state, dict) for state in (own, *states.values())) or phase in states:
             raise self.refuse("config.json is no state of training: its states are odd")
         for name, state in states.items():
             prefix = f"{EARLIER}.{name}."
             found = {key: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
-            self._done[name] = (state, {key.removeprefix(prefix): value for key, value in found.items()})
+            self._done[name] = (
+                state,
+                {key.removeprefix(prefix): value for key, value in found.items()},
+            )
         self.complete = complete
         if own.get("finished") is True:
             self._done[phase] = (own, tensors)
@@ -171,7 +196,9 @@ class Folder:
             self._done[name] = (config, tensors)
         self._write(name, config, tensors)
 
-    def _write(self, name: str, config: dict[str, Any], tensors: dict[str, Tensor], complete: bool = False) -> None:
+    def _write(
+        self, name: str, config: dict[str, Any], tensors: dict[str, Tensor], complete: bool = False
+    ) -> None:
         earlier = {other: state for other, state in self._done.items() if other != name}
         whole = {
             "fingerprint": self.fingerprint,
@@ -180,7 +207,11 @@ class Folder:
             EARLIER: {other: state[0] for other, state in earlier.items()},
             "complete": complete,
         }
-        named = {f"{EARLIER}.{other}.{key}": t for other, state in earlier.items() for key, t in state[1].items()}
+        named = {
+            f"{EARLIER}.{other}.{key}": t
+            for other, state in earlier.items()
+            for key, t in state[1].items()
+        }
         write_folder(self.path, whole, tensors | named, kind=KIND, overwrite=True)
 
 
@@ -218,7 +249,9 @@ class Phase:
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is something in a folder, once what a killed writer has set aside is put back."""
+    """Return whether there is something in a folder, once what a killed writer has set aside is put
+    back.
+    """
     target = Path(os.path.realpath(path))
     aside = recover(target)
     folder = target if os.path.lexists(target) else aside
@@ -239,6 +272,10 @@ def check_free(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     check_replaceable(target, overwrite)
     parent = next(folder for folder in target.parents if os.path.lexists(folder))
     if not parent.is_dir():
-        raise NotADirectoryError(f"{parent} is a file, so {os.fspath(path)} cannot be made there; choose another path.")
+        raise NotADirectoryError(
+            f"{parent} is a file, so {os.fspath(path)} cannot be made there; choose another path."
+        )
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"{parent} is not writable, so {os.fspath(path)} cannot be made; choose another path.")
+        raise PermissionError(
+            f"{parent} is not writable, so {os.fspath(path)} cannot be made; choose another path."
+        )

@@ -1,7 +1,8 @@
 """nelbo fit | evaluate | diagnose | score | ...: arguments, printing and exit codes, nothing else.
 
-Exit codes: 0; 1 for a defect of nelbo; 2 for wrong use, with one line that says what and how to mend it; 130 and
-143 when Ctrl-C or SIGTERM ended a fit. Commands are imported when they are used, so that ``--help`` is quick.
+Exit codes: 0; 1 for a defect of nelbo; 2 for wrong use, with one line that says what and how to
+mend it; 130 and 143 when Ctrl-C or SIGTERM ended a fit. Commands are imported when they are used,
+so that ``--help`` is quick.
 """
 
 from __future__ import annotations
@@ -28,14 +29,26 @@ WRONG_USE = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingP
 """What people mend, as against defects of the program; CheckpointError is a ValueError."""
 
 COMMANDS = {
-    "fit": ("fit:fit", "Fit a model to data, save it, and compare it with exact pPCA on held-out rows."),
+    "fit": (
+        "fit:fit",
+        "Fit a model to data, save it, and compare it with exact pPCA on held-out rows.",
+    ),
     "evaluate": ("apply:evaluate", "Estimate log p(x) of data, with its standard error."),
-    "diagnose": ("diagnose:diagnose", "Say what is wrong with a model: a table of verdicts, a diagnosis and its cure."),
+    "diagnose": (
+        "diagnose:diagnose",
+        "Say what is wrong with a model: a table of verdicts, a diagnosis and its cure.",
+    ),
     "score": ("apply:score", "Write log p(x) of every row, in nats."),
     "encode": ("apply:encode", "Write the latent means of every row."),
-    "reconstruct": ("apply:reconstruct", "Encode and decode every row, and write the result in data units."),
+    "reconstruct": (
+        "apply:reconstruct",
+        "Encode and decode every row, and write the result in data units.",
+    ),
     "sample": ("apply:sample", "Draw new rows from a model."),
-    "doctor": ("doctor:doctor", "Say what nelbo runs on: versions, processors, threads, device, precision, free disk."),
+    "doctor": (
+        "doctor:doctor",
+        "Say what nelbo runs on: versions, processors, threads, device, precision, free disk.",
+    ),
 }
 
 
@@ -59,7 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
-        return _say(str(stop) or ("Terminated." if terminated else "Interrupted."), 143 if terminated else 130)
+        return _say(
+            str(stop) or ("Terminated." if terminated else "Interrupted."),
+            143 if terminated else 130,
+        )
     except Exception as error:
         if debug:
             raise
@@ -68,7 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, WRONG_USE) and not _slipped(error):
             return _say(_for_the_shell(_one_line(error)), 2)
         return _say(
-            f"{type(error).__name__}: {_one_line(error)} (This is a bug; run with NELBO_DEBUG=1 for the traceback.)", 1
+            (
+                f"{type(error).__name__}: {_one_line(error)} (This is a bug; run with "
+                "NELBO_DEBUG=1 "
+                "for the traceback.)"
+            ),
+            1,
         )
 
 
@@ -76,7 +97,8 @@ def _run(tokens: list[str]) -> int:
     from cyclopts.exceptions import CycloptsError
 
     app = _app()
-    tokens = [stdin.NAME if token == stdin.STANDARD_INPUT else token for token in tokens]  # "-" is no option
+    # "-" is no option
+    tokens = [stdin.NAME if token == stdin.STANDARD_INPUT else token for token in tokens]
     if tokens[:1] == ["fit"]:
         from . import config
 
@@ -85,7 +107,11 @@ def _run(tokens: list[str]) -> int:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         command = f" {tokens[0]}" if tokens and tokens[0] in COMMANDS else ""
-        message = re.sub(r"parameter --(data|run)\b", lambda match: match[1].upper(), _one_line(error).rstrip("."))
+        message = re.sub(
+            r"parameter --(data|run)\b",
+            lambda match: match[1].upper(),
+            _one_line(error).rstrip("."),
+        )
         raise ValueError(f"{message}. See: nelbo{command} --help") from error
     return result if isinstance(result, int) else 0
 
@@ -98,8 +124,10 @@ def _app() -> App:
     app = App(
         name="nelbo",
         version=f"nelbo {__version__}",
-        help="Variational autoencoders with Gaussian noise, and log-likelihoods that can be trusted.\n\n"
-        "DATA is a built-in name (digits), an .npy, .npz, .csv or .parquet file, a folder of images, or - for standard "
+        help="Variational autoencoders with Gaussian noise, and log-likelihoods that can "
+        "be trusted.\n\n"
+        "DATA is a built-in name (digits), an .npy, .npz, .csv or .parquet file, a folder of "
+        "images, or - for standard "
         "input. RUN is the folder that fit writes.",
         help_format="plaintext",
         help_formatter=Paragraphs(),
@@ -111,8 +139,14 @@ def _app() -> App:
 
 
 def _slipped(error: Exception) -> bool:
-    """Whether Python itself raised a TypeError: a slip of ours, where those meant for users come from a `raise`."""
-    line = (traceback.extract_tb(error.__traceback__)[-1].line or "raise") if error.__traceback__ else "raise"
+    """Whether Python itself raised a TypeError: a slip of ours, where those meant for users come
+    from a `raise`.
+    """
+    line = (
+        (traceback.extract_tb(error.__traceback__)[-1].line or "raise")
+        if error.__traceback__
+        else "raise"
+    )
     return isinstance(error, TypeError) and not line.startswith("raise")
 
 
@@ -120,10 +154,9 @@ def _one_line(error: BaseException) -> str:
     """Tell an error in one line, with the file it is about and, where it says none, a cure."""
     if isinstance(error, MemoryError):
         return (
-            f"Out of memory. {error} Use fewer rows, a smaller --batch-size or --hidden, or a larger machine.".replace(
-                "  ", " "
-            )
-        )
+            f"Out of memory. {error} Use fewer rows, a smaller --batch-size or --hidden, "
+            "or a larger machine."
+        ).replace("  ", " ")
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}. Check the path and its permissions."
     return " ".join(str(error).split()) or type(error).__name__

@@ -44,7 +44,8 @@ def evaluate(
     device: str = DEVICE,
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
-    """Estimate log p(x) of DATA under the model in RUN: the mean with its standard error, and how far to trust it.
+    """Estimate log p(x) of DATA under the model in RUN: the mean with its standard error, and how
+    far to trust it.
 
     Parameters
     ----------
@@ -53,25 +54,27 @@ def evaluate(
     data
         The rows to evaluate: as for fit, or - for standard input.
     method
-        exact (for linear decoders), quadrature (for 1 or 2 latent dimensions), importance (sampling), ais (annealed
-        importance sampling), or auto: for each row, the first of these whose estimate is reliable.
+        exact (for linear decoders), quadrature (for 1 or 2 latent dimensions), importance
+        (sampling), ais (annealed importance sampling), or auto: for each row, the first of these
+        whose estimate is reliable.
     samples
         Importance samples per row, 200 by default; for ais the number of chains, 16 by default.
     temperatures
         Number of temperatures of ais, 200 by default.
     simulated
-        Also bound log p(x) from below and above on this many rows simulated from the model (bidirectional Monte Carlo).
+        Also bound log p(x) from below and above on this many rows simulated from the model
+        (bidirectional Monte Carlo).
     memory
         Memory for intermediate results, in MiB.
     seed
         Seed of all samples.
     rows
-        Which rows of DATA: held-out, trained or all. By default those that the model was not trained on, where DATA
-        holds both.
+        Which rows of DATA: held-out, trained or all. By default those that the model was not
+        trained on, where DATA holds both.
     out
-        Also write log p(x) of each of these rows to an .npy, .csv or .parquet file: columns log_p, standard_error,
-        effective_samples, khat (Pareto k), unreliable and trained_on (0 or 1), in .csv and .parquet after row
-        (counting from 0) and file (of pictures).
+        Also write log p(x) of each of these rows to an .npy, .csv or .parquet file: columns log_p,
+        standard_error, effective_samples, khat (Pareto k), unreliable and trained_on (0 or 1), in
+        .csv and .parquet after row (counting from 0) and file (of pictures).
     overwrite
         Replace what --out names, if it exists.
     as_json
@@ -89,7 +92,11 @@ def evaluate(
 
     files.check_output(out, overwrite)
     check_which(rows)
-    for name, value in (("--samples", samples), ("--temperatures", temperatures), ("--memory", memory)):
+    for name, value in (
+        ("--samples", samples),
+        ("--temperatures", temperatures),
+        ("--memory", memory),
+    ):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
     if simulated < 0:
@@ -107,22 +114,40 @@ def evaluate(
     with progress.shown(quiet):
         found = model.log_likelihood(taken, method, count, seed, memory=memory * 2**20, **settings)
         if simulated:
-            bounds = judge.bidirectional(model.model_, simulated, seed=seed, memory=memory * 2**20, **annealing)
+            bounds = judge.bidirectional(
+                model.model_, simulated, seed=seed, memory=memory * 2**20, **annealing
+            )
             trapped = bracket(bounds, model.schema_)
     judged, linear = density(found, model.schema_), baseline(model, taken, found)
     if out is not None:
-        per_row = {"log_p": found.value, "standard_error": found.standard_error, "effective_samples": found.ess}
+        per_row = {
+            "log_p": found.value,
+            "standard_error": found.standard_error,
+            "effective_samples": found.ess,
+        }
         per_row |= {"khat": found.khat, "unreliable": found.unreliable.astype(np.int64)}
         files.write_results(out, source, per_row | _seen(chosen), chosen.mask)
     said = [text for text in (chosen.sentence(data, found.value),) if text]
     if as_json:
-        whole = {"run": run, "data": data, **plain(judged), "warnings": [*said, *judged.warnings()], "out": out}
+        whole = {
+            "run": run,
+            "data": data,
+            **plain(judged),
+            "warnings": [*said, *judged.warnings()],
+            "out": out,
+        }
         whole["known_rows"] = chosen.to_dict()
         whole["baseline"] = None if linear is None else plain(linear)
         whole["simulated"] = None if trapped is None else plain(trapped)
         print(visible(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)))
     else:
-        print(visible(show.density(judged, linear, said) + ("" if trapped is None else show.bracket(trapped))), end="")
+        print(
+            visible(
+                show.density(judged, linear, said)
+                + ("" if trapped is None else show.bracket(trapped))
+            ),
+            end="",
+        )
 
 
 def score(
@@ -137,7 +162,8 @@ def score(
     device: str = DEVICE,
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
-    """Write log p(x) of every row of DATA, in nats: one number per line, or with its standard error into --out.
+    """Write log p(x) of every row of DATA, in nats: one number per line, or with its standard error
+    into --out.
 
     How many of the rows are unreliable, and how many were trained on, is said on standard error.
 
@@ -152,8 +178,9 @@ def score(
     rows
         Which rows of DATA: held-out, trained or all.
     out
-        File to write: .csv or .parquet with columns row (counting from 0), file (of pictures), log_p, standard_error,
-        unreliable (1 for rows whose estimate is) and trained_on (1 for rows that were), or .npy with log p(x) alone.
+        File to write: .csv or .parquet with columns row (counting from 0), file (of pictures),
+        log_p, standard_error, unreliable (1 for rows whose estimate is) and trained_on (1 for rows
+        that were), or .npy with log p(x) alone.
     overwrite
         Replace what --out names, if it exists.
     quiet
@@ -184,7 +211,9 @@ def score(
 
 
 def _seen(chosen: Chosen) -> dict[str, npt.NDArray[Any]]:
-    """Return which of the chosen rows were trained on, as a column of numbers; none where that is unknown."""
+    """Return which of the chosen rows were trained on, as a column of numbers; none where that is
+    unknown.
+    """
     return {} if chosen.seen is None else {"trained_on": chosen.seen[chosen.mask].astype("int64")}
 
 
@@ -219,7 +248,9 @@ def encode(
     model, source = _open(run, data, device, reading)
     with progress.shown(quiet):
         latents = model.transform(files.fits(model, source))
-    files.write_rows(out, latents, [f"z{j}" for j in range(latents.shape[1])], lead=files.named(source))
+    files.write_rows(
+        out, latents, [f"z{j}" for j in range(latents.shape[1])], lead=files.named(source)
+    )
 
 
 def reconstruct(
@@ -244,15 +275,15 @@ def reconstruct(
     data
         The rows to reconstruct: as for fit, or - for standard input.
     out
-        File to write: .npy, .csv or .parquet; or, without a suffix, a folder of PNGs under the names of the pictures in
-        DATA. Without it, CSV goes to standard output.
+        File to write: .npy, .csv or .parquet; or, without a suffix, a folder of PNGs under the
+        names of the pictures in DATA. Without it, CSV goes to standard output.
     noise
         Draw from p(x|z) instead of writing its mean.
     seed
         Seed of that noise.
     limits
-        LOW,HIGH: the values that PNGs show as black and white. By default 0,1 for 8-bit data, else the smallest and the
-        largest value.
+        LOW,HIGH: the values that PNGs show as black and white. By default 0,1 for 8-bit data, else
+        the smallest and the largest value.
     overwrite
         Replace what --out names, if it exists.
     quiet
@@ -294,11 +325,11 @@ def sample(
     seed
         Seed of the draw.
     out
-        File to write: .npy, .csv or .parquet; or, without a suffix, a folder of PNGs. Without it, CSV goes to standard
-        output.
+        File to write: .npy, .csv or .parquet; or, without a suffix, a folder of PNGs. Without it,
+        CSV goes to standard output.
     limits
-        LOW,HIGH: the values that PNGs show as black and white. By default 0,1 for 8-bit data, else the smallest and the
-        largest value.
+        LOW,HIGH: the values that PNGs show as black and white. By default 0,1 for 8-bit data, else
+        the smallest and the largest value.
     overwrite
         Replace what --out names, if it exists.
     quiet
@@ -319,20 +350,27 @@ def sample(
     _write(model, out, rows, shown)
 
 
-def _open(run: str, data: str, device: str, reading: ReadOptions) -> tuple[VariationalAutoencoder, Source]:
+def _open(
+    run: str, data: str, device: str, reading: ReadOptions
+) -> tuple[VariationalAutoencoder, Source]:
     model, source = files.open_model(run, device), files.read(data, reading)
     files.fits(model, source)
     return model, source
 
 
-def _limits(model: VariationalAutoencoder, out: str | None, limits: str | None) -> tuple[float, float] | None:
-    """Return what PNGs show as black and white, None where the values must say; refuse early what has no picture."""
+def _limits(
+    model: VariationalAutoencoder, out: str | None, limits: str | None
+) -> tuple[float, float] | None:
+    """Return what PNGs show as black and white, None where the values must say; refuse early what
+    has no picture.
+    """
     schema = model.schema_
     if out is None or Path(out).suffix:
         return 0.0, 1.0
     if schema.kind != "images" or (schema.layout != "hw" and schema.shape[0] not in (1, 3, 4)):
         raise ValueError(
-            f"--out {out} would be a folder of PNGs, but this model's rows are not. Write .npy, .csv or .parquet."
+            f"--out {out} would be a folder of PNGs, but this model's rows are not. Write .npy, "
+            ".csv or .parquet."
         )
     if limits is None:
         return (-0.5, 255.5) if schema.discrete else (0.0, 1.0) if schema.dequantize else None
@@ -350,7 +388,8 @@ def _span(values: npt.NDArray[Any], what: str) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     high = high if high > low else low + 1
     print(
-        f"nelbo: PNGs show {low:g} as black and {high:g} as white, the least and largest value of {what}; "
+        f"nelbo: PNGs show {low:g} as black and {high:g} as white, the least and largest value of "
+        f"{what}; "
         "--range LOW,HIGH sets others.",
         file=sys.stderr,
     )
@@ -372,7 +411,9 @@ def _write(
         pictures = to_uint8((rows - limits[0]) / (limits[1] - limits[0]))
         if schema.layout == "chw":
             pictures = pictures.transpose(0, 2, 3, 1)
-        pictures = pictures.squeeze(-1) if pictures.ndim == 4 and pictures.shape[-1] == 1 else pictures
+        pictures = (
+            pictures.squeeze(-1) if pictures.ndim == 4 and pictures.shape[-1] == 1 else pictures
+        )
         files.write_pictures(out, pictures, None if source is None else source.files)
         return
     names = schema.columns or [f"x{j}" for j in range(schema.n_features)]

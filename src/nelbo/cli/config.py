@@ -1,4 +1,6 @@
-"""TOML files of options: read before the command line is, which wins, and written beside the model."""
+"""TOML files of options: read before the command line is, which wins, and written beside the
+model.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def read(path: str) -> dict[str, Any]:
         with Path(path).open("rb") as file:
             text = file.read(LARGEST + 1)
         if len(text) > LARGEST:
-            raise ValueError(f"--config {path} is larger than {LARGEST:,} bytes. Pass a file of options.")
+            raise ValueError(
+                f"--config {path} is larger than {LARGEST:,} bytes. Pass a file of options."
+            )
         values = tomllib.loads(text.decode())
     except FileNotFoundError:
         raise ValueError(f"--config {path} does not exist. Check the path.") from None
@@ -59,12 +63,18 @@ def read(path: str) -> dict[str, Any]:
         raise ValueError(f"--config {path} is not valid TOML: {error}.") from error
     except RecursionError:
         raise ValueError(f"--config {path} is not valid TOML: it is nested too deeply.") from None
-    known = [*OTHER_KEYS, *(field.name for kind in (FitOptions, ReadOptions) for field in dataclasses.fields(kind))]
+    known = [
+        *OTHER_KEYS,
+        *(field.name for kind in (FitOptions, ReadOptions) for field in dataclasses.fields(kind)),
+    ]
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
         if isinstance(value, dict):
-            raise ValueError(f"--config {path} has a table [{key}]; write its options at the top, outside any table.")
+            raise ValueError(
+                f"--config {path} has a table [{key}]; write its options at the top, outside any "
+                "table."
+            )
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
@@ -77,8 +87,17 @@ def read(path: str) -> dict[str, Any]:
 
 def to_toml(data: str, options: FitOptions, reading: ReadOptions) -> str:
     """Return the file that repeats a fit: every option as it was resolved."""
-    lines = [f"# Written by nelbo {__version__}. Repeat with: nelbo fit --config run.toml --out RUN"]
-    for name, value in {"data": data, **dataclasses.asdict(options), **dataclasses.asdict(reading)}.items():
-        # JSON's strings, numbers and booleans are TOML's; what is None is left to be decided by the data.
-        lines.append(f"# {name} =" if value is None else f"{name} = {json.dumps(value, ensure_ascii=False)}")
+    lines = [
+        f"# Written by nelbo {__version__}. Repeat with: nelbo fit --config run.toml --out RUN"
+    ]
+    for name, value in {
+        "data": data,
+        **dataclasses.asdict(options),
+        **dataclasses.asdict(reading),
+    }.items():
+        # JSON's strings, numbers and booleans are TOML's; what is None is left to be decided by the
+        # data.
+        lines.append(
+            f"# {name} =" if value is None else f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        )
     return "\n".join(lines) + "\n"

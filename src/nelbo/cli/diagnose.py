@@ -31,21 +31,26 @@ def diagnose(
     device: str = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
-    """Find out what is wrong with the model in RUN: a table of verdicts, and one diagnosis with its cure.
+    """Find out what is wrong with the model in RUN: a table of verdicts, and one diagnosis with its
+    cure.
 
     Parameters
     ----------
     run
         The folder that fit wrote.
     data
-        The rows to look at: as for fit, or - for standard input. Rows that the model has not seen are best. Where DATA
-        also holds rows that it was trained on, the others are compared with these.
+        The rows to look at: as for fit, or - for standard input. Rows that the model has not seen
+        are best. Where DATA also holds rows that it was trained on, the others are compared with
+        these.
     train
-        The rows it was fitted to, where DATA does not hold them: they show whether it memorised or overfitted.
+        The rows it was fitted to, where DATA does not hold them: they show whether it memorised or
+        overfitted.
     rows
-        Which rows of DATA to look at: held-out, trained or all. By default the held-out ones, where there are any.
+        Which rows of DATA to look at: held-out, trained or all. By default the held-out ones, where
+        there are any.
     limit
-        Maximum number of rows to look at, 1000 by default; of more, that many are drawn with the seed.
+        Maximum number of rows to look at, 1000 by default; of more, that many are drawn with the
+        seed.
     seed
         Seed of everything drawn.
     out
@@ -74,16 +79,26 @@ def diagnose(
     chosen = choose(model, held_out, which, LEAST_ROWS)
     with progress.shown(quiet):
         found = examine(model, held_out, known, limit, seed, as_flag, which)
-    whole = {"run": run, "data": data, "train": train, "known_rows": chosen.to_dict(), **found.to_dict()}
+    whole = {
+        "run": run,
+        "data": data,
+        "train": train,
+        "known_rows": chosen.to_dict(),
+        **found.to_dict(),
+    }
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if out is not None:
         files.write_whole(Path(out), lambda file: file.write(text.encode()))
     said = chosen.sentence(data)
-    print(visible(text if as_json else f"{found}\n" + (f"\nNote: {said}\n" if said else "")), end="")
+    print(
+        visible(text if as_json else f"{found}\n" + (f"\nNote: {said}\n" if said else "")), end=""
+    )
 
 
 def _which(rows: str | None, limit: int | None) -> tuple[str | None, int]:
-    """Return which rows to look at, and how many; a number as --rows is taken for --limit, as it once was."""
+    """Return which rows to look at, and how many; a number as --rows is taken for --limit, as it
+    once was.
+    """
     flag = "--limit"
     if rows is not None and rows.lstrip("-").isdigit() and limit is None:
         flag, limit, rows = "--rows", int(rows), None

@@ -17,7 +17,9 @@ from .flags import Json
 WITH = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "pillow", "matplotlib")
 """Packages whose versions are told; some are optional."""
 LITTLE = 2**30
-"""Bytes of free disk below which it is worth a note: a run takes some megabytes, its checkpoints a few times that."""
+"""Bytes of free disk below which it is worth a note: a run takes some megabytes, its checkpoints a
+few times that.
+"""
 WAITING = {
     "nelbo": "brief: nelbo has set it, before torch was imported",
     "user": "as you have set it",
@@ -26,7 +28,8 @@ WAITING = {
 
 
 def doctor(*, as_json: Json = False) -> None:
-    """Say what nelbo runs on: versions, processors, threads and how they wait, device, precision, free disk.
+    """Say what nelbo runs on: versions, processors, threads and how they wait, device, precision,
+    free disk.
 
     Parameters
     ----------
@@ -37,7 +40,9 @@ def doctor(*, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
         return
-    rows = [(name.replace("_", " "), _told(value)) for name, value in found.items() if name != "notes"]
+    rows = [
+        (name.replace("_", " "), _told(value)) for name, value in found.items() if name != "notes"
+    ]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {text}" for name, text in rows]
     notes = [f"Note: {note}" for note in found["notes"]]
@@ -51,7 +56,9 @@ def examine() -> dict[str, Any]:
     from ..training.precision import has_bfloat16, resolve_device
 
     device = resolve_device("auto")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     found: dict[str, Any] = {
         "nelbo": __version__,
         "python": platform.python_version(),
@@ -93,21 +100,28 @@ def _notes(found: dict[str, Any]) -> list[str]:
     notes = []
     if found["threads"] > found["cores"]:
         notes.append(
-            f"{found['threads']} threads on {found['cores']} cores wait for each other. Set OMP_NUM_THREADS="
+            f"{found['threads']} threads on {found['cores']} cores wait for each other. Set "
+            "OMP_NUM_THREADS="
             f"{found['cores']}."
         )
     if found["load"] > 0.5 * found["cores"] and found["threads"] > 1:
         notes.append(
-            f"Other processes are at work here (load {found['load']:g} on {found['cores']} cores), and threads that "
+            f"Other processes are at work here (load {found['load']:g} on {found['cores']} cores), "
+            "and threads that "
             "share cores with them wait for each other. OMP_NUM_THREADS=1 may be quicker."
         )
     if spin.in_force() == "torch":
         notes.append(
-            "Fits beside other processes are slow: torch was imported before nelbo. Import nelbo first, or set "
-            f"{' and '.join(f'{name}={value}' for name, value in spin.SHORT.items())} before Python starts."
+            "Fits beside other processes are slow: torch was imported before nelbo. Import nelbo "
+            "first, or set "
+            f"{' and '.join(f'{name}={value}' for name, value in spin.SHORT.items())} before "
+            "Python starts."
         )
     if found["free_disk"] < LITTLE:
-        notes.append("Little disk is left here for runs and their checkpoints. Make room, or choose another folder.")
+        notes.append(
+            "Little disk is left here for runs and their checkpoints. Make room, or choose another "
+            "folder."
+        )
     return notes
 
 

@@ -1,4 +1,6 @@
-"""Data in, rows and pictures out: each output is whole or absent, and replaces nothing unless told to."""
+"""Data in, rows and pictures out: each output is whole or absent, and replaces nothing unless told
+to.
+"""
 
 from __future__ import annotations
 
@@ -43,11 +45,15 @@ if TYPE_CHECKING:
 SUFFIXES = (".npy", ".csv", ".parquet")
 ROWS_AT_ONCE = 1024
 MARK = ".nelbo"
-"""File in a folder of named PNGs that lists them: a folder that holds others, too, is not replaced."""
+"""File in a folder of named PNGs that lists them: a folder that holds others, too, is not
+replaced.
+"""
 
 
 def read(where: str, reading: ReadOptions) -> Source:
-    """Read DATA, tell what was decided about it, and refuse what is no number, by row and column."""
+    """Read DATA, tell what was decided about it, and refuse what is no number, by row and
+    column.
+    """
     from ..data import DataWarning, load
 
     piped = where in (stdin.STANDARD_INPUT, stdin.NAME)
@@ -65,7 +71,9 @@ def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Sour
     from ..data.delimited import Reading, line_of
 
     try:
-        return dataclasses.replace(source, array=validate_array(source.array, name=name, columns=source.columns))
+        return dataclasses.replace(
+            source, array=validate_array(source.array, name=name, columns=source.columns)
+        )
     except ValueError as error:
         told = str(error).replace(", as by sklearn.impute.SimpleImputer", "")
         found = re.search(r"\brow (\d+)", told)
@@ -79,7 +87,9 @@ def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Sour
 
 
 def table(array: npt.NDArray[Any], columns: Sequence[str] | None) -> Any:
-    """Return rows as a data frame where the columns have names (and pandas is there), else as they are."""
+    """Return rows as a data frame where the columns have names (and pandas is there), else as they
+    are.
+    """
     if columns is None:
         return array
     try:
@@ -111,11 +121,14 @@ def fits(model: VariationalAutoencoder, source: Source) -> Any:
     return table(source.array, source.columns)
 
 
-def check_output(out: str | None, overwrite: bool, pictures: bool = False, suffixes: Sequence[str] = SUFFIXES) -> None:
+def check_output(
+    out: str | None, overwrite: bool, pictures: bool = False, suffixes: Sequence[str] = SUFFIXES
+) -> None:
     """Refuse an output before anything is computed for it.
 
     Arguments:
-        out: A file with one of the suffixes; or, for ``pictures``, a folder. None is standard output.
+        out: A file with one of the suffixes; or, for ``pictures``, a folder. None is standard
+            output.
         overwrite: Whether it may exist.
         pictures: Whether a name without suffix means a folder of PNGs.
         suffixes: Of files that can be written.
@@ -137,11 +150,14 @@ def check_output(out: str | None, overwrite: bool, pictures: bool = False, suffi
         raise ValueError(f"--out {out} exists. Choose another name, or pass --overwrite.")
     if path.is_dir() and not _ours(path):
         raise ValueError(
-            f"--out {out} holds other files than PNGs that nelbo wrote, so it is not replaced. Choose another name."
+            f"--out {out} holds other files than PNGs that nelbo wrote, so it is not replaced. "
+            "Choose another name."
         )
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"--out {out} cannot be written: {parent} is not a folder one may write to.")
+        raise ValueError(
+            f"--out {out} cannot be written: {parent} is not a folder one may write to."
+        )
     if suffix == ".parquet":
         _needs("pyarrow", "table", out)
     if not suffix:
@@ -160,7 +176,11 @@ def _needs(module: str, extra: str, out: str) -> None:
 
 
 def write_rows(
-    out: str | None, array: npt.NDArray[Any], names: Sequence[str], header: bool = True, lead: Columns | None = None
+    out: str | None,
+    array: npt.NDArray[Any],
+    names: Sequence[str],
+    header: bool = True,
+    lead: Columns | None = None,
 ) -> None:
     """Write an array to a file by its suffix (.npy keeps its shape), or as CSV to standard output.
 
@@ -181,7 +201,9 @@ def write_rows(
 
 
 def write_results(out: str, source: Source, results: Columns, mask: npt.NDArray[np.bool_]) -> None:
-    """Write results of some rows to a file: after a row's number and name, or, as an .npy, stacked by themselves."""
+    """Write results of some rows to a file: after a row's number and name, or, as an .npy, stacked
+    by themselves.
+    """
     import numpy as np
 
     lead = {name: column[mask] for name, column in _numbered(source).items()}
@@ -198,7 +220,9 @@ def _write_columns(out: str, columns: Columns, array: npt.NDArray[Any]) -> None:
 
 
 def _numbered(source: Source) -> Columns:
-    """Return what tells rows apart in a file of results: their numbers from 0, and the names of pictures."""
+    """Return what tells rows apart in a file of results: their numbers from 0, and the names of
+    pictures.
+    """
     import numpy as np
 
     return {"row": np.arange(len(source.array)), **named(source)}
@@ -225,7 +249,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         part.unlink(missing_ok=True)
 
 
-def write_pictures(out: str, pictures: npt.NDArray[np.uint8], names: Sequence[str] | None = None) -> None:
+def write_pictures(
+    out: str, pictures: npt.NDArray[np.uint8], names: Sequence[str] | None = None
+) -> None:
     """Write 8-bit images (n, h, w) or (n, h, w, c) as PNGs into a folder, all or none.
 
     Arguments:

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 CONFIG, RESULTS, PICTURE = "run.toml", "results.json", "picture.png"
 MANIFEST = "manifest.json"
 PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds between attempts to save a model where the system refuses: a disk may be full for a moment."""
+"""Seconds between attempts to save a model where the system refuses: a disk may be full for a
+moment.
+"""
 
 
 def fit(
@@ -50,15 +52,17 @@ def fit(
     quiet: Flag = False,
     as_json: Json = False,
 ) -> None:
-    """Fit a model to DATA, save it in the folder RUN, and compare it with exact pPCA on held-out rows.
+    """Fit a model to DATA, save it in the folder RUN, and compare it with exact pPCA on held-out
+    rows.
 
-    Ctrl-C or SIGTERM saves the state of training in RUN.partial; the same command with --resume goes on from there.
-    That state is removed once the model is saved in RUN.
+    Ctrl-C or SIGTERM saves the state of training in RUN.partial; the same command with --resume
+    goes on from there. That state is removed once the model is saved in RUN.
 
     Parameters
     ----------
     data
-        A built-in name (digits), an .npy, .npz, .csv or .parquet file, a folder of images, or - for standard input.
+        A built-in name (digits), an .npy, .npz, .csv or .parquet file, a folder of images, or - for
+        standard input.
     out
         RUN, the folder to write the model, its results and a picture to.
     config
@@ -74,7 +78,9 @@ def fit(
     """
     run = Path(out)
     if run.name in ("", ".."):
-        raise ValueError(f"--out {out} is no name for a new folder. Name one to make, such as runs/first.")
+        raise ValueError(
+            f"--out {out} is no name for a new folder. Name one to make, such as runs/first."
+        )
     partial = run.with_name(f"{run.name}.partial")
     options.check()
     options = options.resolved()
@@ -128,10 +134,14 @@ def _fit(
     if not quiet and held_out is not None:
         told = f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ..."
         print(visible(told), file=sys.stderr, flush=True)
-    _report(model, train, held_out, source.columns, run, data, options, tuple(notes), quiet, as_json)
+    _report(
+        model, train, held_out, source.columns, run, data, options, tuple(notes), quiet, as_json
+    )
 
 
-def _save(model: VariationalAutoencoder, run: Path, overwrite: bool, text: dict[str, str], partial: Path) -> None:
+def _save(
+    model: VariationalAutoencoder, run: Path, overwrite: bool, text: dict[str, str], partial: Path
+) -> None:
     """Save the model in RUN; where the system goes on refusing, save it elsewhere, and say where.
 
     Raises:
@@ -151,22 +161,36 @@ def _save(model: VariationalAutoencoder, run: Path, overwrite: bool, text: dict[
         if pause is not None:
             time.sleep(pause)
     model.checkpoint_dir = None  # whose state stays, until the model is where it belongs
-    again = f"Free some space and run the same command with --resume: the state of training is in {partial}."
+    again = (
+        "Free some space and run the same command with --resume: the state of training "
+        f"is in {partial}."
+    )
     for folder in (tempfile.gettempdir(), os.path.expanduser("~")):
         elsewhere = Path(folder, f"nelbo-{run.name}-{os.getpid()}")
         try:
             model.save(elsewhere, overwrite=True, extra_text=text)
         except (OSError, ValueError):
             continue
-        left = again if (partial / MANIFEST).exists() else f"Move it where it belongs: mv {elsewhere} {run}"
-        raise OSError(f"{_refusal(run, why)} The model is saved in {elsewhere} instead. {left}") from why
+        left = (
+            again
+            if (partial / MANIFEST).exists()
+            else f"Move it where it belongs: mv {elsewhere} {run}"
+        )
+        raise OSError(
+            f"{_refusal(run, why)} The model is saved in {elsewhere} instead. {left}"
+        ) from why
     if (partial / MANIFEST).exists():
         raise OSError(f"{_refusal(run, why)} {again}") from why
-    raise OSError(f"{_refusal(run, why)} Nor could it anywhere else: free some space and fit again.") from why
+    raise OSError(
+        f"{_refusal(run, why)} Nor could it anywhere else: free some space and fit again."
+    ) from why
 
 
 def _refusal(run: Path, why: OSError) -> str:
-    return f"The model is trained, but could not be saved in {run}: {os.strerror(why.errno) if why.errno else why}."
+    return (
+        f"The model is trained, but could not be saved in {run}: "
+        f"{os.strerror(why.errno) if why.errno else why}."
+    )
 
 
 def _report(
@@ -191,57 +215,88 @@ def _report(
         summary = summarise(model, train, named, options.samples, notes)
     missing = None
     try:
-        write_picture(run / PICTURE, model, train, held_out, summary, title=os.path.basename(data.rstrip("/")) or data)
+        write_picture(
+            run / PICTURE,
+            model,
+            train,
+            held_out,
+            summary,
+            title=os.path.basename(data.rstrip("/")) or data,
+        )
     except (ImportError, OSError) as error:
         missing = f"No picture was written: {error}"
     results = _results(summary, data, run, options, missing)
     refused = None
     try:
-        files.write_whole(run / RESULTS, lambda file: file.write(results.encode(errors="backslashreplace")))
+        files.write_whole(
+            run / RESULTS, lambda file: file.write(results.encode(errors="backslashreplace"))
+        )
     except OSError as error:
         refused = error
     if missing is not None and not quiet:
         print(visible(f"nelbo: {missing}"), file=sys.stderr)
     if as_json or not quiet:
-        print(visible(results if as_json else show.fit(summary, data, options, _written(run))), end="")
+        print(
+            visible(results if as_json else show.fit(summary, data, options, _written(run))), end=""
+        )
     if refused is not None:
         raise OSError(
-            f"{run / RESULTS} could not be written: {refused.strerror or refused}. The model is saved in {run}; "
+            f"{run / RESULTS} could not be written: {refused.strerror or refused}. The model is "
+            f"saved in {run}; "
             "its numbers stand above."
         )
 
 
-def _results(summary: Summary, data: str, run: Path, options: FitOptions, missing: str | None) -> str:
+def _results(
+    summary: Summary, data: str, run: Path, options: FitOptions, missing: str | None
+) -> str:
     found = summary.to_dict()
     found["warnings"] = [*summary.warnings, *([missing] if missing else [])]
     written = [*_written(run), str(run / RESULTS)]
-    whole = {"data": data, "run": str(run), "test": options.test, **found, "files": sorted(set(written))}
+    whole = {
+        "data": data,
+        "run": str(run),
+        "test": options.test,
+        **found,
+        "files": sorted(set(written)),
+    }
     return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _written(run: Path) -> list[str]:
     """The files of a RUN, those that other people put there left out."""
-    ours = set(json.loads((run / MANIFEST).read_text(encoding="utf-8"))["files"]) | {RESULTS, PICTURE}
+    ours = set(json.loads((run / MANIFEST).read_text(encoding="utf-8"))["files"]) | {
+        RESULTS,
+        PICTURE,
+    }
     return [str(run / name) for name in sorted(ours | {MANIFEST}) if (run / name).exists()]
 
 
-# -- rows --------------------------------------------------------------------------------------------
+# -- rows
+# --------------------------------------------------------------------------------------------
 
 
 def _read_test(where: str, source: Source, reading: ReadOptions) -> Source:
     test = files.read(where, reading)
     if test.array.shape[1:] != source.array.shape[1:]:
         raise ValueError(
-            f"--test {where} has rows of shape {test.array.shape[1:]}, but DATA has {source.array.shape[1:]}. "
+            f"--test {where} has rows of shape {test.array.shape[1:]}, but DATA has "
+            f"{source.array.shape[1:]}. "
             "Pass data with the same columns."
         )
     if None not in (test.columns, source.columns) and test.columns != source.columns:
-        raise ValueError(f"--test {where} has other columns than DATA. Pass the same columns in the same order.")
+        raise ValueError(
+            f"--test {where} has other columns than DATA. Pass the same columns in the same order."
+        )
     return test
 
 
-def _only_new(train: npt.NDArray[Any], test: npt.NDArray[Any], quiet: bool) -> tuple[npt.NDArray[Any], list[str]]:
-    """Return the rows of --test that are not trained on, all where there are no others, and what is to be said."""
+def _only_new(
+    train: npt.NDArray[Any], test: npt.NDArray[Any], quiet: bool
+) -> tuple[npt.NDArray[Any], list[str]]:
+    """Return the rows of --test that are not trained on, all where there are no others, and what is
+    to be said.
+    """
     from ..data.known import KnownRows
 
     seen = KnownRows.of(train.reshape(len(train), -1)).fitted_to(test.reshape(len(test), -1))
@@ -250,7 +305,8 @@ def _only_new(train: npt.NDArray[Any], test: npt.NDArray[Any], quiet: bool) -> t
     told = f"All {len(test):,} rows of --test are rows of DATA, and trained on."
     if not seen.all():
         told = (
-            f"{int(seen.sum()):,} of the {len(test):,} rows of --test are rows of DATA, too, and trained on: the model "
+            f"{int(seen.sum()):,} of the {len(test):,} rows of --test are rows of DATA, too, and "
+            "trained on: the model "
             f"is judged by the other {int((~seen).sum()):,}."
         )
     if not quiet:
@@ -274,7 +330,8 @@ def _split(
     return array[np.sort(order[count:])], array[np.sort(order[:count])]
 
 
-# -- refusals, warnings and interruptions ------------------------------------------------------------
+# -- refusals, warnings and interruptions
+# ------------------------------------------------------------
 
 
 def _check_free(run: Path, partial: Path, overwrite: bool, resume: bool) -> None:
@@ -282,13 +339,19 @@ def _check_free(run: Path, partial: Path, overwrite: bool, resume: bool) -> None
     from ..checkpoint import check_free, exists
 
     if exists(run) and run.is_dir() and not overwrite:
-        raise ValueError(f"--out {run} exists. Choose another name, or replace it with --overwrite.")
+        raise ValueError(
+            f"--out {run} exists. Choose another name, or replace it with --overwrite."
+        )
     if exists(partial):
         if not (partial / MANIFEST).exists():
-            raise ValueError(f"{partial} is in the way and was not written by nelbo. Move it, or choose another --out.")
+            raise ValueError(
+                f"{partial} is in the way and was not written by nelbo. Move it, or choose another "
+                "--out."
+            )
         if not (resume or overwrite):
             raise ValueError(
-                f"{partial} holds an interrupted fit. Go on with --resume, or start anew and delete it with "
+                f"{partial} holds an interrupted fit. Go on with --resume, or start anew and "
+                "delete it with "
                 "--overwrite."
             )
     check_free(run, overwrite)
@@ -320,12 +383,17 @@ def _identity(run: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _what_is_left(stop: KeyboardInterrupt, run: Path, before: tuple[int, int] | None, partial: Path) -> str:
+def _what_is_left(
+    stop: KeyboardInterrupt, run: Path, before: tuple[int, int] | None, partial: Path
+) -> str:
     how = "Terminated" if isinstance(stop, Terminated) else "Interrupted"
     if _identity(run) not in (None, before):
-        return f"{how} after the model was saved in {run}; measure it with: nelbo evaluate {run} DATA"
+        return (
+            f"{how} after the model was saved in {run}; measure it with: nelbo evaluate {run} DATA"
+        )
     if (partial / MANIFEST).exists():
         return (
-            f"{how}; the state of training is saved in {os.fspath(partial)}. Go on with the same command and --resume."
+            f"{how}; the state of training is saved in {os.fspath(partial)}. Go on with "
+            "the same command and --resume."
         )
     return f"{how} before there was anything to save."

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["WHICH", "WHOLE", "Flag", "Json", "as_flag", "check_seed", "check_which", "in_flags", "visible"]
+__all__ = [
+    "WHICH",
+    "WHOLE",
+    "Flag",
+    "Json",
+    "as_flag",
+    "check_seed",
+    "check_which",
+    "in_flags",
+    "visible",
+]
 
 import ast
 import dataclasses
@@ -23,7 +33,9 @@ Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 def _whole(kind: Any, tokens: Sequence[Token]) -> Any:
-    """Return a whole number, or another word that an option takes; what is nearly one is not rounded in silence."""
+    """Return a whole number, or another word that an option takes; what is nearly one is not
+    rounded in silence.
+    """
     text = tokens[0].value.strip()
     others = typing.get_args(kind)
     words = [word for other in others for word in typing.get_args(other)]
@@ -42,7 +54,9 @@ WHOLE = Parameter(converter=_whole)
 
 
 def visible(text: str) -> str:
-    """Return a text with control characters in it spelt out, so that no file name can give orders to a terminal."""
+    """Return a text with control characters in it spelt out, so that no file name can give orders
+    to a terminal.
+    """
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -61,8 +75,8 @@ def as_flag(option: str, value: Any = None) -> str:
 def in_flags(text: str, options: type) -> str:
     """Return a message of the library in which options of Python are written as flags.
 
-    An option is recognised where a value is assigned to it, where it begins the message, and, if its name has an
-    underscore, wherever it stands as a word of its own.
+    An option is recognised where a value is assigned to it, where it begins the message, and, if
+    its name has an underscore, wherever it stands as a word of its own.
 
     Arguments:
         text: The message.
@@ -70,17 +84,31 @@ def in_flags(text: str, options: type) -> str:
     """
     if text.startswith("--config"):
         return text  # the keys of a file are written as in Python
-    names = [*NAMES, *(field.name for kind in (options, ReadOptions) for field in dataclasses.fields(kind))]
+    names = [
+        *NAMES,
+        *(field.name for kind in (options, ReadOptions) for field in dataclasses.fields(kind)),
+    ]
     every, longer = "|".join(names), "|".join(name for name in names if "_" in name)
-    begin, value = r"(?<![\w/.=\[-])", r"""("[^"]*"|'[^']*'|\([\d, ]*\)|None|True|False|-?\d[\d.e+-]*\d|\d)"""
-    text = re.sub(rf"{begin}({every})={value}", lambda found: as_flag(found[1], _value(found[2])), text)
+    begin, value = (
+        r"(?<![\w/.=\[-])",
+        r"""("[^"]*"|'[^']*'|\([\d, ]*\)|None|True|False|-?\d[\d.e+-]*\d|\d)""",
+    )
+    text = re.sub(
+        rf"{begin}({every})={value}", lambda found: as_flag(found[1], _value(found[2])), text
+    )
     text = re.sub(rf"^({every})(?= (?:must|is|cannot)\b)", lambda found: as_flag(found[1]), text)
     text = re.sub(rf"{begin}({longer})(?![\w/=-]|\.\w)", lambda found: as_flag(found[1]), text)
-    return re.sub(r"\((\d+(?:, \d+)*),?\)", lambda found: found[1].replace(" ", ""), text) if text[:2] == "--" else text
+    return (
+        re.sub(r"\((\d+(?:, \d+)*),?\)", lambda found: found[1].replace(" ", ""), text)
+        if text[:2] == "--"
+        else text
+    )
 
 
 def _value(text: str) -> str | bool:
-    """Return a value as the shell takes it: a number or word as it is, None as "none", a tuple with commas alone."""
+    """Return a value as the shell takes it: a number or word as it is, None as "none", a tuple with
+    commas alone.
+    """
     value = ast.literal_eval(text)
     if isinstance(value, tuple):
         return ",".join(map(str, value))

@@ -11,8 +11,8 @@ import sys
 def load() -> None:
     """Import torch, scikit-learn and the estimator.
 
-    They make a million objects that stay. Python would look through all of them for garbage again and again, which
-    takes a tenth of the time of the imports; here it looks at none, now or later.
+    They make a million objects that stay. Python would look through all of them for garbage again
+    and again, which takes a tenth of the time of the imports; here it looks at none, now or later.
     """
     if "nelbo.estimator" in sys.modules:
         return

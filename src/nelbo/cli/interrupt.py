@@ -32,7 +32,8 @@ def restored() -> Iterator[None]:
 def raising() -> None:
     """From now on raise KeyboardInterrupt on Ctrl-C, and `Terminated` on SIGTERM.
 
-    It is called once there is something to put in order or to save. Before that `nelbo.__main__` ends the process at
+    It is called once there is something to put in order or to save. Before that `nelbo.__main__`
+    ends the process at
     once: an exception in the middle of an import may be lost, or leave half a module behind.
     """
     if threading.current_thread() is not threading.main_thread():

@@ -24,7 +24,9 @@ class Bar:
         self.what, self.share = "", 0.0
 
     def __call__(self, what: str, share: float) -> None:
-        """Show what is being done, and how much of it is done: loops one after another inside a third go back."""
+        """Show what is being done, and how much of it is done: loops one after another inside a
+        third go back.
+        """
         self.what, self.share = what, share if what != self.what else max(share, self.share)
         if self.bar is None:
             if time.monotonic() - self.begun < AFTER:
@@ -36,7 +38,11 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=16), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.percentage:>3.0f}%"),
+            BarColumn(bar_width=16),
+            TimeElapsedColumn(),
+        )
         words = TextColumn("{task.description}")
         self.bar = Progress(*columns, words, console=Console(file=sys.stderr), transient=True)
         self.bar.start()

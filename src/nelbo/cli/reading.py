@@ -1,4 +1,6 @@
-"""The options that say how DATA is read, where its files leave that open; every command that takes DATA has them."""
+"""The options that say how DATA is read, where its files leave that open; every command that takes
+DATA has them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class ReadOptions:
     delimiter: Annotated[str | None, READING] = None
     """What separates the fields of a .csv: one character, tab, or blanks (any number)."""
     missing: Annotated[str | None, READING] = None
-    """What stands for missing cells of a .csv, beside the usual marks, separated by commas: -999 or unknown,-."""
+    """What stands for missing cells of a .csv, beside the usual marks, separated by commas: -999 or
+    unknown,-.
+    """
     resize: Annotated[str | None, READING] = None
     """Size, such as 28x28 (height by width), that the pictures of a folder are resized to."""
 

@@ -37,7 +37,8 @@ def fit(summary: Summary, data: str, options: FitOptions, written: Sequence[str]
         f"Active units  {summary.active_units} of {summary.latent_dim}",
         _explained(summary),
         *_chosen(summary),
-        f"Training      {_count(summary.epochs, 'epoch')}, {_count(summary.steps, 'step')}, {summary.seconds:.1f} s; "
+        f"Training      {_count(summary.epochs, 'epoch')}, {_count(summary.steps, 'step')}, "
+        f"{summary.seconds:.1f} s; "
         f"ended because {STOPPED.get(summary.stopped, summary.stopped)}",
     ]
     lines += ["", *(f"Note: {text}" for text in summary.warnings)] if summary.warnings else []
@@ -55,24 +56,50 @@ def _explained(summary: Summary) -> str:
 def _chosen(summary: Summary) -> list[str]:
     """Say how many latent dimensions were chosen, and why, where that was left open."""
     found = summary.recipe.get("latent_dim")
-    return [] if found is None else textwrap.wrap(f"Latent size   {found['reason']}", WIDTH, subsequent_indent=14 * " ")
+    return (
+        []
+        if found is None
+        else textwrap.wrap(f"Latent size   {found['reason']}", WIDTH, subsequent_indent=14 * " ")
+    )
 
 
 def _comparison(summary: Summary) -> list[str]:
     """The table of held-out log p(x), the model beside exact pPCA."""
     if summary.density is None:
-        return ["log p(x)      not measured: no rows were held out", f"beta          {beta(summary.noise)}"]
+        return [
+            "log p(x)      not measured: no rows were held out",
+            f"beta          {beta(summary.noise)}",
+        ]
     rows = [("", "held-out log p(x)" if summary.rows.any_new else "log p(x)", "bits/dim", "beta")]
-    rows.append((f"this model, latent size {summary.latent_dim}", *_cells(summary.density), beta(summary.noise)))
+    rows.append(
+        (
+            f"this model, latent size {summary.latent_dim}",
+            *_cells(summary.density),
+            beta(summary.noise),
+        )
+    )
     if summary.baseline is not None:
         base = summary.baseline
-        rows.append((f"exact pPCA, latent size {summary.latent_dim}", *_cells(base.density), beta(base.noise)))
-        gain = f"{base.gain:+.2f}" + ("" if base.gain_error is None else f" ± {base.gain_error:.2f}")
+        rows.append(
+            (
+                f"exact pPCA, latent size {summary.latent_dim}",
+                *_cells(base.density),
+                beta(base.noise),
+            )
+        )
+        gain = f"{base.gain:+.2f}" + (
+            "" if base.gain_error is None else f" ± {base.gain_error:.2f}"
+        )
         rows.append(("difference, row by row", gain, "", _verdict(base.gain, base.gain_error)))
-    columns = [cells for cells in zip(*rows, strict=True) if any(cells[1:])]  # bits/dim only of 8-bit data
+    # bits/dim only of 8-bit data
+    columns = [cells for cells in zip(*rows, strict=True) if any(cells[1:])]
     widths = [max(map(len, cells)) for cells in columns]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True)]
-    return [*lines, f"(nats per row, ± standard error, in the units of the data; {_how(summary.density)})", ""]
+    return [
+        *lines,
+        f"(nats per row, ± standard error, in the units of the data; {_how(summary.density)})",
+        "",
+    ]
 
 
 def density(found: Density, linear: Baseline | None = None, said: Sequence[str] = ()) -> str:
@@ -82,20 +109,31 @@ def density(found: Density, linear: Baseline | None = None, said: Sequence[str] 
     if bits:
         lines.append(f"bits per dimension {bits}")
     if linear is not None:
-        gain = f"{linear.gain:+.2f}" + ("" if linear.gain_error is None else f" ± {linear.gain_error:.2f}")
+        gain = f"{linear.gain:+.2f}" + (
+            "" if linear.gain_error is None else f" ± {linear.gain_error:.2f}"
+        )
         verdict = _verdict(linear.gain, linear.gain_error)
         lines.append(f"exact pPCA         {_cells(linear.density)[0]} nats per row")
-        lines.append(f"difference         {gain} nats per row" + (f": {verdict}" if verdict else ""))
+        lines.append(
+            f"difference         {gain} nats per row" + (f": {verdict}" if verdict else "")
+        )
     if found.row_error:
         lines.append(f"error of one row   {found.row_error:.2g} nats (median over rows)")
     if found.effective_samples is not None:
-        lines.append(f"effective samples  {found.effective_samples:.1f} of {found.samples:,} (median over rows)")
+        lines.append(
+            f"effective samples  {found.effective_samples:.1f} of {found.samples:,} (median over "
+            "rows)"
+        )
     if found.unreliable is not None:
         lines.append(f"unreliable rows    {found.unreliable:.1%}")
     if found.evaluations:
-        lines.append(f"cost               {found.evaluations:,.0f} decodes per row, {found.seconds:.1f} s")
+        lines.append(
+            f"cost               {found.evaluations:,.0f} decodes per row, {found.seconds:.1f} s"
+        )
     if found.reason:
-        lines += textwrap.wrap(found.reason, WIDTH, initial_indent="why so" + 13 * " ", subsequent_indent=19 * " ")
+        lines += textwrap.wrap(
+            found.reason, WIDTH, initial_indent="why so" + 13 * " ", subsequent_indent=19 * " "
+        )
     return "\n".join([*lines, *(f"Note: {text}" for text in (*said, *found.warnings()))]) + "\n"
 
 
@@ -106,7 +144,8 @@ def unreliable(found: npt.NDArray[np.bool_], run: str, data: str) -> str:
         return ""
     which = "the row" if len(found) == 1 else f"{count:,} of {len(found):,} rows"
     return (
-        f"log p(x) of {which} is unreliable and may be higher (column unreliable of --out). Better samples: "
+        f"log p(x) of {which} is unreliable and may be higher (column unreliable of --out). Better "
+        "samples: "
         f"nelbo evaluate {run} {data} --rows all --out FILE"
     )
 
@@ -122,7 +161,8 @@ def bracket(found: Bracket) -> str:
     """Say how far log p(x) is trapped on simulated rows."""
     error = "unknown" if found.gap_error is None else f"{found.gap_error:.3f}"
     return (
-        f"simulated rows     {found.rows:,}: log p(x) between {found.lower:.2f} and {found.upper:.2f}, "
+        f"simulated rows     {found.rows:,}: log p(x) between {found.lower:.2f} and "
+        f"{found.upper:.2f}, "
         f"gap {found.gap:.3f} ± {error} nats, {found.seconds:.1f} s\n"
     )
 

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT = "-"
 NAME = "standard input"
-KINDS = ((b"\x1f\x8b", ".csv.gz"), (b"\x93NUMPY", ".npy"), (b"PK\x03\x04", ".npz"), (b"PAR1", ".parquet"))
+KINDS = (
+    (b"\x1f\x8b", ".csv.gz"),
+    (b"\x93NUMPY", ".npy"),
+    (b"PK\x03\x04", ".npz"),
+    (b"PAR1", ".parquet"),
+)
 """How files begin that are not text; all else is taken for CSV."""
 
 
@@ -27,7 +32,8 @@ def read(reading: ReadOptions, check: Check) -> Source:
 
     Arguments:
         reading: How to read it.
-        check: Returns data in which all is well, given their name for messages and the file they are in.
+        check: Returns data in which all is well, given their name for messages and the file they
+            are in.
 
     Raises:
         ValueError: It is closed, empty, or cannot be read.
@@ -50,17 +56,25 @@ def read(reading: ReadOptions, check: Check) -> Source:
             raise type(error)(str(error).replace(str(path), NAME)) from error
         finally:
             for warning in said:
-                warnings.warn(str(warning.message).replace(str(path), NAME), warning.category, stacklevel=2)
-    return dataclasses.replace(source, name=NAME, notes=tuple(n.replace(str(path), NAME) for n in source.notes))
+                warnings.warn(
+                    str(warning.message).replace(str(path), NAME), warning.category, stacklevel=2
+                )
+    return dataclasses.replace(
+        source, name=NAME, notes=tuple(n.replace(str(path), NAME) for n in source.notes)
+    )
 
 
 def _kept(folder: Path) -> Path:
-    """Copy standard input to a file, which readers may go over more than once, and return its path."""
+    """Copy standard input to a file, which readers may go over more than once, and return its
+    path.
+    """
     import shutil
 
     stream = getattr(sys.stdin, "buffer", None)
     if stream is None:
-        raise ValueError(f"{NAME} is closed. Pass a file, or pipe data in: nelbo score RUN - < data.csv")
+        raise ValueError(
+            f"{NAME} is closed. Pass a file, or pipe data in: nelbo score RUN - < data.csv"
+        )
     if sys.stdin.isatty():
         sys.stderr.write("nelbo: Reading CSV from standard input; end it with Ctrl-D.\n")
     unnamed = folder / "data"

@@ -1,8 +1,8 @@
 """data -> x, and back:  x = shift + scale * t,  log p(x) = log p(t) - sum(log scale).
 
-`load` reads files into arrays, `validate_array` refuses what is not a finite number, and `Schema` remembers
-what the model needs to know about them (shape, layout, scaling, dequantisation), so that every number a user
-sees is in data units (the Jacobian of the scaling is never forgotten).
+`load` reads files into arrays, `validate_array` refuses what is not a finite number, and `Schema`
+remembers what the model needs to know about them (shape, layout, scaling, dequantisation), so that
+every number a user sees is in data units (the Jacobian of the scaling is never forgotten).
 """
 
 from __future__ import annotations

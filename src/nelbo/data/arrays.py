@@ -1,8 +1,9 @@
-"""NumPy's files, looked at before they are read: what a header claims is compared with what the file holds.
+"""NumPy's files, looked at before they are read: what a header claims is compared with what the
+file holds.
 
-A packed file of a few megabytes may unpack to more than any memory holds. One that would unpack to over a hundred times
-its size, and over 256 MiB, is taken for a mistake, unless the environment variable NELBO_UNPACK_LIMIT, in GiB, says
-that so much is right.
+A packed file of a few megabytes may unpack to more than any memory holds. One that would unpack to
+over a hundred times its size, and over 256 MiB, is taken for a mistake, unless the environment
+variable NELBO_UNPACK_LIMIT, in GiB, says that so much is right.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def check_packed(path: Path, packed: int, unpacked: int, whole: bool = True) -> 
         raise PackedError(f"{VARIABLE} must be a number of GiB, such as 8, got {text!r}.") from None
     if unpacked > max(limit, RATIO * packed if text is None else 0):
         raise PackedError(
-            f"{path} would unpack from {_size(packed)} to {'' if whole else 'more than '}{_size(unpacked)}, which "
+            f"{path} would unpack from {_size(packed)} to "
+            f"{'' if whole else 'more than '}{_size(unpacked)}, which "
             f"looks like a mistake. If it is none, set the environment variable {VARIABLE}="
             f"{math.ceil(unpacked / 2**30 * (1 if whole else 8))} (GiB) and try again."
         )
@@ -95,7 +97,10 @@ def _check_header(file: IO[bytes], size: int) -> None:
         raise ValueError(f"its header claims the shape {shape}")
     wanted, left = math.prod(shape) * dtype.itemsize, size - file.tell()
     if wanted > left:
-        raise ValueError(f"its header claims {dtype} values of shape {shape}, {wanted} bytes, but it holds {left}")
+        raise ValueError(
+            f"its header claims {dtype} values of shape {shape}, {wanted} bytes, but it holds "
+            f"{left}"
+        )
 
 
 def _size(count: int) -> str:

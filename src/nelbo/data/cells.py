@@ -43,7 +43,9 @@ def real_numbers(array: Array, name: str, columns: Columns) -> Array:
     for i, cell in enumerate(flat):
         if type(cell) in odd and not _is_missing(cell):
             _refuse_cell(cell, place(np.unravel_index(i, array.shape), columns), name)  # type: ignore[arg-type]
-    return _floats([math.nan if _is_missing(cell) else cell for cell in flat], name).reshape(array.shape)
+    return _floats([math.nan if _is_missing(cell) else cell for cell in flat], name).reshape(
+        array.shape
+    )
 
 
 def _is_real(kind: type) -> bool:
@@ -59,7 +61,8 @@ def _floats(cells: list[Any], name: str) -> npt.NDArray[np.float64]:
         return np.array([float(cell) for cell in cells], dtype=np.float64)
     except OverflowError:
         raise ValueError(
-            f"{name} holds an integer beyond float64, as if inf. Divide that column by a constant first."
+            f"{name} holds an integer beyond float64, as if inf. Divide that column by a constant "
+            "first."
         ) from None
 
 
@@ -72,7 +75,10 @@ def _refuse_cell(cell: object, where: str, name: str) -> None:
             "Pass real and imaginary parts as columns of their own."
         )
     kind = type(cell).__name__
-    raise TypeError(f"{name} at {where}: argument must be a string or a real number, not {kind!r}. Pass numbers only.")
+    raise TypeError(
+        f"{name} at {where}: argument must be a string or a real number, not {kind!r}. Pass "
+        "numbers only."
+    )
 
 
 def refuse_text(cell: object, where: str, name: str) -> None:
@@ -81,5 +87,8 @@ def refuse_text(cell: object, where: str, name: str) -> None:
         float(cell)  # type: ignore[arg-type]
         cure = "Convert such columns to numbers first, as by astype(float)."
     except ValueError:
-        cure = "Drop such columns, or encode them as numbers, as by sklearn.preprocessing.OneHotEncoder."
+        cure = (
+            "Drop such columns, or encode them as numbers, as by "
+            "sklearn.preprocessing.OneHotEncoder."
+        )
     raise ValueError(f"{name} holds text where numbers are required: {where} is {cell!r}. {cure}")

@@ -1,8 +1,10 @@
-"""Text of rows and columns (.csv, .tsv, .csv.gz) -> float array (n, d) and column names, by way of pyarrow.
+"""Text of rows and columns (.csv, .tsv, .csv.gz) -> float array (n, d) and column names, by way of
+pyarrow.
 
-What a file leaves open (delimiter, names, a column that only numbers the rows, marks of missing cells) is guessed from
-its first rows, can be said instead, and is told: guesses that leave something out, or may be wrong, by a `DataWarning`.
-Every cell is a number or missing (NaN); the first that is neither is named by column, line and value.
+What a file leaves open (delimiter, names, a column that only numbers the rows, marks of missing
+cells) is guessed from its first rows, can be said instead, and is told: guesses that leave
+something out, or may be wrong, by a `DataWarning`. Every cell is a number or missing (NaN); the
+first that is neither is named by column, line and value.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, "
 
 
 class Note(NamedTuple):
-    """What was decided about a file, in words, and whether that may be wrong, and so is a warning."""
+    """What was decided about a file, in words, and whether that may be wrong, and so is a
+    warning.
+    """
 
     text: str
     loud: bool
@@ -70,8 +74,8 @@ class Reading:
 
     Attributes:
         header: Whether the first line holds names.
-        index_column: Name or place (from 0) of a column to leave out, as it only numbers or names the rows; "none"
-            keeps every column.
+        index_column: Name or place (from 0) of a column to leave out, as it only numbers or names
+            the rows; "none" keeps every column.
         delimiter: One character between fields, or "tab"; "blanks" is any number of them.
         missing: What stands for missing cells beside the usual marks (`MISSING`).
     """
@@ -85,7 +89,8 @@ class Reading:
         object.__setattr__(self, "delimiter", WORDS.get(self.delimiter or "", self.delimiter))
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in "\"'\r\n"):
             raise ValueError(
-                f"delimiter must be one character such as ';', or 'tab' or 'blanks', got {self.delimiter!r}."
+                "delimiter must be one character such as ';', or 'tab' or 'blanks', got "
+                f"{self.delimiter!r}."
             )
 
 
@@ -110,18 +115,25 @@ class _File:
 
     def column(self, j: int) -> str:
         """Name a column for people."""
-        return f"column {j}" if self.names is None or not self.names[j] else f"column {self.names[j]!r}"
+        return (
+            f"column {j}"
+            if self.names is None or not self.names[j]
+            else f"column {self.names[j]!r}"
+        )
 
 
-def read_csv(path: Path, reading: Reading) -> tuple[Values, tuple[str, ...] | None, tuple[Note, ...]]:
+def read_csv(
+    path: Path, reading: Reading
+) -> tuple[Values, tuple[str, ...] | None, tuple[Note, ...]]:
     """Read a table of text.
 
     Returns:
-        The values (n, d), missing ones NaN; the names (None without a line of them); and what was decided.
+        The values (n, d), missing ones NaN; the names (None without a line of them); and what was
+        decided.
 
     Raises:
-        ValueError: A column that is not of numbers (column, line and value named), rows of unequal length,
-            two columns of one name, no rows, not UTF-8.
+        ValueError: A column that is not of numbers (column, line and value named), rows of unequal
+            length, two columns of one name, no rows, not UTF-8.
         ImportError: pyarrow is absent.
     """
     arrow = _pyarrow(path)
@@ -130,11 +142,27 @@ def read_csv(path: Path, reading: Reading) -> tuple[Values, tuple[str, ...] | No
     _find_dialect(file, reading)
     index = _asked_index(file, reading)
     if reading.index_column is None and file.names is not None:
-        index = set(range(min(next((j for j, name in enumerate(file.names) if name and not _is_unnamed(name)), 0), 2)))
+        index = set(
+            range(
+                min(
+                    next(
+                        (j for j, name in enumerate(file.names) if name and not _is_unnamed(name)),
+                        0,
+                    ),
+                    2,
+                )
+            )
+        )
     columns = _read_columns(arrow, file, index)
     if len(columns[0]) == 0:
-        raise ValueError(f"{path} is empty: it has a line of names but no rows. Write the data again.")
-    kept = [j for j in range(file.width) if j not in index or not _is_index(file, columns[j], j, reading)]
+        raise ValueError(
+            f"{path} is empty: it has a line of names but no rows. Write the data again."
+        )
+    kept = [
+        j
+        for j in range(file.width)
+        if j not in index or not _is_index(file, columns[j], j, reading)
+    ]
     values = np.stack([_as_numbers(file, columns[j], j) for j in kept], axis=1)
     for text, places in file.seen.items():
         file.tell(text.format(listed(places)), loud=False)
@@ -167,7 +195,9 @@ def _pyarrow(path: Path) -> Any:
     try:
         return importlib.import_module("pyarrow.csv")
     except ImportError:
-        raise ImportError(f'{path} needs pyarrow. Install it with: pip install "nelbo[table]"') from None
+        raise ImportError(
+            f'{path} needs pyarrow. Install it with: pip install "nelbo[table]"'
+        ) from None
 
 
 # -- lines and rows
@@ -179,7 +209,9 @@ def _unpacked(path: Path) -> BinaryIO:
 
 
 def _check_unpacked(path: Path) -> None:
-    """Refuse, before any of it is kept, a packed file that is damaged or would unpack to more than is allowed."""
+    """Refuse, before any of it is kept, a packed file that is damaged or would unpack to more than
+    is allowed.
+    """
     if path.suffix.lower() not in _OPENERS:
         return
     packed, unpacked = path.stat().st_size, 0
@@ -221,7 +253,9 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             if row:
                 yield reader.line_num, row
     except csv.Error as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}. Write it again as plain CSV.") from error
+        raise ValueError(
+            f"{path} cannot be read as a table: {error}. Write it again as plain CSV."
+        ) from error
 
 
 def _comments(path: Path) -> list[str]:
@@ -261,25 +295,37 @@ def _find_dialect(file: _File, reading: Reading) -> None:
         told = [part.strip() for part in _fields(comments[-1], file.delimiter)]
         if len(told) == len(first) and not all(map(_is_value, told)):
             file.names = tuple(told)
-            file.tell(f"the comment above the first row names the columns: {listed(told)}.", loud=False)
+            file.tell(
+                f"the comment above the first row names the columns: {listed(told)}.", loud=False
+            )
     if comments:
-        file.tell(f"comments, marked by {COMMENT}, are left out ({len(comments)} above the first row).", loud=False)
+        file.tell(
+            f"comments, marked by {COMMENT}, are left out ({len(comments)} above the first row).",
+            loud=False,
+        )
     if file.names is not None:
         check_unique([name for name in file.names if name], str(file.path))
 
 
 def _names_rows(first: list[str], others: list[list[str]]) -> bool:
-    """Whether rows begin with a name or number of their own, as R writes them: the line of names has one field less."""
+    """Whether rows begin with a name or number of their own, as R writes them: the line of names
+    has one field less.
+    """
     longer = bool(others) and all(len(row) == len(first) + 1 for row in others)
-    return longer and any(row[-1].strip() for row in others)  # not just a delimiter at the end of each
+    # not just a delimiter at the end of each
+    return longer and any(row[-1].strip() for row in others)
 
 
 def _fields(line: str, delimiter: str) -> list[str]:
-    return line.split() if delimiter == BLANKS else next(csv.reader([line], delimiter=delimiter), [])
+    return (
+        line.split() if delimiter == BLANKS else next(csv.reader([line], delimiter=delimiter), [])
+    )
 
 
 def _sniff(lines: Sequence[str]) -> str:
-    """The delimiter by which most fields after the first line are values; of those the one that makes most fields."""
+    """The delimiter by which most fields after the first line are values; of those the one that
+    makes most fields.
+    """
     first, rest = lines[0], lines[1:11] or lines[:1]
 
     def worth(delimiter: str) -> tuple[float, int]:
@@ -289,20 +335,29 @@ def _sniff(lines: Sequence[str]) -> str:
     able = [delimiter for delimiter in DELIMITERS if len(_unquoted(first, delimiter)) > 1]
     if able:
         return max(able, key=worth)
-    blanks = len(first.split()) > 1 and all(_is_value(part) for line in rest for part in line.split())
+    blanks = len(first.split()) > 1 and all(
+        _is_value(part) for line in rest for part in line.split()
+    )
     return BLANKS if blanks else ","
 
 
 def _unquoted(line: str, delimiter: str) -> list[str]:
     """Fields of a line; what stands in quotes parts none (and may be of any length)."""
-    text = re.sub(r'"[^"]*"', lambda found: found[0][1:-1].replace(delimiter, ""), line.strip("\r\n"))
+    text = re.sub(
+        r'"[^"]*"', lambda found: found[0][1:-1].replace(delimiter, ""), line.strip("\r\n")
+    )
     return text.split(delimiter)
 
 
 def _is_value(text: str) -> bool:
     """Whether a field is a number or missing, in any of the ways that are read."""
     text = text.strip()
-    if text in MISSING or text.lower() in TRUTH or THOUSANDS.fullmatch(text) or DECIMALS.fullmatch(text):
+    if (
+        text in MISSING
+        or text.lower() in TRUTH
+        or THOUSANDS.fullmatch(text)
+        or DECIMALS.fullmatch(text)
+    ):
         return True
     return not math.isnan(_number(text))
 
@@ -315,13 +370,19 @@ def _number(text: str) -> float:
 
 
 def _is_header(file: _File, first: list[str], others: list[list[str]]) -> bool:
-    """Whether the first line names columns: it holds text where values are below, or numbers as no row does."""
+    """Whether the first line names columns: it holds text where values are below, or numbers as no
+    row does.
+    """
     if _names_rows(first, others):
         return True
     told = [_is_value(name) for name in first]
     if not all(told):
         if any(told) and others and len(others[0]) == len(first):
-            return any(_is_value(below) for below, is_value in zip(others[0], told, strict=True) if not is_value)
+            return any(
+                _is_value(below)
+                for below, is_value in zip(others[0], told, strict=True)
+                if not is_value
+            )
         return True
     counting = [str(j) for j in range(len(first))]
     if len(first) >= FEWEST_NAMES and (first == counting or first == ["", *counting[:-1]]):
@@ -335,9 +396,11 @@ def _is_header(file: _File, first: list[str], others: list[list[str]]) -> bool:
 
 
 def _are_names(first: list[str], others: list[list[str]]) -> bool:
-    """Whether numbers are names, as of wavelengths or years: they rise or fall as hardly a row does, apart from values.
+    """Whether numbers are names, as of wavelengths or years: they rise or fall as hardly a row
+    does, apart from values.
 
-    Apart: beyond all values below them; or, where they are whole and evenly spaced, beyond most that are not.
+    Apart: beyond all values below them; or, where they are whole and evenly spaced, beyond most
+        that are not.
     """
     names = np.array([_number(name) for name in first])
     steps = np.diff(names)
@@ -349,7 +412,9 @@ def _are_names(first: list[str], others: list[list[str]]) -> bool:
     whole, broken = (names == np.floor(names)).all(), (rows != np.floor(rows)) & np.isfinite(rows)
     beyond = ~((rows >= names).any(0) & (rows <= names).any(0))
     if beyond.all():
-        return bool((whole and broken.any() and monotone < 1) or (len(rows) >= FEW_ROWS and monotone < 0.5))
+        return bool(
+            (whole and broken.any() and monotone < 1) or (len(rows) >= FEW_ROWS and monotone < 0.5)
+        )
     if whole and (names == np.arange(1, len(names) + 1)).all() and broken.any(0).all():
         return True
     even = np.isclose(moves, moves[:, :1], rtol=1e-6).all(1).any()
@@ -373,8 +438,12 @@ def _asked_index(file: _File, reading: Reading) -> set[int]:
         return {file.names.index(asked.strip())}
     place = int(asked) if str(asked).isdigit() else -1
     if not 0 <= place < file.width:
-        known = f"0 to {file.width - 1}" + ("" if file.names is None else f", or {listed(list(map(repr, file.names)))}")
-        raise ValueError(f"{file.path} has no column {asked!r} to leave out. Pass one of {known}, or none.")
+        known = f"0 to {file.width - 1}" + (
+            "" if file.names is None else f", or {listed(list(map(repr, file.names)))}"
+        )
+        raise ValueError(
+            f"{file.path} has no column {asked!r} to leave out. Pass one of {known}, or none."
+        )
     return {place}
 
 
@@ -394,7 +463,9 @@ def _is_index(file: _File, column: Any, j: int, reading: Reading) -> bool:
         file.tell(f"left out its {ORDER[j]} column, which has no name and {what} the rows; {keep}.")
         return True
     leave = f"index_column={j} leaves it out"
-    file.tell(f"kept its {ORDER[j]} column, which has no name but does not number the rows; {leave}.")
+    file.tell(
+        f"kept its {ORDER[j]} column, which has no name but does not number the rows; {leave}."
+    )
     return False
 
 
@@ -414,12 +485,18 @@ def _tell_of_numbering(file: _File, values: Values, kept: Sequence[int]) -> None
 
 
 def _read_columns(arrow: Any, file: _File, index: set[int]) -> list[Any]:
-    """Columns of float64, or, where one of them holds something else, all of text; the index is always of text."""
+    """Columns of float64, or, where one of them holds something else, all of text; the index is
+    always of text.
+    """
     keys = [f"f{j}" for j in range(file.width)]
     types = {key: "string" if j in index else "float64" for j, key in enumerate(keys)}
     options = {
-        "read_options": arrow.ReadOptions(skip_rows=file.start, column_names=keys, block_size=_block(file)),
-        "parse_options": arrow.ParseOptions(delimiter="," if file.delimiter == BLANKS else file.delimiter),
+        "read_options": arrow.ReadOptions(
+            skip_rows=file.start, column_names=keys, block_size=_block(file)
+        ),
+        "parse_options": arrow.ParseOptions(
+            delimiter="," if file.delimiter == BLANKS else file.delimiter
+        ),
     }
     blank = [f" {mark}" for mark in file.marks]
     marks = {"null_values": sorted({*file.marks, *blank}), "strings_can_be_null": False}
@@ -429,18 +506,24 @@ def _read_columns(arrow: Any, file: _File, index: set[int]) -> list[Any]:
             with _unpacked(file.path) as stream:
                 return list(
                     arrow.read_csv(
-                        stream, convert_options=arrow.ConvertOptions(column_types=types, **marks), **options
+                        stream,
+                        convert_options=arrow.ConvertOptions(column_types=types, **marks),
+                        **options,
                     ).columns
                 )
-    except (ValueError, KeyError):  # pyarrow's own errors are ValueErrors that name neither line nor name
+    # pyarrow's own errors are ValueErrors that name neither line nor name
+    except (ValueError, KeyError):
         pass
     try:
         text = arrow.ConvertOptions(column_types=dict.fromkeys(keys, "string"), null_values=[])
-        return list(arrow.read_csv(BytesIO(_plain_text(file)), convert_options=text, **options).columns)
+        return list(
+            arrow.read_csv(BytesIO(_plain_text(file)), convert_options=text, **options).columns
+        )
     except (ValueError, KeyError) as error:
         _explain(file)
         raise ValueError(
-            f"{file.path} cannot be read as a table: {' '.join(str(error).split())}. Write it again as plain CSV."
+            f"{file.path} cannot be read as a table: {' '.join(str(error).split())}. Write it "
+            "again as plain CSV."
         ) from error
 
 
@@ -468,9 +551,13 @@ def _as_numbers(file: _File, column: Any, j: int) -> Values:
     numbers = _parsed(file, words, j)
     if numbers is None:
         _explain(file)
-        raise ValueError(f"{file.path}: {file.column(j)} is not of numbers. Drop it, or encode it as numbers.")
+        raise ValueError(
+            f"{file.path}: {file.column(j)} is not of numbers. Drop it, or encode it as numbers."
+        )
     indices = encoded.indices.to_numpy(zero_copy_only=False)
-    return np.array([*numbers, math.nan])[np.where(np.isnan(indices), len(numbers), indices).astype(np.intp)]
+    return np.array([*numbers, math.nan])[
+        np.where(np.isnan(indices), len(numbers), indices).astype(np.intp)
+    ]
 
 
 def _parsed(file: _File, words: Sequence[str], j: int) -> list[float] | None:
@@ -487,8 +574,13 @@ def _parsed(file: _File, words: Sequence[str], j: int) -> list[float] | None:
     elif commas and all(map(DECIMALS.fullmatch, commas)):
         file.seen.setdefault("commas are decimal points in {}.", []).append(file.column(j))
         replaced = "."
-    numbers = [math.nan if word in file.marks else _number(word.replace(",", replaced)) for word in words]
-    if any(math.isnan(number) and word not in file.marks for number, word in zip(numbers, words, strict=True)):
+    numbers = [
+        math.nan if word in file.marks else _number(word.replace(",", replaced)) for word in words
+    ]
+    if any(
+        math.isnan(number) and word not in file.marks
+        for number, word in zip(numbers, words, strict=True)
+    ):
         return None
     return numbers
 
@@ -507,14 +599,20 @@ def _explain(file: _File) -> None:
             text = cell.strip()
             if not (_is_value(text) or text in file.marks):
                 raise ValueError(
-                    f"{file.path}: {file.column(j)} is not of numbers: line {line} has {text!r}. {_cure(text, file)}"
+                    f"{file.path}: {file.column(j)} is not of numbers: line {line} has {text!r}. "
+                    f"{_cure(text, file)}"
                 )
 
 
 def _cure(text: str, file: _File) -> str:
-    if file.delimiter == "," and len(text.split()) > 1 and not math.isnan(_number(text.split(maxsplit=1)[0])):
+    if (
+        file.delimiter == ","
+        and len(text.split()) > 1
+        and not math.isnan(_number(text.split(maxsplit=1)[0]))
+    ):
         return "If blanks part the fields, say delimiter='blanks'."
     return (
-        "Drop the column, or encode it as numbers (one column per category); if it stands for a missing cell, say "
+        "Drop the column, or encode it as numbers (one column per category); if it stands for a "
+        "missing cell, say "
         f"missing={text!r}."
     )

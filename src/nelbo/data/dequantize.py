@@ -1,8 +1,8 @@
 """x = (u8 + U) / 256 with U uniform on [0, 1): 8-bit data as a density.
 
-A density fitted to bare integers grows without bound at the 256 values. With uniform noise added, log p(x)
-bounds that of the 8-bit image from below: log P(u8) >= E_U[log p(x)] - D log 256 (Theis et al. 2016). A likelihood
-that is a probability of the 256 values takes them as they are instead.
+A density fitted to bare integers grows without bound at the 256 values. With uniform noise added,
+log p(x) bounds that of the 8-bit image from below: log P(u8) >= E_U[log p(x)] - D log 256 (Theis et
+al. 2016). A likelihood that is a probability of the 256 values takes them as they are instead.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _UNIT_LIMIT = 4.0  # |x| beyond this cannot be (u8 + U) / 256, even with noise o
 
 Noise = Literal["hash", "centre"] | torch.Generator
 
-# SplitMix64 (Steele, Lea & Flood 2014): a Weyl sequence of this increment, then xorshift-multiply rounds.
+# SplitMix64 (Steele, Lea & Flood 2014): a Weyl sequence of this increment, then xorshift-multiply
+# rounds.
 _WEYL = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -55,7 +56,8 @@ def scrambled(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def hash_uniform(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """U in [0, 1), a pure function of (row content, feature index): order, batch and chunk change nothing.
+    """U in [0, 1), a pure function of (row content, feature index): order, batch and chunk change
+    nothing.
 
     Arguments:
         rows: The 8-bit data, (n, D).
@@ -64,7 +66,8 @@ def hash_uniform(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         U: (n, D) float64, 53 random bits each. Equal rows get equal U.
     """
     steps = np.arange(1, rows.shape[1] + 1, dtype=np.uint64) * _WEYL
-    # Multilinear hashing of the row: two rows collide with probability about 2^-56. The key seeds one stream.
+    # Multilinear hashing of the row: two rows collide with probability about 2^-56. The key seeds
+    # one stream.
     key = scrambled(rows.astype(np.uint64) @ (scrambled(steps.copy()) | np.uint64(1)))
     bits = scrambled(key[:, None] + steps)
     bits >>= np.uint64(11)
@@ -72,14 +75,16 @@ def hash_uniform(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 
 
 class Dequantize:
-    """t = ((u8 + U) / 256 - shift) / scale with U drawn anew at each call: what a batch of 8-bit rows is trained on.
+    """t = ((u8 + U) / 256 - shift) / scale with U drawn anew at each call: what a batch of 8-bit
+    rows is trained on.
 
-    New noise at every visit is what the density of a dequantised picture means, and leaves nothing of it to learn by
-    heart; the pictures themselves stay bytes in memory. U has 8 random bits, so that x lies on a grid of 2^-16, at the
-    middle of its cells.
+    New noise at every visit is what the density of a dequantised picture means, and leaves nothing
+    of it to learn by heart; the pictures themselves stay bytes in memory. U has 8 random bits, so
+    that x lies on a grid of 2^-16, at the middle of its cells.
 
     Arguments:
-        shift, scale: In units of x, as the model sees examples: of shape `shape`, or () for one number.
+        shift, scale: In units of x, as the model sees examples: of shape `shape`, or () for one
+            number.
     """
 
     def __init__(self, shift: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> None:
@@ -89,7 +94,12 @@ class Dequantize:
     def __call__(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return t, float32, for rows of uint8 of the same shape (n, *shape)."""
         u = random_bytes(rows.shape, generator, rows.device)
-        values = torch.empty(rows.shape, dtype=torch.float32, device=rows.device).copy_(u).div_(LEVELS).add_(rows)
+        values = (
+            torch.empty(rows.shape, dtype=torch.float32, device=rows.device)
+            .copy_(u)
+            .div_(LEVELS)
+            .add_(rows)
+        )
         if self.slope.device != rows.device:  # once: copies at every step would wait for a GPU
             self.slope, self.offset = self.slope.to(rows.device), self.offset.to(rows.device)
         return torch.addcmul(self.offset, values, self.slope)
@@ -98,7 +108,10 @@ class Dequantize:
 def check_noise(noise: object) -> None:
     """Raise ValueError unless `noise` is "hash", "centre" or a torch.Generator."""
     if not (isinstance(noise, torch.Generator) or noise in ("hash", "centre")):
-        raise ValueError(f"noise must be 'hash', 'centre' or a torch.Generator, got {noise!r}. Use 'hash' to evaluate.")
+        raise ValueError(
+            f"noise must be 'hash', 'centre' or a torch.Generator, got {noise!r}. Use 'hash' to "
+            "evaluate."
+        )
 
 
 def check_grey(rows: npt.NDArray[Any]) -> None:
@@ -108,8 +121,10 @@ def check_grey(rows: npt.NDArray[Any]) -> None:
     bad = ~((rows >= 0) & (rows < LEVELS) & (rows == np.floor(rows)))
     if bad.any():
         raise ValueError(
-            f"X holds {rows[bad].ravel()[0]:g}, but a discretised likelihood is for whole numbers from 0 to 255. Pass "
-            "8-bit values as they are, uint8 or not (pictures in [0, 1]: times 255), or use likelihood='gaussian'."
+            f"X holds {rows[bad].ravel()[0]:g}, but a discretised likelihood is for whole numbers "
+            "from 0 to 255. Pass "
+            "8-bit values as they are, uint8 or not (pictures in [0, 1]: times 255), or use "
+            "likelihood='gaussian'."
         )
 
 
@@ -124,14 +139,17 @@ def check_units(rows: npt.NDArray[Any]) -> None:
 
 
 def uniform(rows: npt.NDArray[np.uint8], noise: Noise) -> Tensor | float:
-    """U for 8-bit rows (n, D): drawn from a generator, 0.5 for "centre", or `hash_uniform` for "hash"."""
+    """U for 8-bit rows (n, D): drawn from a generator, 0.5 for "centre", or `hash_uniform` for
+    "hash".
+    """
     if isinstance(noise, torch.Generator):
         return torch.rand(rows.shape, generator=noise, device=noise.device).cpu()
     return 0.5 if noise == "centre" else torch.from_numpy(hash_uniform(rows))
 
 
 def to_uint8(x: Tensor | npt.ArrayLike) -> npt.NDArray[np.uint8]:
-    """Round x to the nearest 8-bit level: clip(rint(256 x - 0.5), 0, 255), the inverse of (u8 + 0.5) / 256.
+    """Round x to the nearest 8-bit level: clip(rint(256 x - 0.5), 0, 255), the inverse of (u8 +
+    0.5) / 256.
 
     Arguments:
         x: Values of any shape, in the units of (u8 + U) / 256; those outside [0, 1) go to 0 or 255.
@@ -142,7 +160,11 @@ def to_uint8(x: Tensor | npt.ArrayLike) -> npt.NDArray[np.uint8]:
     >>> to_uint8([0.5 / 256, 7.5 / 256, 2.0])
     array([  0,   7, 255], dtype=uint8)
     """
-    values: npt.NDArray[Any] = np.asarray(x.detach().cpu().double() if isinstance(x, Tensor) else x, dtype=np.float64)
+    values: npt.NDArray[Any] = np.asarray(
+        x.detach().cpu().double() if isinstance(x, Tensor) else x, dtype=np.float64
+    )
     if np.isnan(values).any():
-        raise ValueError("x contains NaN, which no 8-bit level stands for. Pass finite values in [0, 1).")
+        raise ValueError(
+            "x contains NaN, which no 8-bit level stands for. Pass finite values in [0, 1)."
+        )
     return np.clip(np.rint(LEVELS * values - 0.5), 0, LEVELS - 1).astype(np.uint8)

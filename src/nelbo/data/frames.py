@@ -1,4 +1,6 @@
-"""A table with named columns (pandas, polars, pyarrow) -> one array of numbers, by way of narwhals."""
+"""A table with named columns (pandas, polars, pyarrow) -> one array of numbers, by way of
+narwhals.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,12 @@ Array = npt.NDArray[Any]
 
 
 def from_frame(X: Any, name: str) -> tuple[Array, tuple[str, ...] | None]:
-    """The values (n, d) of a data frame, missing ones NaN, and its column names (None unless all strings).
+    """The values (n, d) of a data frame, missing ones NaN, and its column names (None unless all
+    strings).
 
     Raises:
-        ValueError: Two columns of one name, or a column that holds no numbers (column, row and value named).
+        ValueError: Two columns of one name, or a column that holds no numbers (column, row and
+            value named).
         TypeError: A lazy frame, or something that merely has `.columns`.
         ImportError: narwhals is absent.
     """
@@ -40,7 +44,9 @@ def check_unique(labels: Any, name: str) -> None:
     """Raise ValueError where two columns share a name."""
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
-        raise ValueError(f"{name} has more than one column named {twice[0]!r}. Rename or drop the duplicates.")
+        raise ValueError(
+            f"{name} has more than one column named {twice[0]!r}. Rename or drop the duplicates."
+        )
 
 
 def _labels(X: Any) -> list[Any]:
@@ -59,15 +65,22 @@ def _narwhals(X: Any, name: str) -> Any:
         ) from None
     frame = nw.from_native(X, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
-        raise TypeError(f"{name} is a lazy frame, but values are required. Call {name}.collect() first.")
+        raise TypeError(
+            f"{name} is a lazy frame, but values are required. Call {name}.collect() first."
+        )
     if not isinstance(frame, nw.DataFrame):
-        raise TypeError(f"{name} must be an array or a data frame, got {type(X).__name__}. Pass {name}.to_numpy().")
+        raise TypeError(
+            f"{name} must be an array or a data frame, got {type(X).__name__}. Pass "
+            f"{name}.to_numpy()."
+        )
     return frame
 
 
 def _homogeneous(frame: Any) -> Array | None:
     """The values at one go, where all columns share one plain numeric type."""
-    if len(set(frame.schema.values())) > 1 or not all(dtype.is_numeric() for dtype in frame.schema.values()):
+    if len(set(frame.schema.values())) > 1 or not all(
+        dtype.is_numeric() for dtype in frame.schema.values()
+    ):
         return None
     values: Array = frame.to_numpy()
     return values if values.dtype.kind in "iuf" else None

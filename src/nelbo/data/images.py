@@ -1,4 +1,6 @@
-"""A folder of pictures, in order of name -> (n, h, w) if grey, (n, h, w, 3) if coloured, of uint8 or uint16."""
+"""A folder of pictures, in order of name -> (n, h, w) if grey, (n, h, w, 3) if coloured, of uint8
+or uint16.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +26,31 @@ LEFT_ALONE = ("__MACOSX",)
 Picture = npt.NDArray[Any]
 
 
-def read_folder(folder: Path, resize: tuple[int, int] | None = None) -> tuple[Picture, tuple[str, ...], list[Note]]:
-    """Read every picture of a folder and of its subfolders, turned upright; transparent ones lie on white.
+def read_folder(
+    folder: Path, resize: tuple[int, int] | None = None
+) -> tuple[Picture, tuple[str, ...], list[Note]]:
+    """Read every picture of a folder and of its subfolders, turned upright; transparent ones lie on
+    white.
 
     Arguments:
         folder: The folder.
         resize: (height, width) that all of them are brought to; None asks that they have one size.
 
     Returns:
-        The pictures: uint8, or uint16 where all have 16 bits, of shape (n, h, w) if all are grey, (n, h, w, 3) if all
-        are coloured; their names within the folder, in order; and what was decided.
+        The pictures: uint8, or uint16 where all have 16 bits, of shape (n, h, w) if all are grey,
+        (n, h, w, 3) if all are coloured; their names within the folder, in order; and what was
+        decided.
 
     Raises:
-        ValueError: No picture, one that cannot be read, or one unlike the first in size or kind (named).
+        ValueError: No picture, one that cannot be read, or one unlike the first in size or kind
+            (named).
         ImportError: Pillow is absent.
     """
     found = names(folder)
     if not found:
-        raise ValueError(f"{folder} holds no picture. Put files of one size there: {', '.join(SUFFIXES)}")
+        raise ValueError(
+            f"{folder} holds no picture. Put files of one size there: {', '.join(SUFFIXES)}"
+        )
     if importlib.util.find_spec("PIL") is None:
         raise ImportError(f'{folder} needs Pillow. Install it with: pip install "nelbo[image]"')
     if resize is not None and not all(isinstance(size, int) and size >= 1 for size in resize):
@@ -57,11 +66,19 @@ def read_folder(folder: Path, resize: tuple[int, int] | None = None) -> tuple[Pi
 
 
 def names(folder: Path) -> tuple[str, ...]:
-    """Return the names of the pictures of a folder and its subfolders, in the order in which they are read."""
+    """Return the names of the pictures of a folder and its subfolders, in the order in which they
+    are read.
+    """
     found = []
     for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in LEFT_ALONE]
-        found += [path.relative_to(folder) for path in map(Path(place).joinpath, files) if _is_picture(path)]
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and name not in LEFT_ALONE
+        ]
+        found += [
+            path.relative_to(folder)
+            for path in map(Path(place).joinpath, files)
+            if _is_picture(path)
+        ]
     return tuple(path.as_posix() for path in sorted(found))
 
 
@@ -76,11 +93,19 @@ def _notes(folder: Path, found: tuple[str, ...]) -> list[Note]:
     if inner != [""]:
         beside = sum("/" not in name for name in found)
         those = listed(
-            [f"{name} ({sum(other.rpartition('/')[0] == name for other in found)})" for name in inner if name]
+            [
+                f"{name} ({sum(other.rpartition('/')[0] == name for other in found)})"
+                for name in inner
+                if name
+            ]
         )
         more = f", and {beside} beside them," if beside else ""
-        notes.append(Note(f"{folder}: pictures of its folders {those}{more} are read as one set.", False))
-    others = sorted(path.name for path in folder.iterdir() if path.is_file() and not _is_picture(path))
+        notes.append(
+            Note(f"{folder}: pictures of its folders {those}{more} are read as one set.", False)
+        )
+    others = sorted(
+        path.name for path in folder.iterdir() if path.is_file() and not _is_picture(path)
+    )
     others = [name for name in others if not name.startswith(".")]
     if others:
         notes.append(Note(f"{folder}: left out what is no picture: {listed(others)}.", False))
@@ -109,22 +134,31 @@ def _read(path: Path, resize: tuple[int, int] | None) -> Picture:
             image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
             image.load()
         low = None if swapped is None else _opened_as(path, swapped)
-    except (OSError, SyntaxError, ValueError, EOFError, image_module.DecompressionBombError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        image_module.DecompressionBombError,
+    ) as error:
         raise ValueError(
-            f"{path} cannot be read as a picture ({' '.join(str(error).split())}). Replace or remove it."
+            f"{path} cannot be read as a picture ({' '.join(str(error).split())}). Replace or "
+            "remove it."
         ) from error
     if frames > 1:
         raise ValueError(
-            f"{path} has {frames} frames, but one picture per file is required. Save each frame as a file."
+            f"{path} has {frames} frames, but one picture per file is required. Save each frame as "
+            "a file."
         )
     return _resized(_pixels(image, path) if low is None else _deep(image, low, swapped), resize)
 
 
 def _low_bytes_first(image: Any) -> list[Any] | None:
-    """Return how to read the low bytes of a picture of several channels with 16 bits each, or None for any other.
+    """Return how to read the low bytes of a picture of several channels with 16 bits each, or None
+    for any other.
 
-    Pillow has 8 bits for a channel, and keeps the high byte. Told that the order of bytes is the other one, it keeps
-    the low byte.
+    Pillow has 8 bits for a channel, and keeps the high byte. Told that the order of bytes is the
+    other one, it keeps the low byte.
     """
     other = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
     tiles = []
@@ -135,14 +169,17 @@ def _low_bytes_first(image: Any) -> list[Any] | None:
             return None
         # Grey and alpha of two bytes each are as four channels of one.
         swapped = "RGBA" if kind == "LA" else f"{kind};{other[depth]}"
-        tiles.append((codec, extents, offset, (swapped, *more) if isinstance(details, tuple) else swapped))
+        tiles.append(
+            (codec, extents, offset, (swapped, *more) if isinstance(details, tuple) else swapped)
+        )
     return tiles or None
 
 
 def _opened_as(path: Path, tiles: list[Any]) -> Any:
     with importlib.import_module("PIL.Image").open(path) as image:
         image.tile = [
-            type(old)(*new) if hasattr(old, "_fields") else new for old, new in zip(image.tile, tiles, strict=True)
+            type(old)(*new) if hasattr(old, "_fields") else new
+            for old, new in zip(image.tile, tiles, strict=True)
         ]
         image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
         image.load()
@@ -188,7 +225,9 @@ def _on_white(image: Any) -> Any:
 
 
 def _resized(picture: Picture, size: tuple[int, int] | None) -> Picture:
-    """Return a picture brought to (height, width): each new value is a mean over the old ones, weighted by distance."""
+    """Return a picture brought to (height, width): each new value is a mean over the old ones,
+    weighted by distance.
+    """
     if size is None or picture.shape[:2] == size:
         return picture
     image_module = importlib.import_module("PIL.Image")

@@ -1,7 +1,8 @@
-"""Which rows a model knows: 64 bits of each row it was fitted to, so that no row is judged as if it were new.
+"""Which rows a model knows: 64 bits of each row it was fitted to, so that no row is judged as if it
+were new.
 
-A row is known by its values alone, in whatever order, layout or floating type it comes again: values are compared as
-float32, or as float64 where that alone tells the rows apart. In a table of a
+A row is known by its values alone, in whatever order, layout or floating type it comes again:
+values are compared as float32, or as float64 where that alone tells the rows apart. In a table of a
 million rows two different ones get the same 64 bits with a probability of 3e-8.
 """
 
@@ -35,7 +36,9 @@ class Use(IntEnum):
     TRAINED = 1
     """Training."""
     VALIDATED = 2
-    """Choosing when to stop and which weights to keep; tables are trained on these rows, too, in the end."""
+    """Choosing when to stop and which weights to keep; tables are trained on these rows, too, in
+    the end.
+    """
     HELD_OUT = 3
     """Held out by `nelbo fit`, to judge the model by."""
 
@@ -56,7 +59,9 @@ class KnownRows(Brief):
 
     @classmethod
     def of(cls, rows: npt.NDArray[Any], validated: npt.NDArray[np.intp] | None = None) -> KnownRows:
-        """Remember rows (n, D) that a model is fitted to, those at ``validated`` being its validation rows."""
+        """Remember rows (n, D) that a model is fitted to, those at ``validated`` being its
+        validation rows.
+        """
         precision: Precision = "float32"
         keys = row_keys(rows, precision)
         if rows.dtype == np.float64:
@@ -68,14 +73,18 @@ class KnownRows(Brief):
         return cls._sorted(keys, use, precision)
 
     def and_those_of(self, other: KnownRows) -> KnownRows:
-        """Add the rows of an earlier fit that this one goes on from, if they are told apart in the same precision."""
+        """Add the rows of an earlier fit that this one goes on from, if they are told apart in the
+        same precision.
+        """
         if other.precision != self.precision:
             return self
         keys, use = np.concatenate([self.keys, other.keys]), np.concatenate([self.use, other.use])
         return self._sorted(keys, use, self.precision)
 
     def with_held_out(self, rows: npt.NDArray[Any]) -> KnownRows:
-        """Remember rows (n, D), too, that the model was not fitted to, in order to be judged by them."""
+        """Remember rows (n, D), too, that the model was not fitted to, in order to be judged by
+        them.
+        """
         keys = np.concatenate([self.keys, row_keys(rows, self.precision)])
         use = np.concatenate([self.use, np.full(len(rows), Use.HELD_OUT, dtype=np.uint8)])
         return self._sorted(keys, use, self.precision)
@@ -83,13 +92,15 @@ class KnownRows(Brief):
     def uses(self, rows: npt.NDArray[Any]) -> Uses:
         """Return the `Use` of each of some rows (n, D).
 
-        Of equal rows some may have been trained on and some held out. Which of those are meant, the others tell: where
-        rows are known that were only trained on, and such as were only held out, all data were passed, and as
-        many copies are held out as were then.
+        Of equal rows some may have been trained on and some held out. Which of those are meant, the
+        others tell: where rows are known that were only trained on, and such as were only held out,
+        all data were passed, and as many copies are held out as were then.
         """
         keys = row_keys(rows, self.precision)
         found = np.full(len(keys), Use.NEW, dtype=np.uint8)
-        trained, validated, held = (self._count(keys, use) for use in (Use.TRAINED, Use.VALIDATED, Use.HELD_OUT))
+        trained, validated, held = (
+            self._count(keys, use) for use in (Use.TRAINED, Use.VALIDATED, Use.HELD_OUT)
+        )
         found[validated > 0] = Use.VALIDATED
         found[trained > 0] = Use.TRAINED
         fitted, kept = (trained > 0) | (validated > 0), held > 0
@@ -107,7 +118,9 @@ class KnownRows(Brief):
         return found
 
     def fitted_to(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Return which rows (n, D) have the values of a row that the model was fitted to, held out or not: (n,)."""
+        """Return which rows (n, D) have the values of a row that the model was fitted to, held out
+        or not: (n,).
+        """
         known = np.unique(self.keys[self.use != Use.HELD_OUT])
         return np.isin(row_keys(rows, self.precision), known)
 
@@ -123,18 +136,22 @@ class KnownRows(Brief):
 
 
 def row_keys(rows: npt.NDArray[Any], precision: Precision = "float32") -> Keys:
-    """Return 64 bits of each row's values (n, D), of shape (n,): equal rows have equal keys, and 0.0 equals -0.0."""
+    """Return 64 bits of each row's values (n, D), of shape (n,): equal rows have equal keys, and
+    0.0 equals -0.0.
+    """
     flat = rows.reshape(len(rows), -1)
     words = -(-flat.shape[1] * (4 if precision == "float32" else 8) // 8)
     odd = scrambled(np.arange(1, words + 1, dtype=np.uint64)) | np.uint64(1)
     keys = np.empty(len(flat), dtype=np.uint64)
     for part in chunks(*flat.shape, _AT_ONCE):
         with np.errstate(over="ignore"):
-            numbers = flat[part].astype(precision) + np.zeros((), dtype=precision)  # -0.0 + 0.0 is 0.0
+            # -0.0 + 0.0 is 0.0
+            numbers = flat[part].astype(precision) + np.zeros((), dtype=precision)
         if precision == "float32" and numbers.shape[1] % 2:
             numbers = np.pad(numbers, ((0, 0), (0, 1)))
         bits = np.ascontiguousarray(numbers).view(np.uint64)
-        keys[part] = (bits ^ (bits >> np.uint64(29))) @ odd  # sums wrap around, so their order does not matter
+        # sums wrap around, so their order does not matter
+        keys[part] = (bits ^ (bits >> np.uint64(29))) @ odd
     return scrambled(keys)
 
 

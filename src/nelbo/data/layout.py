@@ -1,7 +1,7 @@
 """(h, w, c) or (c, h, w), flat or not: the axes of one example, apart from its numbers.
 
-A model sees rows (d,) or images (c, h, w); a user holds rows (d,), grey images (h, w), or colour images with
-the channels last (as files and matplotlib do) or first (as torch does).
+A model sees rows (d,) or images (c, h, w); a user holds rows (d,), grey images (h, w), or colour
+images with the channels last (as files and matplotlib do) or first (as torch does).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _MOST_CHANNELS = 4  # grey, grey + alpha, RGB, RGB + alpha
 def infer_layout(shape: tuple[int, ...]) -> Layout:
     """The layout of data of shape (n, …).
 
-    Of 4 axes, the last holds the channels if it has at most 4, else the second if it has, else the shorter of
-    the two (the second, if equal).
+    Of 4 axes, the last holds the channels if it has at most 4, else the second if it has, else the
+    shorter of the two (the second, if equal).
     """
     if len(shape) < 4:
         return "flat" if len(shape) == 2 else "hw"
@@ -85,7 +85,10 @@ def conform(array: Array, shape: tuple[int, ...], layout: Layout) -> Array:
     # A missing or extra axis of one channel moves no value; any other rearrangement would.
     same = [size for size in got if size > 1] == [size for size in wanted if size > 1]
     if not (
-        len(wanted) == 1 or len(got) == 1 or got == wanted or (same and shape[0] == 1 and _one_channel(got, shape))
+        len(wanted) == 1
+        or len(got) == 1
+        or got == wanted
+        or (same and shape[0] == 1 and _one_channel(got, shape))
     ):
         raise ValueError(
             f"X has examples of shape {got}, but this model was fitted on {wanted}. "
@@ -115,27 +118,52 @@ def _refuse_count(count: int, shape: tuple[int, ...], layout: Layout) -> None:
 
 
 def check_fields(schema: Any) -> None:
-    """Raise ValueError where the fields of a schema (read from a file, say) contradict each other."""
-    if schema.layout not in LAYOUTS or schema.kind != ("table" if schema.layout == "flat" else "images"):
+    """Raise ValueError where the fields of a schema (read from a file, say) contradict each
+    other.
+    """
+    if schema.layout not in LAYOUTS or schema.kind != (
+        "table" if schema.layout == "flat" else "images"
+    ):
         raise ValueError(f"layout {schema.layout!r} does not fit kind {schema.kind!r}")
     if len(schema.shape) != (1 if schema.layout == "flat" else 3) or min(schema.shape) < 1:
         raise ValueError(f"shape {schema.shape} does not fit layout {schema.layout!r}")
     if schema.shift.shape != schema.shape or schema.scale.shape not in ((), schema.shape):
-        raise ValueError(f"shift {schema.shift.shape} and scale {schema.scale.shape} do not fit shape {schema.shape}")
-    if not (np.isfinite(schema.shift).all() and np.isfinite(schema.scale).all() and (schema.scale > 0).all()):
+        raise ValueError(
+            f"shift {schema.shift.shape} and scale {schema.scale.shape} do not fit shape "
+            f"{schema.shape}"
+        )
+    if not (
+        np.isfinite(schema.shift).all()
+        and np.isfinite(schema.scale).all()
+        and (schema.scale > 0).all()
+    ):
         raise ValueError("shift must be finite and scale positive")
-    if not (schema.mixing is None or (np.isfinite(schema.mixing).all() and np.linalg.slogdet(schema.mixing)[0] != 0)):
+    if not (
+        schema.mixing is None
+        or (np.isfinite(schema.mixing).all() and np.linalg.slogdet(schema.mixing)[0] != 0)
+    ):
         raise ValueError("mixing must be finite and have an inverse")
     if not isinstance(schema.dequantize, bool):
         raise ValueError(f"dequantize must be true or false, got {schema.dequantize!r}")
     if not isinstance(schema.discrete, bool) or (schema.discrete and schema.dequantize):
-        raise ValueError(f"discrete must be true or false, and false for dequantised data, got {schema.discrete!r}")
+        raise ValueError(
+            "discrete must be true or false, and false for dequantised data, got "
+            f"{schema.discrete!r}"
+        )
     indices = [index for index, _ in schema.left_out]
     if indices != sorted(set(indices)) or (indices and (schema.layout != "flat" or indices[0] < 0)):
-        raise ValueError(f"left_out {schema.left_out} is not a list of different columns of a table")
-    if indices and not (indices[-1] < schema.n_features and np.isfinite([v for _, v in schema.left_out]).all()):
-        raise ValueError(f"left_out {schema.left_out} does not fit {schema.n_features} columns, or is not finite")
-    if schema.columns is not None and (schema.layout != "flat" or len(schema.columns) != schema.n_features):
+        raise ValueError(
+            f"left_out {schema.left_out} is not a list of different columns of a table"
+        )
+    if indices and not (
+        indices[-1] < schema.n_features and np.isfinite([v for _, v in schema.left_out]).all()
+    ):
+        raise ValueError(
+            f"left_out {schema.left_out} does not fit {schema.n_features} columns, or is not finite"
+        )
+    if schema.columns is not None and (
+        schema.layout != "flat" or len(schema.columns) != schema.n_features
+    ):
         raise ValueError(f"{len(schema.columns)} columns do not fit shape {schema.shape}")
     if not all(0 <= index < schema.n_features for index in schema.constant):
         raise ValueError(f"constant features {schema.constant} do not fit shape {schema.shape}")

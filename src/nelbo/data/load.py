@@ -1,7 +1,7 @@
 """A name, a file or a folder of pictures -> one array of numbers.
 
-"digits" comes with scikit-learn; "mnist", "fashion_mnist" and "frey_faces" are read from the folder that the
-environment variable NELBO_DATA names. Nothing is downloaded and nothing is unpickled.
+"digits" comes with scikit-learn; "mnist", "fashion_mnist" and "frey_faces" are read from the folder
+that the environment variable NELBO_DATA names. Nothing is downloaded and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ Array = npt.NDArray[Any]
 
 BUILT_IN = ("digits", "mnist", "fashion_mnist", "frey_faces")
 
-_KEYS = ("x_train", "X", "x", "data", "images")  # what an .npz of several arrays calls the one that matters
+# what an .npz of several arrays calls the one that matters
+_KEYS = ("x_train", "X", "x", "data", "images")
 _SHAPES = {"frey_faces": (28, 20)}  # kept as flat rows in its file
 
 
@@ -68,22 +69,29 @@ def load(
     """Read data; missing cells of tables come back as NaN.
 
     Arguments:
-        where: "digits"; a name in NELBO_DATA ("mnist", or "mnist:x_test" for another of its arrays); an .npy,
-            .npz ("file.npz:key" for one of its arrays), .csv, .tsv (both also packed, as .csv.gz) or .parquet file; or
-            a folder of images, with those in its subfolders. What is there in the file system comes before a name.
+        where: "digits"; a name in NELBO_DATA ("mnist", or "mnist:x_test" for another of its
+            arrays); an .npy, .npz ("file.npz:key" for one of its arrays), .csv, .tsv (both also
+            packed, as .csv.gz) or .parquet file; or a folder of images, with those in its
+            subfolders. What is there in the file system comes before a name.
         header: Whether the first line of a text file holds names.
         index_column: Name or place, from 0, of a column of a table to leave out; "none" keeps all.
-        delimiter: Between the fields of a text file: a character, or "tab"; "blanks" is any number of them.
-        missing: A word, or words, that stand for missing cells of a text file, beside the usual ones.
+        delimiter: Between the fields of a text file: a character, or "tab"; "blanks" is any number
+            of them.
+        missing: A word, or words, that stand for missing cells of a text file, beside the usual
+            ones.
         resize: (height, width) that all pictures of a folder are brought to.
 
-    What is None is found out from the file; `Source.notes` says what, and a `DataWarning` what may be wrong.
+    What is None is found out from the file; `Source.notes` says what, and a `DataWarning` what may
+    be wrong.
 
     Raises:
-        ValueError: Absent (near names are suggested), empty, unreadable, or not numbers; with the cure.
+        ValueError: Absent (near names are suggested), empty, unreadable, or not numbers; with the
+            cure.
         ImportError: A file type whose reader is not installed.
     """
-    reading = Reading(header=header, index_column=index_column, delimiter=delimiter, missing=missing)
+    reading = Reading(
+        header=header, index_column=index_column, delimiter=delimiter, missing=missing
+    )
     source, notes = _load(where, reading, resize)
     for note in notes:
         if note.loud:
@@ -91,19 +99,31 @@ def load(
     return dataclasses.replace(source, notes=tuple(note.text for note in notes))
 
 
-def _load(where: str | Path, reading: Reading, resize: tuple[int, int] | None) -> tuple[Source, list[Note]]:
+def _load(
+    where: str | Path, reading: Reading, resize: tuple[int, int] | None
+) -> tuple[Source, list[Note]]:
     name, _, inner = str(where).partition(":")
     notes: list[Note] = []
     if name in BUILT_IN:
         found = Path(str(where))
         if not _holds_pictures(found):
             if found.exists():
-                notes = [Note(f"{where!r} is the built-in data set; what lies at {found.resolve()} is not read.", True)]
+                notes = [
+                    Note(
+                        (
+                            f"{where!r} is the built-in data set; what lies at {found.resolve()} "
+                            "is "
+                            "not read."
+                        ),
+                        True,
+                    )
+                ]
             _refuse_options(f"the built-in {name!r}", reading, resize, ())
             return (_digits(inner) if name == "digits" else _named(name, inner or None)), notes
         notes = [
             Note(
-                f"{where!r} is the folder {found.resolve()}, not the built-in data set. Rename it, or work in another "
+                f"{where!r} is the folder {found.resolve()}, not the built-in data set. Rename it, "
+                "or work in another "
                 "folder, to have that.",
                 True,
             )
@@ -120,7 +140,9 @@ def _load(where: str | Path, reading: Reading, resize: tuple[int, int] | None) -
     suffix = suffix if suffix in _READERS else path.suffix.lower()
     reader, options = _READERS.get(suffix, (None, ()))
     if reader is None:
-        raise ValueError(f"{path} is of no known kind ({path.suffix or 'no suffix'}). Pass {_KINDS}.")
+        raise ValueError(
+            f"{path} is of no known kind ({path.suffix or 'no suffix'}). Pass {_KINDS}."
+        )
     try:
         if path.stat().st_size == 0:
             raise ValueError(f"{path} is empty (0 bytes). Write the data again.")
@@ -145,17 +167,24 @@ def _refuse_options(what: str, reading: Reading, resize: object, known: Sequence
 
 
 def _expanded(text: str) -> Path:
-    """A path with ~ replaced; one that the system cannot even look at, or that would be waited on, is refused."""
+    """A path with ~ replaced; one that the system cannot even look at, or that would be waited on,
+    is refused.
+    """
     try:
         path = Path(text).expanduser()
         odd = path.exists() and not path.is_file() and not path.is_dir()
     except RuntimeError:
-        raise ValueError(f"{text} names the home of a user who is unknown here. Write the whole path.") from None
+        raise ValueError(
+            f"{text} names the home of a user who is unknown here. Write the whole path."
+        ) from None
     except OSError as error:
-        raise ValueError(f"{text} cannot be looked at: {error.strerror or error}. Check the path.") from None
+        raise ValueError(
+            f"{text} cannot be looked at: {error.strerror or error}. Check the path."
+        ) from None
     if odd:
         raise ValueError(
-            f"{text} is neither a file nor a folder. Write its contents to a file, or pass - to pipe them."
+            f"{text} is neither a file nor a folder. Write its contents to a file, or pass - to "
+            "pipe them."
         )
     return path
 
@@ -170,9 +199,18 @@ def _digits(key: str) -> Source:
     if key:
         raise ValueError(f"'digits' is one array without keys, got 'digits:{key}'. Pass 'digits'.")
     found = importlib.util.find_spec("sklearn")  # importing its data sets takes a while
-    path = Path(found.origin if found and found.origin else "").parent / "datasets" / "data" / "digits.csv.gz"
+    path = (
+        Path(found.origin if found and found.origin else "").parent
+        / "datasets"
+        / "data"
+        / "digits.csv.gz"
+    )
     if not path.is_file():  # in a release to come
-        return Source(np.asarray(importlib.import_module("sklearn.datasets").load_digits().images), None, "digits")
+        return Source(
+            np.asarray(importlib.import_module("sklearn.datasets").load_digits().images),
+            None,
+            "digits",
+        )
     with gzip.open(path, "rt") as file:
         rows = np.loadtxt(file, delimiter=",")
     return Source(rows[:, :-1].reshape(-1, 8, 8), None, "digits")  # the last column is the class
@@ -188,7 +226,8 @@ def _named(name: str, key: str | None) -> Source:
     path = _expanded(folder) / f"{name}.npz"
     if not path.is_file():
         raise ValueError(
-            f"{name!r} should be {path}, which does not exist. Put {path.name} there, or point NELBO_DATA elsewhere."
+            f"{name!r} should be {path}, which does not exist. Put {path.name} there, or point "
+            "NELBO_DATA elsewhere."
         )
     source = _read_numpy(path, key, Reading())[0]
     array, shape = source.array, _SHAPES.get(name)
@@ -204,7 +243,9 @@ def _read_numpy(path: Path, key: str | None, reading: Reading) -> tuple[Source, 
             return Source(_numbers(found, str(path)), None, path.stem), []
         chosen = _choose(path, list(found.files), key)
         array = _told(path, lambda: arrays.member(path, found, chosen))
-    return Source(_numbers(array, f"{path}:{chosen}"), None, f"{path.stem}:{key}" if key else path.stem), []
+    return Source(
+        _numbers(array, f"{path}:{chosen}"), None, f"{path.stem}:{key}" if key else path.stem
+    ), []
 
 
 def _told(path: Path, read: Callable[[], Any]) -> Any:
@@ -213,7 +254,8 @@ def _told(path: Path, read: Callable[[], Any]) -> Any:
         return read()
     except (MemoryError, arrays.PackedError):
         raise
-    except Exception as error:  # of any kind: tokenize.TokenError, RuntimeError for a password, zlib.error, ...
+    # of any kind: tokenize.TokenError, RuntimeError for a password, zlib.error, ...
+    except Exception as error:
         raise ValueError(_unreadable(path, error)) from error
 
 
@@ -229,7 +271,9 @@ def _choose(path: Path, names: list[str], key: str | None) -> str:
         raise ValueError(f"{path} holds no array. Write one with numpy.savez.")
     known = names if len(names) == 1 else [name for name in _KEYS if name in names]
     if not known:
-        raise ValueError(f"{path} holds several arrays: {', '.join(names)}. Choose one: {path.name}:{names[0]}")
+        raise ValueError(
+            f"{path} holds several arrays: {', '.join(names)}. Choose one: {path.name}:{names[0]}"
+        )
     return known[0]
 
 
@@ -237,13 +281,19 @@ def _unreadable(path: Path, error: Exception) -> str:
     first = error.args[0] if error.args and isinstance(error.args[0], str) else error
     reason = " ".join(str(first).split()).rstrip(".")
     if "encrypted" in reason:
-        return f"{path} is encrypted. Unpack it with its password, and write it again with numpy.savez."
+        return (
+            f"{path} is encrypted. Unpack it with its password, and write it again with "
+            "numpy.savez."
+        )
     if "allow_pickle" in reason or "pickled" in reason:
         return (
             f"{path} is not a plain array of numbers (it holds a pickle, which nelbo never opens). "
             "Save it as X.astype(float)."
         )
-    return f"{path} is not a readable {path.suffix} file ({reason}). Write it again with numpy.save or savez."
+    return (
+        f"{path} is not a readable {path.suffix} file ({reason}). Write it again with "
+        "numpy.save or savez."
+    )
 
 
 def _numbers(array: Any, where: str) -> Array:
@@ -251,10 +301,14 @@ def _numbers(array: Any, where: str) -> Array:
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{where} is not an array. Write it again with numpy.savez.")
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{where} has dtype {array.dtype}, but real numbers are required. Save it as X.astype(float).")
+        raise ValueError(
+            f"{where} has dtype {array.dtype}, but real numbers are required. Save it as "
+            "X.astype(float)."
+        )
     if not 2 <= array.ndim <= 4 or array.size == 0:
         raise ValueError(
-            f"{where} has shape {array.shape}, but a table (n, d) or images (n, h, w), (n, h, w, c) are "
+            f"{where} has shape {array.shape}, but a table (n, d) or images (n, h, w), (n, h, w, "
+            "c) are "
             "required. "
             "Choose another array, or reshape it."
         )
@@ -287,7 +341,14 @@ _READERS: dict[str, tuple[Reader, tuple[str, ...]]] = {
     ".npy": (_read_numpy, ()),
     ".npz": (_read_numpy, ()),
     ".parquet": (_read_parquet, ("index_column",)),
-    **{f"{suffix}{packed}": _TEXT for packed in ("", ".gz", ".bz2", ".xz") for suffix in (".csv", ".tsv")},
+    **{
+        f"{suffix}{packed}": _TEXT
+        for packed in ("", ".gz", ".bz2", ".xz")
+        for suffix in (".csv", ".tsv")
+    },
 }
 """Of each suffix the reader, and the options that it takes."""
-_KINDS = f"one of {', '.join(BUILT_IN)}; a file .npy, .npz, .csv, .tsv, .csv.gz, .parquet; or a folder of images"
+_KINDS = (
+    f"one of {', '.join(BUILT_IN)}; a file .npy, .npz, .csv, .tsv, .csv.gz, .parquet; or "
+    "a folder of images"
+)

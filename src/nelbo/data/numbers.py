@@ -15,7 +15,8 @@ __all__ = ["Numbers"]
 
 
 class Numbers:
-    """x itself, (n, D) in the user's order: floats as they are, 8-bit data with the noise that evaluation gives them.
+    """x itself, (n, D) in the user's order: floats as they are, 8-bit data with the noise that
+    evaluation gives them.
 
     Arguments:
         schema: Of the data.

@@ -1,7 +1,8 @@
-"""What makes log p(x) of a table mean less than it seems: few or repeated values, copies and totals, far cells.
+"""What makes log p(x) of a table mean less than it seems: few or repeated values, copies and
+totals, far cells.
 
-A density has no bound on values that repeat, nor on columns that follow from others; and one far cell sets the scale of
-its whole column. `fit` tells of all three, by name.
+A density has no bound on values that repeat, nor on columns that follow from others; and one far
+cell sets the scale of its whole column. `fit` tells of all three, by name.
 """
 
 from __future__ import annotations
@@ -34,11 +35,15 @@ SPIKE = 1 / 3
 MOST_COLUMNS = 512
 """Wider tables are not searched for columns that follow from others."""
 FOLLOWS = 1e5
-"""How many times smaller than its variance is what the other columns leave of a column that follows from them."""
+"""How many times smaller than its variance is what the other columns leave of a column that follows
+from them.
+"""
 MOST_OF_VARIANCE = 0.5
 """Share of a column's variance that a single cell makes."""
 FAR, SHARE_OF_FAR = 10.0, 0.3
-"""Standard deviations of the others that a repeated extreme value is away from them, and the share of rows it has."""
+"""Standard deviations of the others that a repeated extreme value is away from them, and the share
+of rows it has.
+"""
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,16 @@ def _single_cells(flat: Array, mean: Array, variance: Array) -> list[FarCell]:
         places = np.where(top > farthest, rows.start + here, places)
         farthest = np.maximum(top, farthest)
     deviation = np.sqrt(variance * len(flat))
-    found = np.flatnonzero(farthest > math.sqrt(MOST_OF_VARIANCE) * np.where(deviation > 0, deviation, np.inf))
+    found = np.flatnonzero(
+        farthest > math.sqrt(MOST_OF_VARIANCE) * np.where(deviation > 0, deviation, np.inf)
+    )
     return [FarCell(int(j), int(places[j]), float(flat[places[j], j]), 1) for j in found]
 
 
 def _repeated_cell(flat: Array, j: int, values: Array, counts: Array) -> list[FarCell]:
-    """The least or greatest value of a column, where it stands in some rows and far from all others: as -999 does."""
+    """The least or greatest value of a column, where it stands in some rows and far from all
+    others: as -999 does.
+    """
     for end, others in ((0, slice(1, None)), (-1, slice(None, -1))):
         weights, rest = counts[others], values[others]
         if counts[end] < 2 or counts[end] > SHARE_OF_FAR * counts.sum():
@@ -135,7 +144,9 @@ def _repeated_cell(flat: Array, j: int, values: Array, counts: Array) -> list[Fa
 
 
 def _dependent(some: Array) -> tuple[int, ...]:
-    """Columns of which the others leave next to nothing: by the diagonal of the inverse of the correlations."""
+    """Columns of which the others leave next to nothing: by the diagonal of the inverse of the
+    correlations.
+    """
     n, d = some.shape
     if d < 2 or d > MOST_COLUMNS or n < d + 2:
         return ()

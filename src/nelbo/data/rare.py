@@ -14,7 +14,9 @@ FEW = 20
 RARE, LEAST = 0.1, 5
 """The share up to which a value is rare, and how many rows must have it to say anything."""
 ROUNDING = 1e-5
-"""Share of a column's range within which two values are one: scaled there and back they may differ by rounding."""
+"""Share of a column's range within which two values are one: scaled there and back they may differ
+by rounding.
+"""
 
 Column = npt.NDArray[Any]
 
@@ -29,7 +31,9 @@ def distinct(column: Column) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.in
 
 
 def rare(column: Column) -> list[int]:
-    """Return which of the `distinct` values are rare, by number; none where a column takes many values."""
+    """Return which of the `distinct` values are rare, by number; none where a column takes many
+    values.
+    """
     _, counts = distinct(column)
     if not 2 <= len(counts) <= min(FEW, len(column) // LEAST):
         return []

@@ -16,9 +16,11 @@ __all__ = ["Rescale", "borrowed"]
 
 
 class Rescale:
-    """t = (x - shift) / scale of a batch of flat float rows on the CPU, unmixed where the schema mixes.
+    """t = (x - shift) / scale of a batch of flat float rows on the CPU, unmixed where the schema
+    mixes.
 
-    The shift of float32 rows is taken off in two parts, so that a mean far greater than the spread costs no accuracy.
+    The shift of float32 rows is taken off in two parts, so that a mean far greater than the spread
+    costs no accuracy.
 
     Arguments:
         shift, scale: In the user's flat order (D,), or one number.
@@ -39,7 +41,11 @@ class Rescale:
     ) -> None:
         whole = torch.tensor(shift)
         near = whole.to(dtype)
-        self.near, self.rest, self.scale = near, (whole - near).to(dtype), torch.tensor(scale, dtype=dtype)
+        self.near, self.rest, self.scale = (
+            near,
+            (whole - near).to(dtype),
+            torch.tensor(scale, dtype=dtype),
+        )
         self.unmixing = None if mixing is None else torch.linalg.inv(torch.tensor(mixing))
         self.shape, self.layout = shape, layout
 
@@ -51,7 +57,9 @@ class Rescale:
 
 
 def borrowed(array: npt.NDArray[Any]) -> Tensor:
-    """Return a tensor that shares the memory of an array, which may be read-only: nobody writes to it."""
+    """Return a tensor that shares the memory of an array, which may be read-only: nobody writes to
+    it.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

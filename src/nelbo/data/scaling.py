@@ -1,8 +1,9 @@
-"""mean_j and variance_j of every feature, by two passes in float64, without a float64 copy of the data.
+"""mean_j and variance_j of every feature, by two passes in float64, without a float64 copy of the
+data.
 
-The first pass measures from the first row, the second from the mean, and what the second finds left of the
-mean corrects both (Chan, Golub & LeVeque 1983): right for columns of mean 1e6 and deviation 1e-3, and exactly
-zero variance for a constant column.
+The first pass measures from the first row, the second from the mean, and what the second finds left
+of the mean corrects both (Chan, Golub & LeVeque 1983): right for columns of mean 1e6 and deviation
+1e-3, and exactly zero variance for a constant column.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from torch import Tensor
 from nelbo.data.dequantize import LEVELS, NOISE_VARIANCE, check_units
 from nelbo.data.layout import Layout
 
-__all__ = ["Scale", "channel_axis", "chunks", "feature_moments", "fit_channels", "fit_scaling", "is_constant"]
+__all__ = [
+    "Scale",
+    "channel_axis",
+    "chunks",
+    "feature_moments",
+    "fit_channels",
+    "fit_scaling",
+    "is_constant",
+]
 
 Vector = npt.NDArray[np.float64]
 Scale = Literal["auto", "global", "standard", "whitened"] | None
@@ -29,11 +38,14 @@ SMALLEST_VARIANCE = 1e-280
 UNLIKE = 5.0
 """How much the deviations of channels differ at least where each is scaled by its own."""
 MOST_SENSORS = 32
-"""Of windows (n, time, sensors) or (n, sensors, time): a longer axis is taken for one of a picture."""
+"""Of windows (n, time, sensors) or (n, sensors, time): a longer axis is taken for one of a
+picture.
+"""
 LOOKED_AT = 1000
 """Rows in which channels are compared."""
 
-_CHUNK_VALUES = 2**16  # half a MB in float64: stays in cache, and bounds the memory of every loop over rows
+# half a MB in float64: stays in cache, and bounds the memory of every loop over rows
+_CHUNK_VALUES = 2**16
 
 
 def chunks(n_rows: int, n_features: int, budget: int = _CHUNK_VALUES) -> Iterator[slice]:
@@ -49,7 +61,8 @@ def _centred(flat: npt.NDArray[Any], centre: Tensor) -> Iterator[Tensor]:
 
 
 def feature_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
-    """Per-feature mean and variance (ddof 0) of `flat` (n, D), n >= 1: each (D,) float64, in its units.
+    """Per-feature mean and variance (ddof 0) of `flat` (n, D), n >= 1: each (D,) float64, in its
+    units.
 
     Raises:
         ValueError: A variance overflows float64 (values beyond about 1e154).
@@ -70,12 +83,15 @@ def feature_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
 
 
 def _byte_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
-    """The same of bytes, in one pass: sums of 256 of them, and of their squares, are exact in float32."""
+    """The same of bytes, in one pass: sums of 256 of them, and of their squares, are exact in
+    float32.
+    """
     total = np.zeros((2, flat.shape[1]))
     for start in range(0, len(flat), LEVELS):
         x = torch.from_numpy(flat[start : start + LEVELS].astype(np.float32))
         total += torch.stack([x.sum(0), x.square().sum(0)]).numpy()
-    # n^2 times the variance is a difference of whole numbers: exactly zero where a column is constant.
+    # n^2 times the variance is a difference of whole numbers: exactly zero where a column is
+    # constant.
     spread = [len(flat) * int(b) - int(a) ** 2 for a, b in total.T]
     return total[0] / len(flat), np.array(spread, dtype=np.float64) / len(flat) ** 2
 
@@ -96,18 +112,23 @@ def _check_not_too_small(flat: npt.NDArray[Any], variance: Vector) -> None:
     if len(varies):
         raise ValueError(
             f"X feature {int(varies[0])} varies, but its variance is below what a float64 holds "
-            f"({len(varies)} such in all). Multiply it by a constant so that it varies by more than 1e-140."
+            f"({len(varies)} such in all). Multiply it by a constant so that it varies by more "
+            "than 1e-140."
         )
 
 
 def is_constant(mean: Vector, variance: Vector, dtype: np.dtype[Any]) -> npt.NDArray[np.bool_]:
-    """Which features do not vary: deviation zero, or below the resolution of `dtype` at their mean."""
+    """Which features do not vary: deviation zero, or below the resolution of `dtype` at their
+    mean.
+    """
     resolution = np.finfo(dtype).eps if dtype.kind == "f" else np.finfo(np.float64).eps
     constant: npt.NDArray[np.bool_] = np.sqrt(variance) <= resolution * np.abs(mean)
     return constant
 
 
-def fit_scaling(flat: npt.NDArray[Any], scale: Scale, dequantize: bool) -> tuple[Vector, Vector, tuple[int, ...]]:
+def fit_scaling(
+    flat: npt.NDArray[Any], scale: Scale, dequantize: bool
+) -> tuple[Vector, Vector, tuple[int, ...]]:
     """Shift (D,), scale () or (D,), and the constant features of flat rows (n, D)."""
     mean, variance = feature_moments(flat)
     _check_not_too_small(flat, variance)
@@ -126,11 +147,12 @@ def fit_scaling(flat: npt.NDArray[Any], scale: Scale, dequantize: bool) -> tuple
 
 
 def channel_axis(array: npt.NDArray[Any], layout: Layout) -> int | None:
-    """Return the axis of images (n, ...) along which scales differ so much that each has its own; None for none.
+    """Return the axis of images (n, ...) along which scales differ so much that each has its own;
+    None for none.
 
-    It is that of the channels; where there are none, windows of sensors look like pictures, with the sensors on the
-    last axis or on the one before. A channel that rests at one value most of the time, as the margins of a picture do,
-    says nothing.
+    It is that of the channels; where there are none, windows of sensors look like pictures, with
+    the sensors on the last axis or on the one before. A channel that rests at one value most of the
+    time, as the margins of a picture do, says nothing.
     """
     rows = array[:: math.ceil(len(array) / LOOKED_AT)].astype(np.float64)
     if layout == "hw":
@@ -154,7 +176,9 @@ def _unlikeness(channels: npt.NDArray[np.float64]) -> float:
 
 
 def fit_channels(array: npt.NDArray[Any], axis: int) -> Vector:
-    """Return the scale of each value of images (n, ...), flat: one number for all values of a channel."""
+    """Return the scale of each value of images (n, ...), flat: one number for all values of a
+    channel.
+    """
     shape = array.shape[1:]
     variance = feature_moments(array.reshape(len(array), -1))[1].reshape(shape)
     others = tuple(i for i in range(len(shape)) if i != axis - 1)

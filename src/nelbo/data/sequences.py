@@ -1,4 +1,6 @@
-"""Rows that come one by one (lists, torch Dataset and DataLoader) -> one array, or a refusal with a cure that works."""
+"""Rows that come one by one (lists, torch Dataset and DataLoader) -> one array, or a refusal with a
+cure that works.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ __all__ = ["from_sequence", "from_tensor"]
 Array = npt.NDArray[Any]
 
 FINITE = (Sequence, deque, standard.array, memoryview)
-"""What numpy reads to its end. Of anything else that has `__getitem__` it asks for rows until one is refused."""
+"""What numpy reads to its end. Of anything else that has `__getitem__` it asks for rows until one
+is refused.
+"""
 ARRAYS = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
 """By any of these an object says that it is an array."""
 
@@ -36,7 +40,10 @@ ARRAYS = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
 def from_tensor(X: torch.Tensor, name: str) -> Array:
     """Return the values of a dense tensor on any device, as numpy holds them."""
     if X.is_quantized:
-        raise TypeError(f"{name} is a quantized tensor, but plain numbers are required. Use {name}.dequantize().")
+        raise TypeError(
+            f"{name} is a quantized tensor, but plain numbers are required. Use "
+            f"{name}.dequantize()."
+        )
     X = X.detach().cpu().resolve_conj().resolve_neg()
     if X.is_floating_point() and X.dtype not in (torch.float32, torch.float64):
         X = X.float()  # bfloat16 and the 8-bit floats have no numpy type
@@ -52,7 +59,8 @@ def from_sequence(X: Any, name: str) -> Array:
     """
     if isinstance(X, str | bytes | Path):
         raise TypeError(
-            f"{name} must be an array of numbers, got {X!r}. Read files and built-in data with nelbo.data.load."
+            f"{name} must be an array of numbers, got {X!r}. Read files and built-in data with "
+            "nelbo.data.load."
         )
     if isinstance(X, DataLoader):
         return _from_loader(X, name)
@@ -82,17 +90,21 @@ def _refuse(X: object, name: str) -> None:
         cure = "Pass np.stack(list(...)) of it, if it ends."
     elif hasattr(X, "__iter__"):
         cure = "Pass np.array(list(...)) of it."
-    raise TypeError(f"{name} must be an array of numbers of shape (n, d), got {type(X).__name__}. {cure}")
+    raise TypeError(
+        f"{name} must be an array of numbers of shape (n, d), got {type(X).__name__}. {cure}"
+    )
 
 
 def _from_list(X: Any, name: str) -> Array:
     try:
         array = np.asarray(X)
         if array.dtype.kind in "US" and isinstance(X, list | tuple):
-            array = np.array(X, dtype=object)  # numpy turned the numbers beside the text into text, too
+            # numpy turned the numbers beside the text into text, too
+            array = np.array(X, dtype=object)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"{name} is not a rectangular array of numbers ({_line(error)}). Give every row the same length."
+            f"{name} is not a rectangular array of numbers ({_line(error)}). Give every row the "
+            "same length."
         ) from None
     if array.ndim == 0 and array.dtype.kind == "O":
         _refuse(X, name)
@@ -105,12 +117,19 @@ def _from_items(X: Any, name: str) -> Array:
         length = len(X)
     except (TypeError, NotImplementedError, AttributeError):
         raise TypeError(
-            f"{name} is a {type(X).__name__} of no known length, which may have no end. Draw rows from it first: "
+            f"{name} is a {type(X).__name__} of no known length, which may have no end. Draw rows "
+            "from it first: "
             f"np.stack([row for row, _ in zip({name}, range(1000))])"
-            + ("." if isinstance(X, IterableDataset) else f", or give it a __len__ so that {name}[i] is row i.")
+            + (
+                "."
+                if isinstance(X, IterableDataset)
+                else f", or give it a __len__ so that {name}[i] is row i."
+            )
         ) from None
     if isinstance(X, IterableDataset):
-        return _stack([_features(row, name) for row, _ in zip(X, range(length), strict=False)], name)
+        return _stack(
+            [_features(row, name) for row, _ in zip(X, range(length), strict=False)], name
+        )
     return _stack([_features(X[i], name) for i in range(length)], name)
 
 
@@ -120,7 +139,8 @@ def _features(row: Any, name: str) -> Any:
         keys = ", ".join(map(repr, list(row)[:5]))
         raise TypeError(
             f"{name} has rows that are {type(row).__name__} with the keys {keys}. "
-            f"Pass the values of one of them: np.stack([{name}[i][key] for i in range(len({name}))])."
+            f"Pass the values of one of them: np.stack([{name}[i][key] for i in "
+            f"range(len({name}))])."
         )
     if isinstance(row, tuple | list) and row and np.ndim(_plain(row[0])) > 0:
         row = row[0]
@@ -140,22 +160,33 @@ def _stack(rows: list[Any], name: str) -> Array:
         return np.stack([np.asarray(_plain(row)) for row in rows])
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"{name} is not a rectangular array of numbers ({_line(error)}). Give every row the same shape."
+            f"{name} is not a rectangular array of numbers ({_line(error)}). Give every row the "
+            "same shape."
         ) from None
 
 
 def _from_loader(loader: DataLoader[Any], name: str) -> Array:
-    """Read each row of a loader's data set once, in order, where the loader does no more than shuffle and batch."""
+    """Read each row of a loader's data set once, in order, where the loader does no more than
+    shuffle and batch.
+    """
     sampler, data = loader.sampler, loader.dataset
     plain_batches = loader.batch_sampler is None or type(loader.batch_sampler) is BatchSampler
-    if loader.collate_fn is default_collate and plain_batches and not isinstance(data, IterableDataset):
-        if type(sampler) is SequentialSampler or (type(sampler) is RandomSampler and not sampler.replacement):
+    if (
+        loader.collate_fn is default_collate
+        and plain_batches
+        and not isinstance(data, IterableDataset)
+    ):
+        if type(sampler) is SequentialSampler or (
+            type(sampler) is RandomSampler and not sampler.replacement
+        ):
             return from_sequence(data, name)
         if type(sampler) is SubsetRandomSampler:
             return _stack([_features(data[i], name) for i in sorted(sampler.indices)], name)
     raise TypeError(
-        f"{name} is a DataLoader that draws or changes rows in a way of its own, so they cannot be read once each. "
-        f"Pass torch.cat(list({name})), or, where batches are (x, y), torch.cat([batch[0] for batch in {name}])."
+        f"{name} is a DataLoader that draws or changes rows in a way of its own, so they cannot be "
+        "read once each. "
+        f"Pass torch.cat(list({name})), or, where batches are (x, y), torch.cat([batch[0] for "
+        f"batch in {name}])."
     )
 
 

@@ -23,38 +23,59 @@ def _pyarrow(module: str, path: Path) -> Any:
     try:
         return importlib.import_module(f"pyarrow.{module}")
     except ImportError:
-        raise ImportError(f'{path} needs pyarrow. Install it with: pip install "nelbo[table]"') from None
+        raise ImportError(
+            f'{path} needs pyarrow. Install it with: pip install "nelbo[table]"'
+        ) from None
 
 
 def read_parquet(path: Path, reading: Reading) -> Table:
-    """Read a .parquet file of numbers; an index column that pandas stored is left out, if no other is asked for.
+    """Read a .parquet file of numbers; an index column that pandas stored is left out, if no other
+    is asked for.
 
     Raises:
-        ValueError: Not a parquet file, no rows, or a column that is not of numbers (column and value named).
+        ValueError: Not a parquet file, no rows, or a column that is not of numbers (column and
+            value named).
     """
     parquet = _pyarrow("parquet", path)
     try:
-        # One file, not a data set: pyarrow would read columns out of folder names such as year=2020.
+        # One file, not a data set: pyarrow would read columns out of folder names such as
+        # year=2020.
         with parquet.ParquetFile(path) as file:
-            check_packed(path, path.stat().st_size, 8 * file.metadata.num_rows * file.metadata.num_columns)
+            check_packed(
+                path, path.stat().st_size, 8 * file.metadata.num_rows * file.metadata.num_columns
+            )
             table = file.read()
     except PackedError:
         raise
     except (ValueError, OSError) as error:
         raise ValueError(
-            f"{path} is not a readable .parquet file ({' '.join(str(error).split())}). Write it again."
+            f"{path} is not a readable .parquet file ({' '.join(str(error).split())}). Write it "
+            "again."
         ) from error
-    index = [name for name in _stored_index(table) if isinstance(name, str) and name in table.column_names]
+    index = [
+        name
+        for name in _stored_index(table)
+        if isinstance(name, str) and name in table.column_names
+    ]
     notes: tuple[Note, ...] = ()
     if reading.index_column is not None:
         index = _asked(path, reading.index_column, table.column_names)
     elif index:
         shown = listed([repr(name) for name in index])
-        notes = (Note(f"{path}: left out {shown}, the index that pandas stored; index_column='none' keeps it.", False),)
+        notes = (
+            Note(
+                (
+                    f"{path}: left out {shown}, the index that pandas stored; index_column='none' "
+                    "keeps it."
+                ),
+                False,
+            ),
+        )
     table = table.drop_columns(index)
     if table.num_rows == 0 or table.num_columns == 0:
         raise ValueError(
-            f"{path} is empty: it has {table.num_rows} rows of {table.num_columns} columns. Write the data again."
+            f"{path} is empty: it has {table.num_rows} rows of {table.num_columns} columns. Write "
+            "the data again."
         )
     return *from_frame(table, str(path)), notes
 

@@ -1,4 +1,6 @@
-"""Units at use compared with units at fit: a model that is shown other units answers, but says nothing."""
+"""Units at use compared with units at fit: a model that is shown other units answers, but says
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ COMPARED = 256
 MOST = 0.5
 """Share of rows that must be odd: a few are outliers."""
 FAR = 300.0
-"""Standard deviations from the mean beyond which a value is hardly in the same units, where most rows have one."""
+"""Standard deviations from the mean beyond which a value is hardly in the same units, where most
+rows have one.
+"""
 SMALL = 50.0
 """How much smaller than the largest training value the largest of some images may be."""
 
@@ -39,7 +43,8 @@ def other_units(schema: Schema, array: npt.NDArray[Any]) -> str:
     low, high = schema.extent
     if flat.dtype == np.uint8 and low >= 0 and high <= 1 and (flat > 1).any(1).mean() > MOST:
         raise ValueError(
-            f"X is uint8 with values up to {flat.max()}, but this model was fitted on numbers from {low:g} to "
+            f"X is uint8 with values up to {flat.max()}, but this model was fitted on numbers from "
+            f"{low:g} to "
             f"{high:g}. Scale X as the training data were, as by X / 255."
         )
     shift, scale = (schema.to_user_flat(values) for values in (schema.shift, schema.scale))
@@ -52,14 +57,17 @@ def other_units(schema: Schema, array: npt.NDArray[Any]) -> str:
     if (t.max(1) > FAR).mean() > MOST:
         row, j = np.unravel_index(int(t.argmax()), t.shape)
         return (
-            f"X can hardly be in the units of the training data: {schema.feature_name(int(schema.kept[j]))} is "
-            f"{flat[row, j]:g}, and most rows have values more than {FAR:g} times as far away as those. "
+            "X can hardly be in the units of the training data: "
+            f"{schema.feature_name(int(schema.kept[j]))} is "
+            f"{flat[row, j]:g}, and most rows have values more than {FAR:g} times as far away as "
+            "those. "
             f"Training data went from {low:g} to {high:g}."
         )
     largest = float(np.abs(flat).max())
     if schema.kind == "images" and 0 < largest * SMALL < max(-low, high):
         return (
-            f"X can hardly be in the units of the training data: its largest value is {largest:g}, where these went "
+            f"X can hardly be in the units of the training data: its largest value is {largest:g}, "
+            "where these went "
             f"from {low:g} to {high:g}."
         )
     return ""

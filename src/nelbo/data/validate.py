@@ -1,7 +1,8 @@
-"""X -> a finite, contiguous array of float32, float64 or uint8, or one line that says which cell is wrong.
+"""X -> a finite, contiguous array of float32, float64 or uint8, or one line that says which cell is
+wrong.
 
-Arrays, torch tensors, data frames and lists come in; what goes out may share memory with what came in, and is
-never written to by this package.
+Arrays, torch tensors, data frames and lists come in; what goes out may share memory with what came
+in, and is never written to by this package.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ def validate_array(X: Any, *, name: str = "X", columns: Iterable[str] | None = N
     """Return X as a contiguous numeric array with its values checked.
 
     Arguments:
-        X: Numpy array, torch tensor (any device), pandas, polars or pyarrow table, nested list, sparse matrix of up to
-            1 GiB when dense, or torch Dataset or DataLoader of known length (of rows (x, y) the x is read):
-            rows (n, d), images (n, h, w), (n, h, w, c) or (n, c, h, w).
+        X: Numpy array, torch tensor (any device), pandas, polars or pyarrow table, nested list,
+            sparse matrix of up to 1 GiB when dense, or torch Dataset or DataLoader of known length
+            (of rows (x, y) the x is read): rows (n, d), images (n, h, w), (n, h, w, c) or (n, c, h,
+            w).
         name: What errors call it.
         columns: Names of the d columns, for errors; a data frame brings its own.
 
@@ -42,13 +44,18 @@ def validate_array(X: Any, *, name: str = "X", columns: Iterable[str] | None = N
 
     Raises:
         TypeError: Not an array at all, of no known length, or cells that are not numbers.
-        ValueError: Text, complex numbers, NaN or inf (row and column named), nothing at all, not 2 to 4 axes.
+        ValueError: Text, complex numbers, NaN or inf (row and column named), nothing at all, not 2
+            to 4 axes.
     """
     return with_columns(X, name=name, columns=columns)[0]
 
 
-def with_columns(X: Any, *, name: str = "X", columns: Iterable[str] | None = None) -> tuple[Array, Columns]:
-    """`validate_array`, together with the column names: those given, or those of a data frame, or None."""
+def with_columns(
+    X: Any, *, name: str = "X", columns: Iterable[str] | None = None
+) -> tuple[Array, Columns]:
+    """`validate_array`, together with the column names: those given, or those of a data frame, or
+    None.
+    """
     raw, found = _as_array(X, name)
     names = found if columns is None else tuple(map(str, columns))
     _check_axes(raw, name)
@@ -56,7 +63,8 @@ def with_columns(X: Any, *, name: str = "X", columns: Iterable[str] | None = Non
         names = None
     elif names is not None and len(names) != raw.shape[1]:
         raise ValueError(
-            f"{name} has {raw.shape[1]} columns, but {len(names)} column names were given. Name each column once."
+            f"{name} has {raw.shape[1]} columns, but {len(names)} column names were given. Name "
+            "each column once."
         )
     array = _as_numbers(raw, name, names)
     _check_finite(array, name, names)
@@ -95,8 +103,10 @@ def _check_dense_size(values: int, shape: tuple[int, ...], name: str) -> None:
     """Raise ValueError for sparse data that are too large to be made dense unasked."""
     if values > MOST_DENSE:
         raise ValueError(
-            f"{name} is sparse, of shape {shape}, and would take {values * 8 / 2**30:.1f} GiB as a dense array; up to "
-            f"{MOST_DENSE * 8 / 2**30:g} GiB it is made dense. Give it fewer columns first, as by a step "
+            f"{name} is sparse, of shape {shape}, and would take {values * 8 / 2**30:.1f} GiB as a "
+            "dense array; up to "
+            f"{MOST_DENSE * 8 / 2**30:g} GiB it is made dense. Give it fewer columns first, as by "
+            "a step "
             "TruncatedSVD(100) or OneHotEncoder(max_categories=20) of the pipeline, or pass "
             f"{name}.astype('float32').toarray() if there is memory."
         )
@@ -110,7 +120,8 @@ def _from_masked(X: Any) -> Array:
 def _check_axes(array: Array, name: str) -> None:
     if array.ndim == 1 and array.dtype.names:
         raise ValueError(
-            f"{name} is a structured array with fields {', '.join(array.dtype.names)}, but plain numbers "
+            f"{name} is a structured array with fields {', '.join(array.dtype.names)}, but plain "
+            "numbers "
             "are required. "
             "Use numpy.lib.recfunctions.structured_to_unstructured."
         )
@@ -119,23 +130,27 @@ def _check_axes(array: Array, name: str) -> None:
         raise ValueError(
             f"Expected 2D array, got {what} instead: {name} has shape {array.shape}. "
             "Reshape your data either using "
-            "array.reshape(-1, 1) if it has a single feature or array.reshape(1, -1) if it contains a "
+            "array.reshape(-1, 1) if it has a single feature or array.reshape(1, -1) if it "
+            "contains a "
             "single sample."
         )
     if array.ndim > 4:
         raise ValueError(
-            f"Found array with dim {array.ndim}: {name} has shape {array.shape}, expected (n, d), (n, h, "
+            f"Found array with dim {array.ndim}: {name} has shape {array.shape}, expected (n, d), "
+            "(n, h, "
             "w), (n, h, w, c) "
             "or (n, c, h, w). Flatten it with X.reshape(len(X), -1)."
         )
     if array.shape[0] == 0:
         raise ValueError(
-            f"{name}: found array with 0 sample(s) (shape={array.shape}) while a minimum of 1 is required. "
+            f"{name}: found array with 0 sample(s) (shape={array.shape}) while a minimum of 1 is "
+            "required. "
             "Pass at least one row."
         )
     if array.size == 0:
         raise ValueError(
-            f"{name}: found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required. "
+            f"{name}: found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is "
+            "required. "
             "Pass at least one column."
         )
 
@@ -156,9 +171,11 @@ def _as_numbers(array: Array, name: str, columns: Columns) -> Array:
         return real_numbers(array, name, columns)
     if kind not in "biuf":
         raise ValueError(
-            f"{name} has dtype {array.dtype}, but numbers are required. Convert it with {name}.astype(float)."
+            f"{name} has dtype {array.dtype}, but numbers are required. Convert it with "
+            f"{name}.astype(float)."
         )
-    with np.errstate(over="ignore"):  # a long double beyond float64 becomes inf, and is reported as such
+    # a long double beyond float64 becomes inf, and is reported as such
+    with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=model_dtype(array.dtype))
 
 
@@ -178,7 +195,8 @@ def _check_finite(array: Array, name: str, columns: Columns) -> None:
     if first is not None:
         what = "NaN" if np.isnan(array[first]) else "inf"
         raise ValueError(
-            f"{name} contains {what}: first at {place(first, columns)}, {count} NaN or inf in all (counting "
+            f"{name} contains {what}: first at {place(first, columns)}, {count} NaN or inf in all "
+            "(counting "
             "from 0). "
             "Drop those rows or fill them in, as by sklearn.impute.SimpleImputer."
         )

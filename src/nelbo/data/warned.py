@@ -17,7 +17,9 @@ class DataWarning(UserWarning):
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return some names as people write them: "'a'", "'a' and 'b'", or the first five "and 7 more"."""
+    """Return some names as people write them: "'a'", "'a' and 'b'", or the first five "and 7
+    more".
+    """
     shown, more = list(names[:LISTED]), len(names) - LISTED
     if more > 0:
         return f"{', '.join(shown)} and {more} more"
@@ -27,6 +29,9 @@ def listed(names: Sequence[str]) -> str:
 def warn(message: str) -> None:
     """Issue a `DataWarning` at the line that called the library, however many calls lie between."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("nelbo", "sklearn"):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (
+        "nelbo",
+        "sklearn",
+    ):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, DataWarning, stacklevel=level)

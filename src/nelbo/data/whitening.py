@@ -1,20 +1,21 @@
 r"""x = shift + scale * (R t) with R a symmetric root of the correlations that z is not to explain.
 
-The correlation matrix of the columns is :math:`S = U \Lambda U^T`. Its first q principal axes are left to z, but for a
-share :math:`\rho_i` of their variance; all else is noise from the start:
+The correlation matrix of the columns is :math:`S = U \Lambda U^T`. Its first q principal axes are
+left to z, but for a share :math:`\rho_i` of their variance; all else is noise from the start:
 
 .. math::
     R = U \operatorname{diag}(\nu)^{1/2} U^T, \qquad \nu_i = \rho_i \lambda_i \; (i \le q), \quad
     \nu_i = \lambda_i \; (i > q)
 
-In t that noise is N(0, I), and the linear model with the weights :math:`U_q (1/\rho - 1)^{1/2}` is exactly
-N(m, S): it has every correlation, and z is what principal component analysis finds. R is symmetric, so that t_j
-stays as close to column j as it can (Kessy, Lewin & Strimmer 2018): noise that is independent in t is correlated in
-x as what z leaves is. Its Jacobian is counted, log |R|.
+In t that noise is N(0, I), and the linear model with the weights :math:`U_q (1/\rho - 1)^{1/2}` is
+exactly N(m, S): it has every correlation, and z is what principal component analysis finds. R is
+symmetric, so that t_j stays as close to column j as it can (Kessy, Lewin & Strimmer 2018): noise
+that is independent in t is correlated in x as what z leaves is. Its Jacobian is counted, log |R|.
 
-Correlations of few rows are too large and their smallest eigenvalues far too small. A share of each is taken away where
-that predicts rows better that were left out (shrinkage towards no correlation: Ledoit & Wolf 2004; its share by
-cross-validation, as their formula was worse than none on columns that nearly are sums of others).
+Correlations of few rows are too large and their smallest eigenvalues far too small. A share of each
+is taken away where that predicts rows better that were left out (shrinkage towards no correlation:
+Ledoit & Wolf 2004; its share by cross-validation, as their formula was worse than none on columns
+that nearly are sums of others).
 """
 
 from __future__ import annotations
@@ -35,21 +36,28 @@ __all__ = ["Axes", "mix", "mixed_variance", "root_of", "shrinkage", "unmix"]
 Matrix = npt.NDArray[np.float64]
 
 FLOOR = 1e-6
-"""Least eigenvalue of the correlation matrix, relative to the largest: copies of a column are left at that."""
+"""Least eigenvalue of the correlation matrix, relative to the largest: copies of a column are left
+at that.
+"""
 LEFT, LEFT_OF_ALL = 0.01, 0.015
-"""Share of the variance along its axes that reconstructions from z leave out at the start: R^2 has to stay within 0.02
-of PCA's. The second where z has an axis for every column, so that there is no other noise: on other splits than those
-reported, the first cost a table of five columns 0.2 nats."""
+"""Share of the variance along its axes that reconstructions from z leave out at the start: R^2 has
+to stay within 0.02 of PCA's. The second where z has an axis for every column, so that there is no
+other noise: on other splits than those reported, the first cost a table of five columns 0.2
+nats."""
 LEAST_SHARE, LEAST_SHARE_OF_ALL, LARGEST_SHARE = 0.05, 0.1, 0.9
-"""Of the variance along one axis that is noise. Less, and t would have standard deviations far from 1, which networks
-learn badly from; more, and no gradient would lead z out of its silence."""
+"""Of the variance along one axis that is noise. Less, and t would have standard deviations far from
+1, which networks learn badly from; more, and no gradient would lead z out of its silence."""
 SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)
 """Of the correlations that may be taken away."""
 FOLDS = 5
 SURE = 1.0
-"""Standard errors by which shrinking must predict better: rows far from all others could decide otherwise."""
+"""Standard errors by which shrinking must predict better: rows far from all others could decide
+otherwise.
+"""
 MOST_VALUES = 2**22
-"""Of larger tables the correlations are known well enough, and the comparison would take a copy of them."""
+"""Of larger tables the correlations are known well enough, and the comparison would take a copy of
+them.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +87,9 @@ class Axes:
         values = values.clamp_min(FLOOR * float(values.max()))
         found = (np.ascontiguousarray(part.numpy()) for part in (values.flip(0), vectors.flip(1)))
         values, vectors = found
-        left, least = (LEFT, LEAST_SHARE) if latent_dim < len(values) else (LEFT_OF_ALL, LEAST_SHARE_OF_ALL)
+        left, least = (
+            (LEFT, LEAST_SHARE) if latent_dim < len(values) else (LEFT_OF_ALL, LEAST_SHARE_OF_ALL)
+        )
         return cls(values, vectors, _noise_shares(values[:latent_dim], left, least))
 
     @property
@@ -98,11 +108,13 @@ class Axes:
 
 
 def _noise_shares(values: Matrix, left: float, least: float) -> Matrix:
-    """Return the share of noise along axes of these variances (q,): one noise level for all, as PCA has it.
+    """Return the share of noise along axes of these variances (q,): one noise level for all, as PCA
+    has it.
 
-    The level is the largest at which reconstructions E[x | E[z | x]], which leave out rho^2 of the variance along an
-    axis, leave out a given share of all. Axes along which rows vary little thus say less to z than those along which
-    they vary much: distances between rows stay about what they are.
+    The level is the largest at which reconstructions E[x | E[z | x]], which leave out rho^2 of the
+    variance along an axis, leave out a given share of all. Axes along which rows vary little thus
+    say less to z than those along which they vary much: distances between rows stay about what they
+    are.
     """
 
     def shares(level: float) -> Matrix:
@@ -134,7 +146,9 @@ def _correlation(flat: npt.NDArray[Any], shift: Matrix, scale: Matrix) -> Tensor
 
 
 def _positive(correlation: Tensor) -> Tensor:
-    """Return a correlation matrix in which a constant column is a column of unit variance, correlated with none."""
+    """Return a correlation matrix in which a constant column is a column of unit variance,
+    correlated with none.
+    """
     correlation = correlation.clone()
     correlation.diagonal()[correlation.diagonal() == 0] = 1.0
     return correlation
@@ -143,15 +157,17 @@ def _positive(correlation: Tensor) -> Tensor:
 def shrinkage(t: Tensor, correlation: Tensor) -> float:
     """Return which of the `SHARES` predicts standardised rows t (n, D) best that were left out.
 
-    Only correlations are in question: a column counts with the variance it has in the rows it is predicted from, or
-    else one rare value would decide for all others. A constant column counts for nothing.
+    Only correlations are in question: a column counts with the variance it has in the rows it is
+    predicted from, or else one rare value would decide for all others. A constant column counts for
+    nothing.
     """
     varies = correlation.diagonal() > 0
     if not bool(varies.any()):
         return 0.0
     t, correlation = t[:, varies], correlation[varies][:, varies]
     order = np.random.default_rng(0).permutation(len(t))
-    density = torch.zeros(len(SHARES), len(t), dtype=torch.float64)  # its logarithm, up to a constant
+    # its logarithm, up to a constant
+    density = torch.zeros(len(SHARES), len(t), dtype=torch.float64)
     for fold in range(FOLDS):
         held = t[order[fold::FOLDS]]
         rest = (len(t) * correlation - held.T @ held) / (len(t) - len(held))
@@ -162,14 +178,18 @@ def shrinkage(t: Tensor, correlation: Tensor) -> float:
         square = (held / spread @ vectors).square()
         for i, share in enumerate(SHARES):
             variance = ((1 - share) * values + share).clamp_min(FLOOR * float(values.max()))
-            density[i, order[fold::FOLDS]] = -0.5 * ((square / variance).sum(1) + variance.log().sum())
+            density[i, order[fold::FOLDS]] = -0.5 * (
+                (square / variance).sum(1) + variance.log().sum()
+            )
     best = int(torch.tensor([trimmed_mean(row - density[0])[0] for row in density]).argmax())
     gain, error = trimmed_mean(density[best] - density[0])
     return SHARES[best] if gain > SURE * error else 0.0
 
 
 def root_of(correlation: Tensor) -> Matrix:
-    """Return the root of a correlation or covariance matrix (D, D), symmetric and positive definite."""
+    """Return the root of a correlation or covariance matrix (D, D), symmetric and positive
+    definite.
+    """
     values, vectors = torch.linalg.eigh(_positive(correlation))
     values = values.clamp_min(FLOOR * float(values.max()))
     found: Matrix = (vectors * values.sqrt() @ vectors.T).numpy()
@@ -187,7 +207,9 @@ def unmix(x: Tensor, mixing: Matrix) -> Tensor:
 
 
 def _product(rows: Tensor, matrix: Matrix) -> Tensor:
-    """Multiply rows (n, D) by a symmetric matrix, column by column: a row's result is the same whatever stands by."""
+    """Multiply rows (n, D) by a symmetric matrix, column by column: a row's result is the same
+    whatever stands by.
+    """
     total = torch.zeros_like(rows)
     for column, weights in zip(rows.T, torch.tensor(matrix), strict=True):
         total.addcmul_(column[:, None], weights)
@@ -195,6 +217,8 @@ def _product(rows: Tensor, matrix: Matrix) -> Tensor:
 
 
 def mixed_variance(variance: Matrix, mixing: Matrix) -> Matrix:
-    """Return the diagonal of R diag(variance) R, of shape (D,), for one variance or one for each column of t."""
+    """Return the diagonal of R diag(variance) R, of shape (D,), for one variance or one for each
+    column of t.
+    """
     found: Matrix = np.square(mixing) @ np.broadcast_to(variance, len(mixing))
     return found

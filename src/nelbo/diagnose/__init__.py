@@ -1,7 +1,8 @@
-"""What is wrong with a model, in numbers: each measurement by itself, and `diagnose`, a table of verdicts.
+"""What is wrong with a model, in numbers: each measurement by itself, and `diagnose`, a table of
+verdicts.
 
-Every measurement is in nats or without unit, has a standard error over rows, and is a function of the model, the rows
-and a seed alone.
+Every measurement is in nats or without unit, has a standard error over rows, and is a function of
+the model, the rows and a seed alone.
 """
 
 from __future__ import annotations

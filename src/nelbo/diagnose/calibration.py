@@ -1,8 +1,10 @@
-r"""Whether the noise is what the model says: residuals at posterior samples, :math:`r = (x - f(z)) / \beta`.
+r"""Whether the noise is what the model says: residuals at posterior samples,
+:math:`r = (x - f(z)) / \beta`.
 
-If x and z come from the model, r is standard normal, independent over features, and so :math:`\Phi(r)` is uniform: the
-probability integral transform (Dawid, 1984; Gneiting et al., 2007), taken at z ~ q(z|x). Its mean square is 1 exactly
-where a learned :math:`\beta^2` stands at its optimum.
+If x and z come from the model, r is standard normal, independent over features, and so
+:math:`\Phi(r)` is uniform: the probability integral transform (Dawid, 1984; Gneiting et al., 2007),
+taken at z ~ q(z|x). Its mean square is 1 exactly where a learned :math:`\beta^2` stands at its
+optimum.
 """
 
 from __future__ import annotations
@@ -43,16 +45,18 @@ class Calibration(Brief):
     r"""How residuals compare with the noise of the model.
 
     Attributes:
-        dispersion: Mean of r squared: the variance of the residuals over :math:`\beta^2`; 1 where they agree.
+        dispersion: Mean of r squared: the variance of the residuals over :math:`\beta^2`; 1 where
+            they agree.
         coverage: Share of values inside the central 50 % and 90 % intervals of p(x|z).
         coverage_by_feature: The same for each feature, of shape (2, D).
         pit: Share of values in each tenth of p(x|z), of shape (10,); 0.1 each where calibrated.
         scale_by_feature: Root mean square of r of each feature, of shape (D,).
-        gain: Nats per row that one :math:`\beta^2` per feature would add to E log p(x|z); None where the model does not
-            have one :math:`\beta^2` for all.
-        correlation: Mean square of the residuals' correlation over pairs of features, less 1/n, which independent ones
-            would show; 0 if white, and None for a single feature.
-        beta, residual: Root mean square over features of :math:`\beta` and of the residuals, in the data's units.
+        gain: Nats per row that one :math:`\beta^2` per feature would add to E log p(x|z); None
+            where the model does not have one :math:`\beta^2` for all.
+        correlation: Mean square of the residuals' correlation over pairs of features, less 1/n,
+            which independent ones would show; 0 if white, and None for a single feature.
+        beta, residual: Root mean square over features of :math:`\beta` and of the residuals, in the
+            data's units.
     """
 
     dispersion: Estimate
@@ -67,7 +71,12 @@ class Calibration(Brief):
 
 
 def calibration(
-    vae: VAE, x: Tensor, q: Normal | None = None, units: Units | None = None, seed: int = 0, memory: int = MEMORY
+    vae: VAE,
+    x: Tensor,
+    q: Normal | None = None,
+    units: Units | None = None,
+    seed: int = 0,
+    memory: int = MEMORY,
 ) -> Calibration:
     """Hold the residuals of x against the noise of the model.
 
@@ -80,12 +89,15 @@ def calibration(
         memory: Bytes for intermediate results.
 
     Raises:
-        ValueError: p(x|z) is not Gaussian, rows that do not fit, or a q(z|x) that is no diagonal normal.
+        ValueError: p(x|z) is not Gaussian, rows that do not fit, or a q(z|x) that is no diagonal
+            normal.
     """
     with Ready(vae, x) as (model, rows):
         scale = torch.as_tensor(1.0 if units is None else units.scale, dtype=torch.float64)
         scale = scale.flatten() if scale.ndim else scale
-        level = torch.tensor([math.sqrt(2) * torch.special.erfinv(torch.tensor(p)).item() for p in LEVELS])
+        level = torch.tensor(
+            [math.sqrt(2) * torch.special.erfinv(torch.tensor(p)).item() for p in LEVELS]
+        )
         edges = torch.special.ndtri(torch.arange(1, BINS, dtype=torch.float64) / BINS)
         size = math.prod(model.shape)
         step = max(1, math.ceil(size / FEATURES))
@@ -117,24 +129,34 @@ def calibration(
         )
 
 
-def _residuals(vae: VAE, x: Tensor, q: Normal | None, seed: int, memory: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield r and beta at samples of z, chunk by chunk, both of shape (samples, rows, D), float64, on the CPU."""
+def _residuals(
+    vae: VAE, x: Tensor, q: Normal | None, seed: int, memory: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield r and beta at samples of z, chunk by chunk, both of shape (samples, rows, D), float64,
+    on the CPU.
+    """
     begin = 0
     for part in pieces(x.split(rows_at_once(vae, x, SAMPLES, memory)), "residuals"):
         rows = slice(begin, begin + len(part))
         begin += len(part)
         normal = from_encoder(vae, part)[0] if q is None else Normal(q.loc[rows], q.scale[rows])
-        p = vae.decode(normal.from_noise(normals(row_keys(part), SAMPLES, vae.latent_dim, seed, 0, part)))
+        p = vae.decode(
+            normal.from_noise(normals(row_keys(part), SAMPLES, vae.latent_dim, seed, 0, part))
+        )
         if not isinstance(p, DiagonalNormal):
-            raise ValueError(f"Residuals are held against Gaussian noise, but p(x|z) is {type(p).__name__}.")
+            raise ValueError(
+                f"Residuals are held against Gaussian noise, but p(x|z) is {type(p).__name__}."
+            )
         std = p.stddev.flatten(2).double().cpu()
         yield (part - p.loc).flatten(2).double().cpu() / std, std
 
 
 def _gain(vae: VAE, square: Tensor, n: int) -> float | None:
-    """Return what one beta^2 per feature would gain: half the log of the arithmetic over the geometric mean, times D.
+    """Return what one beta^2 per feature would gain: half the log of the arithmetic over the
+    geometric mean, times D.
 
-    n rows show D / 2n of it where there is none; a constant feature counts as one at the floor of a learned variance.
+    n rows show D / 2n of it where there is none; a constant feature counts as one at the floor of a
+    learned variance.
     """
     head = vae.likelihood
     if not isinstance(head, Gaussian) or head.log_variance.ndim:
@@ -145,7 +167,9 @@ def _gain(vae: VAE, square: Tensor, n: int) -> float | None:
 
 
 def _correlation(r: Tensor) -> Estimate | None:
-    """Return the mean squared correlation of residuals (n, features) over pairs, less what independence shows."""
+    """Return the mean squared correlation of residuals (n, features) over pairs, less what
+    independence shows.
+    """
     features = r.shape[1]
     if features < 2 or len(r) < 3:
         return None
@@ -153,7 +177,8 @@ def _correlation(r: Tensor) -> Estimate | None:
     def statistic(rows: Tensor) -> float:
         centred = r[rows] - r[rows].mean(0)
         unit = centred / centred.norm(dim=0).clamp_min(1e-300)
-        # The sum of squares of (features, features) correlations is that of the smaller Gram matrix.
+        # The sum of squares of (features, features) correlations is that of the smaller Gram
+        # matrix.
         gram = unit.T @ unit if features < len(rows) else unit @ unit.T
         off = float(gram.square().sum()) - features
         return off / (features * (features - 1)) - 1 / (len(rows) - 1)

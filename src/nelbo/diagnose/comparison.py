@@ -1,8 +1,9 @@
 r"""Samples beside data, and data seen beside data unseen.
 
-`baseline` asks whether the model beats a linear one. `memorisation` asks whether it knows its training rows too well:
-their log p(x) beside that of unseen rows, and whether samples lie closer to training rows than unseen rows do
-(Meehan et al., 2020). `prior_match` asks whether z ~ p(z) look like z ~ q(z), which is what the decoder was trained on.
+`baseline` asks whether the model beats a linear one. `memorisation` asks whether it knows its
+training rows too well: their log p(x) beside that of unseen rows, and whether samples lie closer to
+training rows than unseen rows do (Meehan et al., 2020). `prior_match` asks whether z ~ p(z) look
+like z ~ q(z), which is what the decoder was trained on.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ class Memorisation:
     Attributes:
         train, test: Mean log p(x), in nats and the units of the data.
         difference: train - test.
-        closer: Share of pairs (sample, unseen row) in which the sample lies closer to its nearest training row; 1/2
-            where samples are like unseen rows, 1 for copies of training rows. Its error is that of equal distributions.
+        closer: Share of pairs (sample, unseen row) in which the sample lies closer to its nearest
+            training row; 1/2 where samples are like unseen rows, 1 for copies of training rows. Its
+            error is that of equal distributions.
         searched: Training rows that neighbours were looked for in.
     """
 
@@ -72,15 +74,20 @@ class PriorMatch:
     r"""How far q(z) is from p(z) (Makhzani et al., 2016; Hoffman & Johnson, 2016).
 
     Attributes:
-        energy: Energy distance over twice the mean distance of a draw of q(z) to one of p(z): 0 where they agree, at
-            most 1 (Rizzo & Székely, 2016).
+        energy: Energy distance over twice the mean distance of a draw of q(z) to one of p(z): 0
+            where they agree, at most 1 (Rizzo & Székely, 2016).
     """
 
     energy: Estimate
 
 
 def memorisation(
-    vae: VAE, x: Tensor, train: Tensor, units: Units | None = None, seed: int = 0, memory: int = MEMORY
+    vae: VAE,
+    x: Tensor,
+    train: Tensor,
+    units: Units | None = None,
+    seed: int = 0,
+    memory: int = MEMORY,
 ) -> Memorisation:
     """Hold training rows against unseen ones.
 
@@ -89,7 +96,8 @@ def memorisation(
         x: Unseen rows of shape (n, *vae.shape), in model units.
         train: Rows the model was fitted to, (m, *vae.shape).
         units: Of the data; None are the model's own.
-        seed: Of importance samples and of the model's samples, of which there are as many as rows in x.
+        seed: Of importance samples and of the model's samples, of which there are as many as rows
+            in x.
         memory: Bytes for intermediate results.
 
     Raises:
@@ -97,7 +105,9 @@ def memorisation(
     """
     shift, method = 0.0 if units is None else units.log_density, plain_method(vae)
     seen = subsample(train, len(x), seed)
-    log_p = [log_likelihood(vae, rows, method, IMPORTANCE, seed, memory).value for rows in (seen, x)]
+    log_p = [
+        log_likelihood(vae, rows, method, IMPORTANCE, seed, memory).value for rows in (seen, x)
+    ]
     first, second = mean(log_p[0], shift), mean(log_p[1], shift)
     error = math.hypot(first.standard_error, second.standard_error)
     with Ready(vae, x) as (model, rows):
@@ -106,7 +116,11 @@ def memorisation(
         made = nearest(model.sample(len(rows), generator=generator), known)
         held = nearest(rows, known)
     return Memorisation(
-        first, second, Estimate(first.value - second.value, error, len(x)), _closer(made, held), len(known)
+        first,
+        second,
+        Estimate(first.value - second.value, error, len(x)),
+        _closer(made, held),
+        len(known),
     )
 
 
@@ -126,17 +140,20 @@ def baseline(
         train: Rows the model was fitted to, (m, *vae.shape): pPCA takes them as they are, unscaled.
         log_p: The model's log p(x) of each row of x, in model units, of shape (n,).
         units: Of the data; None are the model's own.
-        linear: log p(x) of each row of x under a pPCA that is known already, in the units of the data, of shape (n,).
+        linear: log p(x) of each row of x under a pPCA that is known already, in the units of the
+            data, of shape (n,).
 
     Returns:
-        The comparison, or None where p(x|z) is not Gaussian, or pPCA is neither given nor quickly found: there are no
-        training rows, or rows have more than 4,096 values.
+        The comparison, or None where p(x|z) is not Gaussian, or pPCA is neither given nor quickly
+        found: there are no training rows, or rows have more than 4,096 values.
     """
     shift = 0.0 if units is None else units.log_density
     if linear is None:
         wide = math.prod(vae.shape) > WIDEST
         found = (
-            None if train is None or wide or not _is_density(vae) else fit_baseline(train.flatten(1), vae.latent_dim)
+            None
+            if train is None or wide or not _is_density(vae)
+            else fit_baseline(train.flatten(1), vae.latent_dim)
         )
         if found is None:
             return None
@@ -147,13 +164,21 @@ def baseline(
 def _is_density(vae: VAE) -> bool:
     """Whether p(x|z) is a normal density: probabilities do not compare with one."""
     head = vae.likelihood
-    return isinstance(head, SharedVariance | HeteroscedasticGaussian) and not isinstance(head, DiscretizedGaussian)
+    return isinstance(head, SharedVariance | HeteroscedasticGaussian) and not isinstance(
+        head, DiscretizedGaussian
+    )
 
 
 def nearest(x: Tensor, known: Tensor) -> Tensor:
-    """Return the Euclidean distance of each row of x to its nearest row of ``known``, of shape (n,)."""
+    """Return the Euclidean distance of each row of x to its nearest row of ``known``, of shape
+    (n,).
+    """
     flat = known.flatten(1)
-    return torch.cat([torch.cdist(part, flat).amin(1) for part in x.flatten(1).split(256)]).double().cpu()
+    return (
+        torch.cat([torch.cdist(part, flat).amin(1) for part in x.flatten(1).split(256)])
+        .double()
+        .cpu()
+    )
 
 
 def _closer(made: Tensor, held: Tensor) -> Estimate:
@@ -170,7 +195,8 @@ def prior_match(vae: VAE, x: Tensor, seed: int = 0) -> PriorMatch:
 
     Arguments:
         vae: The model.
-        x: Rows of shape (n, *vae.shape), at least 4; one draw of q(z|x) from each, and as many of p(z).
+        x: Rows of shape (n, *vae.shape), at least 4; one draw of q(z|x) from each, and as many of
+            p(z).
         seed: Of the draws.
 
     Raises:

@@ -37,9 +37,10 @@ class Cure:
 
     Attributes:
         text: What to do, in words; may be empty where the options say all.
-        options: Option -> value, None for no particular value. Those in use are left out of the advice; where a cure
-            names values and all of them are in use, it is left out as a whole.
-        where: Options of the model, with the values of which one must be in use for the cure to be possible.
+        options: Option -> value, None for no particular value. Those in use are left out of the
+            advice; where a cure names values and all of them are in use, it is left out as a whole.
+        where: Options of the model, with the values of which one must be in use for the cure to be
+            possible.
     """
 
     text: str = ""
@@ -64,7 +65,9 @@ def advise(cures: Iterable[Cure], used: Mapping[str, Any], spell: Spell = in_pyt
     """
     told = []
     for cure in cures:
-        options = {name: value for name, value in cure.options.items() if not _in_use(name, value, used)}
+        options = {
+            name: value for name, value in cure.options.items() if not _in_use(name, value, used)
+        }
         possible = all(used[name] in values for name, values in cure.where.items() if name in used)
         if not possible or (cure.options and not options):
             continue
@@ -76,11 +79,16 @@ def advise(cures: Iterable[Cure], used: Mapping[str, Any], spell: Spell = in_pyt
 
 
 def used_by(vae: VAE) -> dict[str, Any]:
-    """Return the options that a model shows by itself, and what else decides which cures are possible.
+    """Return the options that a model shows by itself, and what else decides which cures are
+    possible.
 
-    Beside options these are ``latents``, "one" or "several", and ``stopped``, why training ended, "steps" if unknown.
+    Beside options these are ``latents``, "one" or "several", and ``stopped``, why training ended,
+    "steps" if unknown.
     """
-    used: dict[str, Any] = {"latents": "one" if vae.latent_dim == 1 else "several", "stopped": "steps"}
+    used: dict[str, Any] = {
+        "latents": "one" if vae.latent_dim == 1 else "several",
+        "stopped": "steps",
+    }
     used["prior"] = "mixture" if isinstance(vae.prior, prior.Mixture) else "standard_normal"
     for name, part in (("encoder", vae.encoder), ("decoder", vae.decoder)):
         used[name] = NETWORKS.get(type(part), "custom")
@@ -116,8 +124,14 @@ NONE: tuple[Cure, ...] = ()
 MORE_ROWS = Cure("more rows")
 DECAY = Cure("weight decay", {"weight_decay": None})
 STOP_EARLY = Cure("early stopping", {"early_stopping": True})
-LONGER = Cure("longer training", {"max_steps": None, "max_epochs": None}, {"stopped": ("steps", "seconds", "callback")})
-PAST_THE_STOP = Cure("training past the early stop", {"early_stopping": False}, {"stopped": ("early",)})
+LONGER = Cure(
+    "longer training",
+    {"max_steps": None, "max_epochs": None},
+    {"stopped": ("steps", "seconds", "callback")},
+)
+PAST_THE_STOP = Cure(
+    "training past the early stop", {"early_stopping": False}, {"stopped": ("early",)}
+)
 AT_PPCA = Cure("a start at pPCA", {"init": "ppca", "network": "residual"}, GAUSSIAN)
 LEARN = Cure("a learned beta^2", {"variance": "learned"}, FIXED)
 FEWER_LATENTS = Cure("fewer latents", {"latent_dim": None}, SEVERAL)
@@ -126,12 +140,25 @@ NARROWER = (
     Cure("narrower stages", {"channels": None}, {"decoder": CONV}),
 )
 
-BETA_LARGE = (Cure("lower beta^2", {"variance": None}), Cure("learn it by its closed form", {"variance": "learned"}))
-BETA_SMALL = (Cure("raise beta^2", {"variance": None}), Cure("learn it by its closed form", {"variance": "learned"}))
+BETA_LARGE = (
+    Cure("lower beta^2", {"variance": None}),
+    Cure("learn it by its closed form", {"variance": "learned"}),
+)
+BETA_SMALL = (
+    Cure("raise beta^2", {"variance": None}),
+    Cure("learn it by its closed form", {"variance": "learned"}),
+)
 BETA_BEHIND = (LONGER, PAST_THE_STOP, MORE_ROWS)
-NOTHING_TO_ENCODE = (Cure("nothing: a latent model has nothing to add here, so compare with independent noise"),)
+NOTHING_TO_ENCODE = (
+    Cure("nothing: a latent model has nothing to add here, so compare with independent noise"),
+)
 IGNORED = (AT_PPCA, LONGER, PAST_THE_STOP, LEARN)
-FEW_ACTIVE = (Cure("nothing if the data are a curved sheet of few dimensions"), AT_PPCA, LONGER, PAST_THE_STOP)
+FEW_ACTIVE = (
+    Cure("nothing if the data are a curved sheet of few dimensions"),
+    AT_PPCA,
+    LONGER,
+    PAST_THE_STOP,
+)
 OVERFITTED = (MORE_ROWS, STOP_EARLY, DECAY, *NARROWER, FEWER_LATENTS)
 UNLIKE_TRAINING = (*OVERFITTED, Cure("rows like those trained on"))
 ENCODER = (
@@ -141,9 +168,18 @@ ENCODER = (
     Cure("a wider encoder", {"channels": None}, {"encoder": CONV}),
     Cure("another encoder", {"encoder": "residual"}),
 )
-APPROXIMATION = (Cure("a tighter bound", {"objective": "iwae", "objective_samples": None}), FEWER_LATENTS)
+APPROXIMATION = (
+    Cure("a tighter bound", {"objective": "iwae", "objective_samples": None}),
+    FEWER_LATENTS,
+)
 MIXTURE = Cure("a prior fitted to z of the training rows", {"prior": "mixture"})
-PRIOR = (MIXTURE, Cure("a larger beta^2", {"variance": None}, FIXED), LEARN, FEWER_LATENTS, MORE_ROWS)
+PRIOR = (
+    MIXTURE,
+    Cure("a larger beta^2", {"variance": None}, FIXED),
+    LEARN,
+    FEWER_LATENTS,
+    MORE_ROWS,
+)
 COVERAGE = (
     Cure('what "noise level" says'),
     Cure("noise of another shape where that is right", {"variance": "per_feature"}, SHARED),
@@ -171,11 +207,20 @@ BELOW_PPCA = (AT_PPCA, LONGER, PAST_THE_STOP, LEARN)
 EXPLAINED = (
     Cure("one scale per column", {"scale": "standard"}, {"kind": ("table",)}),
     Cure("the plain bound", {"objective": "elbo"}),
-    Cure("another weight of the KL", {"objective_options": None}, {"objective": ("beta_vae", "capacity", "free_bits")}),
+    Cure(
+        "another weight of the KL",
+        {"objective_options": None},
+        {"objective": ("beta_vae", "capacity", "free_bits")},
+    ),
     Cure("a smaller beta^2", {"variance": None}, FIXED),
     AT_PPCA,
     LONGER,
     PAST_THE_STOP,
 )
 HELD_OUT = (Cure("rows that were not trained on"),)
-RARE = (MIXTURE, Cure("more latents", {"latent_dim": None}), MORE_ROWS, Cure("a model of its own for rare rows"))
+RARE = (
+    MIXTURE,
+    Cure("more latents", {"latent_dim": None}),
+    MORE_ROWS,
+    Cure("a model of its own for rare rows"),
+)

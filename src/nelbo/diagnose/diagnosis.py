@@ -44,7 +44,9 @@ from .verdicts import (
 ROWS = 1000
 """Rows looked at, unless told."""
 GAP_ROWS = 128
-"""Rows whose own q* is looked for: the standard error of a gap of a few nats is then a few tenths."""
+"""Rows whose own q* is looked for: the standard error of a gap of a few nats is then a few
+tenths.
+"""
 LEAST_ROWS = 20
 """Fewer rows have no standard errors to speak of."""
 
@@ -65,31 +67,38 @@ def diagnose(
 ) -> Diagnosis:
     """Find out what is wrong with a model.
 
-    Causes come before their consequences: of several problems the leading one is the first in the order of the
-    findings. A beta^2 that is far too small, for instance, makes every encoder look bad, and so is judged where z is at
-    its best for each row.
+    Causes come before their consequences: of several problems the leading one is the first in the
+    order of the findings. A beta^2 that is far too small, for instance, makes every encoder look
+    bad, and so is judged where z is at its best for each row.
 
     Arguments:
         vae: The model; it is left as it was.
-        x: Rows of shape (n, *vae.shape), in model units, at least 20, best such that the model has not seen.
-        train: Rows it was fitted to. Without them memorisation is not looked at, nor pPCA unless ``linear`` is given.
+        x: Rows of shape (n, *vae.shape), in model units, at least 20, best such that the model has
+            not seen.
+        train: Rows it was fitted to. Without them memorisation is not looked at, nor pPCA unless
+            ``linear`` is given.
         rows: How many rows of x to look at; where there are more, they are drawn with the seed.
         units: Of the data; None are the model's own.
-        linear: log p(x) of each row of x under exact pPCA, in the units of the data, where that is known; else it is
-            found from ``train``, taken as they are.
-        seen: Which rows of x the model was trained on, of shape (n,), where that is known: a model is not called
-            healthy by such rows.
+        linear: log p(x) of each row of x under exact pPCA, in the units of the data, where that is
+            known; else it is found from ``train``, taken as they are.
+        seen: Which rows of x the model was trained on, of shape (n,), where that is known: a model
+            is not called healthy by such rows.
         seed: Of everything drawn. Equal calls give equal answers.
         memory: Bytes for intermediate results.
-        used: Options in use that the model does not show, such as ``objective``: the advice leaves these out.
+        used: Options in use that the model does not show, such as ``objective``: the advice leaves
+            these out.
         spell: How the advice writes an option and its value; as in Python unless told.
 
     Raises:
-        ValueError: Rows that do not fit or are too few, ``rows`` below 20, or a q(z|x) that is no diagonal normal.
+        ValueError: Rows that do not fit or are too few, ``rows`` below 20, or a q(z|x) that is no
+            diagonal normal.
     """
     for name, count in (("x", len(x)), ("rows", rows)):
         if count < LEAST_ROWS:
-            raise ValueError(f"{name} must be at least {LEAST_ROWS} rows for standard errors, got {count}. Pass more.")
+            raise ValueError(
+                f"{name} must be at least {LEAST_ROWS} rows for standard errors, got {count}. Pass "
+                "more."
+            )
     many, total, x = subsample(x, SEARCHED, seed), len(x), subsample(x, rows, seed)
     linear = None if linear is None else subsample(linear, rows, seed)
     old = 0 if seen is None else int(subsample(seen, rows, seed).sum())
@@ -130,7 +139,12 @@ def _findings(
     says = judge_explained(explained(vae, x, train, units, memory))
     found = [judge_collapse(collapse(vae, x), noise, fixed)]
     if noise is None or best is None:
-        found.append(skipped("noise level", "p(x|z) is not Gaussian: there is no beta^2 to compare residuals with."))
+        found.append(
+            skipped(
+                "noise level",
+                "p(x|z) is not Gaussian: there is no beta^2 to compare residuals with.",
+            )
+        )
     else:
         found.append(judge_noise(noise, best, fixed))
     theirs = None if linear is None else subsample(linear, GAP_ROWS, seed)
@@ -141,7 +155,9 @@ def _findings(
     elif train is None:
         against = skipped("against pPCA", missing)
     else:
-        against = skipped("against pPCA", "pPCA is for Gaussian p(x|z) and rows of at most 4,096 values.")
+        against = skipped(
+            "against pPCA", "pPCA is for Gaussian p(x|z) and rows of at most 4,096 values."
+        )
     if train is None:
         found += [skipped("train against unseen", missing), against, amortisation, says]
     else:

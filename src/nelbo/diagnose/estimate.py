@@ -25,7 +25,8 @@ class Estimate:
 
     Attributes:
         value: The number.
-        standard_error: Over rows, as an estimate for new rows; infinite where the rows are too few to tell.
+        standard_error: Over rows, as an estimate for new rows; infinite where the rows are too few
+            to tell.
         rows: How many rows stand behind it.
     """
 
@@ -40,7 +41,9 @@ class Estimate:
         """Both to two digits of the error."""
         if not math.isfinite(self.standard_error):
             return f"{self.value:,.4g} ± ?"
-        size = math.floor(math.log10(self.standard_error)) if self.standard_error > 0 else -MOST_DIGITS
+        size = (
+            math.floor(math.log10(self.standard_error)) if self.standard_error > 0 else -MOST_DIGITS
+        )
         digits = min(max(1 - size, 0), MOST_DIGITS)
         return f"{round(self.value, digits) + 0.0:,.{digits}f} ± {self.standard_error:,.{digits}f}"
 
@@ -54,13 +57,16 @@ class Estimate:
 
 
 def mean(values: Tensor, shift: float = 0.0) -> Estimate:
-    """Return the mean of one value per row, of shape (n,), plus a constant, with its standard error."""
+    """Return the mean of one value per row, of shape (n,), plus a constant, with its standard
+    error.
+    """
     values = values.double()
     return Estimate(float(values.mean()) + shift, mean_error(values), len(values))
 
 
 def jackknife(statistic: Callable[[Tensor], float], rows: int) -> Estimate:
-    """Estimate a statistic of many rows, and its standard error by leaving out blocks of them (Tukey, 1958).
+    """Estimate a statistic of many rows, and its standard error by leaving out blocks of them
+    (Tukey, 1958).
 
     Arguments:
         statistic: From the indices of the rows to use, of shape (m,), to a number.
@@ -71,7 +77,9 @@ def jackknife(statistic: Callable[[Tensor], float], rows: int) -> Estimate:
     blocks = min(BLOCKS, rows)
     if rows < 2 * BLOCKS:
         return Estimate(value, math.inf, rows)
-    left = torch.tensor([statistic(every[every % blocks != block]) for block in range(blocks)], dtype=torch.float64)
+    left = torch.tensor(
+        [statistic(every[every % blocks != block]) for block in range(blocks)], dtype=torch.float64
+    )
     error = math.sqrt((blocks - 1) * float((left - left.mean()).square().mean()))
     return Estimate(value, error, rows)
 

@@ -1,10 +1,12 @@
-r"""How much of the data z explains: the share of their variance that reconstructions f(E[z|x]) have.
+r"""How much of the data z explains: the share of their variance that reconstructions f(E[z|x])
+have.
 
 .. math:: R^2 = 1 - \sum_i |x_i - f(\mu(x_i))|^2 \Big/ \sum_i |x_i - \bar x|^2
 
-Principal components stand beside it, as many as there are latents, fitted to the same rows. They reproduce noise
-as far as they can. Probabilistic PCA does not: its E[z|x] shrinks along directions that hardly stand out (Tipping &
-Bishop, 1999). So z explains too little only where it is behind both.
+Principal components stand beside it, as many as there are latents, fitted to the same rows. They
+reproduce noise as far as they can. Probabilistic PCA does not: its E[z|x] shrinks along directions
+that hardly stand out (Tipping & Bishop, 1999). So z explains too little only where it is behind
+both.
 """
 
 from __future__ import annotations
@@ -55,17 +57,21 @@ class Explained:
 
 
 def explained(
-    vae: VAE, x: Tensor, train: Tensor | None = None, units: Units | None = None, memory: int = MEMORY
+    vae: VAE,
+    x: Tensor,
+    train: Tensor | None = None,
+    units: Units | None = None,
+    memory: int = MEMORY,
 ) -> Explained:
     """Measure how much of the variance of rows their reconstructions have.
 
     Arguments:
         vae: The model.
         x: Rows of shape (n, *vae.shape), in model units, best such that the model has not seen.
-        train: Rows it was fitted to, (m, *vae.shape): principal components are found in them. Without any
-            they are found in one half of x and judged on the other.
-        units: Of the data. Columns of a table are standardised by the training rows; None, and images,
-            keep the model's scale.
+        train: Rows it was fitted to, (m, *vae.shape): principal components are found in them.
+            Without any they are found in one half of x and judged on the other.
+        units: Of the data. Columns of a table are standardised by the training rows; None, and
+            images, keep the model's scale.
         memory: Bytes for intermediate results.
 
     Raises:
@@ -76,7 +82,9 @@ def explained(
         x_hat = torch.cat([model.decode(model.encode(part).mean).mean.cpu() for part in parts])
     reference = x if train is None else train[:: math.ceil(train.numel() / VALUES)]
     shift, scale = _scaling(reference, units)
-    x, x_hat, reference = ((_columns(t, units) - shift) / scale for t in (x.cpu(), x_hat, reference.cpu()))
+    x, x_hat, reference = (
+        (_columns(t, units) - shift) / scale for t in (x.cpu(), x_hat, reference.cpu())
+    )
     total, error = x.square().sum(1), (x - x_hat).square().sum(1)
     share = _ratio(total - error, total)
     if x.shape[1] > WIDEST or len(reference) < 3 or not bool(total.sum() > 0):
@@ -84,7 +92,9 @@ def explained(
     left = [torch.zeros(len(x), dtype=torch.float64) for _ in range(2)]
     for fitted, judged in _folds(len(x), reference, x, crossed=train is None):
         linear = ppca(*moments(fitted), vae.latent_dim)
-        for residual, x_bar in zip(left, _reconstructions(linear, x[judged], vae.latent_dim), strict=True):
+        for residual, x_bar in zip(
+            left, _reconstructions(linear, x[judged], vae.latent_dim), strict=True
+        ):
             residual[judged] = (x[judged] - x_bar).square().sum(1)
     pca, shrunk = left
     return Explained(
@@ -107,7 +117,8 @@ def _scaling(t: Tensor, units: Units | None) -> tuple[Tensor, Tensor]:
     deviation = x.std(0, correction=0)
     if units is None or units.columns is None:
         deviation = deviation.square().mean().sqrt()
-    return x.mean(0), torch.where(deviation > 0, deviation, math.inf)  # what never varies has no weight
+    # what never varies has no weight
+    return x.mean(0), torch.where(deviation > 0, deviation, math.inf)
 
 
 def _folds(n: int, reference: Tensor, x: Tensor, crossed: bool) -> Iterator[tuple[Tensor, Tensor]]:
@@ -122,7 +133,9 @@ def _folds(n: int, reference: Tensor, x: Tensor, crossed: bool) -> Iterator[tupl
 
 
 def _reconstructions(linear: LinearGaussian, x: Tensor, latent_dim: int) -> tuple[Tensor, Tensor]:
-    """Return rows (n, D) projected on the principal components, and as their posterior means have them."""
+    """Return rows (n, D) projected on the principal components, and as their posterior means have
+    them.
+    """
     if latent_dim >= x.shape[1]:
         return x, linear.posterior(x)[0] @ linear.weight.T + linear.bias
     length = linear.weight.norm(dim=0)
@@ -132,8 +145,14 @@ def _reconstructions(linear: LinearGaussian, x: Tensor, latent_dim: int) -> tupl
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Estimate:
-    """Return the sum of one over the sum of the other, with the standard error of a ratio (Cochran, 1977)."""
+    """Return the sum of one over the sum of the other, with the standard error of a ratio (Cochran,
+    1977).
+    """
     n, value = len(part), float(part.sum() / whole.sum().clamp_min(1e-300))
     residual = part - value * whole
-    error = float(residual.std()) * math.sqrt(n) / max(float(whole.sum()), 1e-300) if n > 1 else math.inf
+    error = (
+        float(residual.std()) * math.sqrt(n) / max(float(whole.sum()), 1e-300)
+        if n > 1
+        else math.inf
+    )
     return Estimate(value, error, n)

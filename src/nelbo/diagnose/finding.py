@@ -37,13 +37,21 @@ class Value:
     def __str__(self) -> str:
         whole = isinstance(self.number, Estimate | int)
         told = (
-            f"{self.number:,}" if isinstance(self.number, int) else str(self.number) if whole else f"{self.number:.4g}"
+            f"{self.number:,}"
+            if isinstance(self.number, int)
+            else str(self.number)
+            if whole
+            else f"{self.number:.4g}"
         )
         return f"{told} {self.unit}".rstrip()
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types; a number that is not finite is None."""
-        found = self.number if isinstance(self.number, Estimate) else Estimate(float(self.number), math.nan, 0)
+        found = (
+            self.number
+            if isinstance(self.number, Estimate)
+            else Estimate(float(self.number), math.nan, 0)
+        )
         return {
             "label": self.label,
             "value": _finite(found.value),
@@ -62,7 +70,8 @@ class Finding:
         verdict: "ok", "warning", "problem" or "skipped".
         sentence: What was seen, in one sentence.
         values: The numbers behind it.
-        advice: What to change, in options that exist and are not in use; empty where nothing needs changing.
+        advice: What to change, in options that exist and are not in use; empty where nothing needs
+            changing.
         reference: Author, year.
         sickness: Its name, where this finding alone is one; empty otherwise.
         cures: What the advice is chosen from.
@@ -78,8 +87,14 @@ class Finding:
     cures: tuple[Cure, ...] = ()
 
     def advised(self, used: Mapping[str, Any], spell: Spell = in_python) -> Finding:
-        """Return the finding with those of its cures as advice that are open to a model with these options."""
-        return dataclasses.replace(self, advice=advise(self.cures, used, spell)) if self.cures else self
+        """Return the finding with those of its cures as advice that are open to a model with these
+        options.
+        """
+        return (
+            dataclasses.replace(self, advice=advise(self.cures, used, spell))
+            if self.cures
+            else self
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
@@ -92,8 +107,8 @@ class Diagnosis:
     """What is wrong with a model; prints as a table.
 
     Attributes:
-        leading: The one sickness that explains most, such as "posterior collapse: beta^2 is fixed far too large"; empty
-            where the model is healthy.
+        leading: The one sickness that explains most, such as "posterior collapse: beta^2 is fixed
+            far too large"; empty where the model is healthy.
         findings: Every check, causes first.
         rows: Rows looked at.
         of: Rows there were.
@@ -116,7 +131,9 @@ class Diagnosis:
     @property
     def advice(self) -> str:
         """What to change first; empty where the model is healthy."""
-        return next((f.advice for f in self.findings if f.sickness and f.sickness == self.leading), "")
+        return next(
+            (f.advice for f in self.findings if f.sickness and f.sickness == self.leading), ""
+        )
 
     def __getitem__(self, name: str) -> Finding:
         """Return the finding of that name.
@@ -127,7 +144,9 @@ class Diagnosis:
         for finding in self.findings:
             if finding.name == name:
                 return finding
-        raise KeyError(f"{name!r} is none of the findings: {', '.join(f.name for f in self.findings)}.")
+        raise KeyError(
+            f"{name!r} is none of the findings: {', '.join(f.name for f in self.findings)}."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
@@ -145,7 +164,9 @@ class Diagnosis:
         warnings = sum(f.verdict == "warning" for f in self.findings)
         told = {0: "no warnings", 1: "1 warning"}.get(warnings, f"{warnings} warnings")
         whole = "" if self.rows == self.of else f" of {self.of:,}, drawn with seed {self.seed}"
-        where = f"{self.rows:,} rows{whole}" + (f"; {self.train_rows:,} training rows" if self.train_rows else "")
+        where = f"{self.rows:,} rows{whole}" + (
+            f"; {self.train_rows:,} training rows" if self.train_rows else ""
+        )
         if self.healthy:
             return [f"Healthy: no problem found, {told} ({where})."]
         return [f"Diagnosis: {self.leading} ({where}).", *_wrapped(f"Cure: {self.advice}", "")]
@@ -156,7 +177,9 @@ class Diagnosis:
             cells = [(value.label, str(value)) for value in finding.values] or [("", "–")]
             for number, (label, value) in enumerate(cells):
                 first = number == 0
-                lines.append((finding.name if first else "", label, value, finding.verdict if first else ""))
+                lines.append(
+                    (finding.name if first else "", label, value, finding.verdict if first else "")
+                )
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
@@ -166,7 +189,10 @@ class Diagnosis:
         for verdict in ("problem", "warning"):
             for finding in (f for f in self.findings if f.verdict == verdict):
                 reference = f" ({finding.reference})" if finding.reference else ""
-                lines += ["", *_wrapped(f"{verdict}: {finding.name}. {finding.sentence}{reference}", "  ")]
+                lines += [
+                    "",
+                    *_wrapped(f"{verdict}: {finding.name}. {finding.sentence}{reference}", "  "),
+                ]
                 lines += _wrapped(f"→ {finding.advice}", "    ", "  ") if finding.advice else []
         for finding in (f for f in self.findings if f.verdict == "skipped"):
             lines += ["", *_wrapped(f"skipped: {finding.name}. {finding.sentence}", "  ")]

@@ -4,8 +4,9 @@ r"""What inference loses: log p(x) - ELBO, split in two (Cremer et al., 2018).
     \log p(x) - ELBO(q) = \underbrace{\log p(x) - ELBO(q^*)}_{\text{approximation}}
         + \underbrace{ELBO(q^*) - ELBO(q)}_{\text{amortisation}}
 
-:math:`q^*` is the best diagonal normal for each row by itself. The first part is the price of the family, which a
-better encoder cannot lower; the second is the price of reading q off one network for all rows.
+:math:`q^*` is the best diagonal normal for each row by itself. The first part is the price of the
+family, which a better encoder cannot lower; the second is the price of reading q off one network
+for all rows.
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ class InferenceGap:
         log_p: Mean log p(x), in the units of the data.
         elbo: Mean ELBO of the encoder's q.
         best: Mean ELBO of each row's own q*.
-        total, approximation, amortisation: The gaps; paired differences, so their errors are smaller than those above.
+        total, approximation, amortisation: The gaps; paired differences, so their errors are
+            smaller than those above.
         rate: Mean KL(q* || p(z)): what there is to say about z.
-        found: log p(x) of each row, in model units, and how it was found; by "importance" it is a lower bound, and so
-            is the approximation gap.
+        found: log p(x) of each row, in model units, and how it was found; by "importance" it is a
+            lower bound, and so is the approximation gap.
         q: q* of each row, in the order of the rows.
     """
 
@@ -71,11 +73,13 @@ class InferenceGap:
     q: Normal = field(repr=False, compare=False)
 
 
-def inference_gap(vae: VAE, x: Tensor, units: Units | None = None, seed: int = 0, memory: int = MEMORY) -> InferenceGap:
+def inference_gap(
+    vae: VAE, x: Tensor, units: Units | None = None, seed: int = 0, memory: int = MEMORY
+) -> InferenceGap:
     """Measure the gap between log p(x) and the ELBO, and its parts.
 
-    log p(x) is exact, by quadrature, or by importance sampling from a normal fitted to each row's posterior. q* is
-    found by `best_normal` and judged, like q, with fresh noise.
+    log p(x) is exact, by quadrature, or by importance sampling from a normal fitted to each row's
+    posterior. q* is found by `best_normal` and judged, like q, with fresh noise.
 
     Arguments:
         vae: The model.
@@ -91,8 +95,11 @@ def inference_gap(vae: VAE, x: Tensor, units: Units | None = None, seed: int = 0
     with Ready(vae, x) as (model, rows):
         found, q = _log_p(model, rows, seed, memory), best_normal(model, rows, seed, memory)
         elbo = sampling.elbo(model, rows, JUDGED, seed + JUDGE, memory)[0].cpu()
-        best, rate = (column.cpu() for column in sampling.elbo(model, rows, JUDGED, seed + JUDGE, memory, q))
-        if found.method == "importance":  # a lower bound like ELBO(q*), and from a bad start the lower of the two
+        best, rate = (
+            column.cpu() for column in sampling.elbo(model, rows, JUDGED, seed + JUDGE, memory, q)
+        )
+        # a lower bound like ELBO(q*), and from a bad start the lower of the two
+        if found.method == "importance":
             found = dataclasses.replace(found, value=torch.maximum(found.value, best))
         log_p = found.value
         return InferenceGap(
@@ -119,8 +126,9 @@ def _log_p(vae: VAE, x: Tensor, seed: int, memory: int) -> LogLikelihood:
 def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Normal:
     """Find the diagonal normal of highest ELBO for each row.
 
-    It starts at the better of two, the encoder's and Laplace's (a mode of p(z|x) and the curvature there), and climbs
-    by Adam with the path-wise gradient of both q's samples, each with its mirror image. The row keeps what is best.
+    It starts at the better of two, the encoder's and Laplace's (a mode of p(z|x) and the curvature
+    there), and climbs by Adam with the path-wise gradient of both q's samples, each with its mirror
+    image. The row keeps what is best.
 
     Arguments:
         vae: The model.
@@ -134,7 +142,13 @@ def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Nor
         for part in pieces(parts, "looking for the best q(z|x)"):
             encoder, laplace = from_encoder(model, part)[0], _mean_field(refined(model, part)[0])
             start = _better(model, part, [encoder, laplace], seed + CHOICE, memory)
-            best = _better(model, part, [encoder, laplace, _climb(model, part, start, seed)], seed + CHOICE, memory)
+            best = _better(
+                model,
+                part,
+                [encoder, laplace, _climb(model, part, start, seed)],
+                seed + CHOICE,
+                memory,
+            )
             loc.append(best.loc)
             scale.append(best.scale)
         return Normal(torch.cat(loc), torch.cat(scale))
@@ -146,12 +160,17 @@ def _better(vae: VAE, x: Tensor, candidates: list[Normal], seed: int, memory: in
     heights = torch.stack(bounds).nan_to_num(-math.inf)
     chosen = heights.argmax(0)
     row = torch.arange(len(x), device=x.device)
-    loc, scale = (torch.stack([getattr(c, name) for c in candidates])[chosen, row] for name in ("loc", "scale"))
+    loc, scale = (
+        torch.stack([getattr(c, name) for c in candidates])[chosen, row]
+        for name in ("loc", "scale")
+    )
     return Normal(loc, scale)
 
 
 def _mean_field(normal: Normal) -> Normal:
-    """Return the diagonal normal nearest to a full one in KL(q || p): its conditional standard deviations."""
+    """Return the diagonal normal nearest to a full one in KL(q || p): its conditional standard
+    deviations.
+    """
     return Normal(normal.loc, conditional_std(normal.scale))
 
 
@@ -168,7 +187,8 @@ def _climb(vae: VAE, x: Tensor, start: Normal, seed: int) -> Normal:
         with torch.enable_grad():
             q = Normal(start.loc + start.scale * move, start.scale * stretch.exp())
             z = q.from_noise(u)
-            # Only the path counts: the score has mean zero; without it an exact q has no noise (Roeder et al., 2017).
+            # Only the path counts: the score has mean zero; without it an exact q has no noise
+            # (Roeder et al., 2017).
             held = Normal(q.loc.detach(), q.scale.detach())
             bound = vae.terms_at(x, z, held).log_weight.mean(0)
             move.grad, stretch.grad = torch.autograd.grad(-bound.sum(), (move, stretch))

@@ -4,7 +4,8 @@ r"""Where the nats go: rate, distortion, and what of the rate is information.
     -ELBO = R + D, \qquad R = E_x \, KL(q(z \mid x) \| p(z)) = I_q(x; z) + KL(q(z) \| p(z)), \qquad
     D = -E_x E_q \log p(x \mid z)
 
-(Alemi et al., 2018; Hoffman & Johnson, 2016), with the aggregate posterior :math:`q(z) = E_x q(z \mid x)`.
+(Alemi et al., 2018; Hoffman & Johnson, 2016), with the aggregate posterior
+:math:`q(z) = E_x q(z \mid x)`.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class RateDistortion(Brief):
         rate: R, the mean KL(q(z|x) || p(z)); exact for each row where it has a closed form.
         distortion: D, the mean -log p(x|z), in the units of the data.
         elbo: -(R + D).
-        per_dimension: Mean KL of each latent dimension, of shape (latent_dim,); None unless q and p are diagonal
-            normals.
+        per_dimension: Mean KL of each latent dimension, of shape (latent_dim,); None unless q and p
+            are diagonal normals.
     """
 
     rate: Estimate
@@ -59,16 +60,20 @@ class RateDistortion(Brief):
 class MutualInformation(Brief):
     r"""The rate's two parts (Hoffman & Johnson, 2016), each between two estimates, in nats.
 
-    q(z) is taken to be the mixture of the n rows' own q(z|x). Where a row's own component is part of the mixture,
-    I(x;z) comes out too low and never above log n; where it is left out, too high (Poole et al., 2019). Up to sampling
-    noise the truth of the population is in between, and KL(q(z) || p(z)) is what I leaves of the rate.
+    q(z) is taken to be the mixture of the n rows' own q(z|x). Where a row's own component is part
+    of the mixture, I(x;z) comes out too low and never above log n; where it is left out, too high
+    (Poole et al., 2019). Up to sampling noise the truth of the population is in between, and
+    KL(q(z) || p(z)) is what I leaves of the rate.
 
     Attributes:
         lower, upper: Of I(x;z) under q. ``upper`` is at most the rate.
-        ceiling: log n. Where ``lower`` is within a nat of it, n rows cannot tell how large I is, only that it is large.
-        kl_lower, kl_upper: Of KL(q(z) || p(z)). Where p is a diagonal normal ``kl_lower`` is at least the KL of a
-            normal with the mean and covariance of q(z), which no q(z) with these falls below.
-        mean, variance: Of q(z) in each dimension, of shape (latent_dim,); the standard normal prior's are 0 and 1.
+        ceiling: log n. Where ``lower`` is within a nat of it, n rows cannot tell how large I is,
+            only that it is large.
+        kl_lower, kl_upper: Of KL(q(z) || p(z)). Where p is a diagonal normal ``kl_lower`` is at
+            least the KL of a normal with the mean and covariance of q(z), which no q(z) with these
+            falls below.
+        mean, variance: Of q(z) in each dimension, of shape (latent_dim,); the standard normal
+            prior's are 0 and 1.
     """
 
     lower: Estimate
@@ -86,7 +91,12 @@ class MutualInformation(Brief):
 
 
 def rate_distortion(
-    vae: VAE, x: Tensor, samples: int = SAMPLES, units: Units | None = None, seed: int = 0, memory: int = MEMORY
+    vae: VAE,
+    x: Tensor,
+    samples: int = SAMPLES,
+    units: Units | None = None,
+    seed: int = 0,
+    memory: int = MEMORY,
 ) -> RateDistortion:
     """Measure rate and distortion.
 
@@ -105,13 +115,19 @@ def rate_distortion(
     with Ready(vae, x) as (model, rows):
         rate, distortion = _row_rates(model, rows, samples, seed, memory)
         each = _per_dimension(model, rows)
-        return RateDistortion(mean(rate), mean(distortion, -shift), mean(-(rate + distortion), shift), each)
+        return RateDistortion(
+            mean(rate), mean(distortion, -shift), mean(-(rate + distortion), shift), each
+        )
 
 
 def _row_rates(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> tuple[Tensor, Tensor]:
-    """Return KL(q(z|x) || p(z)), exact where it has a closed form, and the mean -log p(x|z), both (n,) and float64."""
+    """Return KL(q(z|x) || p(z)), exact where it has a closed form, and the mean -log p(x|z), both
+    (n,) and float64.
+    """
     rate, distortion = [], []
-    for part in pieces(x.split(rows_at_once(vae, x, min(samples, BLOCK), memory)), "rate and distortion"):
+    for part in pieces(
+        x.split(rows_at_once(vae, x, min(samples, BLOCK), memory)), "rate and distortion"
+    ):
         kl, sampled, found = closed_form_kl(vae.encode(part), vae.prior()), [], []
         for terms in blocks(vae, part, from_encoder(vae, part)[0], samples, seed):
             sampled.append((terms.log_post - terms.log_prior).double())
@@ -163,15 +179,21 @@ def mutual_information(
             moments = _moment_bound(((loc - p.loc.double()) / std).cpu(), (scale / std).cpu())
             kl_lower = max(kl_lower, moments, key=lambda bound: bound.value)
         kl_lower = Estimate(max(kl_lower.value, 0.0), kl_lower.standard_error, n)
-        return MutualInformation(mean(own), mean(other), math.log(n), kl_lower, kl_upper, centre.cpu(), variance.cpu())
+        return MutualInformation(
+            mean(own), mean(other), math.log(n), kl_lower, kl_upper, centre.cpu(), variance.cpu()
+        )
 
 
 def _mixture(loc: Tensor, scale: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log q(z|x) - log q(z) of each row, (n,), with and without the row's own component in q(z)."""
+    """Return log q(z|x) - log q(z) of each row, (n,), with and without the row's own component in
+    q(z).
+    """
     samples, n, d = z.shape
     components = DiagonalNormal(loc, scale)
     own, other = [], []
-    for index in torch.arange(n, device=z.device).split(max(1, MIXTURE_NUMBERS // (n * d * samples))):
+    for index in torch.arange(n, device=z.device).split(
+        max(1, MIXTURE_NUMBERS // (n * d * samples))
+    ):
         table = components.log_prob(z[:, index, None])  # (samples, rows, components)
         mine = index[None, :, None].expand(samples, -1, 1)
         itself = table.gather(2, mine)[..., 0]
@@ -182,14 +204,21 @@ def _mixture(loc: Tensor, scale: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _moment_bound(loc: Tensor, scale: Tensor) -> Estimate:
-    """Return KL(N(m, S) || N(0, I)) with the mean and covariance of q(z), less what n rows alone would show, about."""
+    """Return KL(N(m, S) || N(0, I)) with the mean and covariance of q(z), less what n rows alone
+    would show, about.
+    """
 
     def statistic(rows: Tensor) -> float:
         n, d = len(rows), loc.shape[1]
         middle = loc[rows].mean(0)
         centred = loc[rows] - middle
         covariance = centred.T @ centred / n + torch.diag(scale[rows].square().mean(0))
-        kl = 0.5 * (covariance.trace() + middle.square().sum() - d - torch.linalg.slogdet(covariance).logabsdet)
+        kl = 0.5 * (
+            covariance.trace()
+            + middle.square().sum()
+            - d
+            - torch.linalg.slogdet(covariance).logabsdet
+        )
         return float(kl) - d * (d + 3) / (4 * n)
 
     return jackknife(statistic, len(loc))

@@ -17,10 +17,14 @@ from ..evaluate.ready import Ready
 from ..vae import VAE
 
 ACTIVE = 0.01
-"""A latent dimension is active if its posterior mean varies by more than this over the data (Burda et al., 2016)."""
+"""A latent dimension is active if its posterior mean varies by more than this over the data (Burda
+et al., 2016).
+"""
 
 TRACY_WIDOM = 2.02
-"""99 % quantile of the Tracy-Widom law for real data, which largest eigenvalues of noise follow (Johnstone, 2001)."""
+"""99 % quantile of the Tracy-Widom law for real data, which largest eigenvalues of noise follow
+(Johnstone, 2001).
+"""
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,7 +32,8 @@ class ActiveUnits(Brief):
     """Which latent dimensions carry information.
 
     Attributes:
-        variance: Variance of each posterior mean over the data, of shape (latent_dim,); the prior's is 1.
+        variance: Variance of each posterior mean over the data, of shape (latent_dim,); the prior's
+            is 1.
         active: Whether each exceeds 0.01.
     """
 
@@ -60,14 +65,17 @@ def active_units(vae: VAE, x: Tensor, chunk: int = 4096) -> ActiveUnits:
 class Collapse:
     r"""How many latent dimensions are in use, beside how many a linear model would use.
 
-    In probabilistic PCA a direction of the data is worth a latent dimension exactly if its variance exceeds
-    :math:`\beta^2` (Lucas et al., 2019): more noise than that, and the best q(z|x) is the prior.
+    In probabilistic PCA a direction of the data is worth a latent dimension exactly if its variance
+    exceeds :math:`\beta^2` (Lucas et al., 2019): more noise than that, and the best q(z|x) is the
+    prior.
 
     Attributes:
         active: Active units.
         latent_dim: Of how many.
-        useful: Directions, at most latent_dim, that stand out of the data's own noise; None if x is not Gaussian.
-        supported: Directions, at most latent_dim, that vary more than the model's :math:`\beta^2`; None likewise.
+        useful: Directions, at most latent_dim, that stand out of the data's own noise; None if x is
+            not Gaussian.
+        supported: Directions, at most latent_dim, that vary more than the model's :math:`\beta^2`;
+            None likewise.
         rows: Rows behind all of these.
     """
 
@@ -79,10 +87,12 @@ class Collapse:
 
 
 def collapse(vae: VAE, x: Tensor) -> Collapse:
-    r"""Count active units, and the directions of x that deserve one, with and without the model's :math:`\beta^2`.
+    r"""Count active units, and the directions of x that deserve one, with and without the model's
+    :math:`\beta^2`.
 
-    Directions are useful, the largest first, as long as an eigenvalue exceeds what n rows of noise alone would show, of
-    the mean variance of this and all smaller ones, once in a hundred times (Johnstone, 2001).
+    Directions are useful, the largest first, as long as an eigenvalue exceeds what n rows of noise
+    alone would show, of the mean variance of this and all smaller ones, once in a hundred times
+    (Johnstone, 2001).
 
     Arguments:
         vae: The model.
@@ -94,12 +104,15 @@ def collapse(vae: VAE, x: Tensor) -> Collapse:
     with Ready(vae, x) as (model, rows):
         active = active_units(model, rows).count
         std = noise_level(model, model.encode(rows).mean)
-        useful, supported = (None, None) if std is None else _directions(rows, std, model.latent_dim)
+        useful, supported = (
+            (None, None) if std is None else _directions(rows, std, model.latent_dim)
+        )
         return Collapse(active, model.latent_dim, useful, supported, len(rows))
 
 
 def noise_level(vae: VAE, z: Tensor) -> Tensor | None:
-    r"""Return :math:`\beta` of each feature, its root mean square over z where it depends on it; None if not Gaussian.
+    r"""Return :math:`\beta` of each feature, its root mean square over z where it depends on it;
+    None if not Gaussian.
 
     Of shape (D,), float64, in model units.
     """
@@ -113,7 +126,9 @@ def noise_level(vae: VAE, z: Tensor) -> Tensor | None:
 
 
 def _directions(x: Tensor, std: Tensor, latent_dim: int) -> tuple[int, int]:
-    """Count eigenvalues of the data, where the model's noise is 1, above the data's own noise and above 1."""
+    """Count eigenvalues of the data, where the model's noise is 1, above the data's own noise and
+    above 1.
+    """
     n, features = len(x), len(std)
     whitened = x.flatten(1).double() / std
     # Singular values of n rows need no covariance matrix, which many pixels would make large.
@@ -128,6 +143,8 @@ def _directions(x: Tensor, std: Tensor, latent_dim: int) -> tuple[int, int]:
 
 
 def _largest(n: int, features: int) -> float:
-    """Return the largest eigenvalue that the covariance of n rows of unit noise has once in a hundred times."""
+    """Return the largest eigenvalue that the covariance of n rows of unit noise has once in a
+    hundred times.
+    """
     a, b = math.sqrt(max(n - 1, 1)), math.sqrt(features)
     return float((a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / n

@@ -39,10 +39,14 @@ class Bernoulli(Distribution):
         return self.mean * (1 - self.mean)
 
     @torch.no_grad()
-    def sample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw zeros and ones, of shape (*sample_shape, *batch, *event)."""
         shape = torch.Size(sample_shape) + self.logits.shape
-        uniform = torch.rand(shape, generator=generator, dtype=self.logits.dtype, device=self.logits.device)
+        uniform = torch.rand(
+            shape, generator=generator, dtype=self.logits.dtype, device=self.logits.device
+        )
         return (uniform < self.mean).to(self.logits.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -52,7 +56,8 @@ class Bernoulli(Distribution):
 
 
 class _LogProb(torch.autograd.Function):
-    """Half the time of torch's cross-entropy, which cannot broadcast, and half of autograd's way back.
+    """Half the time of torch's cross-entropy, which cannot broadcast, and half of autograd's way
+    back.
 
     The backward pass begins with the inputs again, so that it has a derivative of its own.
     """
@@ -62,12 +67,20 @@ class _LogProb(torch.autograd.Function):
         ctx.save_for_backward(logits, value)
         ctx.event_dim = event_dim
         # The threshold keeps float64 exact.
-        return (logits * value).sub_(F.softplus(logits, threshold=40.0)).sum(tuple(range(-event_dim, 0)))
+        return (
+            (logits * value)
+            .sub_(F.softplus(logits, threshold=40.0))
+            .sum(tuple(range(-event_dim, 0)))
+        )
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         logits, value = ctx.saved_tensors
         grad = grad[(..., *(None,) * ctx.event_dim)]
-        to_logits = ((value - logits.sigmoid()) * grad).sum_to_size(logits.shape) if ctx.needs_input_grad[0] else None
+        to_logits = (
+            ((value - logits.sigmoid()) * grad).sum_to_size(logits.shape)
+            if ctx.needs_input_grad[0]
+            else None
+        )
         to_value = (logits * grad).sum_to_size(value.shape) if ctx.needs_input_grad[1] else None
         return to_logits, to_value, None

@@ -17,16 +17,23 @@ from torch.distributions.kl import kl_divergence
 
 @functools.cache
 def _takes_generator(function: Callable[..., Tensor]) -> bool:
-    """Look once per class: a signature costs more to read than a small network's draw, at every step."""
+    """Look once per class: a signature costs more to read than a small network's draw, at every
+    step.
+    """
     return "generator" in inspect.signature(function).parameters
 
 
 def draw(
-    distribution: Distribution, shape: Sequence[int], generator: torch.Generator | None, gradients: bool = True
+    distribution: Distribution,
+    shape: Sequence[int],
+    generator: torch.Generator | None,
+    gradients: bool = True,
 ) -> Tensor:
-    """Draw from any distribution, seeded by ``generator``; gradients flow back where it can reparameterise.
+    """Draw from any distribution, seeded by ``generator``; gradients flow back where it can
+    reparameterise.
 
-    Distributions of other people take no generator. For them torch's global state is seeded and put back.
+    Distributions of other people take no generator. For them torch's global state is seeded and put
+    back.
     """
     name = "rsample" if gradients and distribution.has_rsample else "sample"
     method: Callable[..., Tensor] = getattr(distribution, name)
@@ -35,13 +42,19 @@ def draw(
     if _takes_generator(getattr(type(distribution), name)):
         return method(torch.Size(shape), generator=generator)
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    with torch.random.fork_rng(devices=[generator.device] if generator.device.type == "cuda" else []):
+    with torch.random.fork_rng(
+        devices=[generator.device] if generator.device.type == "cuda" else []
+    ):
         torch.manual_seed(seed)
         return method(torch.Size(shape))
 
 
-def random_bytes(shape: Sequence[int], generator: torch.Generator | None, device: torch.device | str) -> Tensor:
-    """Return uniform bytes, uint8: eight from each 64 random bits, 13 times as fast as ``torch.rand`` on a CPU."""
+def random_bytes(
+    shape: Sequence[int], generator: torch.Generator | None, device: torch.device | str
+) -> Tensor:
+    """Return uniform bytes, uint8: eight from each 64 random bits, 13 times as fast as
+    ``torch.rand`` on a CPU.
+    """
     words = torch.empty(-(-math.prod(shape) // 8), dtype=torch.int64, device=device)
     words.random_(-(2**63), None, generator=generator)
     return words.view(torch.uint8)[: math.prod(shape)].view(*shape)

@@ -47,7 +47,9 @@ class NormalMixture(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``value`` (*sample, d), in nats."""
         eye = torch.eye(self.loc.shape[1], dtype=self.loc.dtype, device=self.loc.device)
-        whitening = torch.linalg.solve_triangular(self.scale_tril, eye.expand_as(self.scale_tril), upper=False)
+        whitening = torch.linalg.solve_triangular(
+            self.scale_tril, eye.expand_as(self.scale_tril), upper=False
+        )
         constant = self.log_weight - self.scale_tril.diagonal(dim1=1, dim2=2).log().sum(1)
         constant = constant - 0.5 * LOG_2PI * self.loc.shape[1]
         parts = [
@@ -57,10 +59,14 @@ class NormalMixture(Distribution):
         return torch.stack(parts).logsumexp(0)
 
     @torch.no_grad()
-    def sample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw z, of shape (*sample, d)."""
         n, d = math.prod(sample_shape), self.loc.shape[1]
         chosen = torch.multinomial(self.log_weight.exp(), n, replacement=True, generator=generator)
-        noise = torch.randn(n, d, 1, generator=generator, dtype=self.loc.dtype, device=self.loc.device)
+        noise = torch.randn(
+            n, d, 1, generator=generator, dtype=self.loc.dtype, device=self.loc.device
+        )
         z = self.loc[chosen] + (self.scale_tril[chosen] @ noise)[..., 0]
         return z.view(*sample_shape, d)

@@ -64,21 +64,31 @@ class DiagonalNormal(Distribution):
         shape = torch.Size(batch_shape) + self.event_shape
         return DiagonalNormal(self.loc.expand(shape), self.stddev.expand(shape), self.event_dim)
 
-    def rsample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
-        """Return ``loc + scale * eps`` with eps ~ N(0, I), of shape (*sample_shape, *batch, *event)."""
+    def rsample(
+        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return ``loc + scale * eps`` with eps ~ N(0, I), of shape (*sample_shape, *batch,
+        *event).
+        """
         shape = torch.Size(sample_shape) + self.loc.shape
-        noise = torch.randn(shape, generator=generator, dtype=self.loc.dtype, device=self.loc.device)
+        noise = torch.randn(
+            shape, generator=generator, dtype=self.loc.dtype, device=self.loc.device
+        )
         return torch.addcmul(self.loc, self.scale, noise)
 
     @torch.no_grad()
-    def sample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> Tensor:
         """Like `rsample`, without gradients."""
         return self.rsample(sample_shape, generator)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``value`` (*sample, *batch, *event), in nats."""
         if self.scale.numel() == 1:  # beta^2 I: scale one number per example instead of every value
-            log_prob: Tensor = _Isotropic.apply(value, self.loc, self.scale.reshape(()), self.event_dim)  # type: ignore[no-untyped-call]
+            log_prob: Tensor = _Isotropic.apply(
+                value, self.loc, self.scale.reshape(()), self.event_dim
+            )  # type: ignore[no-untyped-call]
             return log_prob
         dims = tuple(range(-self.event_dim, 0))
         square = ((value - self.loc) / self.scale).square().sum(dims)
@@ -92,7 +102,8 @@ class DiagonalNormal(Distribution):
 
 
 class _Isotropic(torch.autograd.Function):
-    """log N(value | loc, scale^2 I), in fewer passes over the values than autograd takes: a tenth of a training step.
+    """log N(value | loc, scale^2 I), in fewer passes over the values than autograd takes: a tenth
+    of a training step.
 
     Where the backward pass is to have a derivative of its own, it begins with the inputs again.
     """
@@ -105,15 +116,22 @@ class _Isotropic(torch.autograd.Function):
         precision = scale.pow(-2)
         ctx.save_for_backward(value, loc, scale)
         ctx.event_dim, ctx.size, ctx.square, ctx.precision = event_dim, size, square, precision
-        return torch.addcmul(scale.log().add_(0.5 * LOG_2PI).mul_(-size), square, precision, value=-0.5)
+        return torch.addcmul(
+            scale.log().add_(0.5 * LOG_2PI).mul_(-size), square, precision, value=-0.5
+        )
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         value, loc, scale = ctx.saved_tensors
         to_value = to_loc = to_scale = None
         square, precision = ctx.square, ctx.precision
         if torch.is_grad_enabled():  # by create_graph=True: what was kept would count as constant
-            square, precision = (value - loc).square().sum(tuple(range(-ctx.event_dim, 0))), scale.pow(-2)
+            square, precision = (
+                (value - loc).square().sum(tuple(range(-ctx.event_dim, 0))),
+                scale.pow(-2),
+            )
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
             slope = (value - loc) * (grad * precision)[(..., *(None,) * ctx.event_dim)]
             to_loc = slope.sum_to_size(loc.shape) if ctx.needs_input_grad[1] else None
@@ -143,7 +161,9 @@ def _kl_normal_standard(q: DiagonalNormal, p: Normal01) -> Tensor:
 
 
 class _KLToStandard(torch.autograd.Function):
-    """KL(N(m, s^2) || N(0, I)): two nodes' cost instead of eight; these tensors are small, and nodes are what costs."""
+    """KL(N(m, s^2) || N(0, I)): two nodes' cost instead of eight; these tensors are small, and
+    nodes are what costs.
+    """
 
     @staticmethod
     def forward(ctx: Any, loc: Tensor, scale: Tensor) -> Tensor:

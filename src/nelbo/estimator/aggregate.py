@@ -2,13 +2,13 @@ r"""p(z) as a mixture of normals that is fitted, after training, to where the tr
 
 .. math:: p(z) = \sum_k \pi_k \, \mathcal{N}(z \mid m_k, S_k) \approx \frac1n \sum_i q(z \mid x_i)
 
-Samples of N(0, I) start where no row is, and rare rows, which lie apart, are drawn too rarely. The decoder stays as
-it is; the mixture is the prior of the fitted model, of its samples as of its log p(x) (Ghosh et al., 2020, who fit one
-to plain autoencoders).
+Samples of N(0, I) start where no row is, and rare rows, which lie apart, are drawn too rarely. The
+decoder stays as it is; the mixture is the prior of the fitted model, of its samples as of its log
+p(x) (Ghosh et al., 2020, who fit one to plain autoencoders).
 
-Rows with a rare value of a column that takes few get a component of their own: a mixture fitted by EM alone gives a
-hundredth of the rows to a wide neighbour. How many components the others get is decided by held-out log p(z), and
-whether the mixture is kept by held-out log p(x).
+Rows with a rare value of a column that takes few get a component of their own: a mixture fitted by
+EM alone gives a hundredth of the rows to a wide neighbour. How many components the others get is
+decided by held-out log p(z), and whether the mixture is kept by held-out log p(x).
 """
 
 from __future__ import annotations
@@ -48,9 +48,13 @@ DRAWS = 2_000
 JUDGED, SAMPLES = 2_000, 64
 """Rows that judge it, at most, and importance samples for each."""
 SURE = 0.9772
-"""Confidence that log p(x) has gained which is needed where no value is rare: two standard errors."""
+"""Confidence that log p(x) has gained which is needed where no value is rare: two standard
+errors.
+"""
 FALLEN = 2.0
-"""Standard errors by which log p(x) must have fallen for a mixture with rare groups to be given up."""
+"""Standard errors by which log p(x) must have fallen for a mixture with rare groups to be given
+up.
+"""
 MOST = 5.0
 """Nats of a row's difference that count."""
 GROUPS = 32
@@ -60,7 +64,9 @@ LEAST = 5
 WITHIN = 0.3
 """Variance of these, as a share of that of all z: a group is narrower than the whole."""
 ELSEWHERE = 0.01
-"""Share of the mixture that stays N(0, I): no row, however far out, loses more than log 100 = 4.6 nats to it."""
+"""Share of the mixture that stays N(0, I): no row, however far out, loses more than log 100 = 4.6
+nats to it.
+"""
 RIDGE = 1e-3
 """Added to every variance of z, whose scale is 1."""
 
@@ -73,7 +79,9 @@ class Aggregate:
     group: np.ndarray
 
 
-def adopt(model: VAE, array: np.ndarray, schema: Schema, held: np.ndarray | None, asked: bool) -> dict[str, Any]:
+def adopt(
+    model: VAE, array: np.ndarray, schema: Schema, held: np.ndarray | None, asked: bool
+) -> dict[str, Any]:
     """Give a trained model a mixture as its prior, where that helps.
 
     Arguments:
@@ -103,7 +111,8 @@ def adopt(model: VAE, array: np.ndarray, schema: Schema, held: np.ndarray | None
     rows = f"; {groups} of its normals are for rows with rare values" if groups else ""
     return {
         "value": f"mixture of {model.prior.components} normals",
-        "reason": f"Fitted to z of the training rows, where N(0, I) and q(z) differ{rows}: log p(x) of "
+        "reason": f"Fitted to z of the training rows, where N(0, I) and q(z) differ{rows}: log "
+        "p(x) of "
         f"{len(judges):,} held-out rows is {gain:+.2f} ± {error:.2f} nats beside N(0, I).",
     }
 
@@ -138,13 +147,17 @@ def _aggregate(model: VAE, array: np.ndarray, schema: Schema) -> Aggregate:
     model = model.eval()
     for rows in chunks(len(array), math.prod(array.shape[1:])):
         q = model.encode(schema.to_model(array[rows], noise="hash").to(weight))
-        parts.append(torch.stack([draw(q, (), generator, gradients=False).cpu() for _ in range(repeats)]))
+        parts.append(
+            torch.stack([draw(q, (), generator, gradients=False).cpu() for _ in range(repeats)])
+        )
     z = torch.cat(parts, 1).flatten(0, 1).double().numpy()
     return Aggregate(z, np.tile(_groups(array), repeats))
 
 
 def _groups(array: np.ndarray) -> np.ndarray:
-    """Number the groups of rows that share their rarest value, the largest first; 0 is for rows without any."""
+    """Number the groups of rows that share their rarest value, the largest first; 0 is for rows
+    without any.
+    """
     group, smallest = np.zeros(len(array), dtype=int), np.full(len(array), len(array) + 1)
     if array.ndim != 2:
         return group
@@ -164,14 +177,19 @@ def _groups(array: np.ndarray) -> np.ndarray:
 
 
 def _best(fitted: Aggregate, judging: Aggregate) -> tuple[int, Mixture] | None:
-    """Return the smallest number of components as good as any, by log p(z) of other rows, and the mixture."""
+    """Return the smallest number of components as good as any, by log p(z) of other rows, and the
+    mixture.
+    """
     rows = int((fitted.group == 0).sum())
     tried = {}
     for components in COMPONENTS:
         if components * (fitted.z.shape[1] + 1) > rows:
             break
         mixture = _mixture(fitted, components)
-        tried[components] = mixture, mixture().log_prob(torch.from_numpy(judging.z).float()).double()
+        tried[components] = (
+            mixture,
+            mixture().log_prob(torch.from_numpy(judging.z).float()).double(),
+        )
     if not tried:
         return None
     best = max(tried, key=lambda components: trimmed_mean(tried[components][1] - tried[1][1])[0])
@@ -183,9 +201,11 @@ def _best(fitted: Aggregate, judging: Aggregate) -> tuple[int, Mixture] | None:
 
 
 def _mixture(found: Aggregate, components: int) -> Mixture:
-    """Fit the components of rows without rare values by EM, and one normal to each group of rare rows.
+    """Fit the components of rows without rare values by EM, and one normal to each group of rare
+    rows.
 
-    One more is N(0, I), with which the model was trained, for rows that are nowhere near the others.
+    One more is N(0, I), with which the model was trained, for rows that are nowhere near the
+    others.
     """
     others = found.z[found.group == 0]
     with warnings.catch_warnings():
@@ -205,12 +225,17 @@ def _mixture(found: Aggregate, components: int) -> Mixture:
     means.append(np.zeros(found.z.shape[1]))
     covariances.append(np.eye(found.z.shape[1]))
     return Mixture.of(
-        *(torch.from_numpy(np.array(values, dtype=np.float64)) for values in (weights, means, covariances))
+        *(
+            torch.from_numpy(np.array(values, dtype=np.float64))
+            for values in (weights, means, covariances)
+        )
     )
 
 
 def _gaussian_mixture() -> Any:
-    """Import scikit-learn's mixture, leaving alone the random state that its own imports draw from."""
+    """Import scikit-learn's mixture, leaving alone the random state that its own imports draw
+    from.
+    """
     before = random.getstate()
     from sklearn.mixture import GaussianMixture
 
@@ -221,11 +246,13 @@ def _gaussian_mixture() -> Any:
 def _gain(model: VAE, mixture: Mixture, x: Tensor) -> tuple[float, float, bool]:
     """Return by how much log p(x) is greater with the mixture, its error, and whether that is sure.
 
-    Differences are bounded by `MOST`, so that no row decides. A trimmed mean would leave out the very rows in question:
-    rare ones gain most.
+    Differences are bounded by `MOST`, so that no row decides. A trimmed mean would leave out the
+    very rows in question: rare ones gain most.
     """
     other = copy.deepcopy(model)
     other.prior = mixture.to(next(model.parameters()).device)
-    new, old = (evaluate.log_likelihood(vae, x, "importance", SAMPLES).value for vae in (other, model))
+    new, old = (
+        evaluate.log_likelihood(vae, x, "importance", SAMPLES).value for vae in (other, model)
+    )
     difference = (new - old).nan_to_num(0.0).clamp(-MOST, MOST)
     return float(difference.mean()), mean_error(difference), surely_greater(new, old, SURE)

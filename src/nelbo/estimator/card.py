@@ -19,25 +19,32 @@ model = VariationalAutoencoder.load("this folder")
 | --- | --- |
 {rows}
 
-`config.json` holds the model's configuration, `model.safetensors` its weights, `metrics.jsonl` one record per
-validation (nats per example, in the units of the data), and `manifest.json` the checksums of all of them.
-Loading runs no code from this folder.
+`config.json` holds the model's configuration, `model.safetensors` its weights, `metrics.jsonl` one
+record per validation (nats per example, in the units of the data), and `manifest.json` the
+checksums of all of them. Loading runs no code from this folder.
 """
 
 
 def model_card(estimator: Any) -> str:
-    """Return a short text about a fitted estimator: what it is, what it was fitted on, how well it did."""
+    """Return a short text about a fitted estimator: what it is, what it was fitted on, how well it
+    did.
+    """
     spec, schema, history = estimator.spec_, estimator.schema_, estimator.history_
     facts: dict[str, object] = {
         "data": f"{schema.kind}, {schema.n_features} values per example, shape {schema.data_shape}",
         "latent dimensions": spec.latent_dim,
         "encoder, decoder": f"{_name(spec.encoder)}, {_name(spec.decoder)}",
         "likelihood": _noise(estimator),
-        "trained": f"{estimator.n_iter_} epochs; ended by: {history.stopped}; weights of step {history.best_step}",
+        "trained": (
+            f"{estimator.n_iter_} epochs; ended by: {history.stopped}; weights of step "
+            f"{history.best_step}"
+        ),
     }
     bounds = [r.validation for r in history.records if r.validation is not None]
     if estimator.kept_start_:
-        facts["note"] = "training did not beat the closed-form linear model beyond doubt; that model was kept"
+        facts["note"] = (
+            "training did not beat the closed-form linear model beyond doubt; that model was kept"
+        )
     elif bounds:
         facts["best validation bound"] = f"{max(bounds):.3f} nats per example"
     return TEMPLATE.format(rows="\n".join(f"| {key} | {value} |" for key, value in facts.items()))
@@ -56,4 +63,7 @@ def _noise(estimator: Any) -> str:
     variance = estimator.noise_variance_
     if isinstance(variance, float):
         return f"{name}, {kind} beta = {variance**0.5:.6g} (data units)"
-    return f"{name}, {kind} beta per feature, {variance.min() ** 0.5:.4g} to {variance.max() ** 0.5:.4g} (data units)"
+    return (
+        f"{name}, {kind} beta per feature, {variance.min() ** 0.5:.4g} to "
+        f"{variance.max() ** 0.5:.4g} (data units)"
+    )

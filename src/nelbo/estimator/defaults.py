@@ -1,10 +1,11 @@
 r"""What the defaults of a table are decided by: the table itself.
 
-A table of numbers, where nothing else is asked for, gets noise that depends on z, and its training rows get jitter.
-z starts at its principal components. Two linear models say what noise it starts with, on rows that neither has seen.
-One is probabilistic PCA, whose noise is independent. The other is the normal with every correlation,
-:math:`\mathcal{N}(m, S)`, whose noise is correlated as what the principal components leave is: if it predicts at
-least as well, ``scale="auto"`` whitens. With few rows for that many columns it does not.
+A table of numbers, where nothing else is asked for, gets noise that depends on z, and its training
+rows get jitter. z starts at its principal components. Two linear models say what noise it starts
+with, on rows that neither has seen. One is probabilistic PCA, whose noise is independent. The other
+is the normal with every correlation, :math:`\mathcal{N}(m, S)`, whose noise is correlated as what
+the principal components leave is: if it predicts at least as well, ``scale="auto"`` whitens. With
+few rows for that many columns it does not.
 """
 
 from __future__ import annotations
@@ -57,14 +58,20 @@ PLAIN = {
 STEPS, STEPS_PER_ROW, LARGEST_BATCH = 1_000, 0.1, 128
 """Length of a run on a table without limits, and rows in a step."""
 LATE, LONGER = 0.4, 1.5
-"""Where the best step of the first run came after that share of it, the run on all rows is longer by this factor.
-(Where overfitting sets in early, more steps overfit more.)"""
+"""Where the best step of the first run came after that share of it, the run on all rows is longer
+by this factor. (Where overfitting sets in early, more steps overfit more.)"""
 LAST, LONGEST = 0.97, 3.0
-"""Where it came after that share, the first run still got better in the end, and the other is longer by that factor."""
+"""Where it came after that share, the first run still got better in the end, and the other is
+longer by that factor.
+"""
 MANY_TABLE_ROWS = 3_000
-"""Rows from which none are trained on in the end that were held out: a tenth more of so many brings nothing."""
+"""Rows from which none are trained on in the end that were held out: a tenth more of so many brings
+nothing.
+"""
 LEARNING_RATE, ROWS_OF_RATE, AVERAGE = 8e-3, 1_000, 1e-2
-"""Peak rate for so many rows (for fewer it falls as their root), and weight of the newest weights in their mean."""
+"""Peak rate for so many rows (for fewer it falls as their root), and weight of the newest weights
+in their mean.
+"""
 SAMPLES = 4
 """Of the objective."""
 SCORE_SAMPLES, SCORE_SAMPLES_OF_TABLES = 100, 1_000
@@ -72,16 +79,24 @@ SCORE_SAMPLES, SCORE_SAMPLES_OF_TABLES = 100, 1_000
 HIDDEN, HIDDEN_OF_TABLES = (512, 512), (128, 128)
 """Widths of hidden layers."""
 MANY_ROWS, HIDDEN_OF_ENCODER, HIDDEN_OF_DECODER = 10_000, (256, 256), (512, 512, 512)
-"""Rows from which dense encoder and decoder have other widths: with fewer a deep decoder learns them by heart."""
+"""Rows from which dense encoder and decoder have other widths: with fewer a deep decoder learns
+them by heart.
+"""
 LEAST_VARIANCE = 2.5e-3
-"""Of noise that depends on z: far from all rows it is extrapolated, and an outlier must not meet one that is tiny."""
+"""Of noise that depends on z: far from all rows it is extrapolated, and an outlier must not meet
+one that is tiny.
+"""
 FOLDS = 5
 HELD = 200
-"""Rows of a table that are held out at least (or a quarter): they are trained on in the end, so they cost nothing."""
+"""Rows of a table that are held out at least (or a quarter): they are trained on in the end, so
+they cost nothing.
+"""
 FEWEST_ROWS = 20
 """Tables of fewer are fitted as ever: nothing could be said about them."""
 MOST_COLUMNS = 256
-"""Wider tables are not whitened: a root of so many correlations is slow, and seldom known well enough."""
+"""Wider tables are not whitened: a root of so many correlations is slow, and seldom known well
+enough.
+"""
 MOST_ROWS = 10_000
 """Rows that the comparison looks at."""
 MARGIN = 0.01
@@ -91,7 +106,9 @@ POWER = 3
 
 
 def is_table(estimator: Any, array: np.ndarray) -> bool:
-    """Return whether data are a table, two of whose columns vary, and nothing but the defaults was asked."""
+    """Return whether data are a table, two of whose columns vary, and nothing but the defaults was
+    asked.
+    """
     return (
         array.ndim == 2
         and len(array) >= FEWEST_ROWS
@@ -124,7 +141,8 @@ def scale_for(estimator: Any, array: np.ndarray, table: bool) -> Any:
 
 
 def whitens(array: np.ndarray, latent_dim: int) -> bool:
-    """Return whether the normal with every correlation predicts rows (n, D) at least as well as probabilistic PCA.
+    """Return whether the normal with every correlation predicts rows (n, D) at least as well as
+    probabilistic PCA.
 
     No single row decides: one that is far from all others may lose more nats than all others gain.
     """
@@ -148,15 +166,20 @@ def _gain(train: np.ndarray, test: np.ndarray, latent_dim: int) -> np.ndarray:
     normal = LinearGaussian(
         torch.zeros(columns, 1, dtype=torch.float64), torch.zeros(columns, dtype=torch.float64), one
     )
-    full = normal.log_prob(whitened.to_model(test, noise="centre", dtype=torch.float64)) - whitened.log_scale_sum
+    full = (
+        normal.log_prob(whitened.to_model(test, noise="centre", dtype=torch.float64))
+        - whitened.log_scale_sum
+    )
     return np.asarray((full - linear).numpy())
 
 
 class Jitter:
-    """Normal noise on training rows, correlated as they are, shrinking in training: Silverman's bandwidth at first.
+    """Normal noise on training rows, correlated as they are, shrinking in training: Silverman's
+    bandwidth at first.
 
-    A network that sees rows with noise of width h cannot learn them by heart: it fits what a kernel density estimate
-    of bandwidth h is an estimate of. Validation rows have no noise, and choose the moment to stop, and so the width.
+    A network that sees rows with noise of width h cannot learn them by heart: it fits what a kernel
+    density estimate of bandwidth h is an estimate of. Validation rows have no noise, and choose the
+    moment to stop, and so the width.
 
     Arguments:
         objective: What is trained; it knows how far training has come.
@@ -166,7 +189,9 @@ class Jitter:
     def __init__(self, objective: Objective, rows: Rows) -> None:
         self.objective = objective
         self.transform = rows.transform
-        self.root = torch.from_numpy(silverman(*rows.shape) * root_of(moments(rows)[1])).to(rows.dtype)
+        self.root = torch.from_numpy(silverman(*rows.shape) * root_of(moments(rows)[1])).to(
+            rows.dtype
+        )
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return the rows, as they are stored, in model units (n, *shape) with fresh noise."""
@@ -182,9 +207,15 @@ def silverman(rows: int, columns: int) -> float:
     return float((4 / ((columns + 2) * rows)) ** (1 / (columns + 4)))
 
 
-def hidden_for(estimator: Any, rows: int, table: bool) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+def hidden_for(
+    estimator: Any, rows: int, table: bool
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     """Return the widths of hidden layers, and the decoder's where they differ."""
-    decoder = None if estimator.decoder_hidden is None else tuple(int(w) for w in estimator.decoder_hidden)
+    decoder = (
+        None
+        if estimator.decoder_hidden is None
+        else tuple(int(w) for w in estimator.decoder_hidden)
+    )
     if estimator.hidden is not None:
         return tuple(int(w) for w in estimator.hidden), decoder
     if table:
@@ -204,18 +235,24 @@ def objective_for(estimator: Any, table: bool) -> dict[str, Any]:
 
 
 def was_table(estimator: Any) -> bool:
-    """Return whether an estimator was fitted as a table for which nothing but the defaults was asked."""
+    """Return whether an estimator was fitted as a table for which nothing but the defaults was
+    asked.
+    """
     return bool(estimator.variance == "auto" and estimator.spec_.variance == "heteroscedastic")
 
 
 def samples_for(estimator: Any) -> int:
-    """Return how many importance samples `score_samples` takes: small networks and rows of few columns allow more."""
+    """Return how many importance samples `score_samples` takes: small networks and rows of few
+    columns allow more.
+    """
     chosen: int | None = estimator.score_samples_k
     return chosen or (SCORE_SAMPLES_OF_TABLES if was_table(estimator) else SCORE_SAMPLES)
 
 
 def white_start(model: VAE, array: np.ndarray, schema: Schema) -> LinearGaussian:
-    """Return N(m, S) as a linear model of whitened data: z the principal components of array (n, D), noise N(0, I)."""
+    """Return N(m, S) as a linear model of whitened data: z the principal components of array (n,
+    D), noise N(0, I).
+    """
     array = array[:, schema.kept] if schema.left_out else array  # all of them would be a copy
     found = torch.from_numpy(Axes.of(array, schema.shift, schema.scale, model.latent_dim).weight)
     weight = torch.zeros(len(found), model.latent_dim, dtype=torch.float64)
@@ -242,7 +279,9 @@ def limits_for(limits: Mapping[str, Any], rows: int, timed: bool, alone: bool) -
     if not timed and is_open(found):
         found["max_steps"] = round((LONGER if alone else 1) * (STEPS + STEPS_PER_ROW * rows))
     found["batch_size"] = found["batch_size"] or min(LARGEST_BATCH, rows)
-    found["learning_rate"] = found["learning_rate"] or LEARNING_RATE * min(1.0, rows / ROWS_OF_RATE) ** 0.5
+    found["learning_rate"] = (
+        found["learning_rate"] or LEARNING_RATE * min(1.0, rows / ROWS_OF_RATE) ** 0.5
+    )
     found["average"] = AVERAGE
     found["decay"] = None  # a cosine: what is anew trained on all rows stops on the way
     return found
@@ -261,7 +300,8 @@ def stretch_of(limits: Mapping[str, Any], best: float) -> float:
 
 
 class Watched:
-    """Tells of the second training what was told of the first: its records follow those, and mark it as another phase.
+    """Tells of the second training what was told of the first: its records follow those, and mark
+    it as another phase.
 
     Arguments:
         history: Of the first training.
@@ -270,7 +310,10 @@ class Watched:
     """
 
     def __init__(
-        self, history: training.History, callbacks: Sequence[training.Callback], units: training.Units
+        self,
+        history: training.History,
+        callbacks: Sequence[training.Callback],
+        units: training.Units,
     ) -> None:
         self.history, self.callbacks, self.units = history, callbacks, units
         self.second = training.History()
@@ -308,9 +351,11 @@ def refit(
     store_every: float = 30.0,
     watched: Watched | None = None,
 ) -> None:
-    """Train a model from its start on all rows, for as many passes as were best on the rows held out before.
+    """Train a model from its start on all rows, for as many passes as were best on the rows held
+    out before.
 
-    More rows take longer to be learned by heart: run and schedule are stretched. One batch of all rows stays one.
+    More rows take longer to be learned by heart: run and schedule are stretched. One batch of all
+    rows stays one.
 
     Arguments:
         objective: Of the model at its start.

@@ -1,4 +1,5 @@
-r"""`VariationalAutoencoder`: a VAE with the manners of scikit-learn, in the units of the user's data.
+r"""`VariationalAutoencoder`: a VAE with the manners of scikit-learn, in the units of the user's
+data.
 
 .. math:: p(x) = \int \mathcal{N}(x \mid f(z), \beta^2 I) \, \mathcal{N}(z \mid 0, I) \, dz
 """
@@ -37,27 +38,28 @@ CHUNK_VALUES = 2**24
 class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""A variational autoencoder (Kingma & Welling, 2014) with a learned noise level.
 
-    It accepts tables (n, d), images (n, h, w), (n, h, w, c) or (n, c, h, w), uint8 or float, torch tensors and data
-    frames. Everything it returns is in the units of the data: log-densities in nats with the Jacobian of any scaling
-    counted, :math:`\beta^2` in squared units. 8-bit images are dequantised, ``x = (u8 + U) / 256``; their unit is
-    full scale.
+    It accepts tables (n, d), images (n, h, w), (n, h, w, c) or (n, c, h, w), uint8 or float, torch
+    tensors and data frames. Everything it returns is in the units of the data: log-densities in
+    nats with the Jacobian of any scaling counted, :math:`\beta^2` in squared units. 8-bit images
+    are dequantised, ``x = (u8 + U) / 256``; their unit is full scale.
 
     Parameters
     ----------
     latent_dim : int or "auto", default=8
-        Number of latent dimensions. "auto" fits 1, 2, 4, 8, ... for a short while each, up to the number of columns and
-        at most 64, and takes the smallest whose held-out log p(x) is within one standard error of the best; what and
-        why is in `recipe_`.
+        Number of latent dimensions. "auto" fits 1, 2, 4, 8, ... for a short while each, up to the
+        number of columns and at most 64, and takes the smallest whose held-out log p(x) is within
+        one standard error of the best; what and why is in `recipe_`.
     network : {"auto", "linear", "mlp", "residual", "conv"} or callable, default="auto"
-        "mlp" is the plain net; "residual" is an MLP beside a linear path that starts at the closed-form pPCA solution;
-        "conv" has convolutions beside such a path, for images; "linear" makes the model probabilistic PCA; "auto" is
-        "residual". A callable gets the shapes of one input and one output, and returns a module.
+        "mlp" is the plain net; "residual" is an MLP beside a linear path that starts at the
+        closed-form pPCA solution; "conv" has convolutions beside such a path, for images; "linear"
+        makes the model probabilistic PCA; "auto" is "residual". A callable gets the shapes of one
+        input and one output, and returns a module.
     encoder, decoder : as network, default=None
         Set them apart; None is ``network``.
     hidden : sequence of int or None, default=None
-        Widths of dense hidden layers; the length is the depth. None is (128, 128) for tables and (512, 512) for other
-        data; with 10,000 rows or more of these, and no convolutions, (256, 256) for the encoder and (512, 512, 512) for
-        the decoder.
+        Widths of dense hidden layers; the length is the depth. None is (128, 128) for tables and
+        (512, 512) for other data; with 10,000 rows or more of these, and no convolutions, (256,
+        256) for the encoder and (512, 512, 512) for the decoder.
     decoder_hidden : sequence of int or None, default=None
         Those of the decoder, if they are to differ from ``hidden``.
     channels : sequence of int, default=(32, 64)
@@ -65,30 +67,35 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     activation : str, default="silu"
         Such as "relu", "tanh", "gelu".
     likelihood : str, default="gaussian"
-        p(x|z): "gaussian"; "heteroscedastic_gaussian", whose noise depends on z; "discretized_gaussian", the
-        probability of 8-bit data as they are, in units of 0 to 255; or "bernoulli", for zeros and ones.
+        p(x|z): "gaussian"; "heteroscedastic_gaussian", whose noise depends on z;
+        "discretized_gaussian", the probability of 8-bit data as they are, in units of 0 to 255; or
+        "bernoulli", for zeros and ones.
     variance : {"auto", "learned", "per_feature", "heteroscedastic"} or float, default="auto"
-        :math:`\beta^2`: one number learned, one per feature, a function of z, or fixed, in squared data units; "auto"
-        is a function of z for tables (``docs/defaults.md``), else learned.
+        :math:`\beta^2`: one number learned, one per feature, a function of z, or fixed, in squared
+        data units; "auto" is a function of z for tables (``docs/defaults.md``), else learned.
     prior : {"auto", "standard_normal", "mixture"}, default="auto"
-        p(z). Training has N(0, I). "mixture" fits a mixture of normals to z of the training rows afterwards; it is then
-        p(z), of samples as of log p(x). "auto" does so for tables, where log p(x) of held-out rows bears it out.
+        p(z). Training has N(0, I). "mixture" fits a mixture of normals to z of the training rows
+        afterwards; it is then p(z), of samples as of log p(x). "auto" does so for tables, where log
+        p(x) of held-out rows bears it out.
     posterior : str, default="diagonal_normal"
         q(z|x).
     objective : str, default="auto"
-        What training maximises: "elbo", "iwae", "dreg", "stl", "miwae", "piwae", "ciwae", "kl_warm_up", "free_bits",
-        "beta_vae", "capacity" or "autoencoder" (`nelbo.objective`); "auto" is "dreg" for tables, else "elbo".
+        What training maximises: "elbo", "iwae", "dreg", "stl", "miwae", "piwae", "ciwae",
+        "kl_warm_up", "free_bits", "beta_vae", "capacity" or "autoencoder" (`nelbo.objective`);
+        "auto" is "dreg" for tables, else "elbo".
     objective_samples : int or None, default=None
         Samples of z per example in the objective; None is 1, and 4 where "auto" is "dreg".
     objective_options : dict or None, default=None
         Its further arguments, such as ``{"beta": 4}``.
     scale : {"auto", "global", "standard", "whitened"} or None, default="auto"
-        How data are scaled inside. "global": one number for all features, so that :math:`\beta^2 I` is isotropic in
-        data units; "standard": one per feature; "whitened": uncorrelated, too, so that noise may be correlated in data
-        units; "auto": global for images (by channel, or by sensor, where their scales differ much); for tables whitened
-        where held-out rows bear it out, else standard.
+        How data are scaled inside. "global": one number for all features, so that :math:`\beta^2 I`
+        is isotropic in data units; "standard": one per feature; "whitened": uncorrelated, too, so
+        that noise may be correlated in data units; "auto": global for images (by channel, or by
+        sensor, where their scales differ much); for tables whitened where held-out rows bear it
+        out, else standard.
     dequantize : {"auto"} or bool, default="auto"
-        Add uniform noise to 8-bit data; "auto" does to images of uint8. A table of uint8 holds numbers, as of any type.
+        Add uniform noise to 8-bit data; "auto" does to images of uint8. A table of uint8 holds
+        numbers, as of any type.
     max_epochs, max_steps : int or None, default=None
         Limits. Without any limit, the number of steps grows with the number of rows.
     max_seconds : float or None, default=None
@@ -96,17 +103,20 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     batch_size : int or None, default=None
         None grows from 32 to 256 with the data.
     learning_rate : float or None, default=None
-        Peak rate of AdamW; None is 0.0015, more in runs of under 4,000 steps, and 0.01 for random linear networks.
+        Peak rate of AdamW; None is 0.0015, more in runs of under 4,000 steps, and 0.01 for random
+        linear networks.
     weight_decay : float, default=0.0
         Of AdamW.
     validation_fraction : float, default=0.1
-        Share of rows, up to 2,048 of them, held out to stop early and to keep the best weights; 0 trains on every row
-        and turns both off.
+        Share of rows, up to 2,048 of them, held out to stop early and to keep the best weights; 0
+        trains on every row and turns both off.
     early_stopping : bool, default=True
-        Stop when the validation bound no longer improves and restore the best weights. Training that does not beat its
-        closed-form start beyond doubt on the validation rows is undone, and the start kept (`kept_start_`).
+        Stop when the validation bound no longer improves and restore the best weights. Training
+        that does not beat its closed-form start beyond doubt on the validation rows is undone, and
+        the start kept (`kept_start_`).
     init : {"auto", "ppca", "random"}, default="auto"
-        Where training starts; "auto" is pPCA (factor analysis for per-feature noise) where the network allows.
+        Where training starts; "auto" is pPCA (factor analysis for per-feature noise) where the
+        network allows.
     score_samples_k : int or None, default=None
         Importance samples per row of `score_samples`; None is 100, 1,000 for tables.
     device : str, default="auto"
@@ -114,7 +124,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     precision : {"auto", "bf16", "float32"}, default="auto"
         Of training; everything else is computed in float32, or float64 for float64 input.
     random_state : int, RandomState instance or None, default=None
-        Seed of split, weights, data order and noise. numpy's and torch's global states are never touched.
+        Seed of split, weights, data order and noise. numpy's and torch's global states are never
+        touched.
     warm_start : bool, default=False
         Go on from the last fit, in its scaling and with its seed: the same rows stay held out.
     callbacks : sequence of callables or None, default=None
@@ -122,9 +133,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     progress : bool, default=False
         Show a progress bar on standard error.
     checkpoint_dir : path or None, default=None
-        Where the state of training is saved every 30 seconds, on Ctrl-C and at the end; ``fit`` resumes from a state
-        found there, or takes up what it came to, and `save` removes it (``docs/safety.md``). With it, a random_state of
-        None is a seed made from data and options, which the next process finds again.
+        Where the state of training is saved every 30 seconds, on Ctrl-C and at the end; ``fit``
+        resumes from a state found there, or takes up what it came to, and `save` removes it
+        (``docs/safety.md``). With it, a random_state of None is a seed made from data and options,
+        which the next process finds again.
 
     Attributes
     ----------
@@ -154,8 +166,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     References
     ----------
-    Kingma & Welling (2014), Auto-encoding variational Bayes. Tipping & Bishop (1999), Probabilistic principal component
-    analysis. Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders.
+    Kingma & Welling (2014), Auto-encoding variational Bayes. Tipping & Bishop (1999), Probabilistic
+    principal component analysis. Burda, Grosse & Salakhutdinov (2016), Importance weighted
+    autoencoders.
     """
 
     def __init__(
@@ -244,28 +257,33 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     n_features_in_: int
     dtype_: str
 
-    # -- fit -----------------------------------------------------------------------------------------
+    # -- fit
+    # -----------------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: object = None) -> VariationalAutoencoder:
         """Fit the model to X: (n, d), (n, h, w), (n, h, w, c) or (n, c, h, w). y is ignored.
 
         Raises:
-            ValueError: X is not a set of at least two finite numeric examples, or an option is out of range.
+            ValueError: X is not a set of at least two finite numeric examples, or an option is out
+                of range.
         """
         fitting.run(self, X)
         return self
 
-    # -- embed and decode ----------------------------------------------------------------------------
+    # -- embed and decode
+    # ----------------------------------------------------------------------------
 
     def transform(self, X: Any, return_std: bool = False) -> Any:
         """Return the posterior means E_q[z|x], of shape (n, latent_dim).
 
         Arguments:
             X: Rows.
-            return_std: Whether to return the posterior's standard deviations as well, of the same shape: (Z, S).
+            return_std: Whether to return the posterior's standard deviations as well, of the same
+                shape: (Z, S).
 
-        `set_output` says whether arrays or data frames are returned, here and by `inverse_transform`, `reconstruct`
-        and `sample`, which give the columns the names that were fitted. Images stay arrays.
+        `set_output` says whether arrays or data frames are returned, here and by
+        `inverse_transform`, `reconstruct` and `sample`, which give the columns the names that were
+        fitted. Images stay arrays.
         """
         means, deviations = self._encode(X)
         if not return_std:
@@ -273,16 +291,25 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return means, output.framed(self, deviations, self.get_feature_names_out(), X)
 
     def inverse_transform(self, Z: Any) -> Any:
-        """Return the decoder's means ``x_hat = f(z)`` for Z of shape (n, latent_dim), in data units and layout."""
+        """Return the decoder's means ``x_hat = f(z)`` for Z of shape (n, latent_dim), in data units
+        and layout.
+        """
         return self._named(self._decode(options.latents(self, Z), None), Z)
 
-    def reconstruct(self, X: Any, noise: bool = False, random_state: int | np.random.RandomState | None = None) -> Any:
-        """Return ``inverse_transform(transform(X))``, in data units and layout; ``noise`` adds N(0, beta^2)."""
+    def reconstruct(
+        self, X: Any, noise: bool = False, random_state: int | np.random.RandomState | None = None
+    ) -> Any:
+        """Return ``inverse_transform(transform(X))``, in data units and layout; ``noise`` adds N(0,
+        beta^2).
+        """
         generator = self._generator(random_state) if noise else None
         return self._named(self._decode(options.latents(self, self._encode(X)[0]), generator), X)
 
     def sample(
-        self, n_samples: int = 1, noise: bool = True, random_state: int | np.random.RandomState | None = None
+        self,
+        n_samples: int = 1,
+        noise: bool = True,
+        random_state: int | np.random.RandomState | None = None,
     ) -> Any:
         """Draw new examples, in data units and layout, and in the floating type of the data fitted.
 
@@ -301,47 +328,64 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         options.integer("n_samples", n_samples)
         generator = self._generator(random_state)
         z = self.model_.prior().sample((n_samples,), generator=generator)
-        return self._named(self._decode(z.cpu().to(getattr(torch, self.dtype_)), generator if noise else None))
+        return self._named(
+            self._decode(z.cpu().to(getattr(torch, self.dtype_)), generator if noise else None)
+        )
 
-    # -- judge ---------------------------------------------------------------------------------------
+    # -- judge
+    # ---------------------------------------------------------------------------------------
 
     def score_samples(self, X: Any) -> Array:
-        """Return log p(x) of each row, in nats in the units of the data, of shape (n,); it depends on the row alone.
+        """Return log p(x) of each row, in nats in the units of the data, of shape (n,); it depends
+        on the row alone.
 
-        Exact for a linear model; else by `score_samples_k` importance samples, a quarter of them from q(z|x) and the
-        rest from a normal fitted to the row's posterior: a stochastic lower bound. Which rows that bound is unreliable
-        for, and which the model was fitted to, `log_likelihood` says.
+        Exact for a linear model; else by `score_samples_k` importance samples, a quarter of them
+        from q(z|x) and the rest from a normal fitted to the row's posterior: a stochastic lower
+        bound. Which rows that bound is unreliable for, and which the model was fitted to,
+        `log_likelihood` says.
         """
         x = options.rows(self, X, "hash")
         nats = options.possible(self, X, self._judge(x, evaluate.plain_method(self.model_)).value)
         return np.asarray(nats.to(x.dtype).numpy())
 
     def log_likelihood(
-        self, X: Any, method: str = "auto", samples: int | None = None, seed: int = 0, **settings: Any
+        self,
+        X: Any,
+        method: str = "auto",
+        samples: int | None = None,
+        seed: int = 0,
+        **settings: Any,
     ) -> evaluate.Scores:
-        """Return log p(x) of each row with its standard error and how far to trust it, in nats in the data's units.
+        """Return log p(x) of each row with its standard error and how far to trust it, in nats in
+        the data's units.
 
-        What is returned holds numpy arrays (``value``, ``standard_error``, ``ess``, ``khat``, ``unreliable``, and
-        ``trained``, the rows that the model was fitted to), their ``mean`` and ``mean_standard_error``, and prints as a
-        short table.
+        What is returned holds numpy arrays (``value``, ``standard_error``, ``ess``, ``khat``,
+        ``unreliable``, and ``trained``, the rows that the model was fitted to), their ``mean`` and
+        ``mean_standard_error``, and prints as a short table.
 
         Arguments:
             X: Rows.
-            method: "auto", "exact", "quadrature", "importance" or "ais", as in `evaluate.log_likelihood`.
-            samples: Importance samples per row (None is `score_samples_k`), or AIS chains (None is 16).
+            method: "auto", "exact", "quadrature", "importance" or "ais", as in
+                `evaluate.log_likelihood`.
+            samples: Importance samples per row (None is `score_samples_k`), or AIS chains (None is
+                16).
             seed: Of those samples.
-            settings: Further arguments of `evaluate.log_likelihood`, such as ``memory`` and ``temperatures``.
+            settings: Further arguments of `evaluate.log_likelihood`, such as ``memory`` and
+                ``temperatures``.
         """
         found = self._judge(options.rows(self, X, "hash"), method, samples, seed, **settings)
         use = rows_known.uses(self, X)
         trained = None if use is None else torch.from_numpy(rows_known.fitted(use))
-        return dataclasses.replace(found, value=options.possible(self, X, found.value), trained=trained).numpy()
+        return dataclasses.replace(
+            found, value=options.possible(self, X, found.value), trained=trained
+        ).numpy()
 
     def trained_on(self, X: Any) -> npt.NDArray[np.bool_]:
-        """Return which rows of X this model was fitted to, those for validation included: of shape (n,).
+        """Return which rows of X this model was fitted to, those for validation included: of shape
+        (n,).
 
-        A row is known by its values, in whatever order and floating type; what `score_samples` says of
-        it is not what it says of new rows.
+        A row is known by its values, in whatever order and floating type; what `score_samples` says
+        of it is not what it says of new rows.
 
         Raises:
             ValueError: X does not fit, or the model was saved before rows were remembered.
@@ -356,25 +400,33 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
     def elbo(self, X: Any) -> Array:
-        """Return the evidence lower bound of each row, in nats in the units of the data, of shape (n,)."""
+        """Return the evidence lower bound of each row, in nats in the units of the data, of shape
+        (n,).
+        """
         x = options.rows(self, X, "hash")
         nats = options.possible(self, X, evaluate.elbo(self.model_, x) - self.schema_.log_scale_sum)
         return np.asarray(nats.to(x.dtype).numpy())
 
     @property
     def noise_variance_(self) -> float | Array:
-        r""":math:`\beta^2` in squared data units: a number, or one per feature, of shape (n_features_in_,).
+        r""":math:`\beta^2` in squared data units: a number, or one per feature, of shape
+        (n_features_in_,).
 
-        Of noise that depends on z it is the mean over z ~ p(z): the variance that x_tilde has beyond x_hat's.
+        Of noise that depends on z it is the mean over z ~ p(z): the variance that x_tilde has
+        beyond x_hat's.
         """
         check_is_fitted(self)
         found: float | Array = noise.variance_of(self)
         return found
 
-    # -- keep ----------------------------------------------------------------------------------------
+    # -- keep
+    # ----------------------------------------------------------------------------------------
 
     def save(
-        self, path: str | PathLike[str], overwrite: bool = False, extra_text: Mapping[str, str] | None = None
+        self,
+        path: str | PathLike[str],
+        overwrite: bool = False,
+        extra_text: Mapping[str, str] | None = None,
     ) -> None:
         """Write the model to a folder: JSON, safetensors and checksums, whole or not at all.
 
@@ -395,7 +447,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Read a model that `save` wrote. No code is run from the file.
 
         Raises:
-            CheckpointError: The folder is missing, incomplete, changed since it was written, or from a newer version.
+            CheckpointError: The folder is missing, incomplete, changed since it was written, or
+                from a newer version.
         """
         loaded: VariationalAutoencoder = state.load(cls, path)
         return loaded
@@ -418,7 +471,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     _n_features_out = property(lambda self: self.model_.latent_dim)
 
-    # -- helpers -------------------------------------------------------------------------------------
+    # -- helpers
+    # -------------------------------------------------------------------------------------
 
     def _encode(self, X: Any) -> tuple[Array, Array]:
         """Return means and standard deviations of q(z|x), each of shape (n, latent_dim)."""
@@ -434,7 +488,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def _named(self, rows: Array, like: Any = None) -> Any:
         """Return rows in data units as `set_output` asks for them."""
-        return output.framed(self, rows, getattr(self, "feature_names_in_", self.schema_.columns), like)
+        return output.framed(
+            self, rows, getattr(self, "feature_names_in_", self.schema_.columns), like
+        )
 
     def _decode(self, z: torch.Tensor, generator: torch.Generator | None) -> Array:
         """Return means, or samples where there is a generator, in data units."""
@@ -447,7 +503,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return self.schema_.from_model(torch.cat(parts), drawn=generator is not None)
 
     def _chunks(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        step = max(1, CHUNK_VALUES // (math.prod(self.schema_.shape) + 2048))  # hidden layers take memory, too
+        # hidden layers take memory, too
+        step = max(1, CHUNK_VALUES // (math.prod(self.schema_.shape) + 2048))
         return tuple(rows[i : i + step] for i in range(0, len(rows), step))
 
     def _generator(self, random_state: int | np.random.RandomState | None) -> torch.Generator:
@@ -455,7 +512,12 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return torch.Generator(_device(self.model_)).manual_seed(seed)
 
     def _judge(
-        self, x: torch.Tensor, method: str, samples: int | None = None, seed: int = 0, **settings: Any
+        self,
+        x: torch.Tensor,
+        method: str,
+        samples: int | None = None,
+        seed: int = 0,
+        **settings: Any,
     ) -> evaluate.LogLikelihood:
         count = defaults.samples_for(self) if samples is None and method != "ais" else samples
         if method == "importance":  # the encoder alone scores outliers hundreds of nats too low

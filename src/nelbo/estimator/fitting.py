@@ -1,4 +1,6 @@
-"""From an array to a trained model: split, scale, build, start at the closed form, train, and keep what is better."""
+"""From an array to a trained model: split, scale, build, start at the closed form, train, and keep
+what is better.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,15 @@ from . import start as begin
 from .linear import fit_linear_early
 from .rows import Rows
 
-PASSED_ON = ("max_epochs", "max_steps", "batch_size", "learning_rate", "weight_decay", "device", "precision")
+PASSED_ON = (
+    "max_epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "device",
+    "precision",
+)
 """Constructor arguments that go to `nelbo.fit` as they are."""
 TIED = (
     "dequantize",
@@ -48,7 +58,9 @@ TIED = (
 )
 """Further arguments that a resumed run must share with the run it resumes."""
 RANDOM_LINEAR_RATE = 1e-2
-"""Peak learning rate of linear networks from a random start, which have far to go and no bad basins on the way."""
+"""Peak learning rate of linear networks from a random start, which have far to go and no bad basins
+on the way.
+"""
 FLOOR_ROWS = 256
 """Rows in which noise that depends on z is looked at."""
 NEAR_FLOOR = 2.0
@@ -56,7 +68,9 @@ NEAR_FLOOR = 2.0
 STORE_EVERY = 30.0
 """Seconds between two states on disk."""
 SMALLEST_VARIANCE = 1e-30
-"""Of a fixed variance in model units; float32 holds its inverse, and the square of a far residual."""
+"""Of a fixed variance in model units; float32 holds its inverse, and the square of a far
+residual.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,9 @@ class Plan:
     """Columns of which it is told already that log p(x) means less there."""
 
 
-def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: training.History, warm: bool) -> bool:
+def train(
+    X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: training.History, warm: bool
+) -> bool:
     """Fit ``model`` to the rows of X, whose scaling is ``schema``, in place.
 
     Arguments:
@@ -95,16 +111,22 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         Whether the closed-form start was kept because training did not beat it beyond doubt.
     """
     begun = time.monotonic()
-    rows, held = split(len(X), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10)
+    rows, held = split(
+        len(X), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10
+    )
     noise = torch.Generator().manual_seed(training.schedule.stream_seed(plan.seed, "dequantise"))
     x, transform = schema.stored(X, training.resolve_device(plan.limits["device"]).type == "cpu")
     taken = Rows(x, None if held is None else torch.from_numpy(rows), transform, noise)
     everything = Rows(x, None, transform, noise)
     validation = None if held is None else schema.to_model(X[held], noise=noise)
-    objective = spec.build_objective(plan.objective, model, plan.objective_samples, plan.objective_options)
+    objective = spec.build_objective(
+        plan.objective, model, plan.objective_samples, plan.objective_options
+    )
     first_rows = begin.enough_rows(model, taken)
     start = None if warm else begin.closed_form_start(model, first_rows, plan.init)
-    judged = plan.early_stopping and plan.validation_fraction > 0 and plan.objective != "autoencoder"
+    judged = (
+        plan.early_stopping and plan.validation_fraction > 0 and plan.objective != "autoencoder"
+    )
     timed = plan.max_seconds is not None and validation is not None and judged
     quick = begin.quick_model(model, first_rows, noise) if start is not None and timed else None
     limits = dict(plan.limits)
@@ -117,9 +139,18 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
         limits = defaults.limits_for(limits, len(taken), plan.max_seconds is not None, alone)
         jitter = defaults.Jitter(objective, taken)
         fresh = None if alone else copy.deepcopy(objective)
-    if start is None and not warm and isinstance(model.encoder, Linear) and isinstance(model.decoder, Linear):
+    if (
+        start is None
+        and not warm
+        and isinstance(model.encoder, Linear)
+        and isinstance(model.decoder, Linear)
+    ):
         limits["learning_rate"] = limits["learning_rate"] or RANDOM_LINEAR_RATE
-    left = None if plan.max_seconds is None else max(plan.max_seconds - (time.monotonic() - begun), 1e-3)
+    left = (
+        None
+        if plan.max_seconds is None
+        else max(plan.max_seconds - (time.monotonic() - begun), 1e-3)
+    )
     training.fit(
         objective,
         x,
@@ -139,14 +170,24 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     if quick is not None and validation is not None and begin.ahead(quick, model, validation):
         model.load_state_dict(quick.state_dict())
         history.best_step = 0
-    kept = start is not None and judged and (validation is None or not begin.beats(model, start, validation))
+    kept = (
+        start is not None
+        and judged
+        and (validation is None or not begin.beats(model, start, validation))
+    )
     if start is not None and kept and schema.mixing is not None and plan.table:
         initialize.start_at(model, start)
         history.best_step = 0
     elif start is not None and kept:
         initialize.start_at(model, initialize.closed_form(model, everything) or start)
         history.best_step = 0
-    if fresh is not None and not kept and judged and validation is not None and plan.max_seconds is None:
+    if (
+        fresh is not None
+        and not kept
+        and judged
+        and validation is not None
+        and plan.max_seconds is None
+    ):
         store = None if plan.store is None else plan.store.phase("training on all rows")
         steps = history.best_step
         longer = defaults.stretch_of(plan.limits, steps / (limits["max_steps"] or steps))
@@ -160,10 +201,16 @@ def train(X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: traini
     return kept
 
 
-def fit_prior(estimator: Any, model: VAE, array: np.ndarray, schema: Schema, plan: Plan, kept: bool) -> recipe.Recipe:
-    """Let p(z) be a mixture where that is asked for, or helps: of tables, unless they are a normal."""
+def fit_prior(
+    estimator: Any, model: VAE, array: np.ndarray, schema: Schema, plan: Plan, kept: bool
+) -> recipe.Recipe:
+    """Let p(z) be a mixture where that is asked for, or helps: of tables, unless they are a
+    normal.
+    """
     asked = estimator.prior == aggregate.FITTED
-    _, held = split(len(array), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10)
+    _, held = split(
+        len(array), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10
+    )
     helps = plan.table and not kept and held is not None and plan.max_seconds is None
     if not asked and not (estimator.prior == aggregate.AUTO and helps):
         return {}
@@ -171,16 +218,23 @@ def fit_prior(estimator: Any, model: VAE, array: np.ndarray, schema: Schema, pla
     return {"prior": found} if found else {}
 
 
-def known_rows(estimator: Any, schema: Schema, array: np.ndarray, seed: int, table: bool, warm: bool) -> KnownRows:
-    """Return what tells the rows of this fit, and of those that a warm start goes on from, from new ones."""
+def known_rows(
+    estimator: Any, schema: Schema, array: np.ndarray, seed: int, table: bool, warm: bool
+) -> KnownRows:
+    """Return what tells the rows of this fit, and of those that a warm start goes on from, from new
+    ones.
+    """
     _, held = split(len(array), estimator.validation_fraction, seed, defaults.HELD if table else 10)
     found = KnownRows.of(schema.conformed(array), held)
     before = getattr(estimator, "known_rows_", None) if warm else None
     return found if before is None else found.and_those_of(before)
 
 
-def split(n: int, fraction: float, seed: int, least: int = 10) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the rows to train on and those to hold out: a share, but ``least`` rows or a quarter of few.
+def split(
+    n: int, fraction: float, seed: int, least: int = 10
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the rows to train on and those to hold out: a share, but ``least`` rows or a quarter
+    of few.
 
     More than a run looks at would be lost to training.
     """
@@ -203,17 +257,23 @@ def warn_of_floor(model: VAE, schema: Schema, rows: Rows, told: frozenset[str]) 
             _warn_of_low(low, math.sqrt(VARIANCE_FLOOR), schema, frozenset())
     head = model.likelihood
     if isinstance(head, HeteroscedasticGaussian) and schema.kind == "table":
-        _warn_of_low(_at_floor_for_most(model, head.floor, schema, rows), math.sqrt(head.floor), schema, told)
+        _warn_of_low(
+            _at_floor_for_most(model, head.floor, schema, rows), math.sqrt(head.floor), schema, told
+        )
 
 
 @torch.no_grad()
 def _at_floor_for_most(model: VAE, floor: float, schema: Schema, rows: Rows) -> torch.Tensor:
-    """Return of which columns most rows have noise at its floor, which depends on z: as the user sees columns."""
+    """Return of which columns most rows have noise at its floor, which depends on z: as the user
+    sees columns.
+    """
     x = rows.every(math.ceil(len(rows) / FLOOR_ROWS)).read()
     place = next(model.parameters())
     variance = model.decode(model.encode(x.to(place)).mean).variance.double().cpu()
     if schema.mixing is not None:
-        variance = torch.from_numpy(np.stack([mixed_variance(row, schema.mixing) for row in variance.numpy()]))
+        variance = torch.from_numpy(
+            np.stack([mixed_variance(row, schema.mixing) for row in variance.numpy()])
+        )
     return variance.median(0).values <= NEAR_FLOOR * floor
 
 
@@ -222,17 +282,23 @@ def _warn_of_low(low: torch.Tensor, floor: float, schema: Schema, told: frozense
         return
     if low.ndim == 0:
         constant = schema.constant_features()
-        where = "of all columns together" + (f" (constant: {', '.join(constant[:5])})" if constant else "")
+        where = "of all columns together" + (
+            f" (constant: {', '.join(constant[:5])})" if constant else ""
+        )
     else:
         flat = schema.to_user_flat(low.double().numpy()) > 0
         names = [schema.feature_name(int(i)) for i in np.flatnonzero(flat)]
         names = [name for name in names if name not in told]
         if not names:
             return
-        where = "of " + ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        where = (
+            "of " + ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        )
     warn(
-        f"The noise {where} reached its floor, {floor:g} of the data's scale: these values are predicted "
-        "(almost) exactly, so log p(x) is as large as the floor allows. Drop constant or duplicated columns, "
+        f"The noise {where} reached its floor, {floor:g} of the data's scale: these values are "
+        "predicted "
+        "(almost) exactly, so log p(x) is as large as the floor allows. Drop constant or "
+        "duplicated columns, "
         "lower latent_dim where it reaches the number of rows or columns, or pass a fixed variance."
     )
 
@@ -252,7 +318,10 @@ def _run(estimator: Any, X: Any) -> None:
     options.check(estimator)
     array, columns = with_columns(X)
     if len(array) < 2:
-        raise ValueError(f"X has n_samples=1 row, but at least 2 are needed to fit a model, got shape {array.shape}.")
+        raise ValueError(
+            "X has n_samples=1 row, but at least 2 are needed to fit a model, got shape "
+            f"{array.shape}."
+        )
     options.check_binary(estimator.likelihood, array)
     names = options.names_of(X)
     warm = bool(estimator.warm_start and hasattr(estimator, "model_"))
@@ -269,7 +338,10 @@ def _run(estimator: Any, X: Any) -> None:
         floor = max(noise_floor(asked, schema, array), defaults.LEAST_VARIANCE if table else 0.0)
         model_spec = make_spec(asked, schema, floor, table, len(array))
         seed = options.seed_from(seed_for(asked, model_spec, array))
-        model = spec.build(model_spec, torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")))
+        model = spec.build(
+            model_spec,
+            torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")),
+        )
     linear = fit_linear_early(schema, model, array)
     history, interruption, kept, mixed = training.History(), None, False, {}
     store = open_store(estimator, model_spec, array, seed, model if warm else None)
@@ -289,7 +361,9 @@ def _run(estimator: Any, X: Any) -> None:
             validation_fraction=estimator.validation_fraction,
             early_stopping=estimator.early_stopping,
             seed=seed,
-            max_seconds=None if seconds is None else max(seconds - (time.monotonic() - begun), 1e-3),
+            max_seconds=None
+            if seconds is None
+            else max(seconds - (time.monotonic() - begun), 1e-3),
             limits={name: plain(getattr(estimator, name)) for name in PASSED_ON},
             callbacks=callbacks,
             store=store,
@@ -310,7 +384,11 @@ def _run(estimator: Any, X: Any) -> None:
     else:
         vars(estimator).pop("_fingerprint", None)
     known = known_rows(estimator, schema, array, seed, table, warm)
-    estimator.schema_, estimator.spec_, estimator.seed_ = schema, aggregate.spec_of(model_spec, model), seed
+    estimator.schema_, estimator.spec_, estimator.seed_ = (
+        schema,
+        aggregate.spec_of(model_spec, model),
+        seed,
+    )
     estimator.model_ = model.eval()
     estimator.baseline_ = linear
     estimator.known_rows_ = known
@@ -338,7 +416,8 @@ def plain(value: Any) -> Any:
 
 
 def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spec, int, VAE]:
-    """Return what a warm start goes on from: a copy, so that a fit that fails leaves the last one as it was.
+    """Return what a warm start goes on from: a copy, so that a fit that fails leaves the last one
+    as it was.
 
     Raises:
         ValueError: The columns or the options that shape the model have changed.
@@ -347,7 +426,9 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
     options.check_width(estimator, array)
     options.check_possible(estimator.schema_, array)
     old, model = aggregate.untrained(estimator.spec_, estimator.model_)
-    new = make_spec(estimator, estimator.schema_, old.floor, defaults.was_table(estimator), len(array))
+    new = make_spec(
+        estimator, estimator.schema_, old.floor, defaults.was_table(estimator), len(array)
+    )
     if estimator.hidden is None:  # None was decided by the rows of then
         asked = new.decoder_hidden if estimator.decoder_hidden is not None else old.decoder_hidden
         new = dataclasses.replace(new, hidden=old.hidden, decoder_hidden=asked)
@@ -355,14 +436,17 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
         was, now = getattr(old, option.name), getattr(new, option.name)
         if was != now:
             raise ValueError(
-                f"warm_start=True goes on from a model with {option.name}={was!r}, but that is now {now!r}. "
+                f"warm_start=True goes on from a model with {option.name}={was!r}, but that is now "
+                f"{now!r}. "
                 "Set it back, or fit anew with warm_start=False."
             )
     # The old seed again: rows held out then are held out now.
     return estimator.schema_, old, estimator.seed_, copy.deepcopy(model)
 
 
-def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | None, table: bool) -> Schema:
+def infer_schema(
+    estimator: Any, array: np.ndarray, columns: Sequence[str] | None, table: bool
+) -> Schema:
     """Choose shape and scaling; zeros and ones are left as they are.
 
     Raises:
@@ -376,20 +460,24 @@ def infer_schema(estimator: Any, array: np.ndarray, columns: Sequence[str] | Non
             dequantize=estimator.dequantize,
             columns=columns,
             discrete=discrete,
-            # With one scale for all, beta^2 I is in data units, and a column that never varies has a density under it.
+            # With one scale for all, beta^2 I is in data units, and a column that never varies has
+            # a density under it.
             leave_out=not discrete and estimator.scale not in ("global", None),
             latent_dim=int(estimator.latent_dim),
         )
     if estimator.scale not in ("auto", None) or estimator.dequantize not in ("auto", False):
         raise ValueError(
-            f"likelihood='bernoulli' needs zeros and ones as they are, got scale={estimator.scale!r} and "
+            "likelihood='bernoulli' needs zeros and ones as they are, got "
+            f"scale={estimator.scale!r} and "
             f"dequantize={estimator.dequantize!r}. Leave both at 'auto'."
         )
     return Schema.infer(array, scale=None, dequantize=False, columns=columns)
 
 
 def noise_floor(estimator: Any, schema: Schema, array: np.ndarray) -> float:
-    """Return the smallest variance that may be learned: relative to the data, also where these are not scaled."""
+    """Return the smallest variance that may be learned: relative to the data, also where these are
+    not scaled.
+    """
     if estimator.scale is not None or estimator.likelihood == "bernoulli":
         return VARIANCE_FLOOR
     spread = Schema.infer(array, scale="global", dequantize=schema.dequantize).scale
@@ -405,12 +493,18 @@ def make_spec(estimator: Any, schema: Schema, floor: float, table: bool, rows: i
         scaled = schema.variance_to_model(float(variance))
         if not ((scaled > SMALLEST_VARIANCE) & (scaled < 1 / SMALLEST_VARIANCE)).all():
             raise ValueError(
-                f"variance={variance!r} is beyond all proportion to the data, whose scale goes from "
-                f"{schema.scale.min():g} to {schema.scale.max():g}. It is in squared units of the data: pass one near "
+                f"variance={variance!r} is beyond all proportion to the data, whose scale goes "
+                "from "
+                f"{schema.scale.min():g} to {schema.scale.max():g}. It is in squared units of the "
+                "data: pass one near "
                 "the variance of what the model should leave unexplained, or variance='learned'."
             )
         variance = _numbers(scaled)
-    grid = dict(zip(("low", "width"), map(_numbers, schema.grid), strict=True)) if schema.discrete else {}
+    grid = (
+        dict(zip(("low", "width"), map(_numbers, schema.grid), strict=True))
+        if schema.discrete
+        else {}
+    )
     hidden, decoder_hidden = defaults.hidden_for(estimator, rows, table)
     network = "residual" if estimator.network == "auto" else estimator.network
     return spec.Spec(
@@ -424,7 +518,9 @@ def make_spec(estimator: Any, schema: Schema, floor: float, table: bool, rows: i
         activation=estimator.activation,
         likelihood=estimator.likelihood,
         variance=variance,
-        prior="standard_normal" if estimator.prior in (aggregate.AUTO, aggregate.FITTED) else estimator.prior,
+        prior="standard_normal"
+        if estimator.prior in (aggregate.AUTO, aggregate.FITTED)
+        else estimator.prior,
         posterior=estimator.posterior,
         floor=floor,
         **grid,
@@ -439,7 +535,9 @@ def _numbers(values: np.ndarray) -> Any:
 def open_store(
     estimator: Any, model_spec: spec.Spec, array: np.ndarray, seed: int, warm: VAE | None
 ) -> checkpoint.Folder | None:
-    """Return where training keeps its state, tied to configuration, data, and the weights it goes on from."""
+    """Return where training keeps its state, tied to configuration, data, and the weights it goes
+    on from.
+    """
     if estimator.checkpoint_dir is None:
         return None
     found = fingerprint(estimator, model_spec, array, seed)
@@ -450,7 +548,9 @@ def open_store(
 
 
 def seed_for(estimator: Any, model_spec: spec.Spec, array: np.ndarray) -> Any:
-    """Return the random_state; for a run that may have to be resumed, None is a seed that will be found again."""
+    """Return the random_state; for a run that may have to be resumed, None is a seed that will be
+    found again.
+    """
     if estimator.random_state is None and estimator.checkpoint_dir is not None:
         return int(fingerprint(estimator, model_spec, array, None)[:15], 16)
     return estimator.random_state
@@ -461,11 +561,20 @@ def fingerprint(estimator: Any, model_spec: spec.Spec, array: np.ndarray, seed: 
     fields = {name: _named(value) for name, value in vars(model_spec).items()}
     digest = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data)
     digest.update(
-        repr((array.shape, fields, seed, [(n, plain(getattr(estimator, n))) for n in (*PASSED_ON, *TIED)])).encode()
+        repr(
+            (
+                array.shape,
+                fields,
+                seed,
+                [(n, plain(getattr(estimator, n))) for n in (*PASSED_ON, *TIED)],
+            )
+        ).encode()
     )
     return digest.hexdigest()
 
 
 def _named(value: Any) -> Any:
-    """A network factory by its name, which other than its address is the same in the next process."""
+    """A network factory by its name, which other than its address is the same in the next
+    process.
+    """
     return getattr(value, "__qualname__", type(value).__qualname__) if callable(value) else value

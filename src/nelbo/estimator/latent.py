@@ -1,7 +1,8 @@
 r"""``latent_dim="auto"``: how many latent dimensions, by held-out log p(x).
 
-Sizes 1, 2, 4, 8, ... are each fitted for a short while to the same rows, and judged on the same others. The smallest is
-taken whose log p(x) is within one standard error of the best (Breiman et al., 1984), by the trimmed mean of paired
+Sizes 1, 2, 4, 8, ... are each fitted for a short while to the same rows, and judged on the same
+others. The smallest is taken whose log p(x) is within one standard error of the best (Breiman et
+al., 1984), by the trimmed mean of paired
 differences (`nelbo.paired`): a few rows must not decide.
 """
 
@@ -48,7 +49,8 @@ def settled(estimator: Any, array: np.ndarray, warm: bool) -> tuple[Any, Recipe]
         size, reason = estimator.spec_.latent_dim, "The size of the fit that this one goes on from."
     else:
         size, reason = _chosen(estimator, array)
-    found = object.__new__(type(estimator))  # a copy of the same objects: a RandomState goes on from where it is
+    # a copy of the same objects: a RandomState goes on from where it is
+    found = object.__new__(type(estimator))
     found.__dict__.update(vars(estimator), latent_dim=size)
     return found, {"latent_dim": {"value": size, "reason": reason}}
 
@@ -67,7 +69,12 @@ def _chosen(estimator: Any, array: np.ndarray) -> tuple[int, str]:
     """Return the size and the reason."""
     columns = math.prod(array.shape[1:])
     if len(array) < 2 * (PATIENCE + 1) or columns == 1:
-        return 1, "One latent dimension: there is only one column." if columns == 1 else "One: the rows are too few."
+        return (
+            1,
+            "One latent dimension: there is only one column."
+            if columns == 1
+            else "One: the rows are too few.",
+        )
     order = np.random.default_rng(0).permutation(len(array))[:ROWS]
     held = min(HELD, math.ceil(len(order) / 5))
     train, test = array[np.sort(order[held:])], array[np.sort(order[:held])]
@@ -80,9 +87,12 @@ def _chosen(estimator: Any, array: np.ndarray) -> tuple[int, str]:
     best = max(gains, key=gains.__getitem__)
     size = next(size for size in nats if _within(nats[size], nats[best]))
     told = ", ".join(f"{tried}: {gain:+.2f}" for tried, gain in gains.items())
-    why = "has the best" if size == best else f"is within one standard error of the best ({best}) in"
+    why = (
+        "has the best" if size == best else f"is within one standard error of the best ({best}) in"
+    )
     return size, (
-        f"{size} {why} log p(x) of {len(test):,} held-out rows after a short fit (nats per row, beside one latent "
+        f"{size} {why} log p(x) of {len(test):,} held-out rows after a short fit (nats per row, "
+        "beside one latent "
         f"dimension: {told})."
     )
 
@@ -117,7 +127,9 @@ def _no_better(nats: dict[int, np.ndarray]) -> bool:
 
 
 def _within(smaller: np.ndarray, best: np.ndarray) -> bool:
-    """Return whether one size is at most a standard error of the paired differences behind another."""
+    """Return whether one size is at most a standard error of the paired differences behind
+    another.
+    """
     gain, error = _gain(best, smaller)
     return math.isfinite(gain) and gain <= max(error, ROUNDING)
 

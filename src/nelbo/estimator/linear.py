@@ -1,4 +1,6 @@
-"""Exact pPCA of the rows that a model was fitted to, in the units of the data, whatever scaling the model has."""
+"""Exact pPCA of the rows that a model was fitted to, in the units of the data, whatever scaling the
+model has.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from ..likelihood import Bernoulli
 from ..vae import VAE
 
 EARLY_WORK = 4e9
-"""Products up to which `fit` itself takes the time, a tenth of a second: 90,000 rows of 200 columns."""
+"""Products up to which `fit` itself takes the time, a tenth of a second: 90,000 rows of 200
+columns.
+"""
 
 
 def fit_linear(schema: Schema, model: VAE, X: Any) -> ProbabilisticPCA | None:
@@ -26,7 +30,8 @@ def fit_linear(schema: Schema, model: VAE, X: Any) -> ProbabilisticPCA | None:
     Columns of tables are compared in units of their standard deviations, images in one unit.
 
     Returns:
-        The model; None where p(x) is a probability, which does not compare with a density, or nothing varies.
+        The model; None where p(x) is a probability, which does not compare with a density, or
+        nothing varies.
     """
     if schema.discrete or isinstance(model.likelihood, Bernoulli):
         return None
@@ -36,12 +41,16 @@ def fit_linear(schema: Schema, model: VAE, X: Any) -> ProbabilisticPCA | None:
 
 
 def fit_linear_early(schema: Schema, model: VAE, X: np.ndarray) -> ProbabilisticPCA | None:
-    """Return the same where it costs next to nothing; else None, and who wants it calls `fit_linear`."""
+    """Return the same where it costs next to nothing; else None, and who wants it calls
+    `fit_linear`.
+    """
     if len(X) * math.prod(X.shape[1:]) ** 2 > EARLY_WORK:
         return None
     return fit_linear(schema, model, X)
 
 
 def linear_log_prob(schema: Schema, linear: ProbabilisticPCA, X: Any) -> torch.Tensor:
-    """Return log p(x) of each row of X under pPCA, in nats in the units of the data, of shape (n,)."""
+    """Return log p(x) of each row of X under pPCA, in nats in the units of the data, of shape
+    (n,).
+    """
     return linear.log_prob(Numbers(schema, X))

@@ -28,16 +28,22 @@ def variance_of(estimator: Any) -> Any:
     if isinstance(head, HeteroscedasticGaussian):
         return schema.variance_from_model(_mean(estimator.model_))
     if not isinstance(head, SharedVariance):
-        raise AttributeError(f"noise_variance_ does not exist: {type(head).__name__} has no beta^2.")
+        raise AttributeError(
+            f"noise_variance_ does not exist: {type(head).__name__} has no beta^2."
+        )
     if isinstance(fixed, str):
         return schema.variance_from_model(head.variance)
-    given = np.max(schema.variance_from_model(np.asarray(fixed)))  # columns that are left out have none
-    return float(f"{given:.14g}")  # one number, as it was given: the model holds it scaled and in float32
+    # columns that are left out have none
+    given = np.max(schema.variance_from_model(np.asarray(fixed)))
+    # one number, as it was given: the model holds it scaled and in float32
+    return float(f"{given:.14g}")
 
 
 @torch.no_grad()
 def _mean(model: VAE) -> Tensor:
-    r"""Return the mean of :math:`\beta^2(z)` over z ~ p(z), of the shape of one example, in model units."""
+    r"""Return the mean of :math:`\beta^2(z)` over z ~ p(z), of the shape of one example, in model
+    units.
+    """
     device = next(model.parameters()).device
     z = draw(model.prior(), (DRAWS,), torch.Generator(device).manual_seed(0), gradients=False)
     variance: Tensor = model.decode(z).variance

@@ -60,22 +60,31 @@ def check(estimator: Any) -> None:
         if value is not None and not (_is_number(value) and 0 < value < math.inf):
             raise ValueError(f"{name} must be a positive number, got {value!r}.")
     if not (_is_number(estimator.weight_decay) and 0 <= estimator.weight_decay < math.inf):
-        raise ValueError(f"weight_decay must be a number of at least 0, got {estimator.weight_decay!r}.")
+        raise ValueError(
+            f"weight_decay must be a number of at least 0, got {estimator.weight_decay!r}."
+        )
     fraction = estimator.validation_fraction
     if not (_is_number(fraction) and 0 <= fraction < 1):
         raise ValueError(
-            f"validation_fraction must be in [0, 1), got {fraction!r}. 0 trains on every row, without early stopping."
+            f"validation_fraction must be in [0, 1), got {fraction!r}. 0 trains on every row, "
+            "without early stopping."
         )
     _variance(estimator.variance)
     for name in ("network", "encoder", "decoder"):
         _network(name, getattr(estimator, name))
     given = estimator.objective_options
-    if given is not None and not (isinstance(given, Mapping) and all(isinstance(name, str) for name in given)):
+    if given is not None and not (
+        isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
+    ):
         raise TypeError(f'objective_options must be a dict such as {{"beta": 4}}, got {given!r}.')
     spec.check_objective("elbo" if estimator.objective == "auto" else estimator.objective, given)
     callbacks = estimator.callbacks
-    if callbacks is not None and (not isinstance(callbacks, Sequence) or not all(map(callable, callbacks))):
-        raise TypeError(f"callbacks must be a sequence of callables such as [print], got {callbacks!r}.")
+    if callbacks is not None and (
+        not isinstance(callbacks, Sequence) or not all(map(callable, callbacks))
+    ):
+        raise TypeError(
+            f"callbacks must be a sequence of callables such as [print], got {callbacks!r}."
+        )
     for name in ("hidden", "decoder_hidden", "channels"):
         widths = getattr(estimator, name)
         if name != "channels" and widths is None:
@@ -83,7 +92,10 @@ def check(estimator: Any) -> None:
         if not isinstance(widths, Sequence | np.ndarray) or any(
             not isinstance(w, numbers.Integral) or w < 1 for w in widths
         ):
-            raise ValueError(f"{name} must be a sequence of positive integers such as (512, 512), got {widths!r}.")
+            raise ValueError(
+                f"{name} must be a sequence of positive integers such as (512, 512), got "
+                f"{widths!r}."
+            )
 
 
 def _network(name: str, network: object) -> None:
@@ -91,7 +103,8 @@ def _network(name: str, network: object) -> None:
         return
     if isinstance(network, nn.Module) or not (isinstance(network, str) or callable(network)):
         raise TypeError(
-            f"{name} must be a name such as 'residual' or a factory (in_shape, out_shape) -> module, "
+            f"{name} must be a name such as 'residual' or a factory (in_shape, out_shape) -> "
+            "module, "
             f"got {type(network).__name__}."
         )
 
@@ -102,7 +115,8 @@ def _variance(variance: object) -> None:
         return
     if not (_is_number(variance) and 0 < variance < math.inf):  # type: ignore[operator]
         raise ValueError(
-            f"variance is beta^2 and must be a positive number or one of {', '.join(words)}, got {variance!r}."
+            f"variance is beta^2 and must be a positive number or one of {', '.join(words)}, got "
+            f"{variance!r}."
         )
 
 
@@ -146,12 +160,15 @@ def check_names(estimator: Any, X: Any) -> None:
         got = [str(name).strip() for name in X.columns]
         if got == [str(name).strip() for name in estimator.feature_names_in_]:
             return  # some programs keep blanks around names, some do not
-    if hasattr(X, "columns") or (named and getattr(X, "shape", ())[1:] == (estimator.n_features_in_,)):
+    if hasattr(X, "columns") or (
+        named and getattr(X, "shape", ())[1:] == (estimator.n_features_in_,)
+    ):
         validate_data(estimator, X, reset=False, skip_check_array=True)
 
 
 def check_width(estimator: Any, X: npt.NDArray[Any]) -> None:
-    """Refuse examples of another size than those fitted, in the words that scikit-learn's users know.
+    """Refuse examples of another size than those fitted, in the words that scikit-learn's users
+    know.
 
     Raises:
         ValueError: X has another number of values per example.
@@ -164,7 +181,8 @@ def check_width(estimator: Any, X: npt.NDArray[Any]) -> None:
     if len(shape) > 1:
         cure = f"Pass images of shape (n, {', '.join(map(str, shape))}) or flatten to (n, {wanted})"
     raise ValueError(
-        f"X has {got} features, but {type(estimator).__name__} is expecting {wanted} features as input. "
+        f"X has {got} features, but {type(estimator).__name__} is expecting {wanted} features as "
+        "input. "
         f"{cure}, or fit again on data like these."
     )
 
@@ -181,8 +199,10 @@ def check_binary(likelihood: str, X: npt.NDArray[Any]) -> None:
         bad = ~((X[rows] == 0) | (X[rows] == 1))
         if bad.any():
             raise ValueError(
-                f"likelihood='bernoulli' is for zeros and ones, but X holds {X[rows][bad].ravel()[0]}. "
-                "Binarise it, as in (X > threshold).astype('float32'), or use likelihood='gaussian'."
+                "likelihood='bernoulli' is for zeros and ones, but X holds "
+                f"{X[rows][bad].ravel()[0]}. "
+                "Binarise it, as in (X > threshold).astype('float32'), or use "
+                "likelihood='gaussian'."
             )
 
 
@@ -207,7 +227,9 @@ def rows(estimator: Any, X: Any, noise: Literal["hash", "centre"]) -> torch.Tens
 
 
 def warn_of_impossible(schema: Schema, array: npt.NDArray[Any]) -> None:
-    """Warn, naming column and row, where a column that is left out of the model has another value."""
+    """Warn, naming column and row, where a column that is left out of the model has another
+    value.
+    """
     if not schema.left_out:
         return
     found = schema.impossible_values(array)
@@ -215,15 +237,20 @@ def warn_of_impossible(schema: Schema, array: npt.NDArray[Any]) -> None:
         name, places = next(iter(found.items()))
         rows = np.unique(np.concatenate(list(found.values())))
         warn(
-            f"X holds in {listed(list(found))} another value than all rows that the model was fitted on, first "
-            f"{array.reshape(len(array), -1)[places[0], _place(schema, name)]:g} in row {places[0]} (counting from 0). "
-            f"Under the model that is impossible: log p(x) is -inf for {len(rows)} of {len(array)} rows, and all else "
-            "is computed as if they held the old value. Fit again on rows in which that column varies, or drop it."
+            f"X holds in {listed(list(found))} another value than all rows that the model was "
+            "fitted on, first "
+            f"{array.reshape(len(array), -1)[places[0], _place(schema, name)]:g} in row "
+            f"{places[0]} (counting from 0). "
+            f"Under the model that is impossible: log p(x) is -inf for {len(rows)} of {len(array)} "
+            "rows, and all else "
+            "is computed as if they held the old value. Fit again on rows in which that column "
+            "varies, or drop it."
         )
 
 
 def check_possible(schema: Schema, array: npt.NDArray[Any]) -> None:
-    """Refuse to go on training with a column that was left out of the model but now has another value.
+    """Refuse to go on training with a column that was left out of the model but now has another
+    value.
 
     Raises:
         ValueError: There is one (it is named).
@@ -231,7 +258,8 @@ def check_possible(schema: Schema, array: npt.NDArray[Any]) -> None:
     found = schema.impossible_values(array) if schema.left_out else {}
     if found:
         raise ValueError(
-            f"warm_start=True goes on from a model that leaves {listed(list(found))} out, as all rows had one value "
+            f"warm_start=True goes on from a model that leaves {listed(list(found))} out, as all "
+            "rows had one value "
             "there, but now some have another. Fit anew with warm_start=False."
         )
 
@@ -241,7 +269,9 @@ def _place(schema: Schema, name: str) -> int:
 
 
 def possible(estimator: Any, X: Any, nats: torch.Tensor) -> torch.Tensor:
-    """Return nats of rows that passed `rows`, with -inf for those that are impossible under the model."""
+    """Return nats of rows that passed `rows`, with -inf for those that are impossible under the
+    model.
+    """
     schema: Schema = estimator.schema_
     if not schema.left_out:
         return nats
@@ -253,21 +283,29 @@ def units(schema: Schema) -> Units:
     density, scale = -schema.log_scale_sum, torch.tensor(schema.scale)
     if schema.kind != "table" or schema.dequantize or schema.discrete:
         return Units(density, scale)
-    return Units(density, scale, lambda t: torch.from_numpy(schema.from_model(t.double())), schema.feature_name)
+    return Units(
+        density,
+        scale,
+        lambda t: torch.from_numpy(schema.from_model(t.double())),
+        schema.feature_name,
+    )
 
 
 def is_discretised(estimator: Any) -> bool:
     """Return whether p(x|z) is to be a probability of 8-bit data as they are.
 
     Raises:
-        ValueError: The likelihood is unknown, or noise is to be added to data that are taken as they are.
+        ValueError: The likelihood is unknown, or noise is to be added to data that are taken as
+            they are.
     """
     if not issubclass(spec.resolve("likelihood", estimator.likelihood), DiscretizedGaussian):
         return False
     if estimator.dequantize not in ("auto", False):
         raise ValueError(
-            f"likelihood={estimator.likelihood!r} is the probability of 8-bit data as they are, got "
-            f"dequantize={estimator.dequantize!r}. Leave it at 'auto', or use likelihood='gaussian'."
+            f"likelihood={estimator.likelihood!r} is the probability of 8-bit data as they are, "
+            "got "
+            f"dequantize={estimator.dequantize!r}. Leave it at 'auto', or use "
+            "likelihood='gaussian'."
         )
     return True
 
@@ -285,11 +323,14 @@ def latents(estimator: Any, Z: Any) -> torch.Tensor:
             f"Z has shape {array.shape}, but this model has {width} latent dimensions. "
             f"Pass shape (n, {width}), as transform returns."
         )
-    return torch.from_numpy(np.array(array, dtype=np.float64 if array.dtype == np.float64 else np.float32))
+    return torch.from_numpy(
+        np.array(array, dtype=np.float64 if array.dtype == np.float64 else np.float32)
+    )
 
 
 def seed_from(random_state: Any) -> int:
-    """Turn a random_state into a seed; None draws one from the system, leaving numpy's global state alone.
+    """Turn a random_state into a seed; None draws one from the system, leaving numpy's global state
+    alone.
 
     Raises:
         ValueError: It is neither an integer, a RandomState, a Generator nor None.
@@ -303,5 +344,8 @@ def seed_from(random_state: Any) -> int:
             raise ValueError(f"random_state must be between 0 and 2**62, got {random_state}.")
         return int(random_state)
     if not isinstance(random_state, np.random.RandomState):
-        raise ValueError(f"random_state must be an integer, a RandomState, a Generator or None, got {random_state!r}.")
+        raise ValueError(
+            "random_state must be an integer, a RandomState, a Generator or None, got "
+            f"{random_state!r}."
+        )
     return int(random_state.randint(2**31 - 1))

@@ -20,22 +20,31 @@ Recipe = dict[str, dict[str, Any]]
 def describe(schema: Schema, array: np.ndarray) -> Recipe:
     """Return what a schema decided about the rows that it was found from."""
     found: Recipe = {}
-    if array.dtype == np.uint8 and schema.kind == "table" and not (schema.dequantize or schema.discrete):
+    if (
+        array.dtype == np.uint8
+        and schema.kind == "table"
+        and not (schema.dequantize or schema.discrete)
+    ):
         found["dequantize"] = {
             "value": False,
-            "reason": "A table of uint8 holds numbers, as of any other type. Flattened 8-bit pictures: pass them as "
+            "reason": "A table of uint8 holds numbers, as of any other type. Flattened 8-bit "
+            "pictures: pass them as "
             "images (n, h, w), or with dequantize=True.",
         }
     if schema.kind == "images" and schema.scale.ndim:
         found["scale"] = {
             "value": "per channel",
-            "reason": "Deviations of channels, or of sensors, differ so much that one scale for all would hide some.",
+            "reason": (
+                "Deviations of channels, or of sensors, differ so much that one scale "
+                "for all would hide some."
+            ),
         }
     if schema.left_out:
         names = [schema.feature_name(j) for j, _ in schema.left_out]
         found["left_out"] = {
             "value": {name: value for name, (_, value) in zip(names, schema.left_out, strict=True)},
-            "reason": f"{listed(names)} had one value in all rows, which says nothing and has no density. Results hold "
+            "reason": f"{listed(names)} had one value in all rows, which says nothing and has "
+            "no density. Results hold "
             "that value; under the model any other is impossible.",
         }
     if schema.kind == "table" and not (schema.dequantize or schema.discrete):
@@ -56,7 +65,10 @@ def _peculiar(schema: Schema, array: np.ndarray) -> Recipe:
         ("dependent_columns", seen.dependent, DEPENDENT),
     ):
         if columns:
-            found[name] = {"value": [schema.feature_name(int(kept[j])) for j in columns], "reason": reason}
+            found[name] = {
+                "value": [schema.feature_name(int(kept[j])) for j in columns],
+                "reason": reason,
+            }
     if seen.far:
         places = [schema.feature_name(int(kept[cell.column])) for cell in seen.far]
         cells = [_cell(place, cell) for place, cell in zip(places, seen.far, strict=True)]
@@ -66,22 +78,44 @@ def _peculiar(schema: Schema, array: np.ndarray) -> Recipe:
 
 def named(found: Recipe) -> frozenset[str]:
     """Return the columns that any of this names."""
-    odd = [found[name]["value"] for name in ("few_values", "repeated_values", "dependent_columns") if name in found]
-    return frozenset(name for names in (*odd, found.get("far_cells", {}).get("columns", [])) for name in names)
+    odd = [
+        found[name]["value"]
+        for name in ("few_values", "repeated_values", "dependent_columns")
+        if name in found
+    ]
+    return frozenset(
+        name for names in (*odd, found.get("far_cells", {}).get("columns", [])) for name in names
+    )
 
 
 def _cell(place: str, cell: FarCell) -> str:
     """Say in words which value is far from all others."""
-    return f"{cell.value:.10g} in {place}, row {cell.row}" + (f" and {cell.cells - 1} more" if cell.cells > 1 else "")
+    return f"{cell.value:.10g} in {place}, row {cell.row}" + (
+        f" and {cell.cells - 1} more" if cell.cells > 1 else ""
+    )
 
 
-FEW = "A density of few values grows without limit as noise shrinks: log p(x) says how closely they are hit."
-REPEATED = "A density of values that repeat grows without limit as noise shrinks, up to the floor of the noise."
-DEPENDENT = "Each follows from the others but for 1e-5 of its variance: log p(x) is as large as the floor allows."
-FAR = "It makes most of the variance of its column, or is 10 deviations from all others, and sets the column's scale."
+FEW = (
+    "A density of few values grows without limit as noise shrinks: log p(x) says how "
+    "closely they are hit."
+)
+REPEATED = (
+    "A density of values that repeat grows without limit as noise shrinks, up to the "
+    "floor of the noise."
+)
+DEPENDENT = (
+    "Each follows from the others but for 1e-5 of its variance: log p(x) is as large as "
+    "the floor allows."
+)
+FAR = (
+    "It makes most of the variance of its column, or is 10 deviations from all others, "
+    "and sets the column's scale."
+)
 
 
-def settled(estimator: Any, schema: Schema, model_spec: Spec, objective: str, table: bool, kept: bool) -> Recipe:
+def settled(
+    estimator: Any, schema: Schema, model_spec: Spec, objective: str, table: bool, kept: bool
+) -> Recipe:
     """Return what the options that were left open came to.
 
     Arguments:
@@ -103,10 +137,21 @@ def settled(estimator: Any, schema: Schema, model_spec: Spec, objective: str, ta
             else ONE_NOISE,
         }
     if estimator.hidden is None:
-        own = {} if model_spec.decoder_hidden is None else {"decoder": list(model_spec.decoder_hidden)}
+        own = (
+            {}
+            if model_spec.decoder_hidden is None
+            else {"decoder": list(model_spec.decoder_hidden)}
+        )
         found["hidden"] = {
-            "value": {"encoder": list(model_spec.hidden), "decoder": list(model_spec.hidden), **own},
-            "reason": "Widths follow the kind of data and the number of rows: wide nets learn few rows by heart.",
+            "value": {
+                "encoder": list(model_spec.hidden),
+                "decoder": list(model_spec.hidden),
+                **own,
+            },
+            "reason": (
+                "Widths follow the kind of data and the number of rows: wide nets learn "
+                "few rows by heart."
+            ),
         }
     if estimator.objective == "auto":
         found["objective"] = {
@@ -116,14 +161,20 @@ def settled(estimator: Any, schema: Schema, model_spec: Spec, objective: str, ta
     if kept:
         found["start"] = {
             "value": "kept",
-            "reason": "Training did not beat its closed-form start beyond doubt on rows held out, so that was kept.",
+            "reason": (
+                "Training did not beat its closed-form start beyond doubt on rows held "
+                "out, so that was kept."
+            ),
         }
     return found
 
 
 NOISE_OF_TABLES = "The noise of a table differs between its clusters, so it is read from z."
 FOUR_SAMPLES = "Four samples a row make a tighter bound, and tables are cheap."
-ONE_NOISE = "One noise level for all values, learned by its closed form, suits images and tables with options of yours."
+ONE_NOISE = (
+    "One noise level for all values, learned by its closed form, suits images and tables "
+    "with options of yours."
+)
 ONE_SAMPLE = "The ELBO with one sample a row goes furthest in the same time."
 
 
@@ -131,12 +182,16 @@ def _scale(schema: Schema, table: bool) -> dict[str, Any]:
     """Say how the data are scaled, and why."""
     if schema.mixing is not None:
         reason = (
-            "A normal with every correlation predicted rows held out at least as well as pPCA did: z starts at the "
+            "A normal with every correlation predicted rows held out at least as well as pPCA did: "
+            "z starts at the "
             "principal components, and noise is correlated as what they leave."
         )
         return {"value": "whitened", "reason": reason}
     if not schema.scale.ndim:
-        return {"value": "global", "reason": "One number for all values, so that noise is equal in units of the data."}
+        return {
+            "value": "global",
+            "reason": "One number for all values, so that noise is equal in units of the data.",
+        }
     few = " There were too few rows to tell all correlations." if table else ""
     return {"value": "standard", "reason": f"Each column is divided by its own deviation.{few}"}
 
@@ -146,14 +201,16 @@ def threads(used: int | None) -> Recipe:
     if used is None:
         return {}
     reason = (
-        "By the size of the products in a step: with small ones, threads wait for each other more than they work. "
+        "By the size of the products in a step: with small ones, threads wait for each other more "
+        "than they work. "
         "There are never more than torch.set_num_threads, OMP_NUM_THREADS or MKL_NUM_THREADS allow."
     )
     return {"threads": {"value": used, "reason": reason}}
 
 
 def announce(found: Recipe, likelihood: str, variance: object) -> None:
-    """Warn, in one line, of columns that are left out, and in another of what makes log p(x) mean less than it seems.
+    """Warn, in one line, of columns that are left out, and in another of what makes log p(x) mean
+    less than it seems.
 
     Arguments:
         found: What `describe` found.
@@ -166,8 +223,10 @@ def announce(found: Recipe, likelihood: str, variance: object) -> None:
     if "left_out" in found:
         names = list(found["left_out"]["value"])
         warn(
-            f"Left out of the model: {listed(names)}, with one value in all rows. Results hold that value, and "
-            "log p(x) of a row with another is -inf. (Flattened pictures: pass them as images, (n, h, w).)"
+            f"Left out of the model: {listed(names)}, with one value in all rows. Results hold "
+            "that value, and "
+            "log p(x) of a row with another is -inf. (Flattened pictures: pass them as images, (n, "
+            "h, w).)"
         )
 
 
@@ -181,23 +240,33 @@ def _told(found: Recipe, unbounded: bool) -> list[str]:
     if unbounded and (few or repeated):
         what = [f"{listed(few)} {_takes(few)} few values"] if few else []
         if repeated:
-            what.append(f"{listed(repeated)} {'repeats' if len(repeated) == 1 else 'repeat'} values a lot")
+            what.append(
+                f"{listed(repeated)} {'repeats' if len(repeated) == 1 else 'repeat'} values a lot"
+            )
         told.append(
-            f"Few or repeated values: {', and '.join(what)}. A density has no bound there, so log p(x) says how "
-            "closely the model hits such values: it compares models of the same columns, and is neither a probability "
-            "nor what continuous data would score. To bound it, add uniform noise as wide as a column's step before "
-            "fit, or, where all columns are whole numbers from 0 to 255, use likelihood='discretized_gaussian'."
+            f"Few or repeated values: {', and '.join(what)}. A density has no bound there, so log "
+            "p(x) says how "
+            "closely the model hits such values: it compares models of the same columns, and is "
+            "neither a probability "
+            "nor what continuous data would score. To bound it, add uniform noise as wide as a "
+            "column's step before "
+            "fit, or, where all columns are whole numbers from 0 to 255, use "
+            "likelihood='discretized_gaussian'."
         )
     if unbounded and dependent:
         told.append(
-            f"Computed from others: {listed(dependent)} (copies, totals or one-hot groups: each follows from other "
-            "columns but for 1e-5 of its variance), which raises log p(x) as far as the floor of the noise allows. "
+            f"Computed from others: {listed(dependent)} (copies, totals or one-hot groups: each "
+            "follows from other "
+            "columns but for 1e-5 of its variance), which raises log p(x) as far as the floor of "
+            "the noise allows. "
             "Drop one column of each such group."
         )
     if far:
         told.append(
-            f"Far from all others: {listed(far)} (rows count from 0). Such a value sets the scale of its column, and "
-            "differences between the others are hardly seen. If it is a slip or stands for a missing cell, mend it or "
+            f"Far from all others: {listed(far)} (rows count from 0). Such a value sets the scale "
+            "of its column, and "
+            "differences between the others are hardly seen. If it is a slip or stands for a "
+            "missing cell, mend it or "
             "leave the row out."
         )
     return told

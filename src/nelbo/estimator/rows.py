@@ -1,4 +1,6 @@
-"""Rows as they are stored, which of them are meant, and what they are to the model: looked at a part at a time."""
+"""Rows as they are stored, which of them are meant, and what they are to the model: looked at a
+part at a time.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,18 @@ class Rows:
     device = torch.device("cpu")
 
     def __init__(
-        self, stored: Tensor, index: Tensor | None, transform: Transform | None, generator: torch.Generator
+        self,
+        stored: Tensor,
+        index: Tensor | None,
+        transform: Transform | None,
+        generator: torch.Generator,
     ) -> None:
-        self.stored, self.index, self.transform, self.generator = stored, index, transform, generator
+        self.stored, self.index, self.transform, self.generator = (
+            stored,
+            index,
+            transform,
+            generator,
+        )
 
     def __len__(self) -> int:
         return len(self.stored) if self.index is None else len(self.index)
@@ -44,7 +55,9 @@ class Rows:
 
     def every(self, step: int) -> Rows:
         """Return every ``step``-th of these rows."""
-        some, index = (self.stored[::step], None) if self.index is None else (self.stored, self.index[::step])
+        some, index = (
+            (self.stored[::step], None) if self.index is None else (self.stored, self.index[::step])
+        )
         return Rows(some, index, self.transform, self.generator)
 
     def read(self) -> Tensor:
@@ -53,10 +66,15 @@ class Rows:
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Go through them in model units and flat, ``size`` at a time."""
-        return (self._part(start, min(start + size, len(self))).flatten(1) for start in range(0, len(self), size))
+        return (
+            self._part(start, min(start + size, len(self))).flatten(1)
+            for start in range(0, len(self), size)
+        )
 
     def _part(self, start: int, end: int) -> Tensor:
-        """Read the rows from ``start`` to before ``end``, few at a time: a transform may need much more memory."""
+        """Read the rows from ``start`` to before ``end``, few at a time: a transform may need much
+        more memory.
+        """
         few = max(1, PIECE // self.shape[1])
         first = self._piece(start, min(start + few, end))
         if start + few >= end:

@@ -15,7 +15,8 @@ from ..data.known import Use, Uses
 
 
 def uses(estimator: Any, X: Any) -> Uses | None:
-    """Return what each row of X was used for, a `Use` of shape (n,); None where the model does not know its rows.
+    """Return what each row of X was used for, a `Use` of shape (n,); None where the model does not
+    know its rows.
 
     Raises:
         ValueError: X does not fit.
@@ -43,14 +44,17 @@ def trained_on(estimator: Any, X: Any) -> npt.NDArray[np.bool_]:
     use = uses(estimator, X)
     if use is None:
         raise ValueError(
-            "This model was saved before rows were remembered, so which rows it was trained on is unknown. "
+            "This model was saved before rows were remembered, so which rows it was trained on is "
+            "unknown. "
             "Fit and save it again."
         )
     return fitted(use)
 
 
 def hold_out(estimator: Any, X: Any) -> None:
-    """Let a fitted estimator remember rows that were kept from it, in order to be judged by them."""
+    """Let a fitted estimator remember rows that were kept from it, in order to be judged by
+    them.
+    """
     if estimator.known_rows_ is not None:
         rows = estimator.schema_.conformed(validate_array(X))
         estimator.known_rows_ = estimator.known_rows_.with_held_out(rows)

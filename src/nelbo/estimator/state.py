@@ -30,13 +30,19 @@ ROWS = "rows."
 
 
 def save(
-    estimator: Any, path: str | PathLike[str], overwrite: bool, extra_text: Mapping[str, str] | None = None
+    estimator: Any,
+    path: str | PathLike[str],
+    overwrite: bool,
+    extra_text: Mapping[str, str] | None = None,
 ) -> None:
     """Write a fitted estimator to a folder."""
-    params = {k: _plain(v) for k, v in estimator.get_params(deep=False).items() if k not in NOT_SAVED}
+    params = {
+        k: _plain(v) for k, v in estimator.get_params(deep=False).items() if k not in NOT_SAVED
+    }
     for name in ("network", "encoder", "decoder"):
         if callable(params[name]):
-            params[name] = None if name != "network" else "auto"  # spec.to_dict() below refuses factories in use
+            # spec.to_dict() below refuses factories in use
+            params[name] = None if name != "network" else "auto"
     config = {
         "spec": estimator.spec_.to_dict(),
         "schema": estimator.schema_.to_dict(),
@@ -57,9 +63,13 @@ def save(
     try:
         check_weights(estimator.spec_, tensors)
     except ValueError as error:
-        raise ValueError(f"The model cannot be saved: {error}. Fit it again, with a smaller learning_rate.") from None
+        raise ValueError(
+            f"The model cannot be saved: {error}. Fit it again, with a smaller learning_rate."
+        ) from None
     if estimator.baseline_ is not None:
-        tensors |= {BASELINE + name: value for name, value in estimator.baseline_.to_tensors().items()}
+        tensors |= {
+            BASELINE + name: value for name, value in estimator.baseline_.to_tensors().items()
+        }
     known = estimator.known_rows_
     if known is not None:
         tensors |= {
@@ -76,7 +86,8 @@ def _forget(estimator: Any) -> None:
     found = getattr(estimator, "_fingerprint", None)
     if estimator.checkpoint_dir is None or found is None:
         return
-    # The model is safe, and what may be wrong with that folder (another fit has it, say) is none of its business.
+    # The model is safe, and what may be wrong with that folder (another fit has it, say) is none of
+    # its business.
     with contextlib.suppress(checkpoint.CheckpointError, checkpoint.CheckpointWriteError):
         checkpoint.Folder(estimator.checkpoint_dir, found).clear()
 
@@ -91,7 +102,9 @@ def load(cls: Any, path: str | PathLike[str]) -> Any:
         estimator.spec_ = spec.Spec.from_dict(config["spec"])
         estimator.schema_ = Schema.from_dict(config["schema"])
         if estimator.schema_.shape != estimator.spec_.shape:
-            raise ValueError(f"shape {estimator.spec_.shape} of the model, {estimator.schema_.shape} of the data")
+            raise ValueError(
+                f"shape {estimator.spec_.shape} of the model, {estimator.schema_.shape} of the data"
+            )
         estimator.recipe_ = dict(config.get("recipe", {}))  # models saved before there was one
         _take_fitted(estimator, config["fitted"])
         options.check(estimator)
@@ -100,12 +113,20 @@ def load(cls: Any, path: str | PathLike[str]) -> Any:
         estimator.model_ = restore(estimator.spec_, weights)
         estimator.baseline_ = _linear(linear) if linear else None
         estimator.known_rows_ = _known(rows, config["fitted"]["row_precision"]) if rows else None
-    except (LookupError, TypeError, AttributeError, RuntimeError, ValueError, ArithmeticError) as error:
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ValueError,
+        ArithmeticError,
+    ) as error:
         if isinstance(error, checkpoint.CheckpointError):
             raise
         reason = str(error).splitlines()[0]
         raise checkpoint.CheckpointError(
-            f"{path}: config.json and model.safetensors do not describe one model ({reason}). Fit and save it again."
+            f"{path}: config.json and model.safetensors do not describe one model ({reason}). Fit "
+            "and save it again."
         ) from error
     return estimator
 
@@ -139,7 +160,8 @@ def check_weights(model_spec: spec.Spec, weights: Mapping[str, torch.Tensor]) ->
     """Refuse weights that are not a model's, before it takes any memory.
 
     Raises:
-        ValueError: One is missing, unknown, of another shape or type, or not finite; the message names it.
+        ValueError: One is missing, unknown, of another shape or type, or not finite; the message
+            names it.
     """
     fields.tensors_like(weights, spec.weights(model_spec))
     _check_finite(weights)
@@ -168,7 +190,11 @@ def _linear(tensors: dict[str, torch.Tensor]) -> ProbabilisticPCA:
     }
     fields.tensors_like(tensors, wanted)
     _check_finite(tensors)
-    if weight.ndim != 2 or int(tensors["kept"].sum()) != features or bool((tensors["variance"] < 0).any()):
+    if (
+        weight.ndim != 2
+        or int(tensors["kept"].sum()) != features
+        or bool((tensors["variance"] < 0).any())
+    ):
         raise ValueError("weight, kept and variance of the baseline do not belong together")
     return ProbabilisticPCA.from_tensors(tensors)
 
@@ -181,7 +207,9 @@ def _known(tensors: dict[str, torch.Tensor], precision: Any) -> KnownRows:
     """
     keys, use = (np.array(tensors[name].numpy()) for name in ("keys", "use"))
     if keys.dtype != np.int64 or use.dtype != np.uint8 or keys.shape != use.shape or keys.ndim != 1:
-        raise ValueError(f"the rows that it knows are {keys.dtype} {keys.shape} and {use.dtype} {use.shape}")
+        raise ValueError(
+            f"the rows that it knows are {keys.dtype} {keys.shape} and {use.dtype} {use.shape}"
+        )
     if precision not in ("float32", "float64"):
         raise ValueError(f"the rows that it knows have the precision {precision!r}")
     return KnownRows(keys.view(np.uint64), use, precision)
@@ -205,7 +233,9 @@ def to_numpy(values: dict[str, Any]) -> dict[str, Any]:
     values = dict(values)
     model = values.pop("model_", None)
     if model is not None:
-        values["_weights"] = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+        values["_weights"] = {
+            name: value.cpu().numpy() for name, value in model.state_dict().items()
+        }
     linear = values.pop("baseline_", None)
     if linear is not None:
         values["_baseline"] = {name: value.numpy() for name, value in linear.to_tensors().items()}
@@ -220,14 +250,20 @@ def from_numpy(values: dict[str, Any]) -> dict[str, Any]:
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
         values["model_"] = restore(values["spec_"], tensors)
         linear = values.pop("_baseline", None)
-        found = None if linear is None else {name: torch.from_numpy(np.array(value)) for name, value in linear.items()}
+        found = (
+            None
+            if linear is None
+            else {name: torch.from_numpy(np.array(value)) for name, value in linear.items()}
+        )
         values["baseline_"] = None if found is None else ProbabilisticPCA.from_tensors(found)
         values.setdefault("known_rows_", None)  # pickled before rows were remembered
     return values
 
 
 def _plain(value: Any) -> Any:
-    """Turn numpy numbers and sequences into what JSON holds; a RandomState has no place in a file."""
+    """Turn numpy numbers and sequences into what JSON holds; a RandomState has no place in a
+    file.
+    """
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return None
     if isinstance(value, np.ndarray):

@@ -2,10 +2,10 @@ r"""How good a model is: log p(x) and its bounds, in nats per example, at full p
 
 .. math:: \log p(x) = \log \int p(x \mid z) \, p(z) \, dz
 
-by importance sampling (`importance`), annealed importance sampling (`annealing`), on a grid (`quadrature`) or in closed
-form (`exact`), and trapped from both sides on simulated data (`bidirectional`). The noise behind every estimate is a
-function of (seed, the row's content): a row gets the same number whatever stands beside it, in whatever order and in
-chunks of whatever size.
+by importance sampling (`importance`), annealed importance sampling (`annealing`), on a grid
+(`quadrature`) or in closed form (`exact`), and trapped from both sides on simulated data
+(`bidirectional`). The noise behind every estimate is a function of (seed, the row's content): a row
+gets the same number whatever stands beside it, in whatever order and in chunks of whatever size.
 """
 
 from __future__ import annotations

@@ -2,14 +2,16 @@ r"""Annealed importance sampling (Neal, 2001), as Wu et al. (2017) use it to jud
 
 .. math::
     f_t(z) = r(z)^{1 - t} \, p(x, z)^t, \qquad
-    \log w = \sum_k (t_k - t_{k-1}) \bigl(\log p(x, z_{k-1}) - \log r(z_{k-1})\bigr), \qquad E[w] = p(x)
+    \log w = \sum_k (t_k - t_{k-1}) \bigl(\log p(x, z_{k-1}) - \log r(z_{k-1})\bigr), \qquad E[w] =
+    p(x)
 
-Each chain starts at z ~ r, a normal, and follows :math:`f_{t_k}` by Hamiltonian Monte Carlo. All of it happens in the
-noise u of z = m + L u, in which a good r makes the posterior round: L is the mass matrix. Run backwards from an exact
-posterior sample the same chains give :math:`E[1/w] = 1/p(x)`, and so an upper bound (Grosse et al., 2015).
+Each chain starts at z ~ r, a normal, and follows :math:`f_{t_k}` by Hamiltonian Monte Carlo. All of
+it happens in the noise u of z = m + L u, in which a good r makes the posterior round: L is the mass
+matrix. Run backwards from an exact posterior sample the same chains give :math:`E[1/w] = 1/p(x)`,
+and so an upper bound (Grosse et al., 2015).
 
-A step size that follows the acceptance of its own chain would spoil :math:`E[w] = p(x)`. So step sizes are
-adapted, to each row and temperature, on pilot chains that are thrown away, and then held.
+A step size that follows the acceptance of its own chain would spoil :math:`E[w] = p(x)`. So step
+sizes are adapted, to each row and temperature, on pilot chains that are thrown away, and then held.
 """
 
 from __future__ import annotations
@@ -51,12 +53,13 @@ class Settings:
         temperatures: Number of distributions between the start and the posterior.
         leapfrogs: Gradient steps of each Hamiltonian move.
         acceptance: Share of moves that step sizes aim at.
-        schedule: "linear", "sigmoid" (slow at both ends; Grosse et al., 2015), or "power" (slow at the start, for
-            starts wider than the posterior).
-        start: "searched" (a normal fitted to each posterior at the best mode that can be found), "refined" (at the one
-            that the encoder leads to), "encoder" (q(z|x)) or "prior".
-        widen: How many times wider a fitted start is made: wide enough for chains to leave a mode that has not all of
-            the mass. 1 is best for posteriors that are normal, and blind to other modes.
+        schedule: "linear", "sigmoid" (slow at both ends; Grosse et al., 2015), or "power" (slow at
+            the start, for starts wider than the posterior).
+        start: "searched" (a normal fitted to each posterior at the best mode that can be found),
+            "refined" (at the one that the encoder leads to), "encoder" (q(z|x)) or "prior".
+        widen: How many times wider a fitted start is made: wide enough for chains to leave a mode
+            that has not all of the mass. 1 is best for posteriors that are normal, and blind to
+            other modes.
 
     Raises:
         TypeError: A number is none.
@@ -89,10 +92,14 @@ class Settings:
             raise ValueError(f"widen must be at least 1 and finite, got {self.widen}.")
         for name, known in (("schedule", SCHEDULES), ("start", tuple(PROPOSALS))):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}."
+                )
 
 
-def annealed(vae: VAE, x: Tensor, chains: int, seed: int, memory: int, settings: Settings) -> LogLikelihood:
+def annealed(
+    vae: VAE, x: Tensor, chains: int, seed: int, memory: int, settings: Settings
+) -> LogLikelihood:
     """Estimate log p(x) of each row by annealed importance sampling: a stochastic lower bound."""
     begun, columns, rates, spent = time.perf_counter(), [], [], Cost()
     for part in pieces(x.split(chunk(vae, x, chains, memory)), "annealed importance sampling"):
@@ -105,7 +112,9 @@ def annealed(vae: VAE, x: Tensor, chains: int, seed: int, memory: int, settings:
     error = rounded(error, value, x.dtype)
     cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)
     count = torch.full((len(x),), chains)
-    return LogLikelihood(value, error, ess, khat, "ais", count, acceptance=torch.cat(rates).cpu(), cost=cost)
+    return LogLikelihood(
+        value, error, ess, khat, "ais", count, acceptance=torch.cat(rates).cpu(), cost=cost
+    )
 
 
 def chunk(vae: VAE, x: Tensor, chains: int, memory: int) -> int:
@@ -136,33 +145,49 @@ def follow(
             u = start_noise(keys, count, vae.latent_dim, own, x)
         else:
             u = start.to_noise(z[None]).expand(count, -1, -1)
-        run = anneal(vae, x, keys, start, u, schedule, own, settings.leapfrogs, backward=z is not None)
+        run = anneal(
+            vae, x, keys, start, u, schedule, own, settings.leapfrogs, backward=z is not None
+        )
         sums.add(run.log_weight if z is None else -run.log_weight)
         rate, spent = rate + run.acceptance * (count / chains), spent + run.cost
     return sums, rate, spent
 
 
 def groups(chains: int) -> Iterator[tuple[int, int]]:
-    """Yield the number and the size of groups of chains that run together, so that memory does not grow with chains."""
+    """Yield the number and the size of groups of chains that run together, so that memory does not
+    grow with chains.
+    """
     for group, begin in enumerate(range(0, chains, noise.BLOCK)):
         yield group, min(noise.BLOCK, chains - begin)
 
 
-def pilot(vae: VAE, x: Tensor, seed: int, memory: int, settings: Settings) -> tuple[Normal, Schedule, Cost]:
-    """Make the start of each row, and adapt step sizes to it on a few chains with a quarter of the temperatures."""
+def pilot(
+    vae: VAE, x: Tensor, seed: int, memory: int, settings: Settings
+) -> tuple[Normal, Schedule, Cost]:
+    """Make the start of each row, and adapt step sizes to it on a few chains with a quarter of the
+    temperatures.
+    """
     start, cost = PROPOSALS[settings.start](vae, x, memory)
     if settings.start in ("refined", "searched"):
         start = Normal(start.loc, start.scale * settings.widen)
     t = temperatures(settings.temperatures, settings.schedule)
-    coarse = temperatures(max(math.ceil(settings.temperatures / 4), min(settings.temperatures, 20)), settings.schedule)
-    guess = torch.full((len(x),), min(1.0, 1.2 * vae.latent_dim**-0.25), dtype=torch.float64, device=x.device)
+    coarse = temperatures(
+        max(math.ceil(settings.temperatures / 4), min(settings.temperatures, 20)), settings.schedule
+    )
+    guess = torch.full(
+        (len(x),), min(1.0, 1.2 * vae.latent_dim**-0.25), dtype=torch.float64, device=x.device
+    )
     plan = Schedule(coarse, guess.expand(len(coarse) - 1, -1))
     keys = noise.row_keys(x)
-    for attempt in range(PASSES):  # each begins with the step sizes that the one before ended up with
+    # each begins with the step sizes that the one before ended up with
+    for attempt in range(PASSES):
         own = stream(seed, PILOT, attempt)
         u = start_noise(keys, PILOTS, vae.latent_dim, own, x)
-        run = anneal(vae, x, keys, start, u, plan, own, settings.leapfrogs, target=settings.acceptance)
+        run = anneal(
+            vae, x, keys, start, u, plan, own, settings.leapfrogs, target=settings.acceptance
+        )
         plan, cost = Schedule(coarse, run.step_size), cost + run.cost
-    # A pilot's step is known at its own temperatures, from the second half on of a run-in; in between, the nearest.
+    # A pilot's step is known at its own temperatures, from the second half on of a run-in; in
+    # between, the nearest.
     nearest = torch.searchsorted(coarse[1:-1].contiguous(), t[1:].contiguous())
     return start, Schedule(t, plan.step_size[nearest.to(x.device)]), cost

@@ -1,9 +1,9 @@
 r"""Bidirectional Monte Carlo: log p(x) from below and from above, on data simulated from the model.
 
-For x drawn from the model with its z, that z is an exact sample of p(z|x). Chains that anneal forwards from the start
-give a stochastic lower bound on log p(x), chains that anneal backwards from that z an upper one (Grosse et al., 2015).
-Their gap bounds what the lower bound misses (Wu et al., 2017): on simulated data, and on real data as far as the model
-fits.
+For x drawn from the model with its z, that z is an exact sample of p(z|x). Chains that anneal
+forwards from the start give a stochastic lower bound on log p(x), chains that anneal backwards from
+that z an upper one (Grosse et al., 2015). Their gap bounds what the lower bound misses (Wu et al.,
+2017): on simulated data, and on real data as far as the model fits.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Bracket(Brief):
 
     @property
     def gap(self) -> float:
-        """Mean of upper minus lower, nats per example: on average at least what the lower bounds miss."""
+        """Mean of upper minus lower, nats per example: on average at least what the lower bounds
+        miss.
+        """
         return float((self.upper - self.lower).mean())
 
     @property
@@ -57,16 +59,22 @@ class Bracket(Brief):
         return mean_error(self.upper - self.lower)
 
 
-def bracket(vae: VAE, n: int, like: Tensor, chains: int, seed: int, memory: int, settings: Settings) -> Bracket:
+def bracket(
+    vae: VAE, n: int, like: Tensor, chains: int, seed: int, memory: int, settings: Settings
+) -> Bracket:
     """Simulate n rows and bound log p(x) of each from both sides."""
     begun, spent = time.perf_counter(), Cost()
     generator = torch.Generator(like.device).manual_seed(stream(seed, SIMULATED))
     z = draw(vae.prior(), (n,), generator, gradients=False).to(like)
-    simulated = [draw(vae.decode(piece), (), generator, gradients=False) for piece in z.split(TOGETHER)]
+    simulated = [
+        draw(vae.decode(piece), (), generator, gradients=False) for piece in z.split(TOGETHER)
+    ]
     x = torch.cat(simulated)
     step = chunk(vae, like, chains, memory)
     lower, upper = [], []
-    for part, piece in pieces([*zip(x.split(step), z.split(step), strict=True)], "chains in both directions"):
+    for part, piece in pieces(
+        [*zip(x.split(step), z.split(step), strict=True)], "chains in both directions"
+    ):
         start, schedule, cost = pilot(vae, part, seed, memory, settings)
         forward, _, there = follow(vae, part, start, schedule, chains, seed, settings)
         backward, _, back = follow(vae, part, start, schedule, chains, seed, settings, piece)

@@ -1,10 +1,12 @@
-r"""Chains that follow a path of distributions by Hamiltonian Monte Carlo, and the weights they gather (Neal, 2001).
+r"""Chains that follow a path of distributions by Hamiltonian Monte Carlo, and the weights they
+gather (Neal, 2001).
 
 .. math::
     f_t(z) = r(z)^{1 - t} \, p(x, z)^t, \qquad
     \log w = \sum_k (t_k - t_{k-1}) \bigl(\log p(x, z_{k-1}) - \log r(z_{k-1})\bigr)
 
-All of it happens in the noise u of z = m + L u, in which a good r makes the posterior round: L is the mass matrix.
+All of it happens in the noise u of z = m + L u, in which a good r makes the posterior round: L is
+the mass matrix.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ SCHEDULES = ("linear", "sigmoid", "power")
 
 @dataclass(frozen=True)
 class Schedule:
-    """Temperatures t from 0 to 1, of shape (steps + 1,), and a step size for each step and row, (steps, n)."""
+    """Temperatures t from 0 to 1, of shape (steps + 1,), and a step size for each step and row,
+    (steps, n).
+    """
 
     t: Tensor
     step_size: Tensor
@@ -54,7 +58,9 @@ def stream(seed: int, name: int, group: int = 0) -> int:
 
 
 def start_noise(keys: Tensor, chains: int, latent_dim: int, seed: int, like: Tensor) -> Tensor:
-    """Draw where chains of rows with these keys start, (chains, n, latent_dim), in the noise of the start."""
+    """Draw where chains of rows with these keys start, (chains, n, latent_dim), in the noise of the
+    start.
+    """
     return noise.normals(keys, chains, latent_dim, seed, 0, like)
 
 
@@ -94,14 +100,18 @@ def anneal(
     Arguments:
         vae: The model.
         x: Rows (n, *shape).
-        keys: Of their content, (n,), from `noise.row_keys`: what momenta and acceptances depend on beside the seed.
+        keys: Of their content, (n,), from `noise.row_keys`: what momenta and acceptances depend on
+            beside the seed.
         start: The normal at t = 0, and the map between z and u.
-        u: Where chains begin, (chains, n, latent_dim): at draws of the start, or of the posterior if ``backward``.
+        u: Where chains begin, (chains, n, latent_dim): at draws of the start, or of the posterior
+            if ``backward``.
         schedule: Temperatures and step sizes.
         seed: Of momenta and acceptances.
         leapfrogs: Gradient steps of each move.
-        target: Acceptance that step sizes are adapted to, beginning at those of the schedule; None leaves them.
-        backward: Whether to go from the posterior to the start. log w then is still that of the forward path.
+        target: Acceptance that step sizes are adapted to, beginning at those of the schedule; None
+            leaves them.
+        backward: Whether to go from the posterior to the start. log w then is still that of the
+            forward path.
     """
     chains, n, d = u.shape
     t = schedule.t.flip(0) if backward else schedule.t
@@ -138,7 +148,9 @@ def anneal(
 
 @dataclass(frozen=True)
 class _State:
-    """Chains: where they are, both log-densities there, float64, and the gradient of log p(x, z), all in terms of u."""
+    """Chains: where they are, both log-densities there, float64, and the gradient of log p(x, z),
+    all in terms of u.
+    """
 
     u: Tensor
     log_start: Tensor
@@ -175,8 +187,12 @@ class _Path:
         return _State(u, self.start.log_prob_of_noise(u).double(), height.double(), gradient)
 
 
-def _move(path: _Path, state: _State, drawn: Tensor, size: Tensor, t: float, leapfrogs: int) -> tuple[_State, Tensor]:
-    """Make one Hamiltonian move that leaves f_t as it is, and return the chance with which each chain took it."""
+def _move(
+    path: _Path, state: _State, drawn: Tensor, size: Tensor, t: float, leapfrogs: int
+) -> tuple[_State, Tensor]:
+    """Make one Hamiltonian move that leaves f_t as it is, and return the chance with which each
+    chain took it.
+    """
     momentum, last = drawn[..., :-1], drawn[..., -1].double()
     step = size.to(drawn.dtype)[:, None]
     begun = state.energy(t) + 0.5 * momentum.double().square().sum(-1)
@@ -191,7 +207,8 @@ def _move(path: _Path, state: _State, drawn: Tensor, size: Tensor, t: float, lea
     chosen = [
         torch.where(take[..., None] if new.ndim > take.ndim else take, new, old)
         for new, old in (
-            (getattr(moved, field.name), getattr(state, field.name)) for field in dataclasses.fields(_State)
+            (getattr(moved, field.name), getattr(state, field.name))
+            for field in dataclasses.fields(_State)
         )
     ]
     return _State(*chosen), chance

@@ -43,7 +43,9 @@ def methods() -> tuple[str, ...]:
 
 
 def plain_method(vae: VAE) -> str:
-    """Return "exact" where that is possible, else "importance": what scores many rows at little cost."""
+    """Return "exact" where that is possible, else "importance": what scores many rows at little
+    cost.
+    """
     return "importance" if affine_decoder(vae) is None else "exact"
 
 
@@ -59,27 +61,30 @@ def log_likelihood(
     r"""Estimate log p(x) for each row of x (n, *vae.shape), in nats in the units of x.
 
     Arguments:
-        vae: The model. It is evaluated in the precision of x, float32 or float64, however it was trained.
+        vae: The model. It is evaluated in the precision of x, float32 or float64, however it was
+            trained.
         x: Rows.
-        method: "importance" (a stochastic lower bound; Burda et al., 2016), "ais" (annealed importance sampling with
-            Hamiltonian moves, a far tighter one; Neal, 2001, Wu et al., 2017), "quadrature" (one or two latent
-            dimensions), "exact" (an affine decoder with Gaussian noise and a standard normal prior), or "auto": exact
-            where possible, else quadrature for rows that it resolves, else importance sampling; rows that are
-            unreliable by their weights are sampled again from a normal fitted to their posterior, and those that still
-            are, by AIS. ``reason`` of the result says what was done.
+        method: "importance" (a stochastic lower bound; Burda et al., 2016), "ais" (annealed
+            importance sampling with Hamiltonian moves, a far tighter one; Neal, 2001, Wu et al.,
+            2017), "quadrature" (one or two latent dimensions), "exact" (an affine decoder with
+            Gaussian noise and a standard normal prior), or "auto": exact where possible, else
+            quadrature for rows that it resolves, else importance sampling; rows that are unreliable
+            by their weights are sampled again from a normal fitted to their posterior, and those
+            that still are, by AIS. ``reason`` of the result says what was done.
         samples: Importance samples of each row (None is 100), or chains for "ais" (None is 16).
         seed: Of the noise, from 0 to 2**62 - 1.
         memory: Bytes for intermediate results; it changes speed, not results.
-        options: For "importance" ``proposal``: "encoder", "mixture" (three in four samples from a normal fitted to
-            each row's posterior, at the mode that the encoder leads to, by a few steps of Gauss and Newton; it costs
-            little more, and outliers need it), "refined" (all of them, by Newton's steps, which take gradients) or
-            "searched" (at the best mode that can be found). For "ais" the fields of
-            `Settings`: ``temperatures``, ``leapfrogs``, ``acceptance``, ``schedule``, ``start``, ``widen``.
+        options: For "importance" ``proposal``: "encoder", "mixture" (three in four samples from a
+            normal fitted to each row's posterior, at the mode that the encoder leads to, by a few
+            steps of Gauss and Newton; it costs little more, and outliers need it), "refined" (all
+            of them, by Newton's steps, which take gradients) or "searched" (at the best mode that
+            can be found). For "ais" the fields of `Settings`: ``temperatures``, ``leapfrogs``,
+            ``acceptance``, ``schedule``, ``start``, ``widen``.
 
     Raises:
         TypeError: A setting of AIS is no number.
-        ValueError: Unknown method or option, ``samples`` below 1, a seed out of range, rows that do not fit, or a
-            method that this model has no use for.
+        ValueError: Unknown method or option, ``samples`` below 1, a seed out of range, rows that do
+            not fit, or a method that this model has no use for.
     """
     if method not in methods():
         raise ValueError(f"method must be one of {', '.join(methods())}, got {method!r}.")
@@ -135,8 +140,9 @@ def bidirectional(
 def elbo(vae: VAE, x: Tensor, samples: int = 16, seed: int = 0, memory: int = MEMORY) -> Tensor:
     """Return the ELBO of each row of x (n, *vae.shape), of shape (n,), in nats and float64.
 
-    An average of log p(x, z) - log q(z|x) over ``samples`` draws of z. With the exact posterior every draw is log p(x)
-    itself, which a closed-form KL beside sampled reconstructions would only match on average.
+    An average of log p(x, z) - log q(z|x) over ``samples`` draws of z. With the exact posterior
+    every draw is log p(x) itself, which a closed-form KL beside sampled reconstructions would only
+    match on average.
 
     Raises:
         ValueError: ``samples`` below 1, a seed out of range, or rows that do not fit.
@@ -155,7 +161,10 @@ def _check_seed(seed: int) -> None:
 
 def _options(method: str, options: dict[str, Any]) -> tuple[str, Settings]:
     """Return the proposal and the settings of AIS, refusing what the method does not know."""
-    known = {"importance": ["proposal"], "ais": [field.name for field in dataclasses.fields(Settings)]}.get(method, [])
+    known = {
+        "importance": ["proposal"],
+        "ais": [field.name for field in dataclasses.fields(Settings)],
+    }.get(method, [])
     if unknown := sorted(set(options) - set(known)):
         takes = f"knows {', '.join(known)}" if known else "has no options"
         raise ValueError(f"method={method!r} {takes}, got {', '.join(unknown)}.")
@@ -175,7 +184,8 @@ def _sampled_from(proposal: str, samples: int) -> Sampled:
     return PROPOSALS[proposal]
 
 
-# -- auto --------------------------------------------------------------------------------------------
+# -- auto
+# --------------------------------------------------------------------------------------------
 
 
 def _auto(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikelihood:
@@ -187,7 +197,10 @@ def _auto(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikel
     if not bool(doubtful.any()):
         return settled
     better = _sampled(vae, x[doubtful], samples, seed, memory)
-    reason = f"{settled.reason} It did not settle for {int(doubtful.sum())} of {len(x)} rows. {better.reason}"
+    reason = (
+        f"{settled.reason} It did not settle for {int(doubtful.sum())} of {len(x)} rows. "
+        f"{better.reason}"
+    )
     return dataclasses.replace(_replace(settled, doubtful, better), reason=reason)
 
 
@@ -199,29 +212,39 @@ def _sampled(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLi
     sign = f"Pareto k above {UNRELIABLE}" if measured else f"standard error above {UNSURE} nats"
     if not bool(doubtful.any()):
         well = "weights have no heavy tail" if measured else "errors are small"
-        return dataclasses.replace(found, reason=f"Importance sampling from the encoder; its {well} (no {sign}).")
+        return dataclasses.replace(
+            found, reason=f"Importance sampling from the encoder; its {well} (no {sign})."
+        )
     n, first = len(x), int(doubtful.sum())
     proposal, cost, searched = _proposal(vae, x[doubtful], memory)
     better = importance(vae, x[doubtful], samples, seed, memory, PROPOSALS[proposal])
     found = _replace(found, doubtful, dataclasses.replace(better, cost=better.cost + cost))
     doubtful = found.unreliable
     reason = (
-        f"Importance sampling; for {first} of {n} rows the encoder's q(z|x) is too far from the posterior ({sign}), so "
+        f"Importance sampling; for {first} of {n} rows the encoder's q(z|x) is too far from the "
+        f"posterior ({sign}), so "
         f"their samples come from a normal fitted to it. {searched}"
     )
     if bool(doubtful.any()):
         second = int(doubtful.sum())
         found = _replace(found, doubtful, annealed(vae, x[doubtful], FEW, seed, memory, QUICK))
-        reason += f" For {second} rows that was not enough either: they were annealed (AIS, {FEW} chains)."
+        reason += (
+            f" For {second} rows that was not enough either: they were annealed (AIS, "
+            f"{FEW} chains)."
+        )
         if still := int(found.unreliable.sum()):
             reason += f" Of all rows, {still} are unreliable even so."
     return dataclasses.replace(found, reason=reason)
 
 
 def without_sampling(vae: VAE, x: Tensor, memory: int) -> LogLikelihood | None:
-    """Return log p(x) where it has a closed form, or from a grid over z, which may leave rows open; else None."""
+    """Return log p(x) where it has a closed form, or from a grid over z, which may leave rows open;
+    else None.
+    """
     if affine_decoder(vae) is not None:
-        return dataclasses.replace(exact(vae, x), reason="The decoder is linear, so log p(x) has a closed form.")
+        return dataclasses.replace(
+            exact(vae, x), reason="The decoder is linear, so log p(x) has a closed form."
+        )
     if vae.latent_dim > MOST_DIMENSIONS:
         return None
     dimensions = "one latent dimension" if vae.latent_dim == 1 else "two latent dimensions"
@@ -230,7 +253,9 @@ def without_sampling(vae: VAE, x: Tensor, memory: int) -> LogLikelihood | None:
 
 
 def _proposal(vae: VAE, x: Tensor, memory: int) -> tuple[str, Cost, str]:
-    """Look on a few rows whether the encoder leads to the right modes; if not, all rows deserve a search."""
+    """Look on a few rows whether the encoder leads to the right modes; if not, all rows deserve a
+    search.
+    """
     begun = time.perf_counter()
     rows = x[:: max(1, len(x) // TRIED)][:TRIED]
     near, spent = PROPOSALS["refined"](vae, rows, memory)
@@ -240,9 +265,16 @@ def _proposal(vae: VAE, x: Tensor, memory: int) -> tuple[str, Cost, str]:
     cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)
     tried = f"{len(rows)} rows"
     if missed:
-        text = f"For {missed} of {tried} tried, the encoder leads to a wrong mode, so modes were searched for."
+        text = (
+            f"For {missed} of {tried} tried, the encoder leads to a wrong mode, so modes "
+            "were searched for."
+        )
         return "searched", cost, text
-    return "refined", cost, f"A search from the prior on {tried} found no better modes than the encoder leads to."
+    return (
+        "refined",
+        cost,
+        f"A search from the prior on {tried} found no better modes than the encoder leads to.",
+    )
 
 
 def _replace(found: LogLikelihood, rows: Tensor, better: LogLikelihood) -> LogLikelihood:
@@ -256,5 +288,7 @@ def _replace(found: LogLikelihood, rows: Tensor, better: LogLikelihood) -> LogLi
     if bool(rows.all()):
         method = better.method
     else:
-        method = found.method if better.method in found.method else f"{found.method} + {better.method}"
+        method = (
+            found.method if better.method in found.method else f"{found.method} + {better.method}"
+        )
     return dataclasses.replace(found, **columns, method=method, cost=found.cost + better.cost)

@@ -1,15 +1,16 @@
 r"""A normal fitted to p(z|x) by Gauss-Newton steps, which take few decodes and no gradient.
 
-With :math:`f(z)` the numbers that p(x|z) is made of, such as a normal's mean and log standard deviation,
-:math:`J = \partial f / \partial z` by differences, :math:`s` the gradient of :math:`\log p(x \mid z)` for f and
-:math:`i` its Fisher information, a diagonal,
+With :math:`f(z)` the numbers that p(x|z) is made of, such as a normal's mean and log standard
+deviation, :math:`J = \partial f / \partial z` by differences, :math:`s` the gradient of
+:math:`\log p(x \mid z)` for f and :math:`i` its Fisher information, a diagonal,
 
 .. math::
     g = -z + J^\top s, \qquad H = I + J^\top \operatorname{diag}(i) \, J
 
-for p(z) = N(0, I). H is positive definite wherever z stands, far from every mode too, so :math:`z + H^{-1} g` climbs;
-at the top N(z, H^{-1}) is Laplace's normal. Samples come from it, widened, and a quarter of them from the encoder's
-q(z|x): whichever of the two is right, no weight is above four times what it alone would give (Hesterberg, 1995).
+for p(z) = N(0, I). H is positive definite wherever z stands, far from every mode too, so
+:math:`z + H^{-1} g` climbs; at the top N(z, H^{-1}) is Laplace's normal. Samples come from it,
+widened, and a quarter of them from the encoder's q(z|x): whichever of the two is right, no weight
+is above four times what it alone would give (Hesterberg, 1995).
 """
 
 from __future__ import annotations
@@ -38,19 +39,28 @@ LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.01)
 REACH, NEAREST, FURTHEST = 0.3, 1e-3, 0.3
 """How far differences reach: a share of the conditional standard deviation, within limits."""
 LOST = 100.0
-"""Nats that a climb gains where the encoder knew nothing of a row: then the nearest mode need not be the one."""
+"""Nats that a climb gains where the encoder knew nothing of a row: then the nearest mode need not
+be the one.
+"""
 STARTS, WIDE, STARTS_SEED = 8, 1.5, 5
-"""Further starts of such a row: the encoder's, drawn in to where the prior has its mass, and draws of a wide prior."""
+"""Further starts of such a row: the encoder's, drawn in to where the prior has its mass, and draws
+of a wide prior.
+"""
 SAMPLES_PER_START = 100
-"""No more starts than one for so many samples, so that a table of outliers takes at most a few times as long."""
+"""No more starts than one for so many samples, so that a table of outliers takes at most a few
+times as long.
+"""
 AGREED = 0.02
 """Nats of KL below which the encoder's q(z|x) and the fitted normal are the same."""
 OWN, WIDEN = 4, 1.2
-"""One sample in so many is the encoder's, and how much wider than the fitted normal the others are."""
+"""One sample in so many is the encoder's, and how much wider than the fitted normal the others
+are.
+"""
 
 
 def fitted(vae: VAE, x: Tensor, memory: int = MEMORY, starts: int = STARTS) -> tuple[Normal, Cost]:
-    """Fit a normal to p(z|x) of each row, at the mode that the encoder leads to; for outliers, at the best of several.
+    """Fit a normal to p(z|x) of each row, at the mode that the encoder leads to; for outliers, at
+    the best of several.
 
     Where p(x|z) is of no kind that is known here, it is `mode.refined`, which takes gradients.
 
@@ -69,16 +79,20 @@ def fitted(vae: VAE, x: Tensor, memory: int = MEMORY, starts: int = STARTS) -> t
 
 
 def mixture(samples: int, vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Mixture, Cost]:
-    """Return what ``samples`` draws of each row come from: the encoder's q(z|x) and a wider normal fitted to p(z|x)."""
+    """Return what ``samples`` draws of each row come from: the encoder's q(z|x) and a wider normal
+    fitted to p(z|x).
+    """
     first = own(vae, x)
     normal, cost = fitted(vae, x, memory, min(STARTS, math.ceil(samples / SAMPLES_PER_START)))
     wide = Normal(normal.loc, WIDEN * normal.scale)
     if isinstance(first, Normal):
-        # Where the encoder has the posterior, its weights are all equal, and any width beside it would lose that.
+        # Where the encoder has the posterior, its weights are all equal, and any width beside it
+        # would lose that.
         agreed = _divergence(first, normal) < AGREED
         triangle = first.scale if first.full else torch.diag_embed(first.scale)
         wide = Normal(
-            torch.where(agreed[:, None], first.loc, wide.loc), torch.where(agreed[:, None, None], triangle, wide.scale)
+            torch.where(agreed[:, None], first.loc, wide.loc),
+            torch.where(agreed[:, None, None], triangle, wide.scale),
         )
     return Mixture(first, wide, samples), cost
 
@@ -121,7 +135,9 @@ class Mixture(Source):
 
 
 def _fit(vae: VAE, x: Tensor, memory: int, starts: int) -> tuple[Tensor, Tensor, Cost]:
-    """Return a mode of each row, and a triangle L, L L^T = H^-1; of outliers the best of several modes."""
+    """Return a mode of each row, and a triangle L, L L^T = H^-1; of outliers the best of several
+    modes.
+    """
     start, cost = from_encoder(vae, x, memory)
     begun = log_joint(vae, x, start.loc[None])[0]
     loc, lower, height, spent = _climb(vae, x, start.loc, start.marginal_std)
@@ -135,20 +151,26 @@ def _fit(vae: VAE, x: Tensor, memory: int, starts: int) -> tuple[Tensor, Tensor,
     for other in (nearer, *(WIDE * drawn)):
         found, triangle, top, spent = _climb(vae, rows, other, torch.ones_like(other))
         cost += spent
-        better = top + Normal(found, triangle).log_scale > (height + Normal(loc, lower).log_scale)[lost]
+        better = (
+            top + Normal(found, triangle).log_scale > (height + Normal(loc, lower).log_scale)[lost]
+        )
         which = lost[better]
         loc[which], lower[which], height[which] = found[better], triangle[better], top[better]
     return loc, lower, cost
 
 
 def _climb(vae: VAE, x: Tensor, start: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor, Cost]:
-    """Climb from z = ``start`` to a mode, and return it, a triangle L there, log p(x, z) there, and what it took."""
+    """Climb from z = ``start`` to a mode, and return it, a triangle L there, log p(x, z) there, and
+    what it took.
+    """
     loc, cost = start.clone(), Cost()
     lower, reach = torch.diag_embed(std), REACH * std
     height = log_joint(vae, x, loc[None])[0]
     active = torch.arange(len(x), device=x.device)
     for _ in range(ITERATIONS):
-        gradient, curvature = _slopes(vae, x[active], loc[active], reach[active].clamp(NEAREST, FURTHEST))
+        gradient, curvature = _slopes(
+            vae, x[active], loc[active], reach[active].clamp(NEAREST, FURTHEST)
+        )
         cost += Cost(decodes=(vae.latent_dim + 1) * len(active))
         root = _inverse_root(curvature)
         usable = root.isfinite().all((-2, -1)) & gradient.isfinite().all(-1)
@@ -170,19 +192,27 @@ def _climb(vae: VAE, x: Tensor, start: Tensor, std: Tensor) -> tuple[Tensor, Ten
 
 
 def _inverse_root(curvature: Tensor) -> Tensor:
-    """Return the lower triangle L with L L^T = H^-1 of each H (n, d, d), not finite where H is no curvature."""
+    """Return the lower triangle L with L L^T = H^-1 of each H (n, d, d), not finite where H is no
+    curvature.
+    """
     root, failed = torch.linalg.cholesky_ex(curvature.flip(-2, -1))
     eye = torch.eye(curvature.shape[-1], dtype=root.dtype, device=root.device)
-    # Of the reversed coordinates H = R R^T, so that H^-1 = R^-T R^-1; reversed again, R^-T is a lower triangle.
-    inverse: Tensor = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False).mT.flip(-2, -1)
+    # Of the reversed coordinates H = R R^T, so that H^-1 = R^-T R^-1; reversed again, R^-T is a
+    # lower triangle.
+    inverse: Tensor = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False).mT.flip(
+        -2, -1
+    )
     return torch.where(failed[:, None, None] == 0, inverse, math.nan)
 
 
 def _slopes(vae: VAE, x: Tensor, z: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-    """Return g (n, d) and H (n, d, d) at z (n, d), in float64, by differences of ``reach`` (n, d)."""
+    """Return g (n, d) and H (n, d, d) at z (n, d), in float64, by differences of ``reach`` (n,
+    d).
+    """
     points = torch.cat([z[None], z + torch.diag_embed(reach).movedim(1, 0)])
     features, score, information = _local(vae, x, points)
-    jacobian = (features[1:] - features[:1]).div_(reach.T[..., None]).movedim(0, 1)  # (n, d, features)
+    # (n, d, features)
+    jacobian = (features[1:] - features[:1]).div_(reach.T[..., None]).movedim(0, 1)
     slope, precision = _prior_slopes(vae, z)
     gradient = torch.matmul(jacobian, score[..., None])[..., 0].double() + slope
     curvature = torch.matmul(jacobian * information[:, None], jacobian.mT).double() + precision
@@ -190,9 +220,11 @@ def _slopes(vae: VAE, x: Tensor, z: Tensor, reach: Tensor) -> tuple[Tensor, Tens
 
 
 def _prior_slopes(vae: VAE, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient of log p(z), (n, d), and a curvature that is positive definite, (n, d, d), in float64.
+    """Return the gradient of log p(z), (n, d), and a curvature that is positive definite, (n, d,
+    d), in float64.
 
-    Of a mixture it is the components' mean precision; of a prior of another kind that of its variances.
+    Of a mixture it is the components' mean precision; of a prior of another kind that of its
+    variances.
     """
     p = vae.prior()
     if isinstance(p, DiagonalNormal):
@@ -213,11 +245,15 @@ def _prior_slopes(vae: VAE, z: Tensor) -> tuple[Tensor, Tensor]:
 
 def _is_known(vae: VAE, x: Tensor) -> bool:
     """Return whether `_local` knows the head."""
-    return isinstance(vae.decode(x.new_zeros(1, vae.latent_dim)), DiagonalNormal | DiscretizedNormal | Bernoulli)
+    return isinstance(
+        vae.decode(x.new_zeros(1, vae.latent_dim)), DiagonalNormal | DiscretizedNormal | Bernoulli
+    )
 
 
 def _local(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return f at all z (samples, n, d), and at the first of them the score and the information of f, (n, features)."""
+    """Return f at all z (samples, n, d), and at the first of them the score and the information of
+    f, (n, features).
+    """
     p = vae.decode(z)
     if isinstance(p, DiscretizedNormal):
         slopes = DiscretizedNormal(p.loc[0], p.scale, p.low, p.width, p.bins, p.event_dim).slopes(x)
@@ -235,7 +271,8 @@ def _local(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         precision = scale[0].pow(-2)
         square = residual.square() * precision
         score = torch.cat([residual * precision, square - 1], -1)
-        # Of log s the information is 2, what is observed 2 r^2 / s^2: their mean does not overshoot far from a mode.
+        # Of log s the information is 2, what is observed 2 r^2 / s^2: their mean does not overshoot
+        # far from a mode.
         return torch.cat([features, scale.log()], -1), score, torch.cat([precision, square + 1], -1)
     precision = scale.pow(-2).expand(loc.shape[1:]).flatten(1)
     return features, residual * precision, precision

@@ -1,11 +1,13 @@
-r"""Importance sampling, streamed: nothing of size (n, K) is ever held but the largest few weights of each row.
+r"""Importance sampling, streamed: nothing of size (n, K) is ever held but the largest few weights
+of each row.
 
 .. math::
     \log p(x) \approx \log \frac1K \sum_{k=1}^K w_k, \qquad
     w_k = \frac{p(x \mid z_k) \, p(z_k)}{r(z_k \mid x)}, \quad z_k \sim r(z \mid x)
 
-In expectation the right-hand side never exceeds log p(x) and rises with K (Burda et al., 2016). The proposal r is the
-encoder's q(z|x), or a normal fitted to the posterior of each row (`proposal.Refined`).
+In expectation the right-hand side never exceeds log p(x) and rises with K (Burda et al., 2016). The
+proposal r is the encoder's q(z|x), or a normal fitted to the posterior of each row
+(`proposal.Refined`).
 """
 
 from __future__ import annotations
@@ -28,14 +30,22 @@ from .ready import rows_at_once
 from .result import Cost, LogLikelihood, rounded
 
 Sampled = Callable[[VAE, Tensor, int], tuple[Source, Cost]]
-"""From a model, rows (n, *shape) and bytes of memory to what their samples come from, and what that took."""
+"""From a model, rows (n, *shape) and bytes of memory to what their samples come from, and what that
+took.
+"""
 DECODED = 1024
-"""Rows that a CPU decodes at once: layers of 128 units then stay in its cache. All at once took a fifth longer."""
+"""Rows that a CPU decodes at once: layers of 128 units then stay in its cache. All at once took a
+fifth longer.
+"""
 AGREED = 0.01
-"""Where a row's largest weights agree to this share they have no tail: what differs may be rounding alone."""
+"""Where a row's largest weights agree to this share they have no tail: what differs may be rounding
+alone.
+"""
 
 
-def importance(vae: VAE, x: Tensor, samples: int, seed: int, memory: int, proposal: Sampled) -> LogLikelihood:
+def importance(
+    vae: VAE, x: Tensor, samples: int, seed: int, memory: int, proposal: Sampled
+) -> LogLikelihood:
     """Estimate log p(x) of each row by ``samples`` draws from its proposal."""
     begun, columns, spent = time.perf_counter(), [], Cost()
     parts = x.split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory))
@@ -57,13 +67,17 @@ def importance(vae: VAE, x: Tensor, samples: int, seed: int, memory: int, propos
 def elbo(
     vae: VAE, x: Tensor, samples: int, seed: int, memory: int, normal: Normal | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Average over ``samples`` draws z of each row, from its normal q or, where that is None, from the encoder's.
+    """Average over ``samples`` draws z of each row, from its normal q or, where that is None, from
+    the encoder's.
 
     Returns:
-        The ELBO, mean of log p(x, z) - log q(z), and the rate, mean of log q(z) - log p(z): (n,), float64.
+        The ELBO, mean of log p(x, z) - log q(z), and the rate, mean of log q(z) - log p(z): (n,),
+        float64.
     """
     bounds, rates = [], []
-    parts = torch.arange(len(x), device=x.device).split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory))
+    parts = torch.arange(len(x), device=x.device).split(
+        rows_at_once(vae, x, min(samples, noise.BLOCK), memory)
+    )
     for rows in pieces(parts, "ELBO"):
         part = x[rows]
         q = own(vae, part) if normal is None else Normal(normal.loc[rows], normal.scale[rows])
@@ -83,11 +97,17 @@ def blocks(vae: VAE, x: Tensor, source: Source, samples: int, seed: int) -> Iter
         z = source.draws(keys, min(noise.BLOCK, samples - start), seed, number, x)
         few = max(1, DECODED // len(x)) if x.device.type == "cpu" else len(z)
         parts = [vae.terms_at(x, part, source) for part in z.split(few)]
-        yield parts[0] if len(parts) == 1 else replace(parts[0], log_lik=torch.cat([p.log_lik for p in parts]), z=z)
+        yield (
+            parts[0]
+            if len(parts) == 1
+            else replace(parts[0], log_lik=torch.cat([p.log_lik for p in parts]), z=z)
+        )
 
 
 class Stream:
-    """Running sums of weights per row, relative to the largest weight so far, and the largest few weights."""
+    """Running sums of weights per row, relative to the largest weight so far, and the largest few
+    weights.
+    """
 
     def __init__(self, rows: int, samples: int, device: torch.device) -> None:
         self.samples = samples
@@ -110,7 +130,9 @@ class Stream:
         self.top = joined.topk(min(self.tail, len(joined)), dim=0).values
 
     def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the value, its standard error, the effective sample size and the Pareto shape of each row."""
+        """Return the value, its standard error, the effective sample size and the Pareto shape of
+        each row.
+        """
         k = self.samples
         value = self.peak + (self.sum / k).log()
         ess = (self.sum.square() / self.square).nan_to_num(0.0)
@@ -120,14 +142,16 @@ class Stream:
 
 
 def pareto_shape(top: Tensor, samples: int) -> Tensor:
-    """Fit a generalised Pareto distribution to the largest weights of each row (Zhang & Stephens, 2009).
+    """Fit a generalised Pareto distribution to the largest weights of each row (Zhang & Stephens,
+    2009).
 
     Arguments:
         top: The largest log-weights in decreasing order, (m + 1, n); the last is the threshold.
         samples: How many weights there were in all.
 
     Returns:
-        The shape k of each row, with the weak prior towards 0.5 of Vehtari et al. (2024), of shape (n,).
+        The shape k of each row, with the weak prior towards 0.5 of Vehtari et al. (2024), of shape
+        (n,).
     """
     m = len(top) - 1
     if samples < 25 or m < 5:

@@ -1,11 +1,13 @@
 r"""A normal fitted to p(z|x) itself: a mode, and the curvature there.
 
-:math:`\mathcal{N}(m, H^{-1})` at a maximum m of :math:`\log p(x, z)`, found by damped Newton steps; H is the curvature
-there, by differences of gradients a posterior standard deviation apart, which averages it over the width that matters
-(Laplace's method; Tierney & Kadane, 1986). It needs nothing of a decoder but its gradient.
+:math:`\mathcal{N}(m, H^{-1})` at a maximum m of :math:`\log p(x, z)`, found by damped Newton steps;
+H is the curvature there, by differences of gradients a posterior standard deviation apart, which
+averages it over the width that matters (Laplace's method; Tierney & Kadane, 1986). It needs nothing
+of a decoder but its gradient.
 
-An encoder can lead to a mode that is not the one with the mass, and nothing seen from there would tell. So `searched`
-anneals a few short chains from the prior as well; where one finds more mass, its mode is taken.
+An encoder can lead to a mode that is not the one with the mass, and nothing seen from there would
+tell. So `searched` anneals a few short chains from the prior as well; where one finds more mass,
+its mode is taken.
 """
 
 from __future__ import annotations
@@ -32,13 +34,17 @@ SETTLED = 0.02
 STEPS = (1.0, 0.5, 0.2, 0.05, 0.01)
 """Lengths tried along a Newton step."""
 WIDEST = 2.0
-"""Largest standard deviation of a fitted normal, in units of the prior's: flat directions are no wider than that."""
+"""Largest standard deviation of a fitted normal, in units of the prior's: flat directions are no
+wider than that.
+"""
 SEARCHERS, TEMPERATURES, LEAPFROGS = 3, 50, 4
 """Chains of each row that look for modes, and how they move."""
 SEARCH = 4
 """Stream of their noise."""
 FIRST_STEP, NARROW = 0.4, 0.1
-"""Step size they begin with, and a width around where they end that is safe to probe, in units of the prior's."""
+"""Step size they begin with, and a width around where they end that is safe to probe, in units of
+the prior's.
+"""
 
 
 def refined(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
@@ -53,7 +59,9 @@ def refined(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
 
 
 def searched(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
-    """Like `refined`, at the best mode found from the encoder and from chains annealed from the prior."""
+    """Like `refined`, at the best mode found from the encoder and from chains annealed from the
+    prior.
+    """
     return _in_pieces(vae, x, memory, _best)
 
 
@@ -71,7 +79,9 @@ def mass(vae: VAE, x: Tensor, normal: Normal) -> Tensor:
     return log_joint(vae, x, normal.loc[None])[0] + normal.log_scale
 
 
-def _in_pieces(vae: VAE, x: Tensor, memory: int, fit: Callable[[VAE, Tensor], Fit]) -> tuple[Normal, Cost]:
+def _in_pieces(
+    vae: VAE, x: Tensor, memory: int, fit: Callable[[VAE, Tensor], Fit]
+) -> tuple[Normal, Cost]:
     samples = max(2 * vae.latent_dim + 1, SEARCHERS)
     split = x.split(rows_at_once(vae, x, samples, memory, gradients=True))
     parts = [fit(vae, piece) for piece in pieces(split, "looking for modes")]
@@ -91,19 +101,27 @@ def _best(vae: VAE, x: Tensor) -> Fit:
     found, spent = _search(vae, x)
     height, ends = log_joint(vae, x, loc[None])[0], log_joint(vae, x, found[None])[0]
     cost += spent + Cost(decodes=2 * len(x))
-    # A posterior sample lies d/2 nats below its mode on average: far below that, another mode cannot have the mass.
+    # A posterior sample lies d/2 nats below its mode on average: far below that, another mode
+    # cannot have the mass.
     worth = (ends > height - vae.latent_dim).nonzero()[:, 0]
     if len(worth) == 0:
         return loc, lower, cost
-    others, triangles, spent = _fit(vae, x[worth], found[worth], torch.full_like(found[worth], NARROW))
-    gain = mass(vae, x[worth], Normal(others, triangles)) - (height + Normal(loc, lower).log_scale)[worth]
+    others, triangles, spent = _fit(
+        vae, x[worth], found[worth], torch.full_like(found[worth], NARROW)
+    )
+    gain = (
+        mass(vae, x[worth], Normal(others, triangles))
+        - (height + Normal(loc, lower).log_scale)[worth]
+    )
     better = worth[gain > 0]
     loc[better], lower[better] = others[gain > 0], triangles[gain > 0]
     return loc, lower, cost + spent + Cost(decodes=len(worth))
 
 
 def _search(vae: VAE, x: Tensor) -> tuple[Tensor, Cost]:
-    """Anneal a few chains from the prior and return, for each row, the highest place where one ends."""
+    """Anneal a few chains from the prior and return, for each row, the highest place where one
+    ends.
+    """
     prior, cost = from_prior(vae, x)
     t = temperatures(TEMPERATURES, "power")
     sizes = torch.full((TEMPERATURES, len(x)), FIRST_STEP, dtype=torch.float64, device=x.device)
@@ -112,7 +130,9 @@ def _search(vae: VAE, x: Tensor) -> tuple[Tensor, Cost]:
     run = anneal(vae, x, keys, prior, u, Schedule(t, sizes), seed, LEAPFROGS, target=0.8)
     z = prior.from_noise(run.u)
     highest = log_joint(vae, x, z).argmax(0)
-    return z[highest, torch.arange(len(x), device=x.device)], cost + run.cost + Cost(decodes=len(x) * SEARCHERS)
+    return z[highest, torch.arange(len(x), device=x.device)], cost + run.cost + Cost(
+        decodes=len(x) * SEARCHERS
+    )
 
 
 def _fit(vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> Fit:
@@ -138,20 +158,25 @@ def _fit(vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> Fit:
         best = height.argmax(0)
         loc[active] = tried[best, torch.arange(len(active), device=x.device)]
         arrived = (0.5 * whitened.square().sum(-1) < SETTLED) | (best == 0)
-        active = active[~arrived] if iteration else active  # the first curvature is measured in the encoder's width
+        # the first curvature is measured in the encoder's width
+        active = active[~arrived] if iteration else active
         if len(active) == 0:
             break
     return loc, lower, cost
 
 
 def conditional_std(lower: Tensor) -> Tensor:
-    """Return the conditional standard deviations of a normal with covariance L L^T: how far each axis may be probed."""
+    """Return the conditional standard deviations of a normal with covariance L L^T: how far each
+    axis may be probed.
+    """
     precision = torch.cholesky_inverse(lower)
     return precision.diagonal(dim1=-2, dim2=-1).rsqrt()
 
 
 def _curvature(vae: VAE, x: Tensor, centre: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient of log p(x, z) at z = centre and minus its Hessian, by differences of ``width``."""
+    """Return the gradient of log p(x, z) at z = centre and minus its Hessian, by differences of
+    ``width``.
+    """
     d = centre.shape[-1]
     offsets = torch.diag_embed(width).movedim(1, 0)  # (d, n, d)
     z = torch.cat([centre[None], centre + offsets, centre - offsets])
@@ -162,7 +187,9 @@ def _curvature(vae: VAE, x: Tensor, centre: Tensor, width: Tensor) -> tuple[Tens
 
 
 def _inverse_root(curvature: Tensor) -> Tensor:
-    """Return the lower triangle L with L L^T = H^-1, where directions that curve too little count as wide ones."""
+    """Return the lower triangle L with L L^T = H^-1, where directions that curve too little count
+    as wide ones.
+    """
     values, vectors = torch.linalg.eigh(curvature.double().nan_to_num(0.0, 0.0, 0.0))
     variance = values.abs().clamp_min(1 / WIDEST**2).reciprocal()
     covariance = (vectors * variance[:, None]) @ vectors.mT

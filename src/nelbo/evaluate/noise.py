@@ -1,7 +1,8 @@
 """Standard normal noise that belongs to a row: a function of (seed, the row's content, number).
 
-Whatever stands beside it, a row gets the same noise, and so the same estimate, in any order and in chunks of any size.
-Each number is a hash of its place (Steele et al., 2014), so drawing costs what is drawn and nothing is stored.
+Whatever stands beside it, a row gets the same noise, and so the same estimate, in any order and in
+chunks of any size. Each number is a hash of its place (Steele et al., 2014), so drawing costs what
+is drawn and nothing is stored.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor
 
 BLOCK = 32
-"""Samples of one row that are drawn together. Part of the definition of the noise, so never tuned at run time."""
+"""Samples of one row that are drawn together. Part of the definition of the noise, so never tuned
+at run time.
+"""
 GOLDEN = -7046029254386353131
 """2^64 / golden ratio, odd: steps of this size visit all 64-bit integers as evenly as can be."""
 
@@ -47,14 +50,18 @@ def block(keys: Tensor, size: int, seed: int, number: int, like: Tensor) -> Tens
     place = torch.arange(1, BLOCK * pairs + 1).reshape(BLOCK, 1, pairs) * GOLDEN
     bits = _scramble(place + _scramble(keys ^ stream(seed, number))[:, None])
     # Box & Muller (1958): two normals of one hash; half a unit keeps the logarithm finite.
-    radius = ((bits & 0xFFFFFFFF).float() + 0.5).mul_(2.0**-32).clamp_max_(1.0).log_().mul_(-2).sqrt_()
+    radius = (
+        ((bits & 0xFFFFFFFF).float() + 0.5).mul_(2.0**-32).clamp_max_(1.0).log_().mul_(-2).sqrt_()
+    )
     angle = ((bits >> 32).float()).mul_(math.pi * 2.0**-31)
     noise = torch.cat([radius * angle.cos(), radius * angle.sin()], -1)[..., :size]
     return noise.to(like)
 
 
 def normals(keys: Tensor, count: int, size: int, seed: int, number: int, like: Tensor) -> Tensor:
-    """Draw ``count`` samples of noise, (count, n, size), from as many blocks as that takes; ``number`` counts calls."""
+    """Draw ``count`` samples of noise, (count, n, size), from as many blocks as that takes;
+    ``number`` counts calls.
+    """
     blocks = math.ceil(count / BLOCK)
     drawn = [block(keys, size, seed, number * blocks + index, like) for index in range(blocks)]
     return (drawn[0] if blocks == 1 else torch.cat(drawn))[:count]

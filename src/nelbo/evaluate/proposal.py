@@ -1,8 +1,19 @@
-"""Where samples of z start: one source for each row, from the encoder or the prior (from p(z|x) itself: `mode`)."""
+"""Where samples of z start: one source for each row, from the encoder or the prior (from p(z|x)
+itself: `mode`).
+"""
 
 from __future__ import annotations
 
-__all__ = ["Normal", "Proposal", "Source", "from_encoder", "from_prior", "log_joint", "log_joint_and_gradient", "own"]
+__all__ = [
+    "Normal",
+    "Proposal",
+    "Source",
+    "from_encoder",
+    "from_prior",
+    "log_joint",
+    "log_joint_and_gradient",
+    "own",
+]
 
 import abc
 import math
@@ -10,7 +21,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+)
 from torch.distributions import Normal as Univariate
 
 from ..distributions import LOG_2PI, DiagonalNormal, Normal01, draw
@@ -48,7 +64,8 @@ class Normal(Source):
 
     Arguments:
         loc: m, of shape (n, latent_dim).
-        scale: L: standard deviations (n, latent_dim), or lower triangles (n, latent_dim, latent_dim).
+        scale: L: standard deviations (n, latent_dim), or lower triangles (n, latent_dim,
+            latent_dim).
     """
 
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
@@ -78,7 +95,9 @@ class Normal(Source):
         """Return u with z = m + L u, for z of shape (samples, n, latent_dim)."""
         centred = z - self.loc
         if self.full:
-            solved: Tensor = torch.linalg.solve_triangular(self.scale, centred.movedim(0, -1), upper=False)
+            solved: Tensor = torch.linalg.solve_triangular(
+                self.scale, centred.movedim(0, -1), upper=False
+            )
             return solved.movedim(-1, 0)
         return centred / self.scale
 
@@ -92,7 +111,8 @@ class Normal(Source):
 
 
 class Rows(Source):
-    """A q(z|x) that is no normal: each row's draws come from a generator of the row's own, one row at a time.
+    """A q(z|x) that is no normal: each row's draws come from a generator of the row's own, one row
+    at a time.
 
     Arguments:
         whole: q(z|x) of all rows.
@@ -128,13 +148,22 @@ def own(vae: VAE, x: Tensor) -> Source:
 
 
 def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
-    """Return q(z|x) where it is a normal, else one of the mean and variances of some of its draws."""
+    """Return q(z|x) where it is a normal, else one of the mean and variances of some of its
+    draws.
+    """
     source = own(vae, x)
     if isinstance(source, Normal):
         return source, Cost()
     keys = noise.row_keys(x)
-    drawn = torch.cat([source.draws(keys, noise.BLOCK, 0, number, x) for number in range(FEW_DRAWS // noise.BLOCK)])
-    return Normal(drawn.mean(0), drawn.std(0).clamp_min(torch.finfo(drawn.dtype).tiny ** 0.5)), Cost()
+    drawn = torch.cat(
+        [
+            source.draws(keys, noise.BLOCK, 0, number, x)
+            for number in range(FEW_DRAWS // noise.BLOCK)
+        ]
+    )
+    return Normal(
+        drawn.mean(0), drawn.std(0).clamp_min(torch.finfo(drawn.dtype).tiny ** 0.5)
+    ), Cost()
 
 
 def _as_normal(q: Distribution) -> Normal | None:
@@ -150,7 +179,9 @@ def _as_normal(q: Distribution) -> Normal | None:
 
 
 def from_prior(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
-    """p(z), the same for every row; for a prior that is no diagonal normal, one of the same means and variances."""
+    """p(z), the same for every row; for a prior that is no diagonal normal, one of the same means
+    and variances.
+    """
     p = vae.prior()
     if isinstance(p, DiagonalNormal):
         loc, scale = p.loc, p.stddev
@@ -162,7 +193,9 @@ def from_prior(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]
 
 
 def log_joint(vae: VAE, x: Tensor, z: Tensor) -> Tensor:
-    """Return log p(x, z) for z of shape (samples, n, latent_dim), minus infinity where it overflows."""
+    """Return log p(x, z) for z of shape (samples, n, latent_dim), minus infinity where it
+    overflows.
+    """
     terms = vae.terms_at(x, z, Normal01(z[0]))
     return terms.log_joint.nan_to_num(-math.inf, math.inf, -math.inf)
 

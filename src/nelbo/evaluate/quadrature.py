@@ -1,11 +1,12 @@
 r"""log p(x) by an adaptive grid over z, for one or two latent dimensions.
 
-The midpoint rule on cells that are halved until nothing changes. Cells are dropped that hold no mass: where neither
-log p(x, z) nor what it might reach, judged by its variation over neighbouring cells, comes near the largest value.
-For a smooth integrand the midpoint rule converges faster than any power of the cell, once cells are narrower than
-peaks, and of one width.
+The midpoint rule on cells that are halved until nothing changes. Cells are dropped that hold no
+mass: where neither log p(x, z) nor what it might reach, judged by its variation over neighbouring
+cells, comes near the largest value. For a smooth integrand the midpoint rule converges faster than
+any power of the cell, once cells are narrower than peaks, and of one width.
 
-The mass of an outlier may lie far out in the prior's tail. So rings of wider cells are laid around the first grid until
+The mass of an outlier may lie far out in the prior's tail. So rings of wider cells are laid around
+the first grid until
 
 .. math:: \log p(x, z) \le \log p(z) + \max_{x'} \log p(x' \mid z)
 
@@ -30,15 +31,21 @@ from .result import Cost, LogLikelihood, from_numbers, rounded
 
 MOST_DIMENSIONS = 2
 REACH = 10.0
-"""Half the width of the first grid, for a standard normal prior: what lies outside weighs e^-50 of it."""
+"""Half the width of the first grid, for a standard normal prior: what lies outside weighs e^-50 of
+it.
+"""
 RINGS, GROWTH = 6, 4
-"""Rings around it at most, and how many times wider each makes it, and its own cells: to |z| = 40,960."""
+"""Rings around it at most, and how many times wider each makes it, and its own cells: to |z| =
+40,960.
+"""
 FIRST = {1: 1024, 2: 96}
 """Cells along each axis of the first grid."""
 NEGLIGIBLE = 30.0
 """Nats below the largest value at which a cell is dropped."""
 CONVERGED = 1e-7
-"""Change of log p(x) by halving all cells at which a row is done; float32 cannot do better than 1e-5."""
+"""Change of log p(x) by halving all cells at which a row is done; float32 cannot do better than
+1e-5.
+"""
 UNRESOLVED = 0.01
 """Change, beyond rounding, from which on the error is called infinite."""
 DEEPEST = 20
@@ -48,10 +55,11 @@ MOST_CELLS = 2**20
 
 
 def quadrature(vae: VAE, x: Tensor, memory: int) -> LogLikelihood:
-    """Integrate p(x, z) over z for each row; what the last halving changed is given as standard error.
+    """Integrate p(x, z) over z for each row; what the last halving changed is given as standard
+    error.
 
-    A row has an infinite error if its peaks are too narrow to be resolved, its mass may lie beyond all rings, or
-    log p(x) is so large that rounding shows.
+    A row has an infinite error if its peaks are too narrow to be resolved, its mass may lie beyond
+    all rings, or log p(x) is so large that rounding shows.
 
     Raises:
         ValueError: More than two latent dimensions.
@@ -59,18 +67,23 @@ def quadrature(vae: VAE, x: Tensor, memory: int) -> LogLikelihood:
     begun = time.perf_counter()
     if vae.latent_dim > MOST_DIMENSIONS:
         raise ValueError(
-            f'method="quadrature" is for at most {MOST_DIMENSIONS} latent dimensions, and this model has '
+            f'method="quadrature" is for at most {MOST_DIMENSIONS} latent dimensions, and this '
+            "model has "
             f'{vae.latent_dim}. Use method="ais" or "importance".'
         )
     grid = _Grid(vae, x, memory)
-    values, errors = zip(*(grid.integrate(row) for row in pieces(range(len(x)), "quadrature")), strict=True)
+    values, errors = zip(
+        *(grid.integrate(row) for row in pieces(range(len(x)), "quadrature")), strict=True
+    )
     cost = Cost(decodes=grid.decodes, seconds=time.perf_counter() - begun)
     value, error = torch.tensor([values, errors], dtype=torch.float64)
     return from_numbers(value, rounded(error, value, x.dtype), "quadrature", cost)
 
 
 class _Grid:
-    """Cells over the latent space, in groups (g, 2^d, d) of the neighbours that share a parent twice as wide."""
+    """Cells over the latent space, in groups (g, 2^d, d) of the neighbours that share a parent
+    twice as wide.
+    """
 
     def __init__(self, vae: VAE, x: Tensor, memory: int) -> None:
         self.vae, self.x = vae, x
@@ -80,10 +93,16 @@ class _Grid:
         self.rounding = torch.finfo(x.dtype).eps
         d, count = vae.latent_dim, FIRST[vae.latent_dim]
         self.width = 2 * self.reach / count
-        axis = (torch.arange(count, device=x.device, dtype=torch.float64) + 0.5) * self.width - self.reach
+        axis = (
+            torch.arange(count, device=x.device, dtype=torch.float64) + 0.5
+        ) * self.width - self.reach
         cells = torch.cartesian_prod(*[axis] * d).reshape([count // 2, 2] * d + [d])
-        self.first = cells.permute(*range(0, 2 * d, 2), *range(1, 2 * d, 2), 2 * d).reshape(-1, 2**d, d)
-        corners = torch.cartesian_prod(*[torch.tensor([-0.25, 0.25], dtype=torch.float64, device=x.device)] * d)
+        self.first = cells.permute(*range(0, 2 * d, 2), *range(1, 2 * d, 2), 2 * d).reshape(
+            -1, 2**d, d
+        )
+        corners = torch.cartesian_prod(
+            *[torch.tensor([-0.25, 0.25], dtype=torch.float64, device=x.device)] * d
+        )
         self.corners = corners.reshape(-1, d)
         self.ceilings: list[Tensor] = []
 
@@ -94,25 +113,34 @@ class _Grid:
         for _ in range(DEEPEST):
             value = float((height + cells.shape[2] * width.log()[:, None]).logsumexp((0, 1)))
             change, rounding = abs(value - previous), self.rounding * abs(value)
-            if change < max(CONVERGED, 100 * self.rounding, rounding) or not whole or not math.isfinite(value):
+            if (
+                change < max(CONVERGED, 100 * self.rounding, rounding)
+                or not whole
+                or not math.isfinite(value)
+            ):
                 break
             high, low = height.amax(1), height.amin(1)
             hopeful = high + 2 * (high - low) >= high.max() - NEGLIGIBLE
             cells, width, height = cells[hopeful], width[hopeful], height[hopeful]
-            # The widest are halved first, until all are of one width; only then does a change tell of convergence.
+            # The widest are halved first, until all are of one width; only then does a change tell
+            # of convergence.
             widest = width == width.max()
             if int(widest.sum()) * len(self.corners) ** 2 > MOST_CELLS:
                 change = math.inf
                 break
             previous = value if bool(widest.all()) else math.nan
-            halves = (cells[widest][:, :, None] + width[widest][:, None, None, None] * self.corners).flatten(0, 1)
+            halves = (
+                cells[widest][:, :, None] + width[widest][:, None, None, None] * self.corners
+            ).flatten(0, 1)
             narrow = (width[widest] / 2).repeat_interleave(len(self.corners))
             cells, width = torch.cat([cells[~widest], halves]), torch.cat([width[~widest], narrow])
             height = torch.cat([height[~widest], self.height(row, halves)])
         return value, change if whole and change < max(UNRESOLVED, rounding) else math.inf
 
     def start(self, row: int) -> tuple[Tensor, Tensor, Tensor, bool]:
-        """Return the first cells of one row, a width for each group, heights, and whether all its mass is in them."""
+        """Return the first cells of one row, a width for each group, heights, and whether all its
+        mass is in them.
+        """
         cells, widths, heights = [self.first], [self.width], [self.height(row, self.first)]
         whole = False
         for index in range(1, RINGS + 1):
@@ -124,22 +152,31 @@ class _Grid:
             cells.append(ring[possible])
             widths.append(self.width * GROWTH**index)
             heights.append(self.height(row, cells[-1]))
-        width = torch.cat([torch.full_like(c[:, 0, 0], w) for c, w in zip(cells, widths, strict=True)])
+        width = torch.cat(
+            [torch.full_like(c[:, 0, 0], w) for c, w in zip(cells, widths, strict=True)]
+        )
         return torch.cat(cells), width, torch.cat(heights), whole
 
     def ring(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return the cells of a ring, and the most that log p(x, z) can be in each group whatever x, of shape (g,)."""
+        """Return the cells of a ring, and the most that log p(x, z) can be in each group whatever
+        x, of shape (g,).
+        """
         outer = self.first.abs().amax((1, 2)) > self.reach / GROWTH
         ring, width = GROWTH**index * self.first[outer], GROWTH**index * self.width
         if len(self.ceilings) < index:
-            nearest = ring - 0.5 * width * ring.sign()  # the corner where a prior that falls outwards is largest
+            # the corner where a prior that falls outwards is largest
+            nearest = ring - 0.5 * width * ring.sign()
             self.decodes += nearest[..., 0].numel()
-            parts = [self.ceiling(z.to(self.x.dtype)) for z in nearest.flatten(0, 1).split(self.piece)]
+            parts = [
+                self.ceiling(z.to(self.x.dtype)) for z in nearest.flatten(0, 1).split(self.piece)
+            ]
             self.ceilings.append(torch.cat(parts).double().view(ring.shape[:2]).amax(1))
         return ring, self.ceilings[index - 1]
 
     def ceiling(self, z: Tensor) -> Tensor:
-        """Return the largest log p(x, z) over all x, of shape (n,): a normal's at its mean, a probability's 0."""
+        """Return the largest log p(x, z) over all x, of shape (n,): a normal's at its mean, a
+        probability's 0.
+        """
         p = self.vae.decode(z)
         most: Tensor = p.log_prob(p.mean).clamp_min(0.0) + self.vae.prior().log_prob(z)
         return most.nan_to_num(-math.inf)

@@ -1,4 +1,6 @@
-"""A model ready to be judged: in the precision of the rows, in evaluation mode, in pieces that fit a memory budget."""
+"""A model ready to be judged: in the precision of the rows, in evaluation mode, in pieces that fit
+a memory budget.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ CACHE = 2**25
 """Bytes of intermediate results beyond which larger pieces only leave the processor's cache."""
 
 PIECE = 2**13
-"""Decoded rows of a piece, about, where networks are narrow; those of wide ones are work enough with fewer."""
+"""Decoded rows of a piece, about, where networks are narrow; those of wide ones are work enough
+with fewer.
+"""
 
 
 class Ready(contextlib.ExitStack):
@@ -40,8 +44,13 @@ class Ready(contextlib.ExitStack):
         super().__init__()
         if not isinstance(vae, VAE):
             inner = {"Objective": "objective.vae", "VariationalAutoencoder": "model.model_"}
-            held = next((inner[kind.__name__] for kind in type(vae).__mro__ if kind.__name__ in inner), None)
-            raise TypeError(f"vae must be a nelbo.VAE, got {type(vae).__name__}." + (f" Pass {held}." if held else ""))
+            held = next(
+                (inner[kind.__name__] for kind in type(vae).__mro__ if kind.__name__ in inner), None
+            )
+            raise TypeError(
+                f"vae must be a nelbo.VAE, got {type(vae).__name__}."
+                + (f" Pass {held}." if held else "")
+            )
         vae.check_rows("x", x)
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         self.model = in_precision(vae, dtype)
@@ -49,7 +58,8 @@ class Ready(contextlib.ExitStack):
         self.x = x.to(parameter.device if parameter is not None else x.device, dtype)
 
     def __enter__(self) -> tuple[VAE, Tensor]:  # type: ignore[override]
-        # Some methods climb: gradients for z can be switched on again in here, but not under inference_mode.
+        # Some methods climb: gradients for z can be switched on again in here, but not under
+        # inference_mode.
         self.enter_context(torch.inference_mode(False))
         self.enter_context(torch.no_grad())
         self.x = self.x.clone() if self.x.is_inference() else self.x
@@ -62,8 +72,12 @@ class Ready(contextlib.ExitStack):
 
 
 def threads_for(vae: VAE, x: Tensor) -> int:
-    """Return how many threads the products of one piece are worth, if a row has a block of samples in it."""
-    return min(allowed(), worth(min(len(x) * noise.BLOCK, PIECE) * products(vae.decoder, vae.shape)))
+    """Return how many threads the products of one piece are worth, if a row has a block of samples
+    in it.
+    """
+    return min(
+        allowed(), worth(min(len(x) * noise.BLOCK, PIECE) * products(vae.decoder, vae.shape))
+    )
 
 
 def in_precision(vae: VAE, dtype: torch.dtype) -> VAE:

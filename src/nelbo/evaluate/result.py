@@ -22,9 +22,11 @@ Array = npt.NDArray[Any]
 UNRELIABLE = 0.7
 """Pareto shape above which an importance estimate is not to be trusted (Vehtari et al., 2024)."""
 UNSURE = 0.5
-"""Standard error, in nats, above which one is not where weights are too few for a Pareto shape: of 16, 3 carry it all.
+"""Standard error, in nats, above which one is not where weights are too few for a Pareto shape: of
+16, 3 carry it all.
 
-One weight that carries it all has an error of 1 nat, however many there are, so that no larger limit could tell."""
+One weight that carries it all has an error of 1 nat, however many there are, so that no larger
+limit could tell."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Cost:
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
-            self.decodes + other.decodes, self.gradients + other.gradients, round(self.seconds + other.seconds, 6)
+            self.decodes + other.decodes,
+            self.gradients + other.gradients,
+            round(self.seconds + other.seconds, 6),
         )
 
 
@@ -53,18 +57,22 @@ class LogLikelihood:
 
     Attributes:
         value: The estimates, of shape (n,).
-        standard_error: Of each estimate, by the delta method; 0 where exact; by quadrature, what the last refinement
-            of the grid changed.
-        ess: Effective number of samples (of chains, for AIS) behind each estimate; infinite where nothing is sampled.
-        khat: Shape of the Pareto tail of each row's weights: above 0.7 the estimate is not to be trusted
-            (Vehtari et al., 2024). Minus infinity where the weights are all equal, NaN with fewer than 25 samples.
-        method: "exact", "quadrature", "importance", "ais", or, where rows needed different ones, such as
-            "importance + ais".
+        standard_error: Of each estimate, by the delta method; 0 where exact; by quadrature, what
+            the last refinement of the grid changed.
+        ess: Effective number of samples (of chains, for AIS) behind each estimate; infinite where
+            nothing is sampled.
+        khat: Shape of the Pareto tail of each row's weights: above 0.7 the estimate is not to be
+            trusted (Vehtari et al., 2024). Minus infinity where the weights are all equal, NaN with
+            fewer than 25 samples.
+        method: "exact", "quadrature", "importance", "ais", or, where rows needed different ones,
+            such as "importance + ais".
         samples: Samples, or chains, of each row, of shape (n,); 0 where nothing is sampled.
         reason: Why this method, in plain words, where it was picked by "auto"; else empty.
-        acceptance: Share of accepted moves of each row's chains, NaN where there are none; None without any.
+        acceptance: Share of accepted moves of each row's chains, NaN where there are none; None
+            without any.
         cost: What it took.
-        trained: Whether the model was fitted to each row, of shape (n,); None where that is not known.
+        trained: Whether the model was fitted to each row, of shape (n,); None where that is not
+            known.
     """
 
     value: Tensor
@@ -85,14 +93,17 @@ class LogLikelihood:
 
     @property
     def mean_standard_error(self) -> float:
-        """Standard error of the mean over examples, as an estimate for new data; infinite for one example."""
+        """Standard error of the mean over examples, as an estimate for new data; infinite for one
+        example.
+        """
         return mean_error(self.value)
 
     @property
     def unreliable(self) -> Tensor:
         """Whether each row's own weights say that its estimate is unreliable, of shape (n,).
 
-        Pareto k above 0.7; where samples are too few for it, a standard error above 0.5 nats; or no error known.
+        Pareto k above 0.7; where samples are too few for it, a standard error above 0.5 nats; or no
+        error known.
         """
         unsure = self.khat.isnan() & (self.standard_error > UNSURE)
         return (self.khat > UNRELIABLE) | unsure | ~self.standard_error.isfinite()
@@ -100,10 +111,11 @@ class LogLikelihood:
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         r"""Return the two ends of an interval for each example's log p(x), of shape (n,).
 
-        :math:`\log \hat p \pm t \, s`: the estimate of p(x) itself is unbiased and nearly normal for many samples, so
-        log p(x) lies inside with probability ``level`` as long as the standard error s is small, well below 1 nat, and
-        the weights have no heavy tail (``unreliable``). Student's t has one degree of freedom less than samples. Where
-        s is large the estimate is a stochastic lower bound, and the interval a guess that lies too low.
+        :math:`\log \hat p \pm t \, s`: the estimate of p(x) itself is unbiased and nearly normal
+        for many samples, so log p(x) lies inside with probability ``level`` as long as the standard
+        error s is small, well below 1 nat, and the weights have no heavy tail (``unreliable``).
+        Student's t has one degree of freedom less than samples. Where s is large the estimate is a
+        stochastic lower bound, and the interval a guess that lies too low.
 
         Raises:
             ValueError: ``level`` is not between 0 and 1.
@@ -111,14 +123,19 @@ class LogLikelihood:
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1, got {level}.")
         degrees = torch.where(self.samples > 1, self.samples - 1.0, math.inf)
-        half = torch.from_numpy(stdtrit(degrees.double().numpy(), (1 + level) / 2)) * self.standard_error
+        half = (
+            torch.from_numpy(stdtrit(degrees.double().numpy(), (1 + level) / 2))
+            * self.standard_error
+        )
         return self.value - half, self.value + half
 
     def numpy(self) -> Scores:
         """Return the same with numpy arrays in place of tensors."""
         arrays: dict[str, Any] = {
             name: value.numpy() if isinstance(value, Tensor) else value
-            for name, value in ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+            for name, value in (
+                (field.name, getattr(self, field.name)) for field in dataclasses.fields(self)
+            )
         }
         return Scores(**arrays)
 
@@ -136,7 +153,8 @@ class Scores:
     It is what `nelbo.VariationalAutoencoder.log_likelihood` returns, in the units of the data.
 
     Attributes:
-        value, standard_error, ess, khat, samples, acceptance, trained: Arrays of shape (n,), as in `LogLikelihood`.
+        value, standard_error, ess, khat, samples, acceptance, trained: Arrays of shape (n,), as in
+            `LogLikelihood`.
         method, reason, cost: As in `LogLikelihood`.
     """
 
@@ -158,16 +176,21 @@ class Scores:
 
     @property
     def mean_standard_error(self) -> float:
-        """Standard error of the mean over rows, as an estimate for new data; infinite for one row."""
+        """Standard error of the mean over rows, as an estimate for new data; infinite for one
+        row.
+        """
         return self.torch().mean_standard_error
 
     @property
     def unreliable(self) -> Array:
-        """Whether each row's estimate is unreliable, of shape (n,), as in `LogLikelihood.unreliable`."""
+        """Whether each row's estimate is unreliable, of shape (n,), as in
+        `LogLikelihood.unreliable`.
+        """
         return self.torch().unreliable.numpy()
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Return the two ends of an interval for each row's log p(x), as `LogLikelihood.interval` does.
+        """Return the two ends of an interval for each row's log p(x), as `LogLikelihood.interval`
+        does.
 
         Raises:
             ValueError: ``level`` is not between 0 and 1.
@@ -188,11 +211,19 @@ class Scores:
 
     @property
     def summary(self) -> str:
-        """The mean with its standard error, the method, and how many rows are unreliable, in one line."""
-        error = f" ± {self.mean_standard_error:.2f}" if math.isfinite(self.mean_standard_error) else ""
+        """The mean with its standard error, the method, and how many rows are unreliable, in one
+        line.
+        """
+        error = (
+            f" ± {self.mean_standard_error:.2f}" if math.isfinite(self.mean_standard_error) else ""
+        )
         rows = f"{len(self):,} row" + ("" if len(self) == 1 else "s")
         most = int(self.samples.max(initial=0))
-        how = f"{self.method}, {most:,} {'chains' if self.method == 'ais' else 'samples'}" if most else self.method
+        how = (
+            f"{self.method}, {most:,} {'chains' if self.method == 'ais' else 'samples'}"
+            if most
+            else self.method
+        )
         doubtful = int(self.unreliable.sum())
         told = f"; {doubtful:,} of them unreliable" if doubtful else ""
         return f"mean {self.mean:.2f}{error} nats over {rows}{self._seen()}{told}; {how}"
@@ -213,7 +244,10 @@ class Scores:
     def __str__(self) -> str:
         sampled = bool((self.samples > 0).any())
         heads = ["row", "log p(x)", "standard error", *(["ess", "Pareto k"] if sampled else []), ""]
-        rows = [["…", *[""] * (len(heads) - 1)] if i is None else self._row(i, sampled) for i in selected(len(self))]
+        rows = [
+            ["…", *[""] * (len(heads) - 1)] if i is None else self._row(i, sampled)
+            for i in selected(len(self))
+        ]
         return "\n".join([*aligned([heads, *rows], left=0), self.summary])
 
     def _row(self, i: int, sampled: bool) -> list[str]:
@@ -221,7 +255,10 @@ class Scores:
         numbers = [f"{self.value[i]:,.2f}", "<1e-6" if 0 < error < 1e-6 else f"{error:.2g}"]
         if sampled:
             ess, khat = float(self.ess[i]), float(self.khat[i])
-            numbers += [f"{ess:.1f}" if math.isfinite(ess) else "–", f"{khat:.2f}" if math.isfinite(khat) else "–"]
+            numbers += [
+                f"{ess:.1f}" if math.isfinite(ess) else "–",
+                f"{khat:.2f}" if math.isfinite(khat) else "–",
+            ]
         notes = ["unreliable"] if self.unreliable[i] else []
         notes += ["trained on"] if self.trained is not None and self.trained[i] else []
         return [f"{i:,}", *numbers, ", ".join(notes)]
@@ -234,7 +271,9 @@ def mean_error(values: Tensor) -> float:
 
 
 def rounded(error: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return errors no smaller than the rounding of values (n,) in this precision; infinite where that hides all."""
+    """Return errors no smaller than the rounding of values (n,) in this precision; infinite where
+    that hides all.
+    """
     rounding = torch.finfo(dtype).eps * value.abs()
     return torch.where(rounding < UNSURE, torch.maximum(error, rounding), math.inf)
 

@@ -2,7 +2,8 @@
 
 Each is built as ``Network(in_shape, out_shape, ...)``, where the shapes are those of one example,
 maps (*batch, *in_shape) to (*batch, *out_shape), and takes its initial weights from an explicit
-``generator``. A network with a linear path holds it as ``linear``, so that it can start at a closed form.
+``generator``. A network with a linear path holds it as ``linear``, so that it can start at a closed
+form.
 """
 
 from __future__ import annotations

@@ -27,5 +27,7 @@ def activation_layer(name: str) -> nn.Module:
         ValueError: The name is unknown; the message lists those known.
     """
     if name not in ACTIVATIONS:
-        raise ValueError(f"activation {name!r} is unknown. Known: {', '.join(sorted(ACTIVATIONS))}.")
+        raise ValueError(
+            f"activation {name!r} is unknown. Known: {', '.join(sorted(ACTIVATIONS))}."
+        )
     return ACTIVATIONS[name]()

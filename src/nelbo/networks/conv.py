@@ -1,7 +1,9 @@
-"""Convolutions between an image (channels, height, width) and a vector, in whichever direction the shapes say.
+"""Convolutions between an image (channels, height, width) and a vector, in whichever direction the
+shapes say.
 
-Each entry of ``channels`` is one stage that halves the image (rounding up) on the way in and doubles it on the
-way out, so any size works, one row included. A linear path stands beside the convolutions, as in `Residual`.
+Each entry of ``channels`` is one stage that halves the image (rounding up) on the way in and
+doubles it on the way out, so any size works, one row included. A linear path stands beside the
+convolutions, as in `Residual`.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class Conv(nn.Module):
     """A convolutional encoder (image to vector) or decoder (vector to image), beside a linear path.
 
     Arguments:
-        in_shape: Shape of one input. Exactly one of the two shapes is an image (channels, height, width).
+        in_shape: Shape of one input. Exactly one of the two shapes is an image (channels, height,
+            width).
         out_shape: Shape of one output.
         channels: Width of each stage, from the image inwards; its length is the depth.
         hidden: Width of each dense layer between the last stage and the vector.
@@ -34,7 +37,8 @@ class Conv(nn.Module):
         generator: Source of the initial weights; torch's global one where None.
 
     Raises:
-        ValueError: Not exactly one shape is an image, a width is not positive, or the activation is unknown.
+        ValueError: Not exactly one shape is an image, a width is not positive, or the activation is
+            unknown.
     """
 
     def __init__(
@@ -49,18 +53,23 @@ class Conv(nn.Module):
         super().__init__()
         if (len(in_shape) == 3) == (len(out_shape) == 3):
             raise ValueError(
-                "A convolution needs an image (channels, height, width) on one side and a vector on the other, "
-                f"got shapes {tuple(in_shape)} and {tuple(out_shape)}. For tables use the mlp or residual network."
+                "A convolution needs an image (channels, height, width) on one side and a vector "
+                "on the other, "
+                f"got shapes {tuple(in_shape)} and {tuple(out_shape)}. For tables use the mlp or "
+                "residual network."
             )
         if not channels or any(width < 1 for width in (*channels, *hidden)):
             raise ValueError(
-                f"channels and hidden must hold positive widths, got {tuple(channels)} and {tuple(hidden)}."
+                f"channels and hidden must hold positive widths, got {tuple(channels)} and "
+                f"{tuple(hidden)}."
             )
         path = Linear(in_shape, out_shape, generator)
         self.in_shape, self.out_shape = path.in_shape, path.out_shape
         self.linear = path.linear
         inwards = len(in_shape) == 3
-        image, vector = (self.in_shape, self.out_shape) if inwards else (self.out_shape, self.in_shape)
+        image, vector = (
+            (self.in_shape, self.out_shape) if inwards else (self.out_shape, self.in_shape)
+        )
         sizes = _halvings(image[1:], len(channels))
         corner = (channels[-1], *sizes[-1])
         widths = [math.prod(corner), *hidden, math.prod(vector)]
@@ -121,10 +130,13 @@ def _down(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Co
     return layer
 
 
-def _up(inputs: int, outputs: int, size: tuple[int, ...], generator: torch.Generator | None) -> nn.ConvTranspose2d:
+def _up(
+    inputs: int, outputs: int, size: tuple[int, ...], generator: torch.Generator | None
+) -> nn.ConvTranspose2d:
     """Return a layer that doubles an image to exactly ``size``, which may be odd."""
     height, width = size
     extra = (1 - height % 2, 1 - width % 2)
     layer = _Up(inputs, outputs, KERNEL, stride=2, padding=KERNEL // 2, output_padding=extra)
-    seed_weights(layer, inputs * KERNEL**2 // 4, generator)  # a quarter of the taps meet each output
+    # a quarter of the taps meet each output
+    seed_weights(layer, inputs * KERNEL**2 // 4, generator)
     return layer

@@ -21,7 +21,10 @@ class Linear(nn.Module):
     """
 
     def __init__(
-        self, in_shape: Sequence[int], out_shape: Sequence[int], generator: torch.Generator | None = None
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
@@ -43,7 +46,9 @@ def shaped(h: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 class Dense(nn.Linear):
-    """An affine layer that leaves torch's global generator alone: `seed_weights` draws its weights."""
+    """An affine layer that leaves torch's global generator alone: `seed_weights` draws its
+    weights.
+    """
 
     def reset_parameters(self) -> None:
         """Do nothing."""

@@ -1,8 +1,9 @@
 r"""A linear path beside a nonlinear one: :math:`W x + b + g(x)`, where :math:`g` starts at zero.
 
-The linear path can start at a closed form (probabilistic PCA), so that training only improves on it.
-Far outside the data (:math:`|x| \gg c`) the nonlinear path sees :math:`x / \sqrt{1 + (x/c)^2}`, which is bounded:
-there the network goes on as its linear path does, and an outlier is no worse off than under PCA.
+The linear path can start at a closed form (probabilistic PCA), so that training only improves on
+it. Far outside the data (:math:`|x| \gg c`) the nonlinear path sees :math:`x / \sqrt{1 + (x/c)^2}`,
+which is bounded: there the network goes on as its linear path does, and an outlier is no worse off
+than under PCA.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The contract of an objective, and the reductions of the three log-densities that several share."""
+"""The contract of an objective, and the reductions of the three log-densities that several
+share.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,22 @@ class Objective(nn.Module, abc.ABC):
     is_bound = True
     """Whether its values are bounds on log p(x), in nats, in ``train()`` mode, too."""
     in_nats = True
-    """Whether its values are log-densities of x: a change of the data's units then adds the log of its Jacobian."""
+    """Whether its values are log-densities of x: a change of the data's units then adds the log of
+    its Jacobian.
+    """
     weighted = False
-    """Whether ``train()`` mode has another quantity than ``eval()``: a KL with another weight, another q."""
+    """Whether ``train()`` mode has another quantity than ``eval()``: a KL with another weight,
+    another q.
+    """
     groups = 1
     """In how many groups of ``samples`` the draws of an example fall."""
     ramp = 0.0
     """Share of a run over which it still changes; nothing may stop early before."""
 
     progress: Tensor
-    """Which part of a run is spent, 0 to 1: `nelbo.fit` sets it at every step. Outside of a run it is 1."""
+    """Which part of a run is spent, 0 to 1: `nelbo.fit` sets it at every step. Outside of a run it
+    is 1.
+    """
 
     def __init__(self, vae: VAE, samples: int = 1) -> None:
         super().__init__()
@@ -66,11 +74,17 @@ class Objective(nn.Module, abc.ABC):
 
     def done(self) -> Tensor:
         """Return which part of the `ramp` is behind, 0 to 1."""
-        return (self.progress / self.ramp).clamp(max=1.0) if self.ramp else torch.ones_like(self.progress)
+        return (
+            (self.progress / self.ramp).clamp(max=1.0)
+            if self.ramp
+            else torch.ones_like(self.progress)
+        )
 
 
 def mean_kl(terms: Terms) -> Tensor:
-    """Return KL(q(z|x) || p(z)), of shape (*batch,): exact where it has a closed form, else averaged over the z."""
+    """Return KL(q(z|x) || p(z)), of shape (*batch,): exact where it has a closed form, else
+    averaged over the z.
+    """
     return (terms.log_post - terms.log_prior).mean(0) if terms.kl is None else terms.kl
 
 
@@ -84,7 +98,9 @@ def importance(log_weight: Tensor, dim: int = 0) -> Tensor:
     return log_weight.logsumexp(dim) - math.log(log_weight.shape[dim])
 
 
-def checked(name: str, value: object, low: float, high: float = math.inf, *, above: bool = False) -> float:
+def checked(
+    name: str, value: object, low: float, high: float = math.inf, *, above: bool = False
+) -> float:
     """Return an option as a number, if it is one from ``low`` (or above it) to ``high``.
 
     Raises:

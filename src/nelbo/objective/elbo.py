@@ -16,13 +16,15 @@ MOST = 0.9
 
 
 class ELBO(Objective):
-    r""":math:`\frac1L \sum_l \log p(x \mid z_l) - KL(q(z \mid x) \| p(z))` (Kingma & Welling, 2014).
+    r""":math:`\frac1L \sum_l \log p(x \mid z_l) - KL(q(z \mid x) \| p(z))` (Kingma & Welling,
+    2014).
 
     The KL term is exact where it has a closed form, and an average over the same samples where not.
 
-    With ``corruption``, q(z|x) is made from x with some of its values put at 0, which in scaled data is their mean, and
-    the others raised in proportion, in ``train()`` mode only. Whatever z is drawn from, this is a bound (Im et al.,
-    2017); an encoder that has to do without some values learns fewer rows by heart.
+    With ``corruption``, q(z|x) is made from x with some of its values put at 0, which in scaled
+    data is their mean, and the others raised in proportion, in ``train()`` mode only. Whatever z is
+    drawn from, this is a bound (Im et al., 2017); an encoder that has to do without some values
+    learns fewer rows by heart.
 
     Arguments:
         vae: The model.
@@ -51,7 +53,8 @@ class ELBO(Objective):
 
 
 class Autoencoder(Objective):
-    r"""The plain autoencoder, :math:`-\|x - f(\mu(x))\|^2`: what is left of the ELBO as :math:`\beta^2 \to 0`.
+    r"""The plain autoencoder, :math:`-\|x - f(\mu(x))\|^2`: what is left of the ELBO as
+    :math:`\beta^2 \to 0`.
 
     For comparison only: it is not a bound on log p(x), and q(z|x) keeps the width it started with.
     """
@@ -60,7 +63,9 @@ class Autoencoder(Objective):
     in_nats = False
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return minus the squared distance of each example to its reconstruction, of shape (*batch,)."""
+        """Return minus the squared distance of each example to its reconstruction, of shape
+        (*batch,).
+        """
         x_hat = self.vae.decode(self.vae.encode(x).mean).mean
         dims = tuple(range(-len(self.vae.shape), 0))
         return -(x - x_hat).square().sum(dims)

@@ -1,14 +1,17 @@
-r"""Bounds whose value is that of a sibling, with a better gradient for the encoder's parameters :math:`\phi`.
+r"""Bounds whose value is that of a sibling, with a better gradient for the encoder's parameters
+:math:`\phi`.
 
-With :math:`z = z(\phi, \varepsilon)`, the gradient of :math:`\log w = \log p(x, z) - \log q_\phi(z \mid x)` has two
-parts,
+With :math:`z = z(\phi, \varepsilon)`, the gradient of
+:math:`\log w = \log p(x, z) - \log q_\phi(z \mid x)` has two parts,
 
 .. math::
-    \frac{d \log w}{d\phi} = \underbrace{\frac{\partial \log w}{\partial z} \frac{dz}{d\phi}}_\text{path}
+    \frac{d \log w}{d\phi} = \underbrace{\frac{\partial \log w}{\partial z}
+    \frac{dz}{d\phi}}_\text{path}
         - \underbrace{\frac{\partial \log q_\phi(z \mid x)}{\partial \phi}}_\text{score},
 
-and the score has mean zero: it is nothing but noise. Without it, the gradient vanishes where q is the exact posterior,
-since w is the same at every z there. All of this needs a q whose draws are differentiable.
+and the score has mean zero: it is nothing but noise. Without it, the gradient vanishes where q is
+the exact posterior, since w is the same at every z there. All of this needs a q whose draws are
+differentiable.
 """
 
 from __future__ import annotations
@@ -26,14 +29,16 @@ from .base import Objective, average, count, importance
 
 
 class STL(Objective):
-    r""":math:`\frac1L \sum_l \log w_l`, its gradient without the score: sticking the landing (Roeder et al., 2017).
+    r""":math:`\frac1L \sum_l \log w_l`, its gradient without the score: sticking the landing
+    (Roeder et al., 2017).
 
-    The ELBO's gradient, without bias for any L. (Roeder et al. drop the score of IWAE as well, which biases it for
-    L > 1: take `DReG`.) While training the KL is that of the samples, as the path needs; in ``eval()`` mode it is
-    exact where it has a closed form, as for `ELBO`.
+    The ELBO's gradient, without bias for any L. (Roeder et al. drop the score of IWAE as well,
+    which biases it for L > 1: take `DReG`.) While training the KL is that of the samples, as the
+    path needs; in ``eval()`` mode it is exact where it has a closed form, as for `ELBO`.
 
     Raises:
-        ValueError: ``samples`` is less than 1, or, in the forward pass, draws of q have no gradient.
+        ValueError: ``samples`` is less than 1, or, in the forward pass, draws of q have no
+            gradient.
     """
 
     averages = True
@@ -45,32 +50,39 @@ class STL(Objective):
 
 
 class DReG(Objective):
-    r"""`IWAE`, whose encoder gradient is :math:`\sum_k \tilde w_k^2 \, \frac{\partial \log w_k}{\partial z_k}
-    \frac{dz_k}{d\phi}` with :math:`\tilde w = w / \sum_j w_j`: doubly reparameterised (Tucker et al., 2019).
+    r"""`IWAE`, whose encoder gradient is
+    :math:`\sum_k \tilde w_k^2 \, \frac{\partial \log w_k}{\partial z_k} \frac{dz_k}{d\phi}` with
+    :math:`\tilde w = w / \sum_j w_j`: doubly reparameterised (Tucker et al., 2019).
 
-    Without bias, and its ratio of signal to noise does not fall with K. Everything that generates (decoder, noise,
-    prior) has the gradient of IWAE. With K = 1 it is `STL`.
+    Without bias, and its ratio of signal to noise does not fall with K. Everything that generates
+    (decoder, noise, prior) has the gradient of IWAE. With K = 1 it is `STL`.
 
     Raises:
-        ValueError: ``samples`` is less than 1, or, in the forward pass, draws of q have no gradient.
+        ValueError: ``samples`` is less than 1, or, in the forward pass, draws of q have no
+            gradient.
     """
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the importance-weighted bound of each example of x (*batch, *shape), of shape (*batch,), in nats."""
+        """Return the importance-weighted bound of each example of x (*batch, *shape), of shape
+        (*batch,), in nats.
+        """
         terms = self.vae.terms(x, self.samples, generator)
         log_weight = path_weight(terms)
         if terms.z.requires_grad:
-            # What arrives at z carries one normalised weight already, from the logsumexp; the encoder gets the second.
+            # What arrives at z carries one normalised weight already, from the logsumexp; the
+            # encoder gets the second.
             share = log_weight.detach().softmax(0).unsqueeze(-1)
             terms.z.register_hook(lambda gradient: gradient * share)
         return importance(log_weight)
 
 
 class PIWAE(Objective):
-    r"""Two bounds of the same samples, :math:`IWAE_{MK}` for what generates and `MIWAE` for the encoder.
+    r"""Two bounds of the same samples, :math:`IWAE_{MK}` for what generates and `MIWAE` for the
+    encoder.
 
-    Partially importance weighted (Rainforth et al., 2018): the decoder has the tight bound, the encoder the less noisy
-    gradient. The value is :math:`\log \frac1{MK} \sum_{mk} w_{mk}`. It costs a backward pass through the decoder more.
+    Partially importance weighted (Rainforth et al., 2018): the decoder has the tight bound, the
+    encoder the less noisy gradient. The value is :math:`\log \frac1{MK} \sum_{mk} w_{mk}`. It costs
+    a backward pass through the decoder more.
 
     Arguments:
         vae: The model.
@@ -78,7 +90,8 @@ class PIWAE(Objective):
         groups: M; the authors have 8 of 8.
 
     Raises:
-        ValueError: ``samples`` or ``groups`` is less than 1, or, in the forward pass, draws of q have no gradient.
+        ValueError: ``samples`` or ``groups`` is less than 1, or, in the forward pass, draws of q
+            have no gradient.
     """
 
     def __init__(self, vae: VAE, samples: int = 1, groups: int = 8) -> None:
@@ -86,10 +99,13 @@ class PIWAE(Objective):
         self.groups = count("groups", groups)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the importance-weighted bound of each example of x (*batch, *shape), of shape (*batch,), in nats."""
+        """Return the importance-weighted bound of each example of x (*batch, *shape), of shape
+        (*batch,), in nats.
+        """
         q = self.vae.encode(x)
         z = draw(q, (self.draws,), generator)
-        leaf = z.detach().requires_grad_(_differentiable(q, z))  # where the path to the encoder is cut
+        # where the path to the encoder is cut
+        leaf = z.detach().requires_grad_(_differentiable(q, z))
         terms = self.vae.terms_at(x, leaf, q)
         bound = importance(terms.log_joint - terms.log_post.detach())
         if not leaf.requires_grad:
@@ -104,10 +120,11 @@ class PIWAE(Objective):
 
 
 def path_weight(terms: Terms) -> Tensor:
-    """Return log_weight, of shape (samples, *batch), whose gradient reaches the parameters of q through z alone.
+    """Return log_weight, of shape (samples, *batch), whose gradient reaches the parameters of q
+    through z alone.
 
-    The slope of log q at a z cut off from them, times the z that is not, serves any q, flows included, where a copy
-    of q with fixed parameters would have to know how q is made.
+    The slope of log q at a z cut off from them, times the z that is not, serves any q, flows
+    included, where a copy of q with fixed parameters would have to know how q is made.
     """
     z = terms.z
     if not _differentiable(terms.q, z):
@@ -119,14 +136,16 @@ def path_weight(terms: Terms) -> Tensor:
 
 
 def _differentiable(q: torch.distributions.Distribution, z: Tensor) -> bool:
-    """Return whether gradients flow through z: not under no_grad, and not where nothing before it learns.
+    """Return whether gradients flow through z: not under no_grad, and not where nothing before it
+    learns.
 
     Raises:
         ValueError: They should, but this q cannot.
     """
     if torch.is_grad_enabled() and not q.has_rsample:
         raise ValueError(
-            f"{type(q).__name__} draws z without gradients, but this objective's gradient for the encoder flows "
+            f"{type(q).__name__} draws z without gradients, but this objective's gradient for the "
+            "encoder flows "
             "through z. Use a posterior with rsample."
         )
     return bool(z.requires_grad)

@@ -12,21 +12,26 @@ from .base import Objective, average, checked, count, importance
 
 
 class IWAE(Objective):
-    r""":math:`\log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)`, which tightens as K grows (Burda et al., 2016).
+    r""":math:`\log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)`, which tightens as K grows (Burda et
+    al., 2016).
 
     The gradient of the encoder drowns in noise as K grows (Rainforth et al., 2018): see `DReG`.
     """
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the importance-weighted bound of each example of x (*batch, *shape), of shape (*batch,), in nats."""
+        """Return the importance-weighted bound of each example of x (*batch, *shape), of shape
+        (*batch,), in nats.
+        """
         return importance(self.vae.terms(x, self.samples, generator).log_weight)
 
 
 class MIWAE(Objective):
-    r""":math:`\frac1M \sum_m \log \frac1K \sum_k w_{mk}`: the mean of M bounds of K samples (Rainforth et al., 2018).
+    r""":math:`\frac1M \sum_m \log \frac1K \sum_k w_{mk}`: the mean of M bounds of K samples
+    (Rainforth et al., 2018).
 
-    M lowers the variance of the bound and K tightens it. M = 1 is `IWAE`; K = 1 is the ELBO of M samples, its KL
-    averaged over them. (Mattei & Frellsen, 2019, gave this name to another method, for missing values.)
+    M lowers the variance of the bound and K tightens it. M = 1 is `IWAE`; K = 1 is the ELBO of M
+    samples, its KL averaged over them. (Mattei & Frellsen, 2019, gave this name to another method,
+    for missing values.)
 
     Arguments:
         vae: The model.
@@ -53,9 +58,11 @@ class MIWAE(Objective):
 
 
 class CIWAE(Objective):
-    r""":math:`\beta \, ELBO + (1 - \beta) \, IWAE_K` of the same K samples (Rainforth et al., 2018).
+    r""":math:`\beta \, ELBO + (1 - \beta) \, IWAE_K` of the same K samples (Rainforth et al.,
+    2018).
 
-    :math:`\beta = 1` is `ELBO` (its KL exact where that class has it so), :math:`\beta = 0` is `IWAE`.
+    :math:`\beta = 1` is `ELBO` (its KL exact where that class has it so), :math:`\beta = 0` is
+    `IWAE`.
 
     Arguments:
         vae: The model.

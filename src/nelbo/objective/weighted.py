@@ -1,9 +1,11 @@
-r"""The ELBO with another weight on its KL: :math:`\frac1L \sum_l \log p(x \mid z_l) - g(KL(q(z \mid x) \| p(z)))`.
+r"""The ELBO with another weight on its KL:
+:math:`\frac1L \sum_l \log p(x \mid z_l) - g(KL(q(z \mid x) \| p(z)))`.
 
-While training they return that; in ``eval()`` mode the ELBO itself, so that numbers of different weights compare. The
-KL is exact where it has a closed form, and an average over the same samples where not. The likelihood always has
-weight one, so a learned :math:`\beta^2` of the noise is still the mean squared residual. Early stopping chooses weights
-by the ELBO: pass ``early_stopping=False`` where another optimum than the ELBO's is wanted.
+While training they return that; in ``eval()`` mode the ELBO itself, so that numbers of different
+weights compare. The KL is exact where it has a closed form, and an average over the same samples
+where not. The likelihood always has weight one, so a learned :math:`\beta^2` of the noise is still
+the mean squared residual. Early stopping chooses weights by the ELBO: pass ``early_stopping=False``
+where another optimum than the ELBO's is wanted.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from ..vae import VAE, Terms
 from .base import Objective, average, checked, mean_kl
 
 LATEST = 0.9
-"""Largest share of a run over which a weight may change: a last step always starts before its time is up."""
+"""Largest share of a run over which a weight may change: a last step always starts before its time
+is up.
+"""
 
 
 class BetaVAE(Objective):
@@ -46,17 +50,22 @@ class BetaVAE(Objective):
         self.is_bound = self.beta >= 1
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in eval() the ELBO."""
+        """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in
+        eval() the ELBO.
+        """
         terms = self.vae.terms(x, self.samples, generator)
-        return terms.log_lik.mean(0) - self.beta * mean_kl(terms) if self.training else average(terms)
+        return (
+            terms.log_lik.mean(0) - self.beta * mean_kl(terms) if self.training else average(terms)
+        )
 
 
 class KLWarmUp(Objective):
-    r""":math:`E_q[\log p(x \mid z)] - c \, KL(q(z \mid x) \| p(z))`, c rising from 0 to 1 (Bowman et al., 2016;
-    Sønderby et al., 2016).
+    r""":math:`E_q[\log p(x \mid z)] - c \, KL(q(z \mid x) \| p(z))`, c rising from 0 to 1 (Bowman
+    et al., 2016; Sønderby et al., 2016).
 
-    c is in proportion to the part of the run's budget that is spent, be it steps or seconds, is 1 once ``share`` of it
-    is, and stays there. Outside of a run it is 1. Training does not stop early before.
+    c is in proportion to the part of the run's budget that is spent, be it steps or seconds, is 1
+    once ``share`` of it is, and stays there. Outside of a run it is 1. Training does not stop early
+    before.
 
     Arguments:
         vae: The model.
@@ -76,19 +85,26 @@ class KLWarmUp(Objective):
         self.ramp = checked("share", share, 0, LATEST, above=True)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in eval() the ELBO."""
+        """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in
+        eval() the ELBO.
+        """
         terms = self.vae.terms(x, self.samples, generator)
-        return terms.log_lik.mean(0) - self.done() * mean_kl(terms) if self.training else average(terms)
+        return (
+            terms.log_lik.mean(0) - self.done() * mean_kl(terms)
+            if self.training
+            else average(terms)
+        )
 
 
 class FreeBits(Objective):
-    r""":math:`E_q[\log p(x \mid z)] - \sum_j \max(\lambda, \overline{KL}_j)`, the bar a mean over the batch (Kingma
-    et al., 2016).
+    r""":math:`E_q[\log p(x \mid z)] - \sum_j \max(\lambda, \overline{KL}_j)`, the bar a mean over
+    the batch (Kingma et al., 2016).
 
-    A latent dimension may hold :math:`\lambda` nats at no cost, so that none need be given up early in training.
-    Dimensions are counted one by one where q(z|x) and p(z) are diagonal normals; else all are one group, with
-    :math:`\lambda` times their number free. Rows of a batch share its verdict: a dimension below :math:`\lambda` costs
-    each of them :math:`\lambda`, one above costs each its own KL. The mean over the batch is the formula's.
+    A latent dimension may hold :math:`\lambda` nats at no cost, so that none need be given up early
+    in training. Dimensions are counted one by one where q(z|x) and p(z) are diagonal normals; else
+    all are one group, with :math:`\lambda` times their number free. Rows of a batch share its
+    verdict: a dimension below :math:`\lambda` costs each of them :math:`\lambda`, one above costs
+        each its own KL. The mean over the batch is the formula's.
 
     Arguments:
         vae: The model.
@@ -108,7 +124,9 @@ class FreeBits(Objective):
         self.free = checked("free", free, 0)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval() the ELBO."""
+        """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval()
+        the ELBO.
+        """
         terms = self.vae.terms(x, self.samples, generator)
         if not self.training:
             return average(terms)
@@ -120,10 +138,12 @@ class FreeBits(Objective):
 
 
 class Capacity(Objective):
-    r""":math:`E_q[\log p(x \mid z)] - \gamma \, |KL(q(z \mid x) \| p(z)) - C|`, C rising from 0 (Burgess et al., 2018).
+    r""":math:`E_q[\log p(x \mid z)] - \gamma \, |KL(q(z \mid x) \| p(z)) - C|`, C rising from 0
+    (Burgess et al., 2018).
 
-    Each example is pulled to C nats; C is in proportion to the part of the run's budget that is spent, and is
-    ``capacity`` once ``share`` of it is. Outside of a run it is ``capacity``. Training does not stop early before.
+    Each example is pulled to C nats; C is in proportion to the part of the run's budget that is
+    spent, and is ``capacity`` once ``share`` of it is. Outside of a run it is ``capacity``.
+    Training does not stop early before.
 
     Arguments:
         vae: The model.
@@ -141,7 +161,12 @@ class Capacity(Objective):
     weighted = True
 
     def __init__(
-        self, vae: VAE, samples: int = 1, capacity: float = 25.0, gamma: float = 1000.0, share: float = 0.5
+        self,
+        vae: VAE,
+        samples: int = 1,
+        capacity: float = 25.0,
+        gamma: float = 1000.0,
+        share: float = 0.5,
     ) -> None:
         super().__init__(vae, samples)
         self.capacity = checked("capacity", capacity, 0)
@@ -149,15 +174,22 @@ class Capacity(Objective):
         self.ramp = checked("share", share, 0, LATEST, above=True)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval() the ELBO."""
+        """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval()
+        the ELBO.
+        """
         terms = self.vae.terms(x, self.samples, generator)
         if not self.training:
             return average(terms)
-        return terms.log_lik.mean(0) - self.gamma * (mean_kl(terms) - self.capacity * self.done()).abs()
+        return (
+            terms.log_lik.mean(0)
+            - self.gamma * (mean_kl(terms) - self.capacity * self.done()).abs()
+        )
 
 
 def kl_by_group(terms: Terms) -> Tensor:
-    """Return the KL of each latent dimension, of shape (*batch, latent_dim), or of all as one, (*batch, 1)."""
+    """Return the KL of each latent dimension, of shape (*batch, latent_dim), or of all as one,
+    (*batch, 1).
+    """
     if isinstance(terms.q, DiagonalNormal) and isinstance(terms.p, DiagonalNormal):
         return kl_divergence(_apart(terms.q), _apart(terms.p))
     return mean_kl(terms).unsqueeze(-1)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from .picture import draw, write_picture
 from .rows import RowCounts
-from .summary import Baseline, Bracket, Density, Explained, Noise, Summary, baseline, bracket, density, plain, summarise
+from .summary import (
+    Baseline,
+    Bracket,
+    Density,
+    Explained,
+    Noise,
+    Summary,
+    baseline,
+    bracket,
+    density,
+    plain,
+    summarise,
+)
 
 __all__ = [
     "Baseline",

@@ -31,13 +31,15 @@ def examine(
 
     Arguments:
         model: The model.
-        rows: An array or data frame in data units, best of rows it has not seen. Where some of them are such that
-            it was trained on, and some are not, the latter are looked at, and the former serve as ``train``.
+        rows: An array or data frame in data units, best of rows it has not seen. Where some of them
+            are such that it was trained on, and some are not, the latter are looked at, and the
+            former serve as ``train``.
         train: The rows it was fitted to, likewise, or None.
         limit: How many rows to look at.
         seed: Of everything drawn.
         spell: How the advice writes an option and its value.
-        which: "held-out", "trained" or "all", to look at these; None is "held-out" where there are such rows.
+        which: "held-out", "trained" or "all", to look at these; None is "held-out" where there are
+            such rows.
 
     Raises:
         ValueError: Rows that do not fit or are too few, or there are none of those asked for.
@@ -75,7 +77,8 @@ def _only_trained(model: VariationalAutoencoder, train: Any) -> npt.NDArray[np.b
     seen = model.trained_on(train)
     if not seen.any():
         raise ValueError(
-            "None of the training rows that were passed was trained on. Pass the rows of the fit, or none."
+            "None of the training rows that were passed was trained on. Pass the rows of the fit, "
+            "or none."
         )
     return seen
 

@@ -1,7 +1,8 @@
-r"""One picture of a fit: data, :math:`\hat x = f(z)`, :math:`\tilde x = \hat x + \beta \varepsilon`, and the bound.
+r"""One picture of a fit: data, :math:`\hat x = f(z)`,
+:math:`\tilde x = \hat x + \beta \varepsilon`, and the bound.
 
-The same z stand behind samples with and without noise, so that what differs between the two is beta alone.
-Matplotlib is used through its objects: no window system, no global state.
+The same z stand behind samples with and without noise, so that what differs between the two is beta
+alone. Matplotlib is used through its objects: no window system, no global state.
 """
 
 from __future__ import annotations
@@ -71,7 +72,11 @@ def write_picture(
 
 
 def draw(
-    model: VariationalAutoencoder, train: Array, held_out: Array | None, summary: Summary, title: str = ""
+    model: VariationalAutoencoder,
+    train: Array,
+    held_out: Array | None,
+    summary: Summary,
+    title: str = "",
 ) -> Figure:
     """Draw a fitted model.
 
@@ -91,7 +96,9 @@ def draw(
     except ImportError:
         raise ImportError('matplotlib is not installed. Run: pip install "nelbo[report]"') from None
     pictures = model.schema_.kind == "images"
-    figure = Figure(figsize=(13, 7.2) if pictures else (13, 7.6), facecolor="white", layout="constrained")
+    figure = Figure(
+        figsize=(13, 7.2) if pictures else (13, 7.6), facecolor="white", layout="constrained"
+    )
     FigureCanvasAgg(figure)
     figure.suptitle(_headline(title, summary), x=0.01, ha="left", fontsize=12, color=INK)
     rows, which = (train, "training rows") if held_out is None else (held_out, "held out")
@@ -101,9 +108,13 @@ def draw(
 
 def _headline(title: str, summary: Summary) -> str:
     name = (title if len(title) <= 40 else "…" + title[-39:]).replace("$", r"\$")
-    parts = [f"{name}, latent size {summary.latent_dim}" if name else f"Latent size {summary.latent_dim}"]
+    parts = [
+        f"{name}, latent size {summary.latent_dim}" if name else f"Latent size {summary.latent_dim}"
+    ]
     if summary.density is not None:
-        parts.append(f"held-out log p(x) {_nats(summary.density.mean, summary.density.standard_error)}")
+        parts.append(
+            f"held-out log p(x) {_nats(summary.density.mean, summary.density.standard_error)}"
+        )
     if summary.baseline is not None:
         density = summary.baseline.density
         parts.append(f"exact pPCA {_nats(density.mean, density.standard_error)}")
@@ -120,14 +131,23 @@ def _beta(summary: Summary) -> str:
     if low is None or high is None:
         return ""
     if math.isclose(low, high, rel_tol=1e-6):
-        return rf", $\tilde{{x}} = \hat{{x}} + \beta\varepsilon$, $\beta$ = {high:.3g} ({summary.noise.kind})"
-    return rf", $\tilde{{x}} = \hat{{x}} + \beta\varepsilon$, $\beta$ = {low:.2g} to {high:.2g} ({summary.noise.kind})"
+        return (
+            rf", $\tilde{{x}} = \hat{{x}} + \beta\varepsilon$, $\beta$ = {high:.3g} "
+            rf"({summary.noise.kind})"
+        )
+    return (
+        rf", $\tilde{{x}} = \hat{{x}} + \beta\varepsilon$, $\beta$ = {low:.2g} to "
+        rf"{high:.2g} ({summary.noise.kind})"
+    )
 
 
-# -- images ------------------------------------------------------------------------------------------
+# -- images
+# ------------------------------------------------------------------------------------------
 
 
-def _draw_images(figure: Figure, model: VariationalAutoencoder, rows: Array, which: str, summary: Summary) -> None:
+def _draw_images(
+    figure: Figure, model: VariationalAutoencoder, rows: Array, which: str, summary: Summary
+) -> None:
     """Four mosaics on the left, the bound on the right."""
     height, width = model.schema_.shape[1:]
     across = min(12, max(3, round(12 * height / width)))
@@ -147,7 +167,9 @@ def _draw_images(figure: Figure, model: VariationalAutoencoder, rows: Array, whi
         axes.imshow(_mosaic(tiles, across), interpolation="nearest")
         axes.set_title(text, loc="left", fontsize=9.5, color=INK, pad=3)
         axes.set_axis_off()
-    note = f"Pictures show {low:g} as black and {high:g} as white; noise beyond is cut off there only."
+    note = (
+        f"Pictures show {low:g} as black and {high:g} as white; noise beyond is cut off there only."
+    )
     _draw_bound(right, model, summary, note)
 
 
@@ -180,10 +202,13 @@ def _mosaic(tiles: Array, across: int) -> Array:
     return sheet
 
 
-# -- tables ------------------------------------------------------------------------------------------
+# -- tables
+# ------------------------------------------------------------------------------------------
 
 
-def _draw_table(figure: Figure, model: VariationalAutoencoder, rows: Array, which: str, summary: Summary) -> None:
+def _draw_table(
+    figure: Figure, model: VariationalAutoencoder, rows: Array, which: str, summary: Summary
+) -> None:
     """Scatter plots of two columns above, marginals below, the bound on the right."""
     shown = _in_units(model, rows[:POINTS])
     n = max(len(shown), 200)
@@ -196,7 +221,10 @@ def _draw_table(figure: Figure, model: VariationalAutoencoder, rows: Array, whic
         i, j = order[:2]
         blocks = {
             f"Data ({which})": (shown, INK),
-            "Reconstructions\nwithout noise": (model.reconstruct(_names(model, rows[:POINTS])), GREEN),
+            "Reconstructions\nwithout noise": (
+                model.reconstruct(_names(model, rows[:POINTS])),
+                GREEN,
+            ),
             "Samples\nwithout noise": (means, ORANGE),
             "Samples with noise,\nsame z": (samples, BLUE),
         }
@@ -217,7 +245,15 @@ def _draw_table(figure: Figure, model: VariationalAutoencoder, rows: Array, whic
         low, high = _limits(shown[:, j])
         bins = np.linspace(low, high, 26)
         axes.hist(shown[:, j], bins, density=True, color=GREY, alpha=0.55, label=f"data ({which})")
-        axes.hist(samples[:, j], bins, density=True, histtype="step", color=BLUE, lw=1.5, label="samples with noise")
+        axes.hist(
+            samples[:, j],
+            bins,
+            density=True,
+            histtype="step",
+            color=BLUE,
+            lw=1.5,
+            label="samples with noise",
+        )
         axes.set_xlabel(_name(model, j), fontsize=9)
         axes.set_yticks([])
         _plain(axes)
@@ -253,7 +289,10 @@ def _telling_columns(rows: Array) -> list[int]:
 def _shown(rows: Array, order: list[int]) -> str:
     if rows.shape[1] <= min(HISTOGRAMS, len(order)):
         return ""
-    return f" Of {rows.shape[1]} columns, the two most correlated come first and up to {HISTOGRAMS} are shown."
+    return (
+        f" Of {rows.shape[1]} columns, the two most correlated come first and up to "
+        f"{HISTOGRAMS} are shown."
+    )
 
 
 def _limits(values: Array) -> tuple[float, float]:
@@ -277,33 +316,60 @@ def _names(model: VariationalAutoencoder, rows: Array) -> Any:
     return pandas.DataFrame(rows, columns=list(model.feature_names_in_))
 
 
-# -- both --------------------------------------------------------------------------------------------
+# -- both
+# --------------------------------------------------------------------------------------------
 
 
-def _draw_bound(figure: SubFigure, model: VariationalAutoencoder, summary: Summary, note: str) -> None:
-    """The bound on training and validation rows against epochs; below it, what the lines are and what to know."""
+def _draw_bound(
+    figure: SubFigure, model: VariationalAutoencoder, summary: Summary, note: str
+) -> None:
+    """The bound on training and validation rows against epochs; below it, what the lines are and
+    what to know.
+    """
     upper, lower = _parts(figure, 2, 1, height_ratios=(2, 1))
     axes = upper.subplots()
     records = [record for record in model.history_.records if record.phase == TRAINING]
     best = model.history_.best_step
     values: list[float] = []
-    for name, colour, label in (("train", GREY, "training rows"), ("validation", BLUE, "validation rows")):
-        points = [(r.epoch, v) for r in records if (v := getattr(r, name)) is not None and math.isfinite(v)]
+    for name, colour, label in (
+        ("train", GREY, "training rows"),
+        ("validation", BLUE, "validation rows"),
+    ):
+        points = [
+            (r.epoch, v)
+            for r in records
+            if (v := getattr(r, name)) is not None and math.isfinite(v)
+        ]
         if points:
             axes.plot(
-                *zip(*points, strict=True), color=colour, lw=1.6, marker="o" if len(points) < 3 else "", label=label
+                *zip(*points, strict=True),
+                color=colour,
+                lw=1.6,
+                marker="o" if len(points) < 3 else "",
+                label=label,
             )
             values += [value for _, value in points]
     kept = [r for r in records if r.step == best and r.bound is not None]
     if kept and kept[0].bound is not None:
-        axes.plot(kept[0].epoch, kept[0].bound, "o", color=BLUE, ms=7, mfc="white", mew=1.8, label="weights kept")
+        axes.plot(
+            kept[0].epoch,
+            kept[0].bound,
+            "o",
+            color=BLUE,
+            ms=7,
+            mfc="white",
+            mew=1.8,
+            label="weights kept",
+        )
     if summary.baseline is not None:
         mean = summary.baseline.density.mean
         axes.axhline(mean, color=ORANGE, ls="--", lw=1.3, label=f"exact pPCA, held out: {mean:.1f}")
         values.append(mean)
     if summary.density is not None:
         mean = summary.density.mean
-        axes.axhline(mean, color=INK, ls=":", lw=1.3, label=f"this model, held out, log p(x): {mean:.1f}")
+        axes.axhline(
+            mean, color=INK, ls=":", lw=1.3, label=f"this model, held out, log p(x): {mean:.1f}"
+        )
         values.append(mean)
     if len(values) > 1:
         top, tenth, least = max(values), float(np.quantile(values, 0.1)), min(values)
@@ -317,21 +383,30 @@ def _draw_bound(figure: SubFigure, model: VariationalAutoencoder, summary: Summa
     axes.set_ylabel(f"{_objective(model)}, nats per row, in units of the data", fontsize=9)
     _plain(axes)
     lower.legend(
-        *axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.06, 1), fontsize=9, frameon=False
+        *axes.get_legend_handles_labels(),
+        loc="upper left",
+        bbox_to_anchor=(0.06, 1),
+        fontsize=9,
+        frameon=False,
     )
     text = _wrapped(f"{_facts(summary)} {note}")
     lower.text(0.08, 0.02, text, va="bottom", fontsize=9, color=INK, linespacing=1.5)
 
 
 def _objective(model: VariationalAutoencoder) -> str:
-    """What the axis shows: validation bounds, which for objectives that weigh the KL are the ELBO."""
+    """What the axis shows: validation bounds, which for objectives that weigh the KL are the
+    ELBO.
+    """
     return NAMES.get(model.objective, "ELBO")
 
 
 def _facts(summary: Summary) -> str:
     text = f"Active units: {summary.active_units} of {summary.latent_dim}."
     if summary.density is not None and summary.density.method == "importance":
-        text += f" Held-out log p(x): {summary.density.samples:,} importance samples per row, a lower bound."
+        text += (
+            f" Held-out log p(x): {summary.density.samples:,} importance samples per row, "
+            "a lower bound."
+        )
     if summary.kept_start:
         text += " Training did not beat its linear start beyond doubt, so that start was kept."
     return text

@@ -1,4 +1,6 @@
-"""Which rows a model is judged by: those that it was not trained on, where there are any; and how that is said."""
+"""Which rows a model is judged by: those that it was not trained on, where there are any; and how
+that is said.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ WHICH = ("held-out", "trained", "all")
 """What a user may ask for."""
 MANY = 0.05
 """Share of repeated rows from which on it is worth a note."""
-UNKNOWN = "Which rows this model was trained on is unknown: it was saved before models remembered their rows."
+UNKNOWN = (
+    "Which rows this model was trained on is unknown: it was saved before models "
+    "remembered their rows."
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class Chosen:
 
         Arguments:
             name: What the rows are called.
-            log_p: log p(x) of each row that is looked at, to tell both kinds apart where they are mixed.
+            log_p: log p(x) of each row that is looked at, to tell both kinds apart where they are
+                mixed.
         """
         if self.seen is None:
             return UNKNOWN
@@ -86,7 +92,8 @@ class RowCounts:
 
     Attributes:
         trained: Rows of training alone; None where the model does not know its rows.
-        validated: Rows that decided when to stop, which tables are trained on in the end; None likewise.
+        validated: Rows that decided when to stop, which tables are trained on in the end; None
+            likewise.
         held_out: Rows that the model has not seen, which it is judged by.
         repeated: How many of these have the values of a row that it was fitted to; None likewise.
     """
@@ -107,11 +114,13 @@ class RowCounts:
             return []
         if not self.any_new:
             return [
-                f"All {self.held_out:,} rows that the model is judged by have the values of rows that were trained on: "
+                f"All {self.held_out:,} rows that the model is judged by have the values of rows "
+                "that were trained on: "
                 "this says nothing about new rows."
             ]
         return [
-            f"{self.repeated:,} of the {self.held_out:,} held-out rows have the same values as a row that was trained "
+            f"{self.repeated:,} of the {self.held_out:,} held-out rows have the same values as a "
+            "row that was trained "
             "on: their log p(x) says little about rows with new values."
         ]
 
@@ -128,18 +137,21 @@ def count_rows(model: VariationalAutoencoder, held_out: Any | None) -> RowCounts
     return RowCounts(trained, validated, rows, repeated)
 
 
-def choose(model: VariationalAutoencoder, rows: Any, which: str | None = None, least: int = 1) -> Chosen:
+def choose(
+    model: VariationalAutoencoder, rows: Any, which: str | None = None, least: int = 1
+) -> Chosen:
     """Choose the rows of a data set to judge a model by.
 
     Arguments:
         model: The model.
         rows: Rows in data units.
-        which: "held-out", those that the model was not trained on; "trained", those that it was; "all"; None is
-            "held-out" where there are such rows, else "all".
+        which: "held-out", those that the model was not trained on; "trained", those that it was;
+            "all"; None is "held-out" where there are such rows, else "all".
         least: How many of them are needed.
 
     Raises:
-        ValueError: ``which`` is none of these, there are no such rows, or the model does not know its rows.
+        ValueError: ``which`` is none of these, there are no such rows, or the model does not know
+            its rows.
     """
     if which is not None and which not in WHICH:
         raise ValueError(f"--rows must be {', '.join(WHICH[:-1])} or {WHICH[-1]}, got {which!r}.")
@@ -153,6 +165,12 @@ def choose(model: VariationalAutoencoder, rows: Any, which: str | None = None, l
         which = "held-out" if seen.any() and (~seen).sum() >= least else "all"
     mask = {"held-out": ~seen, "trained": seen, "all": np.ones_like(seen)}[which]
     if not mask.any():
-        told = "All of these rows were trained on" if which == "held-out" else "None of these rows was trained on"
-        raise ValueError(f"{told}, so there are none for --rows {which}. Pass other rows, or --rows all.")
+        told = (
+            "All of these rows were trained on"
+            if which == "held-out"
+            else "None of these rows was trained on"
+        )
+        raise ValueError(
+            f"{told}, so there are none for --rows {which}. Pass other rows, or --rows all."
+        )
     return Chosen(which, mask, seen)

@@ -1,7 +1,9 @@
-r"""A fitted model in numbers, all in the units of the data: held-out log p(x) beside exact pPCA's, beta, active units.
+r"""A fitted model in numbers, all in the units of the data: held-out log p(x) beside exact pPCA's,
+beta, active units.
 
 .. math:: \overline{\log p(x)} \pm s / \sqrt n, \qquad
-    \text{gain} = \overline{\log p(x) - \log p_{\mathrm{pPCA}}(x)}, \text{ its error that of the paired differences}
+    \text{gain} = \overline{\log p(x) - \log p_{\mathrm{pPCA}}(x)}, \text{ its error that of the
+    paired differences}
 """
 
 from __future__ import annotations
@@ -54,16 +56,21 @@ class Density:
         standard_error: Of the mean over rows; None for a single row.
         bits_per_dimension: Of 8-bit data; None for others.
         rows: How many.
-        method: "exact", "quadrature", "importance", "ais", or several of them where rows needed different ones.
-        samples: Importance samples per row, or chains, of the rows with the most; 0 where nothing was sampled.
-        effective_samples: Median over sampled rows of the effective number of samples; None where there are none.
-        unreliable: Share of unreliable rows, as `LogLikelihood.unreliable` says; None where all are exact.
-        row_error: Median over rows of the standard error of a row's own estimate, in nats; None where unknown.
+        method: "exact", "quadrature", "importance", "ais", or several of them where rows needed
+            different ones.
+        samples: Importance samples per row, or chains, of the rows with the most; 0 where nothing
+            was sampled.
+        effective_samples: Median over sampled rows of the effective number of samples; None where
+            there are none.
+        unreliable: Share of unreliable rows, as `LogLikelihood.unreliable` says; None where all are
+            exact.
+        row_error: Median over rows of the standard error of a row's own estimate, in nats; None
+            where unknown.
         reason: Why this method, where it was picked automatically.
         evaluations: Of p(x|z) for each row, those for gradients counted twice.
         seconds: Of computing.
-        impossible: Further rows, of log p(x) = -inf, that are in none of these numbers: a column that was constant in
-            training has another value there.
+        impossible: Further rows, of log p(x) = -inf, that are in none of these numbers: a column
+            that was constant in training has another value there.
     """
 
     mean: float
@@ -88,18 +95,25 @@ class Density:
         if not self.impossible:
             return []
         return [
-            f"For {self.impossible:,} further {'row' if self.impossible == 1 else 'rows'} log p(x) is -inf, as a "
+            f"For {self.impossible:,} further {'row' if self.impossible == 1 else 'rows'} log p(x) "
+            "is -inf, as a "
             "column that had one value in training has another there: they are not in the mean."
         ]
 
     def _unreliable(self) -> list[str]:
         if self.unreliable is None or self.unreliable <= MANY_ROWS:
             return []
-        cure = "nelbo evaluate RUN DATA, whose automatic method takes better samples where they are needed, or "
+        cure = (
+            "nelbo evaluate RUN DATA, whose automatic method takes better samples where "
+            "they are needed, or "
+        )
         return [
-            f"For {self.unreliable:.0%} of the rows log p(x) is unreliable and may be higher: a few samples "
-            "dominate (Pareto k above 0.7 or, with few samples, a standard error above 0.5 nats), or no error is "
-            f"known. The truth: {'' if 'ais' in self.method else cure}--method ais, with more --temperatures."
+            f"For {self.unreliable:.0%} of the rows log p(x) is unreliable and may be higher: a "
+            "few samples "
+            "dominate (Pareto k above 0.7 or, with few samples, a standard error above 0.5 nats), "
+            "or no error is "
+            f"known. The truth: {'' if 'ais' in self.method else cure}--method ais, with more "
+            "--temperatures."
         ]
 
 
@@ -128,7 +142,8 @@ class Noise:
     """beta in data units.
 
     Attributes:
-        kind: "learned", "fixed", "per feature", "from z" (its root mean square), or "none" (not Gaussian).
+        kind: "learned", "fixed", "per feature", "from z" (its root mean square), or "none" (not
+            Gaussian).
         smallest, largest: Over features; equal where there is one number; None where there is none.
     """
 
@@ -139,10 +154,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Exact probabilistic PCA of the same latent size, fitted to the same training rows, in the units of the data.
+    """Exact probabilistic PCA of the same latent size, fitted to the same training rows, in the
+    units of the data.
 
-    Columns of tables are standardised for it, images are not, however the model scales them: it is what scikit-learn's
-    `PCA` says of such rows, with the Jacobian counted (`nelbo.baseline`).
+    Columns of tables are standardised for it, images are not, however the model scales them: it is
+    what scikit-learn's `PCA` says of such rows, with the Jacobian counted (`nelbo.baseline`).
 
     Attributes:
         density: Its held-out log p(x).
@@ -159,11 +175,13 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Explained:
-    """Share of the variance that reconstructions have: of standardised columns, or of images as they are.
+    """Share of the variance that reconstructions have: of standardised columns, or of images as
+    they are.
 
     Attributes:
         share: R² of `reconstruct`.
-        pca: R² of as many principal components, fitted to the training rows; None where a row is too wide.
+        pca: R² of as many principal components, fitted to the training rows; None where a row is
+            too wide.
         rows: How many.
         held_out: Whether they were held out; where none were, they are training rows.
         little: Whether z explains clearly less than linear models do.
@@ -239,7 +257,9 @@ def density(found: evaluate.Scores, schema: Schema) -> Density:
     impossible = int((~possible).sum()) if schema.left_out else 0
     if 0 < impossible < len(possible):
         per_row = ("value", "standard_error", "ess", "khat", "samples")
-        found = dataclasses.replace(found, **{name: getattr(found, name)[possible] for name in per_row})
+        found = dataclasses.replace(
+            found, **{name: getattr(found, name)[possible] for name in per_row}
+        )
     ess = found.ess[found.samples > 0]
     evaluations = (found.cost.decodes + found.cost.gradients) / len(found.value)
     return Density(
@@ -263,7 +283,9 @@ def bracket(found: evaluate.Bracket, schema: Schema) -> Bracket:
     """Reduce both bounds on simulated rows to their means, in data units."""
     shift, error = schema.log_scale_sum, _finite(found.gap_standard_error)
     lower, upper = float(found.lower.mean()) - shift, float(found.upper.mean()) - shift
-    return Bracket(lower, upper, found.gap, error, len(found.lower), found.chains, found.cost.seconds)
+    return Bracket(
+        lower, upper, found.gap, error, len(found.lower), found.chains, found.cost.seconds
+    )
 
 
 def summarise(
@@ -278,7 +300,8 @@ def summarise(
     Arguments:
         model: The model.
         train: The rows it was fitted to, in data units.
-        held_out: Rows it has never seen, an array or a data frame with the columns it was fitted on, or None.
+        held_out: Rows it has never seen, an array or a data frame with the columns it was fitted
+            on, or None.
         samples: Importance samples for each held-out row.
         notes: Warnings of the fit, put before our own.
     """
@@ -295,7 +318,9 @@ def summarise(
         training_rows=len(train),
         rows=counts,
         density=judged,
-        baseline=None if found is None or held_out is None else baseline(model, held_out, found, train),
+        baseline=None
+        if found is None or held_out is None
+        else baseline(model, held_out, found, train),
         noise=_noise(model, x),
         latent_dim=vae.latent_dim,
         active_units=diagnose.active_units(vae, x.to(device)).count,
@@ -333,7 +358,9 @@ def baseline(
     zero = torch.zeros_like(value)
     if model.schema_.left_out:  # what is impossible under the one is so under the other
         value[torch.from_numpy(found.value == -math.inf)] = -math.inf
-    exact = evaluate.LogLikelihood(value, zero, zero + math.inf, zero - math.inf, "exact", zero.long()).numpy()
+    exact = evaluate.LogLikelihood(
+        value, zero, zero + math.inf, zero - math.inf, "exact", zero.long()
+    ).numpy()
     possible = exact.value > -math.inf if model.schema_.left_out else slice(None)
     with np.errstate(invalid="ignore"):  # a row may be impossible under both
         gain = dataclasses.replace(exact, value=found.value[possible] - exact.value[possible])
@@ -347,7 +374,9 @@ def baseline(
 
 
 def _explained(model: VariationalAutoencoder, x: Tensor, held_out: Any) -> Explained:
-    judged = x if held_out is None else model.schema_.to_model(held_out, noise="hash", dtype=x.dtype)
+    judged = (
+        x if held_out is None else model.schema_.to_model(held_out, noise="hash", dtype=x.dtype)
+    )
     judged = judged[:: math.ceil(len(judged) / EXPLAINED_ROWS)]
     found = diagnose.explained(model.model_, judged, x, options.units(model.schema_))
     pca = None if found.pca is None else found.pca.value
@@ -360,7 +389,11 @@ def _noise(model: VariationalAutoencoder, x: Tensor) -> Noise:
     head = vae.likelihood
     if isinstance(head, SharedVariance):
         one = head.log_variance.ndim == 0
-        return _range("fixed" if not head.learned else "learned" if one else "per feature", schema, head.variance)
+        return _range(
+            "fixed" if not head.learned else "learned" if one else "per feature",
+            schema,
+            head.variance,
+        )
     if isinstance(head, Bernoulli):
         return Noise("none", None, None)
     with torch.no_grad():
@@ -373,18 +406,23 @@ def _range(kind: str, schema: Schema, variance: Tensor) -> Noise:
     return Noise(kind, float(beta.min()), float(beta.max()))
 
 
-def _warnings(model: VariationalAutoencoder, judged: Density | None, explained: Explained) -> list[str]:
+def _warnings(
+    model: VariationalAutoencoder, judged: Density | None, explained: Explained
+) -> list[str]:
     said = [] if judged is None else judged.warnings()
     if explained.little and explained.pca is not None:
         said.insert(
             0,
-            f"z explains only {100 * explained.share:.0f} % of the variance, where as many principal components "
-            f"explain {100 * explained.pca:.0f} %: embeddings and reconstructions say less than PCA's.",
+            f"z explains only {100 * explained.share:.0f} % of the variance, where as many "
+            "principal components "
+            f"explain {100 * explained.pca:.0f} %: embeddings and reconstructions say less than "
+            "PCA's.",
         )
     if model.kept_start_:
         said.insert(
             0,
-            "Training did not beat its closed-form linear start on the validation rows beyond doubt, so that start was "
+            "Training did not beat its closed-form linear start on the validation rows beyond "
+            "doubt, so that start was "
             "kept: this model is linear. More rows, or longer training, may change that.",
         )
     return said

@@ -1,7 +1,8 @@
 r"""AdamW in one fused kernel (Loshchilov & Hutter, 2019), without ``torch.optim``.
 
-The kernel is torch's own; what is left out is the optimiser class around it, whose first use imports the compiler
-(over a second, more than a short fit takes) and whose bookkeeping costs a small network a good part of each step.
+The kernel is torch's own; what is left out is the optimiser class around it, whose first use
+imports the compiler (over a second, more than a short fit takes) and whose bookkeeping costs a
+small network a good part of each step.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ EPSILON = 1e-8
 
 
 class AdamW:
-    """Decoupled weight decay and bias-corrected moments for a list of parameters of any dtypes on one device.
+    """Decoupled weight decay and bias-corrected moments for a list of parameters of any dtypes on
+    one device.
 
     Arguments:
         parameters: What to optimise.
@@ -30,12 +32,17 @@ class AdamW:
         self.weight_decay = weight_decay
         device = self.parameters[0].device if self.parameters else None
         self.count = torch.zeros((), dtype=torch.float32, device=device)
-        self.first = [torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters]
-        self.second = [torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters]
+        self.first = [
+            torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters
+        ]
+        self.second = [
+            torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters
+        ]
 
     @torch.no_grad()
     def step(self, learning_rate: float, divisor: Tensor | None, finite: Tensor | bool) -> None:
-        """Move the parameters along their gradients over ``divisor``, or leave all as it is where not ``finite``.
+        """Move the parameters along their gradients over ``divisor``, or leave all as it is where
+        not ``finite``.
 
         A divisor of None is 1. A GPU is given tensors, which nobody has to wait for.
         """
@@ -51,7 +58,9 @@ class AdamW:
             ]
             if not rows:
                 continue
-            parameters, gradients, first, second = (list(column) for column in zip(*rows, strict=True))
+            parameters, gradients, first, second = (
+                list(column) for column in zip(*rows, strict=True)
+            )
             torch._fused_adamw_(
                 parameters,
                 gradients,
@@ -78,7 +87,11 @@ class AdamW:
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that the next steps depend on."""
         moments = {"first": self.first, "second": self.second}
-        named = {f"{name}.{i}": value.clone() for name, values in moments.items() for i, value in enumerate(values)}
+        named = {
+            f"{name}.{i}": value.clone()
+            for name, values in moments.items()
+            for i, value in enumerate(values)
+        }
         return {"count": self.count.clone(), **named}
 
     def load_state(self, state: dict[str, Tensor]) -> None:

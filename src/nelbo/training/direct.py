@@ -1,14 +1,15 @@
 r"""The gradients of the default objectives, written out: a step without autograd.
 
-What is computed is what `VAE.terms`, `objective.ELBO` and `objective.DReG` say, and tests hold both together; here it
-is said again with its derivatives. Recording a graph of a small net and walking back costs as much as the arithmetic
-itself, and twice what is below. Everything else (other heads, networks and objectives, hooks, GPUs, where none of this
-was measured) goes through autograd.
+What is computed is what `VAE.terms`, `objective.ELBO` and `objective.DReG` say, and tests hold both
+together; here it is said again with its derivatives. Recording a graph of a small net and walking
+back costs as much as the arithmetic itself, and twice what is below. Everything else (other heads,
+networks and objectives, hooks, GPUs, where none of this was measured) goes through autograd.
 
-With :math:`z_k = \mu + \sigma \epsilon_k`, where p(z) is standard normal, the terms of z in :math:`-\log w_k` are
-:math:`\tfrac12 (z_k^2 - \epsilon_k^2) - \log \sigma`. DReG (Tucker et al., 2019) gives the decoder the gradient of
-IWAE, :math:`\tilde w_k \nabla \log p(x \mid z_k)`, and the encoder :math:`\tilde w_k^2` times the derivative along
-the path of z, in which :math:`\mu` and :math:`\sigma` inside of q count as constant.
+With :math:`z_k = \mu + \sigma \epsilon_k`, where p(z) is standard normal, the terms of z in
+:math:`-\log w_k` are :math:`\tfrac12 (z_k^2 - \epsilon_k^2) - \log \sigma`. DReG (Tucker et al.,
+2019) gives the decoder the gradient of IWAE, :math:`\tilde w_k \nabla \log p(x \mid z_k)`, and the
+encoder :math:`\tilde w_k^2` times the derivative along the path of z, in which :math:`\mu` and
+:math:`\sigma` inside of q count as constant.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ REPLACED = {"forward", "encode", "decode", "terms", "terms_at"}
 
 
 class _Activation(NamedTuple):
-    """A function, and the gradient of its input from that of its output, its input h and its output a."""
+    """A function, and the gradient of its input from that of its output, its input h and its output
+    a.
+    """
 
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -60,9 +63,13 @@ ACTIVATIONS: dict[type[nn.Module], _Activation] = {
 
 
 class Direct:
-    """A step of an objective whose gradients are known here: call it with rows, and it leaves them in ``grad``."""
+    """A step of an objective whose gradients are known here: call it with rows, and it leaves them
+    in ``grad``.
+    """
 
-    def __init__(self, objective: ELBO | DReG, noise: Noise, encoder: Network, decoder: Network) -> None:
+    def __init__(
+        self, objective: ELBO | DReG, noise: Noise, encoder: Network, decoder: Network
+    ) -> None:
         self.weighs = isinstance(objective, DReG)
         self.samples, self.values = objective.samples, math.prod(noise.shape)
         self.noise, self.encoder, self.decoder = noise, _Passes(encoder), _Passes(decoder)
@@ -75,16 +82,25 @@ class Direct:
         if not (type(objective) is DReG or (type(objective) is ELBO and _draws_once(objective))):
             return None
         vae: VAE = objective.vae
-        if (type(vae), type(vae.prior), type(vae.posterior)) != (VAE, StandardNormal, DiagonalNormal):
+        if (type(vae), type(vae.prior), type(vae.posterior)) != (
+            VAE,
+            StandardNormal,
+            DiagonalNormal,
+        ):
             return None
         noise, encoder, decoder = vae.likelihood, vae.encoder, vae.decoder
-        if not (_is_known_noise(noise) and _is_known_network(encoder) and _is_known_network(decoder)):
+        if not (
+            _is_known_noise(noise) and _is_known_network(encoder) and _is_known_network(decoder)
+        ):
             return None
         return cls(objective, noise, encoder, decoder)
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, generator: torch.Generator, low: torch.dtype | None = None) -> Tensor:
-        """Return the bound of each row of x (n, *shape), and leave the gradients of minus their mean behind.
+    def __call__(
+        self, x: Tensor, generator: torch.Generator, low: torch.dtype | None = None
+    ) -> Tensor:
+        """Return the bound of each row of x (n, *shape), and leave the gradients of minus their
+        mean behind.
 
         Arguments:
             x: Rows, as the model takes them.
@@ -95,7 +111,8 @@ class Direct:
         x = x.flatten(1)
         h = self.encoder.forward(x, low)
         loc, raw = h.chunk(2, -1)
-        raw = raw.contiguous()  # softplus and sigmoid of values with gaps between them take several times as long
+        # softplus and sigmoid of values with gaps between them take several times as long
+        raw = raw.contiguous()
         width = softplus(raw)
         scale = width.clamp_min(SMALLEST_STD)
         shape = loc.shape if self.samples == 1 else (self.samples, *loc.shape)
@@ -114,7 +131,12 @@ class Direct:
             to_z = torch.addcmul(to_z, z - noise / scale, share, value=1 / rows).mul_(share)
             to_loc, to_scale = to_z.sum(0), (to_z * noise).sum(0)
         else:
-            kl = torch.addcmul(scale.square(), loc, loc).sub_(scale.log(), alpha=2).sum(-1).sub_(loc.shape[-1])
+            kl = (
+                torch.addcmul(scale.square(), loc, loc)
+                .sub_(scale.log(), alpha=2)
+                .sum(-1)
+                .sub_(loc.shape[-1])
+            )
             bound = log_lik.sub_(kl, alpha=0.5)
             to_z = self.decoder.backward(gradient(1 / rows), low)
             to_loc = torch.add(to_z, loc, alpha=1 / rows)
@@ -124,7 +146,8 @@ class Direct:
         return bound
 
     def log_lik(self, x: Tensor, out: Tensor) -> tuple[Tensor, Gradient]:
-        """Return log p(x|z), and the gradient of the decoder's outputs as a function of what each is to weigh.
+        """Return log p(x|z), and the gradient of the decoder's outputs as a function of what each
+        is to weigh.
 
         Arguments:
             x: Rows (n, D).
@@ -140,36 +163,50 @@ class Direct:
         log_lik = square.mul(0.5).add_(scale.log()).sum(-1).add_(0.5 * LOG_2PI * self.values).neg_()
 
         def gradient(share: Tensor | float) -> Tensor:
-            slope = scale.reciprocal_().mul_(share if isinstance(share, float) else share.unsqueeze(-1))
+            slope = scale.reciprocal_().mul_(
+                share if isinstance(share, float) else share.unsqueeze(-1)
+            )
             to_loc = residual.mul_(slope)
             return torch.cat((to_loc, square.neg_().add_(1).mul_(slope).mul_(raw.sigmoid())), -1)
 
         return log_lik, gradient
 
-    def log_lik_of_one(self, x: Tensor, out: Tensor, log_variance: Tensor) -> tuple[Tensor, Gradient]:
+    def log_lik_of_one(
+        self, x: Tensor, out: Tensor, log_variance: Tensor
+    ) -> tuple[Tensor, Gradient]:
         """Return the same for one variance, whose gradient is left behind."""
         residual = out.view(-1, *x.shape).sub_(x).view(out.shape)
         square = residual.square().sum(-1)
         precision = (-log_variance).exp().item()
-        log_lik = square.mul(-0.5 * precision).sub_(0.5 * self.values * (LOG_2PI + log_variance.item()))
+        log_lik = square.mul(-0.5 * precision).sub_(
+            0.5 * self.values * (LOG_2PI + log_variance.item())
+        )
 
         def gradient(share: Tensor | float) -> Tensor:
             total = square.sum() * share if isinstance(share, float) else square.dot(share)
             if log_variance.requires_grad:
-                log_variance.grad = total.mul_(-0.5 * precision).add_(0.5 * self.values).to(log_variance.dtype)
-            return residual.mul_(share * precision if isinstance(share, float) else (share * precision).unsqueeze(-1))
+                log_variance.grad = (
+                    total.mul_(-0.5 * precision).add_(0.5 * self.values).to(log_variance.dtype)
+                )
+            return residual.mul_(
+                share * precision if isinstance(share, float) else (share * precision).unsqueeze(-1)
+            )
 
         return log_lik, gradient
 
 
 class _Passes:
-    """The passes of a linear, a plain or a residual net, forward and back, over rows (n, features)."""
+    """The passes of a linear, a plain or a residual net, forward and back, over rows (n,
+    features).
+    """
 
     def __init__(self, network: Network) -> None:
         self.residual = network.linear if isinstance(network, Residual) else None
         layers = _layers(network)
         self.layers = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        self.activations = [ACTIVATIONS[type(layer)] for layer in layers if not isinstance(layer, nn.Linear)]
+        self.activations = [
+            ACTIVATIONS[type(layer)] for layer in layers if not isinstance(layer, nn.Linear)
+        ]
         self.inputs: list[Tensor] = []
         self.before: list[Tensor] = []
         self.weights: list[Tensor] = []
@@ -204,7 +241,9 @@ class _Passes:
         return h if low is None else h.float()
 
     def backward(self, gradient: Tensor, low: torch.dtype | None, inputs: bool = True) -> Tensor:
-        """Leave the gradients of the weights behind, and return that of the rows, if it is wanted."""
+        """Leave the gradients of the weights behind, and return that of the rows, if it is
+        wanted.
+        """
         top = gradient = gradient if low is None else gradient.to(low)
         for i in reversed(range(len(self.layers))):
             self.keep(self.layers[i], gradient, self.inputs[i])
@@ -212,12 +251,16 @@ class _Passes:
                 break
             gradient = gradient.mm(self.weights[i])
             if i:
-                gradient = self.activations[i - 1].backward(gradient, self.before[i - 1], self.inputs[i])
+                gradient = self.activations[i - 1].backward(
+                    gradient, self.before[i - 1], self.inputs[i]
+                )
         if self.residual is not None:
             self.keep(self.residual, top, self.x)
             if inputs:
                 gradient = torch.addcmul(
-                    top.mm(self.weights[-1]).to(self.bend.dtype), gradient, self.bend * self.bend * self.bend
+                    top.mm(self.weights[-1]).to(self.bend.dtype),
+                    gradient,
+                    self.bend * self.bend * self.bend,
                 )
         self.inputs, self.before, self.weights, self.x, self.bend = [], [], [], self.none, self.none
         return gradient if low is None else gradient.float()
@@ -246,14 +289,18 @@ def _draws_once(objective: ELBO) -> bool:
 
 
 def _is_known_noise(likelihood: Likelihood) -> TypeGuard[Noise]:
-    """Return whether p(x|z) is a Gaussian with one variance, or with one for each value that is read off z."""
+    """Return whether p(x|z) is a Gaussian with one variance, or with one for each value that is
+    read off z.
+    """
     if type(likelihood) is Gaussian:
         return likelihood.log_variance.ndim == 0
     return type(likelihood) is HeteroscedasticGaussian
 
 
 def _is_known_network(network: nn.Module) -> TypeGuard[Network]:
-    """Return whether a network is one of ours, as we make them, with activations that are known here."""
+    """Return whether a network is one of ours, as we make them, with activations that are known
+    here.
+    """
     if type(network) not in (MLP, Linear, Residual):
         return False
     if type(network) is Residual and not (type(network.body) is MLP and _is_affine(network.linear)):
@@ -264,7 +311,10 @@ def _is_known_network(network: nn.Module) -> TypeGuard[Network]:
     return (
         len(layers) % 2 == 1
         and all(map(_is_affine, layers[::2]))
-        and all(type(a) in ACTIVATIONS and getattr(a, "approximate", "none") == "none" for a in layers[1::2])
+        and all(
+            type(a) in ACTIVATIONS and getattr(a, "approximate", "none") == "none"
+            for a in layers[1::2]
+        )
     )
 
 
@@ -274,9 +324,14 @@ def _is_affine(layer: nn.Module) -> bool:
 
 
 def _is_plain(objective: nn.Module) -> bool:
-    """Return whether modules do what their classes say: no hooks, nothing replaced, nothing used twice."""
+    """Return whether modules do what their classes say: no hooks, nothing replaced, nothing used
+    twice.
+    """
     modules, parameters = list(objective.modules()), list(objective.parameters())
-    hooks = [(m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks) for m in modules]
+    hooks = [
+        (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks)
+        for m in modules
+    ]
     return (
         not _has_any_global_hook()
         and not any(map(any, hooks))
@@ -284,7 +339,8 @@ def _is_plain(objective: nn.Module) -> bool:
         and not any(hasattr(module, "parametrizations") for module in modules)
         and not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
         and any(p.requires_grad for p in parameters)
-        and all(p.is_contiguous() for p in parameters)  # the fused optimiser takes no notice of strides
+        # the fused optimiser takes no notice of strides
+        and all(p.is_contiguous() for p in parameters)
         and len(modules) == len(list(objective.named_modules(remove_duplicate=False)))
         and len(parameters) == len(list(objective.named_parameters(remove_duplicate=False)))
     )

@@ -42,19 +42,30 @@ def integer(fields: Mapping[str, Any], name: str, least: int = 0, most: int | No
     value = section(fields, name)
     most = MOST if most is None else most
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise StateError(f"{name} is {_shown(value)}, expected a whole number from {least} to {most}")
+        raise StateError(
+            f"{name} is {_shown(value)}, expected a whole number from {least} to {most}"
+        )
     return value
 
 
-def number(fields: Mapping[str, Any], name: str, low: float = -math.inf, high: float = math.inf) -> float:
+def number(
+    fields: Mapping[str, Any], name: str, low: float = -math.inf, high: float = math.inf
+) -> float:
     """Return a field that holds a finite number within bounds.
 
     Raises:
         StateError: It holds something else.
     """
     value = section(fields, name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value) or not low <= value <= high:
-        raise StateError(f"{name} is {_shown(value)}, expected a finite number from {low:g} to {high:g}")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not _finite(value)
+        or not low <= value <= high
+    ):
+        raise StateError(
+            f"{name} is {_shown(value)}, expected a finite number from {low:g} to {high:g}"
+        )
     return value
 
 
@@ -78,7 +89,9 @@ def word(fields: Mapping[str, Any], name: str, words: Sequence[str]) -> str:
     """
     value = section(fields, name)
     if not isinstance(value, str) or value not in words:
-        raise StateError(f"{name} is {_shown(value)}, expected one of {', '.join(map(repr, words))}")
+        raise StateError(
+            f"{name} is {_shown(value)}, expected one of {', '.join(map(repr, words))}"
+        )
     return value
 
 
@@ -122,7 +135,8 @@ def tensors_like(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> N
         other = wanted[name]
         if tensor.shape != other.shape or tensor.dtype != other.dtype:
             raise StateError(
-                f"{name} is {tuple(tensor.shape)} of {tensor.dtype}, expected {tuple(other.shape)} of {other.dtype}"
+                f"{name} is {tuple(tensor.shape)} of {tensor.dtype}, expected {tuple(other.shape)} "
+                f"of {other.dtype}"
             )
 
 

@@ -1,7 +1,8 @@
-"""How long gradients are, which are too long, and which are not finite: with what it sums up between two records.
+"""How long gradients are, which are too long, and which are not finite: with what it sums up
+between two records.
 
-On a CPU these are Python's numbers, a tenth of the cost of tensors that hold one. On a GPU they are tensors, because a
-number would have to be waited for at every step.
+On a CPU these are Python's numbers, a tenth of the cost of tensors that hold one. On a GPU they are
+tensors, because a number would have to be waited for at every step.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Gauge:
     """Running numbers of a run.
 
     Arguments:
-        clip: Gradients longer than this multiple of their running mean length are too long; None never are.
+        clip: Gradients longer than this multiple of their running mean length are too long; None
+            never are.
         device: Where the gradients are.
         host: Whether to hold Python's numbers; None does on a CPU.
     """
@@ -41,7 +43,9 @@ class Gauge:
     def _zero(self, device: torch.device) -> Number:
         return 0.0 if self.host else torch.zeros((), dtype=torch.float64, device=device)
 
-    def judge(self, gradients: Sequence[Tensor], step: int, settled: bool) -> tuple[Tensor | None, Tensor | bool]:
+    def judge(
+        self, gradients: Sequence[Tensor], step: int, settled: bool
+    ) -> tuple[Tensor | None, Tensor | bool]:
         """Return what to divide the gradients by, None for 1, and whether they are finite.
 
         Arguments:
@@ -66,11 +70,15 @@ class Gauge:
         self.skipped = self.skipped + ~finite
         return scale.float(), finite
 
-    def _judge_number(self, length: float, weight: float, limited: bool) -> tuple[Tensor | None, bool]:
+    def _judge_number(
+        self, length: float, weight: float, limited: bool
+    ) -> tuple[Tensor | None, bool]:
         if not math.isfinite(length):
             self.skipped += 1
             return None, False
-        scale = max(1.0, length / max(self.mean_norm * (self.clip or 1.0), LEAST)) if limited else 1.0
+        scale = (
+            max(1.0, length / max(self.mean_norm * (self.clip or 1.0), LEAST)) if limited else 1.0
+        )
         self.mean_norm += weight * (length / scale - self.mean_norm)
         return (torch.tensor(scale, dtype=torch.float32) if scale > 1 else None), True
 
@@ -90,13 +98,20 @@ class Gauge:
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of the numbers."""
-        return {name: torch.as_tensor(getattr(self, name), dtype=torch.float64).clone() for name in NUMBERS}
+        return {
+            name: torch.as_tensor(getattr(self, name), dtype=torch.float64).clone()
+            for name in NUMBERS
+        }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Undo `state`."""
         for name in NUMBERS:
             before = getattr(self, name)
-            setattr(self, name, state[name].to(before) if isinstance(before, Tensor) else state[name].item())
+            setattr(
+                self,
+                name,
+                state[name].to(before) if isinstance(before, Tensor) else state[name].item(),
+            )
 
 
 NUMBERS = ("mean_norm", "skipped", "total", "taken")

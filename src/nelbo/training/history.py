@@ -24,8 +24,8 @@ class Units(Brief):
     Attributes:
         log_density: Added to every bound: minus the sum of log scale over features.
         scale: The data's standard deviations per model unit, () or one per feature.
-        columns: From rows of a table in model units, (n, *shape), to its columns in data units, (n, D),
-            float64; None for images and unscaled data.
+        columns: From rows of a table in model units, (n, *shape), to its columns in data units, (n,
+            D), float64; None for images and unscaled data.
         name: From the number of such a column to its name; None where columns have none.
     """
 
@@ -47,16 +47,19 @@ class Record:
         step: Optimiser steps taken.
         epoch: Passes over the training rows, a fraction.
         seconds: Since the start of training.
-        train: Mean objective over the training rows seen since the last record, nats per example; None at the start.
-            Where training gives the KL another weight, the plain bound of up to 1,024 training rows at this step.
-        validation: Mean objective over the validation rows, nats per example; None without validation rows.
+        train: Mean objective over the training rows seen since the last record, nats per example;
+            None at the start. Where training gives the KL another weight, the plain bound of up to
+            1,024 training rows at this step.
+        validation: Mean objective over the validation rows, nats per example; None without
+            validation rows.
         kl: Mean KL(q(z|x) || p(z)), nats per example; None where it has no closed form.
         beta: Root mean noise variance, in data units; None where the likelihood has no single one.
         learning_rate: In force at this step.
         rate: Training examples per second since the last record.
         progress: Part of the budget that is spent, 0 to 1.
         skipped: Steps skipped so far because a gradient was not finite.
-        phase: "training", or "training on all rows", whose steps, epochs and progress begin again; seconds go on.
+        phase: "training", or "training on all rows", whose steps, epochs and progress begin again;
+            seconds go on.
     """
 
     step: int
@@ -79,7 +82,9 @@ class Record:
 
 
 WORSE_NATS, WORSE_SHARE = 10.0, 0.2
-"""By how much a bound must have fallen for training to have failed: it is measured on few rows, with fresh noise."""
+"""By how much a bound must have fallen for training to have failed: it is measured on few rows,
+with fresh noise.
+"""
 COLUMNS = ("step", "epoch", "seconds", "train", "validation", "kl", "beta", "learning_rate")
 """What a printed history shows of each record; bounds in nats per example."""
 
@@ -122,7 +127,9 @@ class History:
             chosen[gap + 1 : gap + 1] = [steps.index(self.best_step), None]
         names = [name for name in COLUMNS if any(value is not None for value in self.column(name))]
         rows = [
-            ["…"] * len(names) if i is None else [_cell(name, getattr(self.records[i], name)) for name in names]
+            ["…"] * len(names)
+            if i is None
+            else [_cell(name, getattr(self.records[i], name)) for name in names]
             for i in chosen
         ]
         marks = ["" if i is None else self._mark(self.records[i]) for i in chosen]
@@ -151,25 +158,32 @@ class History:
         """Return what went wrong in training without ending it, in sentences: nothing in most runs.
 
         Arguments:
-            before: The bound before the first step, of the kind that the records have; None where nobody knows.
+            before: The bound before the first step, of the kind that the records have; None where
+                nobody knows.
         """
         if len(self) < 2:
             return []
         last, said = self.records[-1], []
         if 2 * last.skipped > last.step:
             said.append(
-                f"{last.skipped:,} of {last.step:,} training steps were skipped, because their gradients were not "
-                "finite: the model is hardly trained. Lower the learning rate, or check the data for extreme values."
+                f"{last.skipped:,} of {last.step:,} training steps were skipped, because their "
+                "gradients were not "
+                "finite: the model is hardly trained. Lower the learning rate, or check the data "
+                "for extreme values."
             )
-        kept = next((record for record in reversed(self.records) if record.step == self.best_step), last)
+        kept = next(
+            (record for record in reversed(self.records) if record.step == self.best_step), last
+        )
         after = kept.bound
         if before is None or after is None:
             return said
         if not math.isfinite(after) or after < before - max(WORSE_NATS, WORSE_SHARE * abs(before)):
             rows = "training" if kept.validation is None else "validation"
             said.append(
-                f"Training made the model worse: the bound on {rows} rows is {after:,.4g} nats per example, and was "
-                f"{before:,.4g} before the first step. Lower the learning rate, or hold rows out to validate on, so "
+                f"Training made the model worse: the bound on {rows} rows is {after:,.4g} nats per "
+                "example, and was "
+                f"{before:,.4g} before the first step. Lower the learning rate, or hold rows out "
+                "to validate on, so "
                 "that the best weights are kept."
             )
         return said
@@ -179,9 +193,13 @@ class History:
         return [getattr(record, name) for record in self.records]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists and numbers, ready for JSON; what is not finite is "nan", "inf" or "-inf"."""
+        """Return plain lists and numbers, ready for JSON; what is not finite is "nan", "inf" or
+        "-inf".
+        """
         found = dataclasses.asdict(self)
-        found["records"] = [{name: fields.plain(value) for name, value in one.items()} for one in found["records"]]
+        found["records"] = [
+            {name: fields.plain(value) for name, value in one.items()} for one in found["records"]
+        ]
         return found
 
     @classmethod
@@ -200,8 +218,13 @@ class History:
         return found
 
     def to_jsonl(self) -> str:
-        """Return one JSON object per record and line; what is not finite is null, as tools that read it expect."""
-        return "".join(json.dumps({k: _or_null(v) for k, v in vars(one).items()}) + "\n" for one in self.records)
+        """Return one JSON object per record and line; what is not finite is null, as tools that
+        read it expect.
+        """
+        return "".join(
+            json.dumps({k: _or_null(v) for k, v in vars(one).items()}) + "\n"
+            for one in self.records
+        )
 
 
 def _or_null(value: Any) -> Any:

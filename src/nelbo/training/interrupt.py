@@ -1,4 +1,6 @@
-"""Ctrl-C between two steps, never inside one: what is saved then is a state that the run passes through."""
+"""Ctrl-C between two steps, never inside one: what is saved then is a state that the run passes
+through.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def deferred() -> Iterator[Callable[[], None]]:
     """Hold back the Python handlers of SIGINT and SIGTERM; a second signal does not wait.
 
-    The function that the block gets calls the handler of a signal held back, if there is one: it belongs between two
-    steps. Signals without a Python handler, and code outside the main thread, are left alone.
+    The function that the block gets calls the handler of a signal held back, if there is one: it
+    belongs between two steps. Signals without a Python handler, and code outside the main thread,
+    are left alone.
     """
     held: list[tuple[int, FrameType | None]] = []
     handlers = {}
     if threading.current_thread() is threading.main_thread():
-        handlers = {number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))}
+        handlers = {
+            number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))
+        }
 
     def hold(number: int, frame: FrameType | None) -> None:
         if held:

@@ -25,11 +25,11 @@ from .schedule import DECAY, WARMUP, Budget, Fall, default_learning_rate, learni
 from .stored import Data, Stream, as_rows, held_out
 
 PATIENCE = 0.1
-"""Share of the budget that passes without a better validation bound before training stops, if the bound has been
-sinking all along; twice as much if it has not."""
+"""Share of the budget that passes without a better validation bound before training stops, if the
+bound has been sinking all along; twice as much if it has not."""
 LOST = 0.1
-"""Share of what the bound has gained by which it must have sunk. Of 12 fits to 1,000 to 4,000 images 9 ended earlier,
-with 5 to 32 % fewer steps and log p(x) as good within its error."""
+"""Share of what the bound has gained by which it must have sunk. Of 12 fits to 1,000 to 4,000
+images 9 ended earlier, with 5 to 32 % fewer steps and log p(x) as good within its error."""
 SLOWER = 0.5
 """By what the default learning rate is multiplied where training has lost its way."""
 MINIMUM_PATIENCE = 10
@@ -43,7 +43,9 @@ class Store(Protocol):
         """Return the last state saved, or None."""
 
     def save(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Replace the state, all or nothing. Where that fails, training goes on, and tries again later."""
+        """Replace the state, all or nothing. Where that fails, training goes on, and tries again
+        later.
+        """
 
 
 @torch.inference_mode(False)
@@ -77,47 +79,60 @@ def fit(
 ) -> History:
     r"""Maximise ``objective(x).mean()`` in place.
 
-    Tensor-resident batches, AdamW or Muon, a short warm-up, a rate that stays at its peak and falls in the end; a
-    learned :math:`\beta^2` follows its closed form. With ``validation`` rows and ``early_stopping`` the weights of the
-    best validation bound are kept, else the last.
+    Tensor-resident batches, AdamW or Muon, a short warm-up, a rate that stays at its peak and falls
+    in the end; a learned :math:`\beta^2` follows its closed form. With ``validation`` rows and
+    ``early_stopping`` the weights of the best validation bound are kept, else the last.
     Everything is a function of ``seed``, and torch's global random state is left alone.
 
     Arguments:
-        objective: What to maximise, such as ``objective.ELBO(vae)``; it may be wrapped by DDP or compile.
-        x: Training rows, a tensor of shape (n, *vae.shape): the fast way where they fit into memory. Or a Dataset or
-            DataLoader of known length, whose items are rows or tuples that begin with them: read as needed, by the
-            DataLoader's workers, in batches of its size, but in the order of ``seed``, so that the run is what it would
-            be on a tensor. Or batches as they come, a list or a DataLoader with a sampler of its own, say: gone through
-            again and again in their own order, which ``seed`` does not reach; a resumed run begins a pass anew.
-        validation: Held-out rows, as the model takes them, likewise; a run looks at up to 2,048, evenly spaced (of
-            batches as they come at the first).
-        max_epochs, max_steps, max_seconds: Limits; the first reached ends training. Without any, the number of steps
-            grows with the number of rows (`schedule.default_steps`).
-        batch_size: Rows in a step; None grows from 32 to 256 with the data, and begins smaller in the first epoch.
-        learning_rate: Its peak; None is 0.0015, and up to three times that in runs of fewer than 4,000 steps. Where
-            the validation bound then falls far below its best (by 50 nats, and 0.1 for each value of an example), the
-            best weights are taken up again, at half the rate.
-        decay: Share of the run, at its end, over which the rate falls in a straight line to 1 % of its peak (warm-up,
-            stable, decay: Hu et al., 2024); None is a cosine over the whole run (Loshchilov & Hutter, 2017).
+        objective: What to maximise, such as ``objective.ELBO(vae)``; it may be wrapped by DDP or
+            compile.
+        x: Training rows, a tensor of shape (n, *vae.shape): the fast way where they fit into
+            memory. Or a Dataset or DataLoader of known length, whose items are rows or tuples that
+            begin with them: read as needed, by the DataLoader's workers, in batches of its size,
+            but in the order of ``seed``, so that the run is what it would be on a tensor. Or
+            batches as they come, a list or a DataLoader with a sampler of its own, say: gone
+            through again and again in their own order, which ``seed`` does not reach; a resumed run
+            begins a pass anew.
+        validation: Held-out rows, as the model takes them, likewise; a run looks at up to 2,048,
+            evenly spaced (of batches as they come at the first).
+        max_epochs, max_steps, max_seconds: Limits; the first reached ends training. Without any,
+            the number of steps grows with the number of rows (`schedule.default_steps`).
+        batch_size: Rows in a step; None grows from 32 to 256 with the data, and begins smaller in
+            the first epoch.
+        learning_rate: Its peak; None is 0.0015, and up to three times that in runs of fewer than
+            4,000 steps. Where the validation bound then falls far below its best (by 50 nats, and
+            0.1 for each value of an example), the best weights are taken up again, at half the
+            rate.
+        decay: Share of the run, at its end, over which the rate falls in a straight line to 1 % of
+            its peak (warm-up,
+            stable, decay: Hu et al., 2024); None is a cosine over the whole run (Loshchilov &
+                Hutter, 2017).
         weight_decay: Decoupled, per unit of learning rate.
-        optimizer: "adamw", or "muon" for the weight matrices: it takes fewer steps, but each costs as much as thousands
-            of rows. It pays with many samples, large batches or on a GPU (``docs/performance.md``).
-        average: Weight of the newest weights in a running mean, which is then what is validated and kept; 0 is none.
-        clip: Gradients longer than this multiple of their running mean length are shortened to it; None never does.
-        early_stopping: When a fifth of the budget has passed without a better validation bound, or a tenth in which the
-            bound has been sinking all along, go back to the best weights, let the rate fall at once, and stop; under a
-            cosine, just stop.
+        optimizer: "adamw", or "muon" for the weight matrices: it takes fewer steps, but each costs
+            as much as thousands of rows. It pays with many samples, large batches or on a GPU
+            (``docs/performance.md``).
+        average: Weight of the newest weights in a running mean, which is then what is validated and
+            kept; 0 is none.
+        clip: Gradients longer than this multiple of their running mean length are shortened to it;
+            None never does.
+        early_stopping: When a fifth of the budget has passed without a better validation bound, or
+            a tenth in which the bound has been sinking all along, go back to the best weights, let
+            the rate fall at once, and stop; under a cosine, just stop.
         seed: Of data order and noise.
         device: "auto", "cpu", "cuda", ...
         precision: "auto", "bf16" (autocast) or "float32".
         callbacks: Called with each `Record`; training stops if one returns True.
         units: How records are turned into the user's units.
-        store: Where to save the state every ``store_every`` seconds, on interruption, and when training is finished; a
-            state there is resumed, with the number of threads that it began with, and one that is finished is returned
-            as it was. A store may have a method ``refuse(why)`` that returns the error to raise for an odd state.
-        history: Where records are added, so that they outlive an interruption; None makes a new one.
-        transform: What each batch of training rows is put through, ``transform(rows, generator)``: fresh noise or
-            augmentation at every visit. x may then be of any dtype, such as uint8, and is kept as it is.
+        store: Where to save the state every ``store_every`` seconds, on interruption, and when
+            training is finished; a state there is resumed, with the number of threads that it began
+            with, and one that is finished is returned as it was. A store may have a method
+            ``refuse(why)`` that returns the error to raise for an odd state.
+        history: Where records are added, so that they outlive an interruption; None makes a new
+            one.
+        transform: What each batch of training rows is put through, ``transform(rows, generator)``:
+            fresh noise or augmentation at every visit. x may then be of any dtype, such as uint8,
+            and is kept as it is.
         rows: Numbers of the rows of x to train on, int64; None is all. x itself is not copied.
 
     Returns:
@@ -153,7 +168,11 @@ def fit(
     )
     run.fall = Fall.of(decay)
     run.budget = Budget.resolve(
-        len(run.rows), size if batch_size is None else batch_size, max_epochs, max_steps, max_seconds
+        len(run.rows),
+        size if batch_size is None else batch_size,
+        max_epochs,
+        max_steps,
+        max_seconds,
     )
     run.choose_precision(precision)
     run.history = History() if history is None else history
@@ -174,9 +193,16 @@ def fit(
     return run.history
 
 
-def _go(run: Run, early_stopping: bool, callbacks: list[Callback], store: Store | None, store_every: float) -> None:
+def _go(
+    run: Run,
+    early_stopping: bool,
+    callbacks: list[Callback],
+    store: Store | None,
+    store_every: float,
+) -> None:
     """Train until something ends it; whatever does, leave the best weights in place."""
-    with deferred() as release:  # Ctrl-C waits for the end of a step, and for what follows the last one
+    # Ctrl-C waits for the end of a step, and for what follows the last one
+    with deferred() as release:
         try:
             run.history.stopped = _loop(run, early_stopping, callbacks, store, store_every, release)
             run.finished = True
@@ -192,7 +218,9 @@ def _go(run: Run, early_stopping: bool, callbacks: list[Callback], store: Store 
                 run.objective.load_state_dict(run.best[2])
             else:
                 run.take_mean()
-            run.history.best_step = run.best[1] if run.best is not None and early_stopping else run.step
+            run.history.best_step = (
+                run.best[1] if run.best is not None and early_stopping else run.step
+            )
             run.objective.eval()
             run.tell(1.0)
         run.refine()
@@ -222,9 +250,12 @@ def attempt(save: Callable[[], None], otherwise: str) -> None:
         save()
     except Exception as error:
         why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        # A filter that makes errors of warnings must not end training either, nor take the place of Ctrl-C.
+        # A filter that makes errors of warnings must not end training either, nor take the place of
+        # Ctrl-C.
         with contextlib.suppress(UserWarning):
-            warnings.warn(f"The state of training could not be saved: {why}. {otherwise}", stacklevel=3)
+            warnings.warn(
+                f"The state of training could not be saved: {why}. {otherwise}", stacklevel=3
+            )
 
 
 def _loop(
@@ -261,7 +292,9 @@ def _loop(
         if run.fall.over(progress):
             run.ended = "early"
         elif progress >= 1:
-            run.ended = "steps" if run.budget.max_steps and run.step >= run.budget.max_steps else "seconds"
+            run.ended = (
+                "steps" if run.budget.max_steps and run.step >= run.budget.max_steps else "seconds"
+            )
         else:
             if store is not None and time.monotonic() - saved > store_every:
                 keep(store, run, "Training goes on, and tries again later.")
@@ -282,11 +315,15 @@ def _validate(run: Run, factor: float, callbacks: list[Callback]) -> None:
 
 
 def _out_of_patience(run: Run, progress: float) -> bool:
-    """Return whether too much of the budget has passed since the best validation bound, and since the ramp's end."""
+    """Return whether too much of the budget has passed since the best validation bound, and since
+    the ramp's end.
+    """
     if run.best is None or (run.fall.decay is not None and not run.fall.pending(progress)):
         return False  # a fall that has begun is seen through
     records = run.history.records
-    since = [record for record in records if record.step > run.best[1] and record.progress > run.ramp]
+    since = [
+        record for record in records if record.step > run.best[1] and record.progress > run.ramp
+    ]
     if len(since) <= MINIMUM_PATIENCE:
         return False
     best = [record for record in records if record.step == run.best[1]]
@@ -295,7 +332,8 @@ def _out_of_patience(run: Run, progress: float) -> bool:
 
 
 def _sinks(first: Record, best: Record, since: list[Record]) -> bool:
-    """Return whether the validation bound has been sinking since its best, and a good part of what it gained is lost.
+    """Return whether the validation bound has been sinking since its best, and a good part of what
+    it gained is lost.
 
     A net that learns its rows by heart does that, and does not come back.
     """

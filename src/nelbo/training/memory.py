@@ -13,9 +13,10 @@ TAUGHT = 31 * 2**20
 def keep_freed_memory() -> None:
     """Let the C library keep some of what a step frees, instead of handing it back to the system.
 
-    The system clears every page that it gives out again, which takes longer than the arithmetic on it: a tenth of a
-    step of 512 images. glibc sets its thresholds by the largest block it has seen freed (mallopt(3)): after one of
-    nearly 32 MiB, whose pages nobody touches, it keeps up to twice that. Where a user has set these thresholds
-    (``MALLOC_TRIM_THRESHOLD_``) they stay, and other C libraries take no notice.
+    The system clears every page that it gives out again, which takes longer than the arithmetic on
+    it: a tenth of a step of 512 images. glibc sets its thresholds by the largest block it has seen
+    freed (mallopt(3)): after one of nearly 32 MiB, whose pages nobody touches, it keeps up to twice
+    that. Where a user has set these thresholds (``MALLOC_TRIM_THRESHOLD_``) they stay, and other C
+    libraries take no notice.
     """
     torch.empty(TAUGHT, dtype=torch.uint8)

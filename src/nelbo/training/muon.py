@@ -1,10 +1,12 @@
 r"""Muon for the weight matrices, AdamW for the rest (Jordan et al., 2024; Liu et al., 2025).
 
-A step moves a matrix along the orthogonal factor :math:`U V^T` of its momentum :math:`U S V^T`, so that rare directions
-count as much as common ones. Five Newton-Schulz iterations find it, in bfloat16, for matrix products alone. On a CPU
-they cost more than a small batch does; they pay where a step is expensive anyway (many samples, large batches, GPUs).
+A step moves a matrix along the orthogonal factor :math:`U V^T` of its momentum :math:`U S V^T`, so
+that rare directions count as much as common ones. Five Newton-Schulz iterations find it, in
+bfloat16, for matrix products alone. On a CPU they cost more than a small batch does; they pay where
+a step is expensive anyway (many samples, large batches, GPUs).
 
-Not ``torch.optim.Muon``, for the reason that `AdamW` gives; a test holds the two against each other.
+Not ``torch.optim.Muon``, for the reason that `AdamW` gives; a test holds the two against each
+other.
 """
 
 from __future__ import annotations
@@ -21,10 +23,14 @@ from .adamw import AdamW
 
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the odd polynomial that takes singular values from (0, 1] to near 1 in few iterations (Jordan et al., 2024)."""
+"""Of the odd polynomial that takes singular values from (0, 1] to near 1 in few iterations (Jordan
+et al., 2024).
+"""
 ITERATIONS = 5
 MATCH = 0.2
-"""Root mean square of an update of rate 1: that of AdamW, so that one learning rate serves both (Liu et al., 2025)."""
+"""Root mean square of an update of rate 1: that of AdamW, so that one learning rate serves both
+(Liu et al., 2025).
+"""
 
 
 class Muon:
@@ -44,9 +50,11 @@ class Muon:
 
     @torch.no_grad()
     def step(self, learning_rate: float, divisor: Tensor | None, finite: Tensor | bool) -> None:
-        """Move the parameters along their gradients over ``divisor``, or leave all as it is where not ``finite``.
+        """Move the parameters along their gradients over ``divisor``, or leave all as it is where
+        not ``finite``.
 
-        (Over whatever number: a matrix's step has the same length. The divisor keeps its momentum as it should be.)
+        (Over whatever number: a matrix's step has the same length. The divisor keeps its momentum
+        as it should be.)
         """
         if finite is False:
             return
@@ -69,7 +77,9 @@ class Muon:
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that the next steps depend on."""
-        return self.rest.state() | {f"momentum.{i}": value.clone() for i, value in enumerate(self.momentum)}
+        return self.rest.state() | {
+            f"momentum.{i}": value.clone() for i, value in enumerate(self.momentum)
+        }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Undo `state`."""
@@ -79,7 +89,9 @@ class Muon:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Return about U V^T of a matrix U S V^T, its singular values between 0.7 and 1.2, in bfloat16."""
+    """Return about U V^T of a matrix U S V^T, its singular values between 0.7 and 1.2, in
+    bfloat16.
+    """
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.mT if tall else matrix).bfloat16()
     x = x / x.norm().clamp_min(1e-7)

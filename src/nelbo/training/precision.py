@@ -1,8 +1,9 @@
 """Where to train and with how many bits.
 
-bfloat16 has 8 significant bits: a mean is rounded by up to 0.2 % of its size. That is far below the noise of
-images, and trains twice as fast or more where the hardware has it, but it would drown the residuals of a model
-with very small noise. ``precision="auto"`` therefore uses it only where it pays and cannot change the bound.
+bfloat16 has 8 significant bits: a mean is rounded by up to 0.2 % of its size. That is far below the
+noise of images, and trains twice as fast or more where the hardware has it, but it would drown the
+residuals of a model with very small noise. ``precision="auto"`` therefore uses it only where it
+pays and cannot change the bound.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from torch import nn
 from ..likelihood import HeteroscedasticGaussian, SharedVariance
 
 SMALLEST_STD = 0.05
-"""Below this noise standard deviation, in scaled units, bfloat16 would cost more than 1e-3 nats per feature."""
+"""Below this noise standard deviation, in scaled units, bfloat16 would cost more than 1e-3 nats per
+feature.
+"""
 SMALLEST_NETWORK = 100_000
 """Below this many weights a step costs more in casts than it saves."""
 
@@ -34,11 +37,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
         if found.type == "meta":
             raise RuntimeError("which has no numbers")
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(f'device {str(device)!r} cannot be used here; pass "auto", "cpu" or "cuda".') from error
+        raise ValueError(
+            f'device {str(device)!r} cannot be used here; pass "auto", "cpu" or "cuda".'
+        ) from error
     return found
 
 
-def resolve_precision(precision: str, device: torch.device, module: nn.Module, batch_size: int) -> tuple[str, bool]:
+def resolve_precision(
+    precision: str, device: torch.device, module: nn.Module, batch_size: int
+) -> tuple[str, bool]:
     """Return ("bf16" | "float32", whether it may still change on its own).
 
     Raises:
@@ -57,11 +64,17 @@ def resolve_precision(precision: str, device: torch.device, module: nn.Module, b
 
 
 def bfloat16_pays(module: nn.Module) -> bool:
-    """Return whether every noise, learned or fixed, is large against bfloat16's rounding; one read off z may not be."""
+    """Return whether every noise, learned or fixed, is large against bfloat16's rounding; one read
+    off z may not be.
+    """
     parts = list(module.modules())
     if any(isinstance(part, HeteroscedasticGaussian) for part in parts):
         return False
-    return all(bool((part.variance > SMALLEST_STD**2).all()) for part in parts if isinstance(part, SharedVariance))
+    return all(
+        bool((part.variance > SMALLEST_STD**2).all())
+        for part in parts
+        if isinstance(part, SharedVariance)
+    )
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -70,5 +83,6 @@ def has_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     if device.type != "cpu":
         return False
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public probe exists up to torch 2.13
+    # no public probe exists up to torch 2.13
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(probe and probe())

@@ -16,7 +16,8 @@ PLAIN_EVERY = 5.0
 
 
 class ProgressBar:
-    """A callback of `nelbo.fit` that shows the bound, beta, KL, rate and time left; use it as a context manager.
+    """A callback of `nelbo.fit` that shows the bound, beta, KL, rate and time left; use it as a
+    context manager.
 
     Arguments:
         stream: Where to write; standard error by default, so that standard output stays clean.
@@ -32,7 +33,13 @@ class ProgressBar:
     def __enter__(self) -> ProgressBar:
         if self.stream.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
             from rich.table import Column
 
             self.bar = Progress(
@@ -41,7 +48,8 @@ class ProgressBar:
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)),  # cut off first
+                # cut off first
+                TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)),
                 console=Console(file=self.stream),
                 expand=True,
                 transient=False,
@@ -61,11 +69,16 @@ class ProgressBar:
             self.bar.update(self.task, completed=record.progress, description=describe(record))
         elif time.monotonic() - self.last >= PLAIN_EVERY or record.progress >= 1:
             self.last = time.monotonic()
-            self.stream.write(f"{record.progress:4.0%} {record.seconds:6.1f} s  {describe(record)}\n")
+            self.stream.write(
+                f"{record.progress:4.0%} {record.seconds:6.1f} s  {describe(record)}\n"
+            )
             self.stream.flush()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if error is None:
             self._end()

@@ -36,11 +36,17 @@ from .variance import VarianceStep, learned_gaussians, refine
 VALIDATION_CHUNK = 1024
 """Examples times samples validated at once."""
 ENDING = 3.0
-"""What follows the last step (a validation, the closed form of beta^2, a comparison) lasts so many validations."""
+"""What follows the last step (a validation, the closed form of beta^2, a comparison) lasts so many
+validations.
+"""
 MINIMUM_REFINE = 2**20
-"""Values that the closed form of beta^2 looks at after a short run; a longer one looks at all of them."""
+"""Values that the closed form of beta^2 looks at after a short run; a longer one looks at all of
+them.
+"""
 VALIDATED = 2048
-"""Validation rows that a run looks at, evenly spaced: its choices compare bounds of the same rows."""
+"""Validation rows that a run looks at, evenly spaced: its choices compare bounds of the same
+rows.
+"""
 OPTIMIZERS: dict[str, type[AdamW] | type[Muon]] = {"adamw": AdamW, "muon": Muon}
 MOST_THREADS = 4096
 """Threads that a state may name."""
@@ -49,7 +55,9 @@ SEEN = 256
 UNKNOWN = 100
 """Batches that count as a pass over data of unknown length."""
 FALLEN, FALLEN_PER_VALUE = 50.0, 0.1
-"""Nats, or nats for each value of an example, by which a bound that fell has lost its way: noise is far less."""
+"""Nats, or nats for each value of an example, by which a bound that fell has lost its way: noise is
+far less.
+"""
 UNAVERAGED = 50
 """Steps after which a running mean of the weights begins."""
 
@@ -95,16 +103,23 @@ class Run:
         self.rows = torch.arange(len(x) or UNKNOWN * len(seen)) if rows is None else rows
         self.rows = self.rows.to(self.device)
         self.transform = transform
-        self.validation = None if validation is None else validated(validation).to(self.device, self.dtype)
+        self.validation = (
+            None if validation is None else validated(validation).to(self.device, self.dtype)
+        )
         self.seed, self.units, self.learning_rate = seed, units, learning_rate
         self.parts = [part for part in objective.modules() if isinstance(part, Objective)]
-        for part in self.parts:  # one made under inference_mode could not be told how far the run is
+        # one made under inference_mode could not be told how far the run is
+        for part in self.parts:
             part.progress = part.progress.clone()
         self.variance = VarianceStep(objective)
         special = {id(p) for p in self.variance.parameters}
-        self.weights = [p for p in objective.parameters() if id(p) not in special and p.requires_grad]
+        self.weights = [
+            p for p in objective.parameters() if id(p) not in special and p.requires_grad
+        ]
         if optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}.")
+            raise ValueError(
+                f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}."
+            )
         self.look_again()
         self.optimiser = OPTIMIZERS[optimizer](self.weights, weight_decay)
         self.generator = torch.Generator(self.device)
@@ -119,11 +134,15 @@ class Run:
         self.gauge = Gauge(clip, self.device)
         self.watched, self.retreated = False, 0
         self.begun: float | None = None
-        """The bound before the first step, in model units, where training maximises what validation measures."""
+        """The bound before the first step, in model units, where training maximises what validation
+        measures.
+        """
         self.count = 0
         self.order: tuple[int, Tensor] | None = None
         self.allowed = allowed()
-        """Threads that torch was given when the run began: another number would round sums in another way."""
+        """Threads that torch was given when the run began: another number would round sums in
+        another way.
+        """
         self.whole = True
         """Whether nothing is half done, so that the state is one that the run passes through."""
         self.ended = ""
@@ -144,12 +163,19 @@ class Run:
 
     @property
     def threads(self) -> int:
-        """The number of threads that a step is worth, or is allowed; on a GPU nothing is changed."""
+        """The number of threads that a step is worth, or is allowed; on a GPU nothing is
+        changed.
+        """
         vae, draws = self.model(), _inner(self.objective).draws
         row = products(vae.encoder, vae.shape) + draws * products(vae.decoder, vae.shape)
-        return min(self.allowed, worth(self.budget.batch_size * row)) if self.device.type == "cpu" else self.allowed
+        return (
+            min(self.allowed, worth(self.budget.batch_size * row))
+            if self.device.type == "cpu"
+            else self.allowed
+        )
 
-    # -- one step ------------------------------------------------------------------------------------
+    # -- one step
+    # ------------------------------------------------------------------------------------
 
     def batch(self) -> Tensor:
         """Return the rows of the next step, as they are stored."""
@@ -164,7 +190,9 @@ class Run:
             rows = next(self.coming)
         shape, others = tuple(self.seen.shape[1:]), tuple(rows.shape[1:])
         if others != shape:
-            raise ValueError(f"x has rows of shape {shape}, and others of shape {others}. Give all the same.")
+            raise ValueError(
+                f"x has rows of shape {shape}, and others of shape {others}. Give all the same."
+            )
         return self.placed(rows)
 
     def numbers(self, step: int) -> Tensor:
@@ -185,16 +213,20 @@ class Run:
 
     def prepare(self, rows: Tensor) -> Tensor:
         """Return stored rows as the model takes them."""
-        return rows if self.transform is None else self.transform(rows, self.generator).to(self.dtype)
+        return (
+            rows if self.transform is None else self.transform(rows, self.generator).to(self.dtype)
+        )
 
     def train_step(self, factor: float) -> None:
         """Take one optimiser step; a gradient that is not finite changes nothing."""
         self.whole = False
         x = self.batch()
-        self.tell(self.budget.progress(self.step + 1, self.elapsed()))  # a run of one step ends with it
+        # a run of one step ends with it
+        self.tell(self.budget.progress(self.step + 1, self.elapsed()))
         bound = self.backward(x)
         if self.step == 0 and self.variance.is_far_off():
-            # One huge gradient would stay in the weights' second moments for a thousand steps: mend beta^2 first.
+            # One huge gradient would stay in the weights' second moments for a thousand steps: mend
+            # beta^2 first.
             self.variance.step(0, factor, bool(bound.isfinite().all()))
             self.optimiser.zero_grad()
             bound = self.backward(x)
@@ -229,7 +261,9 @@ class Run:
 
     @property
     def retreats(self) -> int:
-        """How often the validation bound has fallen far below its best: a rate that is too high for small noise."""
+        """How often the validation bound has fallen far below its best: a rate that is too high for
+        small noise.
+        """
         best, count = -math.inf, 0
         far = max(FALLEN, FALLEN_PER_VALUE * math.prod(self.model().shape))
         for record in self.history.records:
@@ -239,7 +273,9 @@ class Run:
         return count
 
     def watch(self, early_stopping: bool) -> None:
-        """Settle on whether to go back when the validation bound falls: not where a rate was asked for."""
+        """Settle on whether to go back when the validation bound falls: not where a rate was asked
+        for.
+        """
         self.watched = early_stopping and self.learning_rate is None
         self.retreated = self.retreats if self.watched else 0
 
@@ -259,8 +295,8 @@ class Run:
     def trouble(self) -> list[str]:
         """Return what went wrong in training without ending it, in sentences.
 
-        Weights that were chosen by held-out rows, row by row, are not worse than the first ones: the mean of their
-        bounds may be, where a single row is far from all others.
+        Weights that were chosen by held-out rows, row by row, are not worse than the first ones:
+        the mean of their bounds may be, where a single row is far from all others.
         """
         if self.best is not None and self.history.best_step == self.best[1]:
             return self.history.trouble(None)
@@ -278,15 +314,19 @@ class Run:
         return max(part.ramp for part in self.parts)
 
     def backward(self, x: Tensor) -> Tensor:
-        """Return the bound of each stored row with this step's noise, and leave the gradients of their mean behind."""
+        """Return the bound of each stored row with this step's noise, and leave the gradients of
+        their mean behind.
+        """
         self.generator.manual_seed(stream_seed(self.seed, "noise", self.step))
         x = self.prepare(x)
         if self.direct is not None:
-            low = self.precision == "bf16" and self.dtype == torch.float32  # autocast leaves float64 alone
+            # autocast leaves float64 alone
+            low = self.precision == "bf16" and self.dtype == torch.float32
             return self.direct(x, self.generator, torch.bfloat16 if low else None)
         with self.autocast():
             bound: Tensor = self.objective(x, self.generator)
-        (-bound.mean()).backward()  # a gradient given here would make torch import sympy, half a second
+        # a gradient given here would make torch import sympy, half a second
+        (-bound.mean()).backward()
         return bound
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -295,7 +335,8 @@ class Run:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    # -- validation ----------------------------------------------------------------------------------
+    # -- validation
+    # ----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def judging(self) -> Iterator[None]:
@@ -317,7 +358,9 @@ class Run:
             self.objective.load_state_dict(self.averaged)
 
     def validate(self, factor: float) -> Record:
-        """Measure the bound on held-out rows, keep the best weights, and return a record in the user's units."""
+        """Measure the bound on held-out rows, keep the best weights, and return a record in the
+        user's units.
+        """
         begun = time.monotonic()
         self.whole = False
         if self.adaptive and not bfloat16_pays(self.objective):
@@ -326,8 +369,14 @@ class Run:
         value, bounds = None, None
         with self.judging():
             if self.validation is not None:
-                chunks = self.validation.split(max(1, VALIDATION_CHUNK // _inner(self.objective).draws))
-                bounds = torch.cat([self.objective(chunk, self.generator) for chunk in chunks]).double().cpu()
+                chunks = self.validation.split(
+                    max(1, VALIDATION_CHUNK // _inner(self.objective).draws)
+                )
+                bounds = (
+                    torch.cat([self.objective(chunk, self.generator) for chunk in chunks])
+                    .double()
+                    .cpu()
+                )
                 value = math.fsum(bounds.tolist()) / len(bounds)
             kl, train = self.mean_kl(), self.judged_train()
             if self.step == 0 and not self.weighted:
@@ -337,9 +386,18 @@ class Run:
                 f"The bound of the initial model is {value} on the validation rows. "
                 "Check that the data are scaled and that the network's outputs are finite."
             )
-        if value is not None and bounds is not None and math.isfinite(value) and self.is_ahead(bounds):
+        if (
+            value is not None
+            and bounds is not None
+            and math.isfinite(value)
+            and self.is_ahead(bounds)
+        ):
             mean = self.averaged
-            weights = _weights(self.objective) if mean is None else {name: w.clone() for name, w in mean.items()}
+            weights = (
+                _weights(self.objective)
+                if mean is None
+                else {name: w.clone() for name, w in mean.items()}
+            )
             self.best, self.best_bounds = (value, self.step, weights), bounds
         if self.step == 0:
             self.budget = self.budget.reserving(ENDING * (time.monotonic() - begun))
@@ -350,16 +408,20 @@ class Run:
         return record
 
     def is_ahead(self, bounds: Tensor) -> bool:
-        """Return whether these bounds of the validation rows (n,) beat those of the best weights, row by row.
+        """Return whether these bounds of the validation rows (n,) beat those of the best weights,
+        row by row.
 
-        Means would do but for single rows far from all others, whose bounds change by more than all others' do.
+        Means would do but for single rows far from all others, whose bounds change by more than all
+        others' do.
         """
         return self.best_bounds is None or trimmed_mean(bounds - self.best_bounds)[0] > 0
 
     def judged_train(self) -> float | None:
-        """Return the mean objective over the training rows since the last record, None at the start.
+        """Return the mean objective over the training rows since the last record, None at the
+        start.
 
-        Where training maximises something else than validation measures, it is the latter, on some training rows.
+        Where training maximises something else than validation measures, it is the latter, on some
+        training rows.
         """
         taken = float(self.gauge.taken)
         if not taken or not self.weighted:
@@ -374,7 +436,9 @@ class Run:
     def mean_kl(self) -> float | None:
         """Return the mean KL on up to one chunk of rows, or None where it has no closed form."""
         held = self.validation
-        rows = self.prepare(self.some(VALIDATION_CHUNK)) if held is None else held[:VALIDATION_CHUNK]
+        rows = (
+            self.prepare(self.some(VALIDATION_CHUNK)) if held is None else held[:VALIDATION_CHUNK]
+        )
         kl = closed_form_kl(self.model().encode(rows), self.model().prior())
         return None if kl is None else float(kl.mean())
 
@@ -382,7 +446,9 @@ class Run:
         """Return the VAE inside the objective."""
         return _inner(self.objective).vae
 
-    def record(self, train: float | None, value: float | None, kl: float | None, factor: float) -> Record:
+    def record(
+        self, train: float | None, value: float | None, kl: float | None, factor: float
+    ) -> Record:
         """Add a record to the history and start counting anew."""
         seconds = self.elapsed()
         jacobian = self.units.log_density if _inner(self.objective).in_nats else 0.0
@@ -418,7 +484,8 @@ class Run:
     def refine(self) -> None:
         """Set a learned variance to its closed form, for a few per cent of what training cost.
 
-        That form is the optimum of an average over q(z|x). Objectives that weigh their samples keep their own.
+        That form is the optimum of an average over q(z|x). Objectives that weigh their samples keep
+        their own.
         """
         if not _inner(self.objective).averages:
             return
@@ -430,9 +497,17 @@ class Run:
             x = x.some(most, KEPT)
             rows = torch.arange(len(x))
         with self.autocast():
-            refine(self.model(), x, self.generator, most, lambda part: self.prepare(self.placed(part)), rows)
+            refine(
+                self.model(),
+                x,
+                self.generator,
+                most,
+                lambda part: self.prepare(self.placed(part)),
+                rows,
+            )
 
-    # -- what a checkpoint holds ---------------------------------------------------------------------
+    # -- what a checkpoint holds
+    # ---------------------------------------------------------------------
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return all that the rest of the run depends on, as JSON and tensors."""
@@ -479,7 +554,8 @@ class Run:
         """Go on from a state, or take up what came of a finished run.
 
         Raises:
-            StateError: A field or tensor is missing, unknown or odd; the message names it. The run is then unusable.
+            StateError: A field or tensor is missing, unknown or odd; the message names it. The run
+                is then unusable.
         """
         self.finished = fields.flag(config, "finished")
         self.allowed = fields.integer(config, "threads", 1, MOST_THREADS)
@@ -502,8 +578,12 @@ class Run:
             raise fields.StateError("history holds no fields")
         history = History.from_dict(state)
         steps = [record.step for record in history.records]
-        if steps != sorted(set(steps)) or not all(0 <= step <= self.step for step in [*steps, history.best_step]):
-            raise fields.StateError(f"history has the steps {steps[-3:]}, expected growing ones up to {self.step}")
+        if steps != sorted(set(steps)) or not all(
+            0 <= step <= self.step for step in [*steps, history.best_step]
+        ):
+            raise fields.StateError(
+                f"history has the steps {steps[-3:]}, expected growing ones up to {self.step}"
+            )
         if not all(math.isfinite(record.epoch) and record.epoch >= 0 for record in history.records):
             raise fields.StateError("history has an epoch that is no number of passes")
         if self.finished and not history.records:
@@ -512,7 +592,9 @@ class Run:
         self.history.best_step, self.history.stopped = history.best_step, history.stopped
 
     def _load_progress(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Take the fields of a run that goes on, and see that the tensors are those that belong to them."""
+        """Take the fields of a run that goes on, and see that the tensors are those that belong to
+        them.
+        """
         self.ended = fields.word(config, "ended", ("", "steps", "seconds", "early", "callback"))
         self.seconds = fields.number(config, "seconds", 0)
         self.count = fields.integer(config, "count")
@@ -521,9 +603,13 @@ class Run:
         self.adaptive = fields.flag(config, "adaptive")
         limit = fields.section(config, "max_seconds")
         if (limit is None) != (self.budget.max_seconds is None):
-            raise fields.StateError(f"max_seconds is {limit!r}, expected {self.budget.max_seconds!r}")
+            raise fields.StateError(
+                f"max_seconds is {limit!r}, expected {self.budget.max_seconds!r}"
+            )
         if limit is not None:
-            self.budget = dataclasses.replace(self.budget, max_seconds=fields.number(config, "max_seconds", 1e-9))
+            self.budget = dataclasses.replace(
+                self.budget, max_seconds=fields.number(config, "max_seconds", 1e-9)
+            )
         best = fields.section(config, "best")
         if best is not None:
             if not isinstance(best, list) or len(best) != 2:
@@ -531,12 +617,25 @@ class Run:
             pair = {"bound of the best weights": best[0], "step of the best weights": best[1]}
             value = fields.number(pair, "bound of the best weights")
             step = fields.integer(pair, "step of the best weights", 0, self.step)
-            self.best, self.best_bounds = (value, step, _part(tensors, "best.")), tensors.get("best_bounds")
+            self.best, self.best_bounds = (
+                (value, step, _part(tensors, "best.")),
+                tensors.get("best_bounds"),
+            )
         averaged = _part(tensors, "averaged.") or None
         if (averaged is None) == bool(self.average and self.step):
-            raise fields.StateError("the running mean of the weights is there, or missing, where it should not be")
-        self.averaged = None if averaged is None else {name: value.to(self.device) for name, value in averaged.items()}
-        kinds = ["model.", *(["best."] if best is not None else []), *(["averaged."] if averaged is not None else [])]
+            raise fields.StateError(
+                "the running mean of the weights is there, or missing, where it should not be"
+            )
+        self.averaged = (
+            None
+            if averaged is None
+            else {name: value.to(self.device) for name, value in averaged.items()}
+        )
+        kinds = [
+            "model.",
+            *(["best."] if best is not None else []),
+            *(["averaged."] if averaged is not None else []),
+        ]
         wanted = {f"{kind}{name}": value for kind in kinds for name, value in self.live.items()}
         wanted |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
         if best is not None and self.validation is not None:
@@ -546,21 +645,31 @@ class Run:
         for name, tensor in tensors.items():
             # Moments may overflow, and a bound be infinite, in a run that goes on all the same.
             strict = not name.startswith("optimiser.") and name != "total"
-            if not bool((tensor.isfinite() if strict else ~tensor.isnan() | (name == "total")).all()):
+            if not bool(
+                (tensor.isfinite() if strict else ~tensor.isnan() | (name == "total")).all()
+            ):
                 raise fields.StateError(f"{name} holds values that are not finite")
 
     def _fall(self, state: Any) -> Fall:
         found = fields.record(Fall, state, "fall")
         if found == self.fall:
             return found
-        if not (found.early and found.decay == self.fall.decay is not None and 0 <= found.start <= found.end <= 1):
+        if not (
+            found.early
+            and found.decay == self.fall.decay is not None
+            and 0 <= found.start <= found.end <= 1
+        ):
             raise fields.StateError(f"fall is {state!r}, which no run with these options comes to")
         return found
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin like this, without it."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,6 @@
-r"""What happens at which step: pure functions of (seed, step), so that a run can be resumed from a step alone."""
+r"""What happens at which step: pure functions of (seed, step), so that a run can be resumed from a
+step alone.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,17 @@ from torch import Tensor
 WARMUP = 10
 """Steps over which the learning rate rises."""
 LEARNING_RATE = 1.5e-3
-"""Default peak of runs of at least `LONG_RUN` steps; shorter ones take larger steps, up to three times that."""
+"""Default peak of runs of at least `LONG_RUN` steps; shorter ones take larger steps, up to three
+times that.
+"""
 LONG_RUN = 4_000
 DECAY = 0.25
 """Default share of a run, at its end, over which the rate falls."""
 LARGEST_BATCH = 256
 FIRST_BATCH = 64
-"""Rows in the first batches of a default run: early gradients agree, so that many small steps go further."""
+"""Rows in the first batches of a default run: early gradients agree, so that many small steps go
+further.
+"""
 FIRST_STEPS = 64
 """Steps after which they double, until they have the size of the rest."""
 FINAL_FACTOR = 0.01
@@ -41,16 +47,17 @@ FINAL_FACTOR = 0.01
 class Budget:
     """How long to train: whichever limit is reached first; and which rows each step takes.
 
-    Without any limit, the number of steps grows with the data: 2,000 for a small table, 20,000 for 60,000 rows.
-    Without a given batch size, the first epoch begins with smaller batches, which double every `FIRST_STEPS` steps.
-    A single row that would be left at the end of an epoch joins the batch before: it has no variance, which networks
-    with batch normalisation need.
+    Without any limit, the number of steps grows with the data: 2,000 for a small table, 20,000 for
+    60,000 rows. Without a given batch size, the first epoch begins with smaller batches, which
+    double every `FIRST_STEPS` steps. A single row that would be left at the end of an epoch joins
+    the batch before: it has no variance, which networks with batch normalisation need.
 
     Attributes:
         rows: How many there are.
         batch_size: Rows in a step.
         max_steps, max_seconds: Limits.
-        small: Sizes of the smaller batches that the first epoch begins with, one for each `FIRST_STEPS` steps.
+        small: Sizes of the smaller batches that the first epoch begins with, one for each
+            `FIRST_STEPS` steps.
     """
 
     rows: int
@@ -107,7 +114,9 @@ class Budget:
         return first + (epochs - 1) * self.steps_per_epoch
 
     def place(self, step: int) -> tuple[int, int, int]:
-        """Return the epoch of a step, and the first and one past the last of its rows in the order of that epoch."""
+        """Return the epoch of a step, and the first and one past the last of its rows in the order
+        of that epoch.
+        """
         index = step - FIRST_STEPS * len(self.small)
         if index < 0:
             stage, index = divmod(step, FIRST_STEPS)
@@ -128,27 +137,37 @@ class Budget:
         return epoch + start / self.rows
 
     def progress(self, step: int, seconds: float) -> float:
-        """Return which part of the budget is spent, from 0 to 1. Without a time limit, the clock plays no part."""
+        """Return which part of the budget is spent, from 0 to 1. Without a time limit, the clock
+        plays no part.
+        """
         by_step = step / self.max_steps if self.max_steps else 0.0
         by_time = seconds / self.max_seconds if self.max_seconds else 0.0
         return min(1.0, max(by_step, by_time))
 
     def planned_steps(self, step: int, seconds: float) -> float:
-        """Return how many steps the run will have: exact without a time limit, else projected from those so far."""
+        """Return how many steps the run will have: exact without a time limit, else projected from
+        those so far.
+        """
         if self.max_seconds is None and self.max_steps is not None:
             return self.max_steps
         progress = self.progress(step, seconds)
         return step / progress if step and progress else math.inf
 
     def reserving(self, seconds: float) -> Budget:
-        """Return a budget that leaves some of a time limit, at most a quarter, for what follows the last step."""
+        """Return a budget that leaves some of a time limit, at most a quarter, for what follows the
+        last step.
+        """
         if self.max_seconds is None:
             return self
-        return dataclasses.replace(self, max_seconds=self.max_seconds - min(seconds, self.max_seconds / 4))
+        return dataclasses.replace(
+            self, max_seconds=self.max_seconds - min(seconds, self.max_seconds / 4)
+        )
 
     @property
     def validate_every(self) -> int:
-        """How many steps lie between two validations: an epoch, or a hundredth of the run if that is longer."""
+        """How many steps lie between two validations: an epoch, or a hundredth of the run if that
+        is longer.
+        """
         return max(self.steps_per_epoch, (self.max_steps or 0) // 100, 1)
 
 
@@ -168,7 +187,9 @@ def _small_batches(rows: int, batch_size: int) -> tuple[int, ...]:
 
 
 def default_steps(rows: int) -> int:
-    """Return the length of a run without limits: 2,000 steps and 0.3 for each row, at most 60,000."""
+    """Return the length of a run without limits: 2,000 steps and 0.3 for each row, at most
+    60,000.
+    """
     return min(60_000, 2_000 + round(0.3 * rows))
 
 
@@ -180,11 +201,14 @@ def default_learning_rate(planned_steps: float) -> float:
 
 @dataclass(frozen=True)
 class Fall:
-    """When the learning rate falls: for most of a run it stays at its peak, which gets furthest in any given time.
+    """When the learning rate falls: for most of a run it stays at its peak, which gets furthest in
+    any given time.
 
     Attributes:
-        decay: Share of the run, at its end, over which it falls in a straight line; None is a cosine all along.
-        start, end: Progress at which the line begins and ends: the end of the run, unless it was called for early.
+        decay: Share of the run, at its end, over which it falls in a straight line; None is a
+            cosine all along.
+        start, end: Progress at which the line begins and ends: the end of the run, unless it was
+            called for early.
         early: Whether it was.
     """
 
@@ -205,7 +229,9 @@ class Fall:
         return cls(decay, 0.0 if decay is None else 1 - decay)
 
     def now(self, progress: float) -> Fall:
-        """Return a fall that begins now, before its start, and takes its share of the shorter run."""
+        """Return a fall that begins now, before its start, and takes its share of the shorter
+        run.
+        """
         return dataclasses.replace(self, start=progress, end=progress / self.start, early=True)
 
     def pending(self, progress: float) -> bool:
@@ -236,6 +262,8 @@ def stream_seed(*key: int | str) -> int:
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> Tensor:
-    """Return the order in which an epoch visits the rows: a permutation that depends on (seed, epoch) alone."""
+    """Return the order in which an epoch visits the rows: a permutation that depends on (seed,
+    epoch) alone.
+    """
     generator = torch.Generator().manual_seed(stream_seed(seed, "order", epoch))
     return torch.randperm(rows, generator=generator)

@@ -1,8 +1,10 @@
-"""Training rows that are no tensor: those of a Dataset, fetched when a step needs them, or batches as they come.
+"""Training rows that are no tensor: those of a Dataset, fetched when a step needs them, or batches
+as they come.
 
-A Dataset of known length, alone or in a DataLoader, is visited in the order of a run, a function of its seed: a run on
-it has the bits of a run on the tensor of its rows, and is resumed as such. A DataLoader with a sampler of its own, one
-of an IterableDataset and a list of batches keep their own order, which no seed of a run reaches.
+A Dataset of known length, alone or in a DataLoader, is visited in the order of a run, a function of
+its seed: a run on it has the bits of a run on the tensor of its rows, and is resumed as such. A
+DataLoader with a sampler of its own, one of an IterableDataset and a list of batches keep their own
+order, which no seed of a run reaches.
 """
 
 from __future__ import annotations
@@ -31,22 +33,36 @@ KEPT = 2**24
 
 
 class Stored:
-    """Rows of a Dataset of known length, (n, ...) like a tensor's, of which no more are in memory than are asked for.
+    """Rows of a Dataset of known length, (n, ...) like a tensor's, of which no more are in memory
+    than are asked for.
 
     Arguments:
         dataset: Its items are rows x, or tuples that begin with x.
-        loader: Whose workers fetch them and whose function collates them; None is this process and torch's own.
+        loader: Whose workers fetch them and whose function collates them; None is this process and
+            torch's own.
     """
 
     def __init__(self, dataset: Dataset[Any], loader: DataLoader[Any] | None = None) -> None:
         self.dataset = dataset
-        self.collate: Callable[[list[Any]], Any] = default_collate if loader is None else loader.collate_fn
+        self.collate: Callable[[list[Any]], Any] = (
+            default_collate if loader is None else loader.collate_fn
+        )
         self.workers: dict[str, Any] = {}
         if loader is not None and loader.num_workers:
-            names = ("num_workers", "timeout", "worker_init_fn", "multiprocessing_context", "prefetch_factor")
+            names = (
+                "num_workers",
+                "timeout",
+                "worker_init_fn",
+                "multiprocessing_context",
+                "prefetch_factor",
+            )
             self.workers = {name: getattr(loader, name) for name in names}
         first = self[torch.zeros(1, dtype=torch.int64)]
-        self.dtype, self.device, self.shape = first.dtype, torch.device("cpu"), (len(self), *first.shape[1:])
+        self.dtype, self.device, self.shape = (
+            first.dtype,
+            torch.device("cpu"),
+            (len(self), *first.shape[1:]),
+        )
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -58,14 +74,17 @@ class Stored:
         return _x(self.collate([self.dataset[i] for i in numbers.tolist()]))
 
     def batches(self, plan: Iterator[list[int]]) -> Iterator[Tensor]:
-        """Yield the rows of the numbers that the plan yields, fetched ahead where there are workers."""
+        """Yield the rows of the numbers that the plan yields, fetched ahead where there are
+        workers.
+        """
         if not self.workers:
             return (self[torch.tensor(numbers)] for numbers in plan)
         loader: DataLoader[Any] = DataLoader(
             self.dataset,
             batch_sampler=_Plan(plan),
             collate_fn=self.collate,
-            generator=torch.Generator().manual_seed(0),  # else seeds of workers come from torch's global state
+            # else seeds of workers come from torch's global state
+            generator=torch.Generator().manual_seed(0),
             **self.workers,
         )
         return (_x(item) for item in loader)
@@ -84,7 +103,8 @@ class Stream:
     def __init__(self, source: Iterable[Any]) -> None:
         if iter(source) is source:
             raise ValueError(
-                f"x is a {type(source).__name__}, which can be gone through only once, but training takes many passes. "
+                f"x is a {type(source).__name__}, which can be gone through only once, but "
+                "training takes many passes. "
                 "Pass a tensor, a Dataset, a DataLoader or a list of batches."
             )
         self.source = source
@@ -96,7 +116,9 @@ class Stream:
         self.fresh = True
 
     def __len__(self) -> int:
-        """Return the number of rows of a pass, as if all batches were like the first; 0 where nothing tells."""
+        """Return the number of rows of a pass, as if all batches were like the first; 0 where
+        nothing tells.
+        """
         try:
             return len(self.source) * len(self.first)  # type: ignore[arg-type]
         except TypeError:
@@ -146,26 +168,38 @@ def as_rows(x: Data) -> tuple[Tensor | Stored | Stream, int | None]:
     if isinstance(x, TensorDataset):
         return x.tensors[0], None
     if isinstance(x, IterableDataset):
-        raise TypeError("x is an IterableDataset, which yields rows one by one. Pass a DataLoader of it.")
+        raise TypeError(
+            "x is an IterableDataset, which yields rows one by one. Pass a DataLoader of it."
+        )
     if isinstance(x, Dataset):
         if not isinstance(x, Sized):
-            raise TypeError(f"x is a {type(x).__name__} without a length. Give it __len__, or pass a DataLoader of it.")
+            raise TypeError(
+                f"x is a {type(x).__name__} without a length. Give it __len__, or pass a "
+                "DataLoader of it."
+            )
         return Stored(x), None
     if isinstance(x, list | tuple):
         parts = [item[0] if isinstance(item, list | tuple) and len(item) else item for item in x]
         batches = bool(parts) and all(isinstance(part, Tensor) and part.ndim for part in parts)
     else:
-        batches = isinstance(x, Iterable) and not hasattr(x, "__array__") and not isinstance(x, str | bytes | dict)
+        batches = (
+            isinstance(x, Iterable)
+            and not hasattr(x, "__array__")
+            and not isinstance(x, str | bytes | dict)
+        )
     if not batches:
         raise TypeError(
-            f"x must be a tensor of floats, got {type(x).__name__}. Pass torch.as_tensor(x).float(), a Dataset, a "
+            f"x must be a tensor of floats, got {type(x).__name__}. Pass "
+            "torch.as_tensor(x).float(), a Dataset, a "
             "DataLoader or a list of batches."
         )
     return Stream(x), None
 
 
 def held_out(validation: Data | None, most: int) -> Tensor | None:
-    """Return up to ``most`` rows to validate on, as a tensor: evenly spaced, or the first of a stream."""
+    """Return up to ``most`` rows to validate on, as a tensor: evenly spaced, or the first of a
+    stream.
+    """
     if validation is None:
         return None
     if not isinstance(validation, Tensor | Dataset | DataLoader | list | tuple):
@@ -180,9 +214,15 @@ def held_out(validation: Data | None, most: int) -> Tensor | None:
 
 
 def _has_plain_order(loader: DataLoader[Any]) -> bool:
-    """Return whether a loader visits each row of a Dataset of known length once in a pass, in whatever order."""
+    """Return whether a loader visits each row of a Dataset of known length once in a pass, in
+    whatever order.
+    """
     sampler, dataset = loader.sampler, loader.dataset
-    if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized) or loader.batch_size is None:
+    if (
+        isinstance(dataset, IterableDataset)
+        or not isinstance(dataset, Sized)
+        or loader.batch_size is None
+    ):
         return False
     if type(sampler) is RandomSampler:
         return not sampler.replacement and sampler.num_samples == len(dataset)
@@ -210,7 +250,8 @@ def _x(item: Any) -> Tensor:
     rows = item[0] if isinstance(item, list | tuple) and len(item) else item
     if not isinstance(rows, Tensor):
         raise TypeError(
-            f"x must yield tensors, or tuples whose first part is a tensor, got {type(rows).__name__}. "
+            "x must yield tensors, or tuples whose first part is a tensor, got "
+            f"{type(rows).__name__}. "
             "Change what the Dataset returns, or the collate_fn of the DataLoader."
         )
     return rows

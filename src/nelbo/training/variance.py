@@ -1,15 +1,19 @@
 r"""The closed-form step of a learned :math:`\beta^2`.
 
 The variance that maximises the expected log-likelihood is the mean squared residual,
-:math:`E_q \|x - f(z)\|^2 / D`. With :math:`g` the gradient of the loss for :math:`\log \beta^2`, counting D values,
+:math:`E_q \|x - f(z)\|^2 / D`. With :math:`g` the gradient of the loss for :math:`\log \beta^2`,
+counting D values,
 
-.. math:: g = \frac{D}{2} \Bigl(1 - \frac{r}{\beta^2}\Bigr) \quad\Longrightarrow\quad r = \beta^2 (1 - 2 g / D),
+.. math:: g = \frac{D}{2} \Bigl(1 - \frac{r}{\beta^2}\Bigr) \quad\Longrightarrow\quad r = \beta^2 (1
+    - 2 g / D),
 
-so the batch's optimum r comes free with every backward pass, whatever the objective weighs its samples by.
-:math:`\beta^2` follows a running mean of r. ``docs/variance.md`` compares this with gradient descent.
+so the batch's optimum r comes free with every backward pass, whatever the objective weighs its
+samples by. :math:`\beta^2` follows a running mean of r. ``docs/variance.md`` compares this with
+gradient descent.
 
-For a discretised Gaussian the same r is the mean of E[(y - f(z))^2 | x] over the values y that round to x (Fisher's
-identity), so that each step is one of the EM algorithm (Dempster et al., 1977): it climbs, and rests where g = 0.
+For a discretised Gaussian the same r is the mean of E[(y - f(z))^2 | x] over the values y that
+round to x (Fisher's identity), so that each step is one of the EM algorithm (Dempster et al.,
+1977): it climbs, and rests where g = 0.
 """
 
 from __future__ import annotations
@@ -36,27 +40,34 @@ FAR = 10.0
 ENOUGH = 2**20
 """Values over which one z per row averages well enough."""
 EM_STEPS = 2
-"""Steps at the end of training where one is not the optimum itself; the running mean has come close by then."""
+"""Steps at the end of training where one is not the optimum itself; the running mean has come close
+by then.
+"""
 SETTLED = 1e-3
 """Change of log beta^2 by such a step below which it was the last."""
 
 
 def learned_gaussians(module: nn.Module) -> list[SharedVariance]:
-    """Return every likelihood inside ``module`` that learns a variance, a Gaussian or a discretised one."""
+    """Return every likelihood inside ``module`` that learns a variance, a Gaussian or a discretised
+    one.
+    """
     return [part for part in module.modules() if isinstance(part, SharedVariance) and part.learned]
 
 
 class VarianceStep:
-    r"""Moves every learned variance of a module towards its closed-form optimum after each backward pass.
+    r"""Moves every learned variance of a module towards its closed-form optimum after each backward
+    pass.
 
-    `nelbo.fit` takes this step by itself. A loop of your own needs one line, where its optimiser is made:
+    `nelbo.fit` takes this step by itself. A loop of your own needs one line, where its optimiser is
+    made:
 
     .. code-block:: python
 
         optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3)
         VarianceStep(vae).before(optimizer)
 
-    Without it :math:`\log \beta^2` moves by at most the learning rate a step, which takes thousands of steps.
+    Without it :math:`\log \beta^2` moves by at most the learning rate a step, which takes thousands
+    of steps.
 
     Arguments:
         module: A model, an objective, or what holds some.
@@ -67,14 +78,16 @@ class VarianceStep:
         self.parameters = [likelihood.log_variance for likelihood in self.likelihoods]
 
     def before(self, optimizer: torch.optim.Optimizer) -> VarianceStep:
-        """Take the step before each step of a torch optimiser, which then leaves the variances alone.
+        """Take the step before each step of a torch optimiser, which then leaves the variances
+        alone.
 
-        The loss is to be a mean over rows, such as ``-objective(x).mean()``. Where a variance is more than ten times
-        off at first, the first step sets it and moves nothing else: gradients that large would stay in an optimiser's
-        second moments for a thousand steps.
+        The loss is to be a mean over rows, such as ``-objective(x).mean()``. Where a variance is
+        more than ten times off at first, the first step sets it and moves nothing else: gradients
+        that large would stay in an optimiser's second moments for a thousand steps.
 
         Arguments:
-            optimizer: Any of ``torch.optim``, before its first step. Where its learning rate falls, this rate does.
+            optimizer: Any of ``torch.optim``, before its first step. Where its learning rate falls,
+                this rate does.
 
         Returns:
             This object.
@@ -95,14 +108,18 @@ class VarianceStep:
 
     @torch.no_grad()
     def is_far_off(self) -> bool:
-        """Return whether a variance is ten times too large or too small for the batch of the last backward pass."""
+        """Return whether a variance is ten times too large or too small for the batch of the last
+        backward pass.
+        """
         gradients = [(part, part.log_variance.grad) for part in self.likelihoods]
         ratios = [_ratio(part, gradient) for part, gradient in gradients if gradient is not None]
         return any(bool(((ratio > FAR) | (ratio < 1 / FAR)).any()) for ratio in ratios)
 
     @torch.no_grad()
     def step(self, step: int, factor: float, finite: Tensor | bool) -> None:
-        """Take the step numbered ``step``, with a rate that shrinks as ``factor`` does; none where not ``finite``."""
+        """Take the step numbered ``step``, with a rate that shrinks as ``factor`` does; none where
+        not ``finite``.
+        """
         rate = max(1 / (step + 1), RATE * math.sqrt(factor))
         for likelihood in self.likelihoods:
             parameter = likelihood.log_variance
@@ -112,10 +129,20 @@ class VarianceStep:
             if finite is False:
                 continue
             if finite is True and parameter.ndim == 0:
-                parameter.fill_(_moved(parameter.item(), gradient.item() / _values(likelihood), rate, likelihood.floor))
+                parameter.fill_(
+                    _moved(
+                        parameter.item(),
+                        gradient.item() / _values(likelihood),
+                        rate,
+                        likelihood.floor,
+                    )
+                )
                 continue
             # log(1 + rate (r / beta^2 - 1)) of the ratio in `_ratio`
-            moved = parameter + (gradient * (-2 * rate / _values(likelihood))).clamp_min_(-rate).log1p_()
+            moved = (
+                parameter
+                + (gradient * (-2 * rate / _values(likelihood))).clamp_min_(-rate).log1p_()
+            )
             moved = moved.clamp_min_(math.log(likelihood.floor))
             parameter.copy_(torch.where(moved.isfinite() & finite, moved, parameter))
 
@@ -126,7 +153,9 @@ def _ratio(likelihood: SharedVariance, gradient: Tensor) -> Tensor:
 
 
 def _moved(log_variance: float, gradient: float, rate: float, floor: float) -> float:
-    """Return the next log beta^2, by the gradient per value, in Python: a fifth of what tensors of one number cost."""
+    """Return the next log beta^2, by the gradient per value, in Python: a fifth of what tensors of
+    one number cost.
+    """
     change = max(-2 * rate * gradient, -rate)
     if not -1 < change < math.inf:
         return log_variance
@@ -147,7 +176,8 @@ def refine(
     prepare: Callable[[Tensor], Tensor] | None = None,
     rows: Tensor | None = None,
 ) -> None:
-    r"""Set every learned :math:`\beta^2` to its closed form over the training rows x, for the weights as they are.
+    r"""Set every learned :math:`\beta^2` to its closed form over the training rows x, for the
+    weights as they are.
 
     Arguments:
         model: The trained model.
@@ -178,7 +208,9 @@ def _mean_square(
     generator: torch.Generator,
     prepare: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
-    r"""Return the :math:`\beta^2` of one EM step over some rows of x, at least the floor, of log_variance's shape."""
+    r"""Return the :math:`\beta^2` of one EM step over some rows of x, at least the floor, of
+    log_variance's shape.
+    """
     samples = max(1, min(16, ENOUGH // (len(rows) * math.prod(model.shape))))
     total = torch.zeros(model.shape, dtype=torch.float64, device=likelihood.log_variance.device)
     for numbers in rows.split(1024):
