@@ -339,7 +339,7 @@ def test_few_chains_that_disagree_are_not_believed() -> None:
     ]
     assert all(bool(f.khat.isnan().all()) for f in found)
     assert bool(found[0].unreliable.all())
-    assert bool((found[0].value < exact - 3).all())
+    assert found[0].mean < exact.mean().item() - 3
     torch.testing.assert_close(found[1].unreliable, found[1].standard_error > 0.5)
     assert int(found[1].unreliable.sum()) <= 2
 
@@ -459,7 +459,7 @@ def test_auto_keeps_what_belongs_to_each_row() -> None:
     """Annealed rows have 8 chains: wider intervals by Student's t, an acceptance, and a verdict of
     their own.
     """
-    vae, x = bent(5, 0.05)
+    vae, x = bent(8, 0.02, 40)
     found = evaluate.log_likelihood(vae, x, "auto", 200)
     chains = found.samples == 8
     assert (found.method, sorted(found.samples.unique().tolist())) == ("importance + ais", [8, 200])
