@@ -165,12 +165,12 @@ def flat_weights(model: VariationalAutoencoder) -> np.ndarray[Any, Any]:
 
 PEAK = """
 import pathlib, resource, sys
-def peak():  # in bytes; on Linux ru_maxrss begins with what the parent had, and would hide all that
-is less
+def peak():
+    # In bytes. On Linux ru_maxrss begins with what the parent had, and would hide all that is less.
     status = pathlib.Path("/proc/self/status")
     if status.exists():
         return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else
-    1024)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 """
 """For scripts of their own: the most memory that the process has held so far."""

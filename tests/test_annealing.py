@@ -374,9 +374,10 @@ def test_chains_of_different_groups_share_no_noise() -> None:
 MEMORY = """
 import torch
 from nelbo import evaluate, spec
-vae = spec.build(spec.Spec((784,), 4, "mlp", "mlp", hidden=(512, 512)),
-torch.Generator().manual_seed(0)) x = torch.rand(20, 784,
-generator=torch.Generator().manual_seed(1)) method, samples = sys.argv[1], int(sys.argv[2])
+generator = torch.Generator().manual_seed(0)
+vae = spec.build(spec.Spec((784,), 4, "mlp", "mlp", hidden=(512, 512)), generator)
+x = torch.rand(20, 784, generator=torch.Generator().manual_seed(1))
+method, samples = sys.argv[1], int(sys.argv[2])
 options = {"temperatures": 2, "leapfrogs": 1, "start": "encoder"} if method == "ais" else {}
 evaluate.log_likelihood(vae, x, method, 4, memory=2**24, **options)
 before = peak()
