@@ -19,9 +19,9 @@ model = VariationalAutoencoder.load("this folder")
 | --- | --- |
 {rows}
 
-`config.json` holds the model's configuration, `model.safetensors` its weights, `metrics.jsonl` one record per
-validation (nats per example, in the units of the data), and `manifest.json` the checksums of all of them.
-Loading runs no code from this folder.
+`config.json` holds the model's configuration, `model.safetensors` its weights, `metrics.jsonl` one
+record per validation (nats per example, in the units of the data), and `manifest.json` the
+checksums of all of them. Loading runs no code from this folder.
 """
 
 
