@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from helpers import PEAK, draw, linear_gaussian, loosen, normal, started
 from nelbo import VAE, evaluate, likelihood, posterior, prior
-from nelbo.evaluate import noise
+from nelbo.evaluate import row_noise
 from nelbo.evaluate.annealing import Settings, groups, pilot
 from nelbo.evaluate.chains import anneal, start_noise, temperatures
-from nelbo.evaluate.mode import PROPOSALS
+from nelbo.evaluate.laplace import PROPOSALS
 
 FEATURES, LATENTS = 30, 20
 
@@ -306,7 +306,7 @@ def test_moves_leave_the_posterior_as_it_is() -> None:
         flat = type(schedule)(
             torch.ones(21, dtype=torch.float64), schedule.step_size[-1:].expand(20, -1)
         )
-        run = anneal(vae, x, noise.row_keys(x), start, start.to_noise(z), flat, 11, 3)
+        run = anneal(vae, x, row_noise.row_keys(x), start, start.to_noise(z), flat, 11, 3)
         after = start.from_noise(run.u)[:, 0]
     assert not torch.equal(after, z[:, 0])
     assert float(run.acceptance) > 0.5
@@ -320,7 +320,9 @@ def test_a_row_is_hashed_as_often_for_many_groups_of_chains_as_for_one(
     vae, x = bent(3, rows=2)
     hashed: list[int] = []
     monkeypatch.setattr(
-        noise, "row_keys", lambda rows, of=noise.row_keys: hashed.append(len(rows)) or of(rows)
+        row_noise,
+        "row_keys",
+        lambda rows, of=row_noise.row_keys: hashed.append(len(rows)) or of(rows),
     )
     calls = []
     for chains in (8, 100):
@@ -661,7 +663,7 @@ def test_proposals_know_where_normals_are_needed() -> None:
         rtol=0,
         atol=0,
     )
-    u = start_noise(noise.row_keys(x), 4, 2, 0, x)
+    u = start_noise(row_noise.row_keys(x), 4, 2, 0, x)
     fitted = PROPOSALS["refined"](vae, x, 2**20)[0]
     torch.testing.assert_close(fitted.to_noise(fitted.from_noise(u)), u)
-    assert noise.BLOCK == 32
+    assert row_noise.BLOCK == 32

@@ -6,7 +6,7 @@ Every check is a function of a module's name and its text, so each is tried on m
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -154,7 +154,7 @@ def cycle(sources: Iterable[Source]) -> list[str] | None:
     return None
 
 
-def file_of(target: str, files: Mapping[str, Source]) -> str:
+def file_of(target: str, files: Container[str]) -> str:
     """The file that defines a dotted name: itself, or the module it is taken from; empty if not
     ours.
     """
@@ -215,6 +215,23 @@ def test_imports_point_inwards(source: Source) -> None:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 def test_code_is_safe_quiet_and_short(source: Source) -> None:
     assert list(code_faults(source)) == []
+
+
+FACES = {"nelbo.diagnose": "nelbo.evaluate"}
+"""Rooms that may use another one only by what its ``__init__`` exports."""
+
+
+@pytest.mark.parametrize(("room", "face"), FACES.items())
+def test_a_room_is_used_by_its_face(room: str, face: str) -> None:
+    files = {source.name for source in SOURCES}
+    inner = [
+        f"{source.name}:{line} imports {target}"
+        for source in SOURCES
+        if source.name.startswith(room)
+        for line, target in imports(source)
+        if target.startswith(f"{face}.") and file_of(target, files) != face
+    ]
+    assert inner == []
 
 
 def test_no_import_cycles() -> None:

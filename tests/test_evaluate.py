@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from helpers import build, digits, draw, linear_gaussian, loosen, normal, rng, started
 from nelbo import VAE, evaluate, objective
-from nelbo.evaluate import noise, pareto_shape
+from nelbo.evaluate import pareto_shape, row_noise
 from nelbo.evaluate.importance import Stream
 
 
@@ -295,9 +295,9 @@ def test_different_rows_and_seeds_get_different_noise() -> None:
 
 
 def test_noise_is_standard_normal_and_uncorrelated_between_samples_dimensions_and_rows() -> None:
-    keys = noise.row_keys(normal(4000, 5))
+    keys = row_noise.row_keys(normal(4000, 5))
     assert len(keys.unique()) == 4000
-    drawn = noise.block(keys, 3, seed=1, number=0, like=torch.zeros((), dtype=torch.float64))
+    drawn = row_noise.block(keys, 3, seed=1, number=0, like=torch.zeros((), dtype=torch.float64))
     flat = drawn.transpose(0, 1).flatten(1)  # rows by (samples, dimensions)
     assert float(flat.mean().abs()) < 0.01
     assert float(flat.std()) == pytest.approx(1, abs=0.01)
@@ -313,17 +313,17 @@ def test_zero_and_minus_zero_are_one_row() -> None:
     x[:, 1] = 0.0
     twin = x.clone()
     twin[:, 1] = -0.0
-    assert torch.equal(noise.row_keys(x), noise.row_keys(twin))
+    assert torch.equal(row_noise.row_keys(x), row_noise.row_keys(twin))
     values = [evaluate.log_likelihood(vae, rows, samples=10).value for rows in (x, twin)]
     assert torch.equal(*values)
 
 
 def test_seeds_and_blocks_share_no_noise() -> None:
     """No two neighbouring numbers of one stream occur in another, wherever rows begin."""
-    keys, like = noise.row_keys(normal(2000, 5)), torch.zeros((), dtype=torch.float64)
+    keys, like = row_noise.row_keys(normal(2000, 5)), torch.zeros((), dtype=torch.float64)
     streams = []
     for seed, number in ((0, 0), (0, 1), (1, 0)):
-        drawn = noise.block(keys, 1, seed, number, like)[..., 0].T  # rows by samples
+        drawn = row_noise.block(keys, 1, seed, number, like)[..., 0].T  # rows by samples
         pairs = torch.stack([drawn[:, :-1], drawn[:, 1:]], -1).reshape(-1, 2)
         streams.append({tuple(pair) for pair in pairs.tolist()})
     assert all(len(stream) > 20_000 for stream in streams)

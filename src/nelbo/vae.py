@@ -144,6 +144,22 @@ class VAE(nn.Module):
         """The number of latent dimensions."""
         return self.prior.latent_dim
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self._weight().device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return self._weight().dtype
+
+    def _weight(self) -> Tensor:
+        """Return any weight, or, where nothing is learned, any buffer."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            return tensor
+        return torch.empty(0)
+
     def check_rows(self, name: str, rows: object) -> None:
         """Refuse what is not some finite rows of floats, (n, *shape), by the name that the caller
         knows it by.

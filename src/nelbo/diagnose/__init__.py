@@ -10,13 +10,13 @@ from __future__ import annotations
 from .calibration import Calibration, calibration
 from .comparison import Baseline, Memorisation, PriorMatch, baseline, memorisation, prior_match
 from .diagnosis import diagnose
-from .estimate import Estimate
 from .explained import Explained, explained
 from .finding import Diagnosis, Finding, Value
 from .gap import InferenceGap, best_normal, inference_gap
 from .information import MutualInformation, RateDistortion, mutual_information, rate_distortion
 from .latent import ActiveUnits, Collapse, active_units, collapse
 from .rare import RareValue, rare_values
+from .standard_error import Estimate
 from .verdicts import judge_explained, judge_rare
 
 __all__ = [

@@ -20,15 +20,12 @@ from torch import Tensor
 
 from ..brief import Brief
 from ..distributions import DiagonalNormal
-from ..evaluate import MEMORY
-from ..evaluate.noise import normals, row_keys
-from ..evaluate.proposal import Normal, from_encoder
-from ..evaluate.ready import Ready, rows_at_once
+from ..evaluate import MEMORY, Normal, from_encoder, judged, normals, row_keys, rows_at_once
 from ..likelihood import Gaussian
 from ..training.history import Units
 from ..vae import VAE
 from ..watching import pieces
-from .estimate import Estimate, jackknife, mean
+from .standard_error import Estimate, jackknife, mean
 
 SAMPLES = 8
 """Draws of z for each row."""
@@ -92,7 +89,7 @@ def calibration(
         ValueError: p(x|z) is not Gaussian, rows that do not fit, or a q(z|x) that is no diagonal
             normal.
     """
-    with Ready(vae, x) as (model, rows):
+    with judged(vae, x) as (model, rows):
         scale = torch.as_tensor(1.0 if units is None else units.scale, dtype=torch.float64)
         scale = scale.flatten() if scale.ndim else scale
         level = torch.tensor(
@@ -139,7 +136,7 @@ def _residuals(
     for part in pieces(x.split(rows_at_once(vae, x, SAMPLES, memory)), "residuals"):
         rows = slice(begin, begin + len(part))
         begin += len(part)
-        normal = from_encoder(vae, part)[0] if q is None else Normal(q.loc[rows], q.scale[rows])
+        normal = from_encoder(vae, part)[0] if q is None else q[rows]
         p = vae.decode(
             normal.from_noise(normals(row_keys(part), SAMPLES, vae.latent_dim, seed, 0, part))
         )

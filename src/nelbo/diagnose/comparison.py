@@ -18,14 +18,19 @@ from torch import Tensor
 
 from ..baseline import fit_baseline
 from ..distributions import draw
-from ..evaluate import MEMORY, log_likelihood, plain_method
-from ..evaluate.noise import normals, row_keys
-from ..evaluate.proposal import from_encoder
-from ..evaluate.ready import Ready
+from ..evaluate import (
+    MEMORY,
+    from_encoder,
+    judged,
+    log_likelihood,
+    normals,
+    plain_method,
+    row_keys,
+)
 from ..likelihood import DiscretizedGaussian, HeteroscedasticGaussian, SharedVariance
 from ..training.history import Units
 from ..vae import VAE
-from .estimate import Estimate, jackknife, mean, subsample
+from .standard_error import Estimate, jackknife, mean, subsample
 
 SEARCHED = 10_000
 """Training rows that nearest neighbours are looked for in."""
@@ -110,7 +115,7 @@ def memorisation(
     ]
     first, second = mean(log_p[0], shift), mean(log_p[1], shift)
     error = math.hypot(first.standard_error, second.standard_error)
-    with Ready(vae, x) as (model, rows):
+    with judged(vae, x) as (model, rows):
         generator = torch.Generator(rows.device).manual_seed(seed)
         known = subsample(train, SEARCHED, seed).to(rows)
         made = nearest(model.sample(len(rows), generator=generator), known)
@@ -204,7 +209,7 @@ def prior_match(vae: VAE, x: Tensor, seed: int = 0) -> PriorMatch:
     """
     if len(x) < 4:
         raise ValueError(f"x needs at least 4 rows for an energy distance, got {len(x)}.")
-    with Ready(vae, x) as (model, rows):
+    with judged(vae, x) as (model, rows):
         noise = normals(row_keys(rows), 1, model.latent_dim, seed, 0, rows)
         a = from_encoder(model, rows)[0].from_noise(noise)[0].double().cpu()
         generator = torch.Generator(rows.device).manual_seed(seed)

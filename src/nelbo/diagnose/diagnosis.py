@@ -11,21 +11,20 @@ import torch
 from torch import Tensor
 
 from ..distributions import DiagonalNormal
-from ..evaluate import MEMORY
-from ..evaluate.ready import Ready
+from ..evaluate import MEMORY, judged
 from ..likelihood import Gaussian
 from ..training.history import Units
 from ..vae import VAE
 from .calibration import calibration
 from .comparison import SEARCHED, baseline, memorisation, prior_match
 from .cures import Spell, in_python, used_by
-from .estimate import subsample
 from .explained import explained
 from .finding import Diagnosis, Finding
 from .gap import inference_gap
 from .information import mutual_information, rate_distortion
 from .latent import collapse
 from .rare import RareValue, rare_values
+from .standard_error import subsample
 from .verdicts import (
     judge_baseline,
     judge_calibration,
@@ -103,7 +102,7 @@ def diagnose(
     linear = None if linear is None else subsample(linear, rows, seed)
     old = 0 if seen is None else int(subsample(seen, rows, seed).sum())
     if train is not None:
-        with Ready(vae, train):  # refuses what does not fit
+        with judged(vae, train):  # refuses what does not fit
             pass
         train = subsample(train, SEARCHED, seed)
     rare = rare_values(vae, many if train is None else train, units, seed)
@@ -174,5 +173,5 @@ def _findings(
 
 @torch.no_grad()
 def _is_gaussian(vae: VAE, x: Tensor) -> bool:
-    with Ready(vae, x[:1]) as (model, rows):
+    with judged(vae, x[:1]) as (model, rows):
         return isinstance(model.decode(model.encode(rows).mean), DiagonalNormal)

@@ -20,12 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..evaluate import MEMORY
-from ..evaluate.ready import Ready, rows_at_once
+from ..evaluate import MEMORY, judged, rows_at_once
 from ..linear_gaussian import LinearGaussian, moments, ppca
 from ..training.history import Units
 from ..vae import VAE
-from .estimate import Estimate
+from .standard_error import Estimate
 
 WIDEST = 4096
 """Values of a row up to which the covariance matrix of the linear model is made."""
@@ -77,7 +76,7 @@ def explained(
     Raises:
         ValueError: Rows that do not fit.
     """
-    with Ready(vae, x) as (model, rows):
+    with judged(vae, x) as (model, rows):
         parts = rows.split(rows_at_once(model, rows, 1, memory))
         x_hat = torch.cat([model.decode(model.encode(part).mean).mean.cpu() for part in parts])
     reference = x if train is None else train[:: math.ceil(train.numel() / VALUES)]
@@ -90,12 +89,12 @@ def explained(
     if x.shape[1] > WIDEST or len(reference) < 3 or not bool(total.sum() > 0):
         return Explained(share)
     left = [torch.zeros(len(x), dtype=torch.float64) for _ in range(2)]
-    for fitted, judged in _folds(len(x), reference, x, crossed=train is None):
+    for fitted, others in _folds(len(x), reference, x, crossed=train is None):
         linear = ppca(*moments(fitted), vae.latent_dim)
         for residual, x_bar in zip(
-            left, _reconstructions(linear, x[judged], vae.latent_dim), strict=True
+            left, _reconstructions(linear, x[others], vae.latent_dim), strict=True
         ):
-            residual[judged] = (x[judged] - x_bar).square().sum(1)
+            residual[others] = (x[others] - x_bar).square().sum(1)
     pca, shrunk = left
     return Explained(
         share,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cures import Cure, Spell, advise, in_python
-from .estimate import Estimate
+from .standard_error import Estimate
 
 VERDICTS = ("ok", "warning", "problem", "skipped")
 """What a finding may come to; "skipped" says why it was not looked at."""

@@ -20,17 +20,24 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..evaluate import MEMORY, LogLikelihood, log_likelihood
-from ..evaluate import importance as sampling
-from ..evaluate.estimate import without_sampling
-from ..evaluate.mode import conditional_std, refined
-from ..evaluate.noise import normals, row_keys
-from ..evaluate.proposal import Normal, from_encoder
-from ..evaluate.ready import Ready, rows_at_once
+from ..evaluate import (
+    MEMORY,
+    LogLikelihood,
+    Normal,
+    elbo_and_rate,
+    from_encoder,
+    judged,
+    log_likelihood,
+    normals,
+    refined,
+    row_keys,
+    rows_at_once,
+    without_sampling,
+)
 from ..training.history import Units
 from ..vae import VAE
 from ..watching import pieces
-from .estimate import Estimate, mean
+from .standard_error import Estimate, mean
 
 STEPS = 100
 """Steps of Adam for each row's q*."""
@@ -92,11 +99,11 @@ def inference_gap(
         ValueError: Rows that do not fit, or a q(z|x) that is no diagonal normal.
     """
     shift = 0.0 if units is None else units.log_density
-    with Ready(vae, x) as (model, rows):
+    with judged(vae, x) as (model, rows):
         found, q = _log_p(model, rows, seed, memory), best_normal(model, rows, seed, memory)
-        elbo = sampling.elbo(model, rows, JUDGED, seed + JUDGE, memory)[0].cpu()
+        elbo = elbo_and_rate(model, rows, JUDGED, seed + JUDGE, memory)[0].cpu()
         best, rate = (
-            column.cpu() for column in sampling.elbo(model, rows, JUDGED, seed + JUDGE, memory, q)
+            column.cpu() for column in elbo_and_rate(model, rows, JUDGED, seed + JUDGE, memory, q)
         )
         # a lower bound like ELBO(q*), and from a bad start the lower of the two
         if found.method == "importance":
@@ -136,11 +143,11 @@ def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Nor
         seed: Of the noise.
         memory: Bytes for intermediate results.
     """
-    with Ready(vae, x) as (model, rows):
+    with judged(vae, x) as (model, rows):
         loc, scale = [], []
         parts = rows.split(rows_at_once(model, rows, 2 * SAMPLES, memory, gradients=True))
         for part in pieces(parts, "looking for the best q(z|x)"):
-            encoder, laplace = from_encoder(model, part)[0], _mean_field(refined(model, part)[0])
+            encoder, laplace = from_encoder(model, part)[0], refined(model, part)[0].mean_field
             start = _better(model, part, [encoder, laplace], seed + CHOICE, memory)
             best = _better(
                 model,
@@ -156,7 +163,7 @@ def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Nor
 
 def _better(vae: VAE, x: Tensor, candidates: list[Normal], seed: int, memory: int) -> Normal:
     """Return, row by row, the candidate of highest ELBO under common noise."""
-    bounds = [sampling.elbo(vae, x, JUDGED, seed, memory, c)[0] for c in candidates]
+    bounds = [elbo_and_rate(vae, x, JUDGED, seed, memory, c)[0] for c in candidates]
     heights = torch.stack(bounds).nan_to_num(-math.inf)
     chosen = heights.argmax(0)
     row = torch.arange(len(x), device=x.device)
@@ -165,13 +172,6 @@ def _better(vae: VAE, x: Tensor, candidates: list[Normal], seed: int, memory: in
         for name in ("loc", "scale")
     )
     return Normal(loc, scale)
-
-
-def _mean_field(normal: Normal) -> Normal:
-    """Return the diagonal normal nearest to a full one in KL(q || p): its conditional standard
-    deviations.
-    """
-    return Normal(normal.loc, conditional_std(normal.scale))
 
 
 def _climb(vae: VAE, x: Tensor, start: Normal, seed: int) -> Normal:

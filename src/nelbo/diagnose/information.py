@@ -20,15 +20,20 @@ from torch import Tensor
 
 from ..brief import Brief
 from ..distributions import DiagonalNormal, closed_form_kl
-from ..evaluate import MEMORY
-from ..evaluate.importance import blocks
-from ..evaluate.noise import BLOCK, normals, row_keys
-from ..evaluate.proposal import from_encoder
-from ..evaluate.ready import Ready, rows_at_once
+from ..evaluate import (
+    BLOCK,
+    MEMORY,
+    from_encoder,
+    judged,
+    normals,
+    row_keys,
+    rows_at_once,
+    sampled_terms,
+)
 from ..training.history import Units
 from ..vae import VAE
 from ..watching import pieces
-from .estimate import Estimate, jackknife, mean
+from .standard_error import Estimate, jackknife, mean
 
 SAMPLES = 16
 """Draws of z for each row."""
@@ -112,7 +117,7 @@ def rate_distortion(
         ValueError: Rows that do not fit, or a q(z|x) that is no diagonal normal.
     """
     shift = 0.0 if units is None else units.log_density
-    with Ready(vae, x) as (model, rows):
+    with judged(vae, x) as (model, rows):
         rate, distortion = _row_rates(model, rows, samples, seed, memory)
         each = _per_dimension(model, rows)
         return RateDistortion(
@@ -129,7 +134,7 @@ def _row_rates(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> tup
         x.split(rows_at_once(vae, x, min(samples, BLOCK), memory)), "rate and distortion"
     ):
         kl, sampled, found = closed_form_kl(vae.encode(part), vae.prior()), [], []
-        for terms in blocks(vae, part, from_encoder(vae, part)[0], samples, seed):
+        for terms in sampled_terms(vae, part, from_encoder(vae, part)[0], samples, seed):
             sampled.append((terms.log_post - terms.log_prior).double())
             found.append(-terms.log_lik.double())
         rate.append(torch.cat(sampled).mean(0) if kl is None else kl.double())
@@ -163,7 +168,7 @@ def mutual_information(
     """
     if len(x) < 2:
         raise ValueError(f"x needs at least 2 rows for q(z) to be a mixture, got {len(x)}.")
-    with Ready(vae, x) as (model, rows):
+    with judged(vae, x) as (model, rows):
         normal = from_encoder(model, rows)[0]
         loc, scale = normal.loc.double(), normal.scale.double()
         u = normals(row_keys(rows), samples, model.latent_dim, seed, 0, rows).double()

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from ..brief import Brief
 from ..distributions import DiagonalNormal
-from ..evaluate.ready import Ready
+from ..evaluate import judged
 from ..vae import VAE
 
 ACTIVE = 0.01
@@ -55,8 +55,8 @@ def active_units(vae: VAE, x: Tensor, chunk: int = 4096) -> ActiveUnits:
         x: Rows of shape (n, *vae.shape), in model units.
         chunk: Rows encoded at once.
     """
-    weight = next(vae.parameters())
-    means = torch.cat([vae.encode(part.to(weight)).mean for part in x.split(chunk)])
+    parts = [part.to(vae.device, vae.dtype) for part in x.split(chunk)]
+    means = torch.cat([vae.encode(part).mean for part in parts])
     variance = means.double().var(0, correction=0)
     return ActiveUnits(variance, variance > ACTIVE)
 
@@ -101,7 +101,7 @@ def collapse(vae: VAE, x: Tensor) -> Collapse:
     Raises:
         ValueError: Rows that do not fit.
     """
-    with Ready(vae, x) as (model, rows):
+    with judged(vae, x) as (model, rows):
         active = active_units(model, rows).count
         std = noise_level(model, model.encode(rows).mean)
         useful, supported = (

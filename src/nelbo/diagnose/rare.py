@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from ..data.rare import distinct, rare
-from ..evaluate.ready import Ready
+from ..evaluate import judged
 from ..training.history import Units
 from ..vae import VAE
-from .estimate import Estimate
+from .standard_error import Estimate
 
 DRAWN = 20_000
 """Samples."""
@@ -65,7 +65,7 @@ def rare_values(
     columns = None if units is None else units.columns
     if len(vae.shape) > 1 or (units is not None and columns is None):
         return ()
-    with Ready(vae, x[:1]) as (model, like):
+    with judged(vae, x[:1]) as (model, like):
         drawn = model.sample(DRAWN, generator=torch.Generator(like.device).manual_seed(seed)).cpu()
     data, samples = (
         t.flatten(1).double() if columns is None else columns(t) for t in (x.cpu(), drawn)

@@ -25,13 +25,13 @@ import math
 from . import cures
 from .calibration import Calibration
 from .comparison import Baseline, Memorisation, PriorMatch
-from .estimate import Estimate
 from .explained import Explained
 from .finding import Finding, Value
 from .gap import InferenceGap
 from .information import MutualInformation, RateDistortion
 from .latent import Collapse
 from .rare import RareValue
+from .standard_error import Estimate
 
 DISPERSION = (1.5, 3.0)
 """Residual variance over beta^2, or its inverse, from which on beta^2 is off and far off. A factor

@@ -31,7 +31,7 @@ from ..data import Schema
 from ..data.rare import distinct, rare
 from ..data.scaling import chunks
 from ..distributions import draw
-from ..evaluate.result import mean_error
+from ..evaluate import mean_error
 from ..paired import surely_greater, trimmed_mean
 from ..prior import Mixture, StandardNormal
 from ..spec import Spec
@@ -107,7 +107,7 @@ def adopt(
     if not (asked or better or (groups and gain > -FALLEN * error)):
         return {}
     whole = _aggregate(model, array[_spaced(every, ROWS)], schema)
-    model.prior = _mixture(whole, found[0]).to(next(model.parameters()).device)
+    model.prior = _mixture(whole, found[0]).to(model.device)
     rows = f"; {groups} of its normals are for rows with rare values" if groups else ""
     return {
         "value": f"mixture of {model.prior.components} normals",
@@ -129,7 +129,7 @@ def untrained(spec: Spec, model: VAE) -> tuple[Spec, VAE]:
     if not isinstance(model.prior, Mixture):
         return spec, model
     model = copy.deepcopy(model)
-    model.prior = StandardNormal(model.latent_dim).to(next(model.parameters()).device)
+    model.prior = StandardNormal(model.latent_dim).to(model.device)
     return dataclasses.replace(spec, prior="standard_normal", components=1), model
 
 
@@ -141,12 +141,12 @@ def _spaced(rows: np.ndarray, most: int) -> np.ndarray:
 @torch.no_grad()
 def _aggregate(model: VAE, array: np.ndarray, schema: Schema) -> Aggregate:
     """Draw from q(z|x) of some rows."""
-    weight = next(model.parameters())
-    generator = torch.Generator(weight.device).manual_seed(0)
+    generator = torch.Generator(model.device).manual_seed(0)
     repeats, parts = min(10, math.ceil(DRAWS / len(array))), []
     model = model.eval()
     for rows in chunks(len(array), math.prod(array.shape[1:])):
-        q = model.encode(schema.to_model(array[rows], noise="hash").to(weight))
+        x = schema.to_model(array[rows], noise="hash").to(model.device, model.dtype)
+        q = model.encode(x)
         parts.append(
             torch.stack([draw(q, (), generator, gradients=False).cpu() for _ in range(repeats)])
         )
@@ -250,7 +250,7 @@ def _gain(model: VAE, mixture: Mixture, x: Tensor) -> tuple[float, float, bool]:
     very rows in question: rare ones gain most.
     """
     other = copy.deepcopy(model)
-    other.prior = mixture.to(next(model.parameters()).device)
+    other.prior = mixture.to(model.device)
     new, old = (
         evaluate.log_likelihood(vae, x, "importance", SAMPLES).value for vae in (other, model)
     )

@@ -527,4 +527,4 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
 
 def _device(model: VAE) -> torch.device:
-    return next(model.parameters()).device
+    return model.device

@@ -268,8 +268,9 @@ def _at_floor_for_most(model: VAE, floor: float, schema: Schema, rows: Rows) -> 
     sees columns.
     """
     x = rows.every(math.ceil(len(rows) / FLOOR_ROWS)).read()
-    place = next(model.parameters())
-    variance = model.decode(model.encode(x.to(place)).mean).variance.double().cpu()
+    variance = (
+        model.decode(model.encode(x.to(model.device, model.dtype)).mean).variance.double().cpu()
+    )
     if schema.mixing is not None:
         variance = torch.from_numpy(
             np.stack([mixed_variance(row, schema.mixing) for row in variance.numpy()])

@@ -44,7 +44,7 @@ def _mean(model: VAE) -> Tensor:
     r"""Return the mean of :math:`\beta^2(z)` over z ~ p(z), of the shape of one example, in model
     units.
     """
-    device = next(model.parameters()).device
+    device = model.device
     z = draw(model.prior(), (DRAWS,), torch.Generator(device).manual_seed(0), gradients=False)
     variance: Tensor = model.decode(z).variance
     return variance.double().mean(0)

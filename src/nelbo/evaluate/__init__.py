@@ -2,36 +2,70 @@ r"""How good a model is: log p(x) and its bounds, in nats per example, at full p
 
 .. math:: \log p(x) = \log \int p(x \mid z) \, p(z) \, dz
 
-by importance sampling (`importance`), annealed importance sampling (`annealing`), on a grid
-(`quadrature`) or in closed form (`exact`), and trapped from both sides on simulated data
-(`bidirectional`). The noise behind every estimate is a function of (seed, the row's content): a row
-gets the same number whatever stands beside it, in whatever order and in chunks of whatever size.
+It is estimated by importance sampling (`importance`), by annealed importance sampling
+(`annealing`) or on a grid (`quadrature`), computed in closed form (`exact`), and bounded from both
+sides on simulated data (`bidirectional`). The noise behind every estimate is a function of (seed,
+the row's content): a row gets the same number whatever stands beside it, in whatever order and in
+chunks of whatever size.
+
+Users call `log_likelihood`, `elbo` and `bidirectional`, which return `LogLikelihood` and `Bracket`.
+Whoever measures something else about a model, as `nelbo.diagnose` does, builds it from these:
+
+* `judged` yields the model and the rows in one precision and in evaluation mode; `rows_at_once`
+  says how many of them fit a memory budget.
+* `row_keys` and `normals` give each row noise of its own, `BLOCK` samples at a time.
+* `from_encoder` and `refined` return one `Normal` per row: q(z|x), and one fitted to p(z|x).
+* `sampled_terms` and `elbo_and_rate` draw z from such a source and return the log-densities there.
+* `without_sampling` returns log p(x) where it takes no random numbers; `mean_error` is the standard
+  error of a mean over rows.
 """
 
 from __future__ import annotations
 
 from .annealing import Settings
 from .bidirectional import Bracket
-from .estimate import bidirectional, elbo, log_likelihood, methods, plain_method
 from .exact import affine_decoder
-from .importance import pareto_shape
-from .ready import MEMORY, in_precision
-from .result import UNRELIABLE, Cost, LogLikelihood, Scores
+from .importance import elbo_and_rate, pareto_shape, sampled_terms
+from .judging import MEMORY, in_precision, judged, rows_at_once
+from .laplace import refined
+from .marginal import (
+    bidirectional,
+    elbo,
+    log_likelihood,
+    methods,
+    plain_method,
+    without_sampling,
+)
+from .proposal import Normal, from_encoder
+from .result import UNRELIABLE, Cost, LogLikelihood, Scores, mean_error
+from .row_noise import BLOCK, normals, row_keys
 
 __all__ = [
+    "BLOCK",
     "MEMORY",
     "UNRELIABLE",
     "Bracket",
     "Cost",
     "LogLikelihood",
+    "Normal",
     "Scores",
     "Settings",
     "affine_decoder",
     "bidirectional",
     "elbo",
+    "elbo_and_rate",
+    "from_encoder",
     "in_precision",
+    "judged",
     "log_likelihood",
+    "mean_error",
     "methods",
+    "normals",
     "pareto_shape",
     "plain_method",
+    "refined",
+    "row_keys",
+    "rows_at_once",
+    "sampled_terms",
+    "without_sampling",
 ]

@@ -29,12 +29,12 @@ from torch import Tensor
 
 from ..vae import VAE
 from ..watching import pieces
-from . import noise
+from . import row_noise
 from .chains import SCHEDULES, Schedule, anneal, start_noise, stream, temperatures
 from .importance import Stream
-from .mode import PROPOSALS
+from .judging import rows_at_once
+from .laplace import PROPOSALS
 from .proposal import Normal
-from .ready import rows_at_once
 from .result import Cost, LogLikelihood, rounded
 
 PILOTS = 4
@@ -119,7 +119,7 @@ def annealed(
 
 def chunk(vae: VAE, x: Tensor, chains: int, memory: int) -> int:
     """Return how many rows are annealed at once."""
-    return rows_at_once(vae, x, min(max(chains, PILOTS), noise.BLOCK), memory, gradients=True)
+    return rows_at_once(vae, x, min(max(chains, PILOTS), row_noise.BLOCK), memory, gradients=True)
 
 
 def follow(
@@ -138,7 +138,7 @@ def follow(
         Their weights, which backwards are 1 / w, the mean acceptance of each row, and the cost.
     """
     sums, rate, spent = Stream(len(x), chains, x.device), torch.zeros(len(x)).to(x), Cost()
-    keys = noise.row_keys(x)
+    keys = row_noise.row_keys(x)
     for group, count in groups(chains):
         own = stream(seed, FORWARD if z is None else BACKWARD, group)
         if z is None:
@@ -157,8 +157,8 @@ def groups(chains: int) -> Iterator[tuple[int, int]]:
     """Yield the number and the size of groups of chains that run together, so that memory does not
     grow with chains.
     """
-    for group, begin in enumerate(range(0, chains, noise.BLOCK)):
-        yield group, min(noise.BLOCK, chains - begin)
+    for group, begin in enumerate(range(0, chains, row_noise.BLOCK)):
+        yield group, min(row_noise.BLOCK, chains - begin)
 
 
 def pilot(
@@ -178,7 +178,7 @@ def pilot(
         (len(x),), min(1.0, 1.2 * vae.latent_dim**-0.25), dtype=torch.float64, device=x.device
     )
     plan = Schedule(coarse, guess.expand(len(coarse) - 1, -1))
-    keys = noise.row_keys(x)
+    keys = row_noise.row_keys(x)
     # each begins with the step sizes that the one before ended up with
     for attempt in range(PASSES):
         own = stream(seed, PILOT, attempt)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..vae import VAE
 from ..watching import pieces
-from . import noise
+from . import row_noise
 from .proposal import Normal, log_joint_and_gradient
 from .result import Cost
 
@@ -61,7 +61,7 @@ def start_noise(keys: Tensor, chains: int, latent_dim: int, seed: int, like: Ten
     """Draw where chains of rows with these keys start, (chains, n, latent_dim), in the noise of the
     start.
     """
-    return noise.normals(keys, chains, latent_dim, seed, 0, like)
+    return row_noise.normals(keys, chains, latent_dim, seed, 0, like)
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def anneal(
     Arguments:
         vae: The model.
         x: Rows (n, *shape).
-        keys: Of their content, (n,), from `noise.row_keys`: what momenta and acceptances depend on
-            beside the seed.
+        keys: Keys of the rows' content, (n,), from `row_noise.row_keys`: momenta and acceptances
+            depend on them and the seed.
         start: The normal at t = 0, and the map between z and u.
         u: Where chains begin, (chains, n, latent_dim): at draws of the start, or of the posterior
             if ``backward``.
@@ -127,7 +127,7 @@ def anneal(
         if k == len(t) - 1:  # nothing is asked of a chain after its last weight
             used.append(used[-1] if used else sizes[0])
             break
-        drawn = noise.normals(keys, chains, d + 1, seed, k, x)
+        drawn = row_noise.normals(keys, chains, d + 1, seed, k, x)
         size = (sizes[k if backward else k - 1].log() + factor).exp().clamp_max(LONGEST)
         state, chance = _move(path, state, drawn, size, float(t[k]), leapfrogs)
         rate = chance.mean(0)

@@ -15,7 +15,7 @@ from ..distributions import Normal01
 from ..likelihood import Gaussian
 from ..linear_gaussian import LinearGaussian
 from ..vae import VAE
-from .ready import in_precision
+from .judging import in_precision
 from .result import Cost, LogLikelihood, from_numbers
 
 

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from ..distributions import Bernoulli, DiagonalNormal, DiscretizedNormal, NormalMixture
 from ..vae import VAE
-from . import noise
-from .mode import refined
+from . import row_noise
+from .judging import MEMORY, rows_at_once
+from .laplace import refined
 from .proposal import Normal, Source, from_encoder, from_prior, log_joint, own
-from .ready import MEMORY, rows_at_once
 from .result import Cost
 
 ITERATIONS = 40
@@ -62,7 +62,7 @@ def fitted(vae: VAE, x: Tensor, memory: int = MEMORY, starts: int = STARTS) -> t
     """Fit a normal to p(z|x) of each row, at the mode that the encoder leads to; for outliers, at
     the best of several.
 
-    Where p(x|z) is of no kind that is known here, it is `mode.refined`, which takes gradients.
+    Where p(x|z) is of no kind that is known here, it is `laplace.refined`, which takes gradients.
 
     Arguments:
         vae: The model.
@@ -146,7 +146,9 @@ def _fit(vae: VAE, x: Tensor, memory: int, starts: int) -> tuple[Tensor, Tensor,
     if len(lost) == 0:
         return loc, lower, cost
     rows, inside = x[lost], math.sqrt(vae.latent_dim)
-    drawn = noise.block(noise.row_keys(rows), vae.latent_dim, STARTS_SEED, 0, rows)[: starts - 1]
+    drawn = row_noise.block(row_noise.row_keys(rows), vae.latent_dim, STARTS_SEED, 0, rows)[
+        : starts - 1
+    ]
     nearer = start.loc[lost] * (inside / start.loc[lost].norm(dim=-1, keepdim=True)).clamp_max(1.0)
     for other in (nearer, *(WIDE * drawn)):
         found, triangle, top, spent = _climb(vae, rows, other, torch.ones_like(other))

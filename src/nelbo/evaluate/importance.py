@@ -12,7 +12,7 @@ proposal r is the encoder's q(z|x), or a normal fitted to the posterior of each 
 
 from __future__ import annotations
 
-__all__ = ["elbo", "importance", "pareto_shape"]
+__all__ = ["elbo_and_rate", "importance", "pareto_shape", "sampled_terms"]
 
 import math
 import time
@@ -24,9 +24,9 @@ from torch import Tensor
 
 from ..vae import VAE, Terms
 from ..watching import pieces
-from . import noise
+from . import row_noise
+from .judging import rows_at_once
 from .proposal import Normal, Source, own
-from .ready import rows_at_once
 from .result import Cost, LogLikelihood, rounded
 
 Sampled = Callable[[VAE, Tensor, int], tuple[Source, Cost]]
@@ -48,11 +48,11 @@ def importance(
 ) -> LogLikelihood:
     """Estimate log p(x) of each row by ``samples`` draws from its proposal."""
     begun, columns, spent = time.perf_counter(), [], Cost()
-    parts = x.split(rows_at_once(vae, x, min(samples, noise.BLOCK), memory))
+    parts = x.split(rows_at_once(vae, x, min(samples, row_noise.BLOCK), memory))
     for part in pieces(parts, "importance sampling"):
         source, cost = proposal(vae, part, memory)
         stream = Stream(len(part), samples, part.device)
-        for terms in blocks(vae, part, source, samples, seed):
+        for terms in sampled_terms(vae, part, source, samples, seed):
             stream.add(terms.log_weight.double())
         columns.append(stream.result())
         spent += cost
@@ -64,7 +64,7 @@ def importance(
     return LogLikelihood(value, error, ess, khat, "importance", count, cost=cost)
 
 
-def elbo(
+def elbo_and_rate(
     vae: VAE, x: Tensor, samples: int, seed: int, memory: int, normal: Normal | None = None
 ) -> tuple[Tensor, Tensor]:
     """Average over ``samples`` draws z of each row, from its normal q or, where that is None, from
@@ -76,13 +76,13 @@ def elbo(
     """
     bounds, rates = [], []
     parts = torch.arange(len(x), device=x.device).split(
-        rows_at_once(vae, x, min(samples, noise.BLOCK), memory)
+        rows_at_once(vae, x, min(samples, row_noise.BLOCK), memory)
     )
     for rows in pieces(parts, "ELBO"):
         part = x[rows]
-        q = own(vae, part) if normal is None else Normal(normal.loc[rows], normal.scale[rows])
+        q = own(vae, part) if normal is None else normal[rows]
         bound, rate = torch.zeros(2, len(rows), dtype=torch.float64, device=x.device)
-        for terms in blocks(vae, part, q, samples, seed):
+        for terms in sampled_terms(vae, part, q, samples, seed):
             bound += terms.log_weight.double().sum(0)
             rate += (terms.log_post - terms.log_prior).double().sum(0)
         bounds.append(bound / samples)
@@ -90,11 +90,11 @@ def elbo(
     return torch.cat(bounds), torch.cat(rates)
 
 
-def blocks(vae: VAE, x: Tensor, source: Source, samples: int, seed: int) -> Iterator[Terms]:
+def sampled_terms(vae: VAE, x: Tensor, source: Source, samples: int, seed: int) -> Iterator[Terms]:
     """Yield the terms of one chunk of rows, block by block."""
-    keys = noise.row_keys(x)
-    for number, start in enumerate(range(0, samples, noise.BLOCK)):
-        z = source.draws(keys, min(noise.BLOCK, samples - start), seed, number, x)
+    keys = row_noise.row_keys(x)
+    for number, start in enumerate(range(0, samples, row_noise.BLOCK)):
+        z = source.draws(keys, min(row_noise.BLOCK, samples - start), seed, number, x)
         few = max(1, DECODED // len(x)) if x.device.type == "cpu" else len(z)
         parts = [vae.terms_at(x, part, source) for part in z.split(few)]
         yield (

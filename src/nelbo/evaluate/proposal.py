@@ -31,8 +31,8 @@ from torch.distributions import Normal as Univariate
 
 from ..distributions import LOG_2PI, DiagonalNormal, Normal01, draw
 from ..vae import VAE
-from . import noise
-from .ready import MEMORY
+from . import row_noise
+from .judging import MEMORY
 from .result import Cost
 
 DRAWS = 4096
@@ -51,8 +51,8 @@ class Source(Distribution, abc.ABC):
         """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim).
 
         Arguments:
-            keys: Of the rows, (n,), from `noise.row_keys`.
-            count: At most `noise.BLOCK`.
+            keys: Of the rows, (n,), from `row_noise.row_keys`.
+            count: At most `row_noise.BLOCK`.
             seed: Of the noise.
             number: Of the block.
             like: A tensor of the dtype and on the device that is wanted.
@@ -80,9 +80,28 @@ class Normal(Source):
         """The standard deviation of each coordinate, of shape (n, latent_dim)."""
         return self.scale.norm(dim=-1) if self.full else self.scale
 
+    @property
+    def conditional_std(self) -> Tensor:
+        """The standard deviation of each coordinate given the others, of shape (n, latent_dim)."""
+        if not self.full:
+            return self.scale
+        precision = torch.cholesky_inverse(self.scale)
+        return precision.diagonal(dim1=-2, dim2=-1).rsqrt()
+
+    @property
+    def mean_field(self) -> Normal:
+        """The diagonal normal q that is nearest to this one, p, in KL(q || p)."""
+        return Normal(self.loc, self.conditional_std)
+
+    def __getitem__(self, rows: Tensor | slice) -> Normal:
+        """Return the normals of some rows."""
+        return Normal(self.loc[rows], self.scale[rows])
+
     def draws(self, keys: Tensor, count: int, seed: int, number: int, like: Tensor) -> Tensor:
         """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim)."""
-        return self.from_noise(noise.block(keys, self.loc.shape[-1], seed, number, like)[:count])
+        return self.from_noise(
+            row_noise.block(keys, self.loc.shape[-1], seed, number, like)[:count]
+        )
 
     def from_noise(self, u: Tensor) -> Tensor:
         """Return m + L u for u of shape (samples, n, latent_dim)."""
@@ -127,8 +146,8 @@ class Rows(Source):
         """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim)."""
         generator, drawn = torch.Generator(like.device), []
         for key, row in zip(keys.tolist(), self.rows, strict=True):
-            generator.manual_seed((key ^ noise.stream(seed, number)) % 2**63)
-            drawn.append(draw(row, (noise.BLOCK,), generator, gradients=False)[:count])
+            generator.manual_seed((key ^ row_noise.stream(seed, number)) % 2**63)
+            drawn.append(draw(row, (row_noise.BLOCK,), generator, gradients=False)[:count])
         return torch.cat(drawn, 1).to(like)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -154,11 +173,11 @@ def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cos
     source = own(vae, x)
     if isinstance(source, Normal):
         return source, Cost()
-    keys = noise.row_keys(x)
+    keys = row_noise.row_keys(x)
     drawn = torch.cat(
         [
-            source.draws(keys, noise.BLOCK, 0, number, x)
-            for number in range(FEW_DRAWS // noise.BLOCK)
+            source.draws(keys, row_noise.BLOCK, 0, number, x)
+            for number in range(FEW_DRAWS // row_noise.BLOCK)
         ]
     )
     return Normal(

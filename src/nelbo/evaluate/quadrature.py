@@ -26,7 +26,7 @@ from torch import Tensor
 from ..distributions import Normal01, draw
 from ..vae import VAE
 from ..watching import pieces
-from .ready import rows_at_once
+from .judging import rows_at_once
 from .result import Cost, LogLikelihood, from_numbers, rounded
 
 MOST_DIMENSIONS = 2

@@ -307,7 +307,7 @@ def summarise(
     """
     dtype = torch.float64 if train.dtype == np.float64 else torch.float32
     x = model.schema_.to_model(train, noise="hash", dtype=dtype)
-    vae, device = evaluate.in_precision(model.model_, dtype), next(model.model_.parameters()).device
+    vae, device = evaluate.in_precision(model.model_, dtype), model.model_.device
     method = evaluate.plain_method(model.model_)  # quick; `nelbo evaluate` takes its time
     found = None if held_out is None else model.log_likelihood(held_out, method, samples)
     judged = None if found is None else density(found, model.schema_)
@@ -397,7 +397,7 @@ def _noise(model: VariationalAutoencoder, x: Tensor) -> Noise:
     if isinstance(head, Bernoulli):
         return Noise("none", None, None)
     with torch.no_grad():
-        rows = x[:NOISE_ROWS].to(next(vae.parameters()))
+        rows = x[:NOISE_ROWS].to(vae.device, vae.dtype)
         return _range("from z", schema, vae.decode(vae.encode(rows).mean).variance.mean(0))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..evaluate.result import mean_error
+from ..evaluate import mean_error
 
 BLOCKS = 10
 """Blocks of rows that the jackknife leaves out in turn."""

@@ -12,7 +12,7 @@ its mode is taken.
 
 from __future__ import annotations
 
-__all__ = ["PROPOSALS", "conditional_std", "mass", "refined", "searched"]
+__all__ = ["PROPOSALS", "mass", "refined", "searched"]
 
 from collections.abc import Callable
 
@@ -22,10 +22,10 @@ from torch import Tensor
 from ..vae import VAE
 from ..watching import pieces
 from .chains import Schedule, anneal, start_noise, stream, temperatures
-from .noise import row_keys
+from .judging import MEMORY, rows_at_once
 from .proposal import Normal, Proposal, from_encoder, from_prior, log_joint, log_joint_and_gradient
-from .ready import MEMORY, rows_at_once
 from .result import Cost
+from .row_noise import row_keys
 
 ITERATIONS = 12
 """Newton steps at most."""
@@ -92,7 +92,7 @@ def _in_pieces(
 def _climb(vae: VAE, x: Tensor) -> Fit:
     """Climb from the encoder's mean."""
     start, _ = from_encoder(vae, x)
-    return _fit(vae, x, start.loc, conditional_std(start.scale) if start.full else start.scale)
+    return _fit(vae, x, start.loc, start.conditional_std)
 
 
 def _best(vae: VAE, x: Tensor) -> Fit:
@@ -143,7 +143,8 @@ def _fit(vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> Fit:
     lower = torch.diag_embed(std)
     active = torch.arange(n, device=x.device)
     for iteration in range(ITERATIONS + 1):
-        rows, centre, width = x[active], loc[active], conditional_std(lower[active])
+        rows, centre = x[active], loc[active]
+        width = Normal(centre, lower[active]).conditional_std
         gradient, curvature = _curvature(vae, rows, centre, width)
         cost += Cost((2 * d + 1) * len(active), (2 * d + 1) * len(active))
         inverse = _inverse_root(curvature)
@@ -163,14 +164,6 @@ def _fit(vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> Fit:
         if len(active) == 0:
             break
     return loc, lower, cost
-
-
-def conditional_std(lower: Tensor) -> Tensor:
-    """Return the conditional standard deviations of a normal with covariance L L^T: how far each
-    axis may be probed.
-    """
-    precision = torch.cholesky_inverse(lower)
-    return precision.diagonal(dim1=-2, dim2=-1).rsqrt()
 
 
 def _curvature(vae: VAE, x: Tensor, centre: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,16 +14,15 @@ import torch
 from torch import Tensor
 
 from ..vae import VAE
-from . import importance as sampling
 from .annealing import Settings, annealed
 from .bidirectional import Bracket, bracket
 from .exact import affine_decoder, exact
 from .fisher import mixture
-from .importance import Sampled, importance
-from .mode import PROPOSALS, mass
+from .importance import Sampled, elbo_and_rate, importance
+from .judging import MEMORY, judged
+from .laplace import PROPOSALS, mass
 from .proposal import own
 from .quadrature import MOST_DIMENSIONS, quadrature
-from .ready import MEMORY, Ready
 from .result import UNRELIABLE, UNSURE, Cost, LogLikelihood
 
 CHAINS = 16
@@ -93,7 +92,7 @@ def log_likelihood(
         raise ValueError(f"samples must be at least 1, got {samples}.")
     _check_seed(seed)
     proposal, settings = _options(method, options)
-    with Ready(vae, x) as (model, rows):
+    with judged(vae, x) as (model, rows):
         if method == "auto":
             return _auto(model, rows, count, seed, memory)
         if method == "exact":
@@ -133,7 +132,7 @@ def bidirectional(
             raise ValueError(f"{name} must be at least 1, got {value}.")
     _check_seed(seed)
     _, settings = _options("ais", options)
-    with Ready(vae, torch.zeros(1, *vae.shape, dtype=dtype)) as (model, like):
+    with judged(vae, torch.zeros(1, *vae.shape, dtype=dtype)) as (model, like):
         return bracket(model, n, like, chains, seed, memory, settings)
 
 
@@ -150,8 +149,8 @@ def elbo(vae: VAE, x: Tensor, samples: int = 16, seed: int = 0, memory: int = ME
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
     _check_seed(seed)
-    with Ready(vae, x) as (model, rows):
-        return sampling.elbo(model, rows, samples, seed, memory)[0].cpu()
+    with judged(vae, x) as (model, rows):
+        return elbo_and_rate(model, rows, samples, seed, memory)[0].cpu()
 
 
 def _check_seed(seed: int) -> None:

@@ -1,0 +1,147 @@
+"""Prepares a model and rows for judging: precision, evaluation mode, and pieces that fit a memory
+budget.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MEMORY", "in_precision", "judged", "rows_at_once"]
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ..threads import allowed, products, using, worth
+from ..vae import VAE
+from . import row_noise
+
+MEMORY = 256 * 2**20
+"""Default bytes for intermediate results."""
+
+
+@contextlib.contextmanager
+def judged(vae: VAE, x: Tensor) -> Iterator[tuple[VAE, Tensor]]:
+    """Yield the model in the precision of x and in evaluation mode, and x on its device.
+
+    Inside the block there are no gradients unless they are switched on again, and no autocast.
+    Afterwards the model is in the mode that it was in.
+
+    Arguments:
+        vae: The model.
+        x: Rows (n, *shape).
+
+    Raises:
+        TypeError: ``vae`` is not a VAE, or x is not a tensor of floats.
+        ValueError: Rows have another shape than the model's, there are none, or some are not
+            finite.
+    """
+    _check_model(vae)
+    vae.check_rows("x", x)
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    # Some methods climb: gradients for z can be switched on again inside no_grad, but not inside
+    # inference_mode, nor for tensors that were made in it.
+    with torch.inference_mode(False), torch.no_grad():
+        model = in_precision(vae, dtype)
+        rows = x.to(model.device, dtype)
+        if rows.is_inference():
+            rows = rows.clone()
+        training = model.training
+        with torch.autocast(rows.device.type, enabled=False), _threads(model, rows):
+            model.eval()
+            try:
+                yield model, rows
+            finally:
+                model.train(training)
+
+
+def _check_model(vae: object) -> None:
+    """Refuse what is not a VAE, and say where it holds one."""
+    if isinstance(vae, VAE):
+        return
+    inner = {"Objective": "objective.vae", "VariationalAutoencoder": "model.model_"}
+    cure = ""
+    for kind in type(vae).__mro__:
+        if kind.__name__ in inner:
+            cure = f" Pass {inner[kind.__name__]}."
+    raise TypeError(f"vae must be a nelbo.VAE, got {type(vae).__name__}.{cure}")
+
+
+def _threads(vae: VAE, x: Tensor) -> contextlib.AbstractContextManager[None]:
+    """Use as many threads as the model is worth; a GPU needs none."""
+    if x.device.type == "cpu":
+        return using(threads_for(vae, x))
+    return contextlib.nullcontext()
+
+
+def threads_for(vae: VAE, x: Tensor, decoded: int = 2**13) -> int:
+    """Return how many threads the products of one piece are worth, with a block of samples a row.
+
+    Arguments:
+        vae: The model.
+        x: Rows (n, *shape).
+        decoded: Decoded rows of a piece, about, where networks are narrow; fewer rows of wide
+            networks are work enough.
+    """
+    together = min(len(x) * row_noise.BLOCK, decoded)
+    return min(allowed(), worth(together * products(vae.decoder, vae.shape)))
+
+
+def in_precision(vae: VAE, dtype: torch.dtype) -> VAE:
+    """Return the model itself if its weights have this dtype, else a converted copy."""
+    if all(p.dtype == dtype for p in vae.parameters()):
+        return vae
+    return copy.deepcopy(vae).to(dtype)
+
+
+def decoded_bytes(vae: VAE, x: Tensor) -> int:
+    """Return how many bytes one evaluation of p(x|z) keeps alive at most, measured on one z."""
+    total = 0
+
+    def add(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal total
+        if isinstance(output, Tensor):
+            total += output.numel()
+
+    handles = [part.register_forward_hook(add) for part in vae.decoder.modules()]
+    try:
+        with torch.no_grad():
+            vae.decode(x.new_zeros(1, vae.latent_dim))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return x.element_size() * (total + 4 * math.prod(vae.shape) + 8 * vae.latent_dim)
+
+
+def rows_at_once(
+    vae: VAE,
+    x: Tensor,
+    samples: int,
+    memory: int,
+    gradients: bool = False,
+    cache: int = 2**25,
+) -> int:
+    """Return how many rows, with this many samples each, fit the budget; at least one.
+
+    Arguments:
+        vae: The model.
+        x: Rows (n, *shape).
+        samples: Draws of z for each row that are decoded together.
+        memory: The budget in bytes.
+        gradients: Whether gradients for z are taken, which keeps three times as much alive.
+        cache: Bytes of intermediate results beyond which larger pieces only leave the cache of a
+            processor.
+
+    Raises:
+        ValueError: ``memory`` is not positive.
+    """
+    if memory < 1:
+        raise ValueError(f"memory must be a positive number of bytes, got {memory}.")
+    size = decoded_bytes(vae, x)
+    if gradients:
+        size *= 3
+    if x.device.type == "cpu":
+        memory = min(memory, cache)
+    return max(1, memory // (size * samples))
