@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["encode", "evaluate", "reconstruct", "sample", "score"]
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -19,7 +18,6 @@ from .reading import ReadOptions
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..data import Source
     from ..estimator import VariationalAutoencoder
     from ..report.rows import Chosen
 
@@ -108,8 +106,8 @@ def evaluate(
     count = 200 if samples is None and method != "ais" else samples
     annealing: dict[str, Any] = {} if temperatures is None else {"temperatures": temperatures}
     settings = annealing if method == "ais" else {}
-    chosen = choose(model, files.fits(model, source), rows)
-    taken = files.fits(model, dataclasses.replace(source, array=source.array[chosen.mask]))
+    chosen = choose(model, source.values, rows)
+    taken = source.values[chosen.mask]
     trapped = None
     with progress.shown(quiet):
         found = model.log_likelihood(taken, method, count, seed, memory=memory * 2**20, **settings)
@@ -196,8 +194,8 @@ def score(
     files.check_output(out, overwrite)
     check_which(rows)
     model, source = _open(run, data, device, reading)
-    chosen = choose(model, files.fits(model, source), rows)
-    taken = files.fits(model, dataclasses.replace(source, array=source.array[chosen.mask]))
+    chosen = choose(model, source.values, rows)
+    taken = source.values[chosen.mask]
     with progress.shown(quiet):
         found = model.log_likelihood(taken, plain_method(model.model_), samples)
     if not quiet:
@@ -247,7 +245,7 @@ def encode(
     files.check_output(out, overwrite)
     model, source = _open(run, data, device, reading)
     with progress.shown(quiet):
-        latents = model.transform(files.fits(model, source))
+        latents = model.transform(source.values)
     files.write_rows(
         out, latents, [f"z{j}" for j in range(latents.shape[1])], lead=files.named(source)
     )
@@ -296,8 +294,8 @@ def reconstruct(
     model, source = _open(run, data, device, reading)
     shown = _limits(model, out, limits)
     with progress.shown(quiet):
-        rows = model.reconstruct(files.fits(model, source), noise=noise, random_state=seed)
-    _write(model, out, rows, shown or _span(source.array, "DATA"), source)
+        rows = model.reconstruct(source.values, noise=noise, random_state=seed)
+    _write(model, out, rows, shown or _span(source.values.array, "DATA"), source)
 
 
 def sample(
@@ -352,9 +350,9 @@ def sample(
 
 def _open(
     run: str, data: str, device: str, reading: ReadOptions
-) -> tuple[VariationalAutoencoder, Source]:
+) -> tuple[VariationalAutoencoder, files.Data]:
     model, source = files.open_model(run, device), files.read(data, reading)
-    files.fits(model, source)
+    files.check_fits(model, source)
     return model, source
 
 
@@ -401,7 +399,7 @@ def _write(
     out: str | None,
     rows: npt.NDArray[Any],
     limits: tuple[float, float],
-    source: Source | None = None,
+    source: files.Data | None = None,
 ) -> None:
     """Write rows in data units, under the names of the pictures that they were made from."""
     from ..data import to_uint8

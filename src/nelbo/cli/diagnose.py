@@ -74,11 +74,15 @@ def diagnose(
     if out is not None and not Path(out).parent.is_dir():
         raise ValueError(f"--out {out} cannot be written: it is in no folder. Choose another name.")
     model, source = files.open_model(run, device), files.read(data, reading)
-    held_out = files.fits(model, source)
-    known = None if train is None else files.fits(model, files.read(train, reading))
-    chosen = choose(model, held_out, which, LEAST_ROWS)
+    files.check_fits(model, source)
+    known = None
+    if train is not None:
+        known = files.read(train, reading)
+        files.check_fits(model, known)
+    chosen = choose(model, source.values, which, LEAST_ROWS)
     with progress.shown(quiet):
-        found = examine(model, held_out, known, limit, seed, as_flag, which)
+        fitted = None if known is None else known.values
+        found = examine(model, source.values, fitted, limit, seed, as_flag, which)
     whole = {
         "run": run,
         "data": data,

@@ -5,18 +5,17 @@ to.
 from __future__ import annotations
 
 __all__ = [
+    "Data",
+    "check_fits",
     "check_output",
-    "fits",
     "named",
     "open_model",
     "read",
-    "table",
     "write_pictures",
     "write_results",
     "write_rows",
 ]
 
-import dataclasses
 import os
 import re
 import secrets
@@ -25,6 +24,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ..data import Source
+    from ..data import Source, Values
     from ..estimator import VariationalAutoencoder
 
     Columns = Mapping[str, npt.NDArray[Any]]
@@ -50,7 +50,22 @@ replaced.
 """
 
 
-def read(where: str, reading: ReadOptions) -> Source:
+@dataclass(frozen=True)
+class Data:
+    """DATA, once it is read and seen to be finite numbers.
+
+    Attributes:
+        values: The rows.
+        files: Of a folder of pictures, the name of each.
+        notes: What was decided about the files, in words.
+    """
+
+    values: Values
+    files: tuple[str, ...] | None
+    notes: tuple[str, ...]
+
+
+def read(where: str, reading: ReadOptions) -> Data:
     """Read DATA, tell what was decided about it, and refuse what is no number, by row and
     column.
     """
@@ -59,21 +74,23 @@ def read(where: str, reading: ReadOptions) -> Source:
     piped = where in (stdin.STANDARD_INPUT, stdin.NAME)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # all that these say is in the notes
-        source = stdin.read(reading, _checked) if piped else load(where, **reading.arguments())
-    for note in source.notes:
+        if piped:
+            data = stdin.read(reading, _checked)
+        else:
+            source = load(where, **reading.arguments())
+    for note in data.notes if piped else source.notes:
         warnings.warn(note, DataWarning, stacklevel=2)
-    return source if piped else _checked(source, where, where, reading)
+    return data if piped else _checked(source, where, where, reading)
 
 
-def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Source:
+def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Data:
     """Refuse values that are not finite: in a file of text, by the line they stand in."""
-    from ..data import validate_array
+    from ..data import Values
     from ..data.delimited import Reading, line_of
 
     try:
-        return dataclasses.replace(
-            source, array=validate_array(source.array, name=name, columns=source.columns)
-        )
+        values = Values(source.array, name=name, columns=source.columns)
+        return Data(values, source.files, source.notes)
     except ValueError as error:
         told = str(error).replace(", as by sklearn.impute.SimpleImputer", "")
         found = re.search(r"\brow (\d+)", told)
@@ -84,19 +101,6 @@ def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Sour
         told = told.replace(found[0], f"line {line}")
         counted = "" if source.columns else " (columns counting from 0)"
         raise ValueError(told.replace(" (counting from 0)", counted)) from error
-
-
-def table(array: npt.NDArray[Any], columns: Sequence[str] | None) -> Any:
-    """Return rows as a data frame where the columns have names (and pandas is there), else as they
-    are.
-    """
-    if columns is None:
-        return array
-    try:
-        import pandas
-    except ImportError:
-        return array
-    return pandas.DataFrame(array, columns=list(columns))
 
 
 def open_model(run: str, device: str) -> VariationalAutoencoder:
@@ -112,13 +116,9 @@ def open_model(run: str, device: str) -> VariationalAutoencoder:
     return model
 
 
-def fits(model: VariationalAutoencoder, source: Source) -> Any:
-    """Return data as the model's methods take them, once they are seen to have its columns."""
-    model.schema_.to_model(source.array[:1], noise="centre", columns=source.columns)
-    if source.columns is None or not hasattr(model, "feature_names_in_"):
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        return source.array
-    return table(source.array, source.columns)
+def check_fits(model: VariationalAutoencoder, data: Data) -> None:
+    """Refuse data that have other columns than the model, or another shape."""
+    model.schema_.to_model(data.values[:1], noise="centre")
 
 
 def check_output(
@@ -200,13 +200,13 @@ def write_rows(
         _write_columns(out, columns, array)
 
 
-def write_results(out: str, source: Source, results: Columns, mask: npt.NDArray[np.bool_]) -> None:
+def write_results(out: str, data: Data, results: Columns, mask: npt.NDArray[np.bool_]) -> None:
     """Write results of some rows to a file: after a row's number and name, or, as an .npy, stacked
     by themselves.
     """
     import numpy as np
 
-    lead = {name: column[mask] for name, column in _numbered(source).items()}
+    lead = {name: column[mask] for name, column in _numbered(data).items()}
     _write_columns(out, {**lead, **results}, np.stack([*results.values()], axis=1))
 
 
@@ -219,20 +219,20 @@ def _write_columns(out: str, columns: Columns, array: npt.NDArray[Any]) -> None:
     write_whole(Path(out), writers[Path(out).suffix.lower()])
 
 
-def _numbered(source: Source) -> Columns:
+def _numbered(data: Data) -> Columns:
     """Return what tells rows apart in a file of results: their numbers from 0, and the names of
     pictures.
     """
     import numpy as np
 
-    return {"row": np.arange(len(source.array)), **named(source)}
+    return {"row": np.arange(len(data.values)), **named(data)}
 
 
-def named(source: Source) -> Columns:
+def named(data: Data) -> Columns:
     """Return the names of pictures as a column; of other data there is none."""
     import numpy as np
 
-    return {} if source.files is None else {"file": np.array(source.files)}
+    return {} if data.files is None else {"file": np.array(data.files)}
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,9 +26,7 @@ from .options import FitOptions
 from .reading import ReadOptions
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from ..data import Source
+    from ..data import Values
     from ..estimator import VariationalAutoencoder
     from ..report import Summary
 
@@ -115,8 +113,8 @@ def _fit(
     notes: list[str] = []
     with _noted(notes, quiet):
         source = files.read(data, reading)
-        test = None if options.test is None else _read_test(options.test, source, reading)
-    train, held_out = _split(source.array, test, options)
+        test = None if options.test is None else _read_test(options.test, source.values, reading)
+    train, held_out = _split(source.values, test, options)
     if test is not None and held_out is not None:
         held_out, repeated = _only_new(train, held_out, quiet)
         notes += repeated
@@ -124,7 +122,7 @@ def _fit(
     if not resume and exists(partial):
         remove_folder(partial)
     with _noted(notes, quiet):
-        model.fit(files.table(train, source.columns))
+        model.fit(train)
     model.progress = False
     if model.baseline_ is None:
         model.baseline_ = fit_linear(model.schema_, model.model_, train)
@@ -134,9 +132,7 @@ def _fit(
     if not quiet and held_out is not None:
         told = f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ..."
         print(visible(told), file=sys.stderr, flush=True)
-    _report(
-        model, train, held_out, source.columns, run, data, options, tuple(notes), quiet, as_json
-    )
+    _report(model, train, held_out, run, data, options, tuple(notes), quiet, as_json)
 
 
 def _save(
@@ -195,9 +191,8 @@ def _refusal(run: Path, why: OSError) -> str:
 
 def _report(
     model: VariationalAutoencoder,
-    train: npt.NDArray[Any],
-    held_out: npt.NDArray[Any] | None,
-    columns: Sequence[str] | None,
+    train: Values,
+    held_out: Values | None,
     run: Path,
     data: str,
     options: FitOptions,
@@ -210,16 +205,15 @@ def _report(
 
     for stale in (RESULTS, PICTURE):  # of a run that was here before
         (run / stale).unlink(missing_ok=True)
-    named = held_out if held_out is None else files.table(held_out, columns)
     with progress.shown(quiet):
-        summary = summarise(model, train, named, options.samples, notes)
+        summary = summarise(model, train, held_out, options.samples, notes)
     missing = None
     try:
         write_picture(
             run / PICTURE,
             model,
-            train,
-            held_out,
+            train.array,
+            None if held_out is None else held_out.array,
             summary,
             title=os.path.basename(data.rstrip("/")) or data,
         )
@@ -276,30 +270,28 @@ def _written(run: Path) -> list[str]:
 # --------------------------------------------------------------------------------------------
 
 
-def _read_test(where: str, source: Source, reading: ReadOptions) -> Source:
-    test = files.read(where, reading)
-    if test.array.shape[1:] != source.array.shape[1:]:
+def _read_test(where: str, rows: Values, reading: ReadOptions) -> Values:
+    test = files.read(where, reading).values
+    if test.shape[1:] != rows.shape[1:]:
         raise ValueError(
-            f"--test {where} has rows of shape {test.array.shape[1:]}, but DATA has "
-            f"{source.array.shape[1:]}. "
+            f"--test {where} has rows of shape {test.shape[1:]}, but DATA has "
+            f"{rows.shape[1:]}. "
             "Pass data with the same columns."
         )
-    if None not in (test.columns, source.columns) and test.columns != source.columns:
+    if None not in (test.columns, rows.columns) and test.columns != rows.columns:
         raise ValueError(
             f"--test {where} has other columns than DATA. Pass the same columns in the same order."
         )
     return test
 
 
-def _only_new(
-    train: npt.NDArray[Any], test: npt.NDArray[Any], quiet: bool
-) -> tuple[npt.NDArray[Any], list[str]]:
+def _only_new(train: Values, test: Values, quiet: bool) -> tuple[Values, list[str]]:
     """Return the rows of --test that are not trained on, all where there are no others, and what is
     to be said.
     """
     from ..data.known import KnownRows
 
-    seen = KnownRows.of(train.reshape(len(train), -1)).fitted_to(test.reshape(len(test), -1))
+    seen = KnownRows.of(_flat(train)).fitted_to(_flat(test))
     if not seen.any():
         return test, []
     told = f"All {len(test):,} rows of --test are rows of DATA, and trained on."
@@ -314,20 +306,24 @@ def _only_new(
     return (test, []) if seen.all() else (test[~seen], [told])
 
 
+def _flat(values: Values) -> Any:
+    return values.array.reshape(len(values), -1)
+
+
 def _split(
-    array: npt.NDArray[Any], test: Source | None, options: FitOptions
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    values: Values, test: Values | None, options: FitOptions
+) -> tuple[Values, Values | None]:
     """Part the rows by the seed: those to train on, and those never seen in training."""
     import numpy as np
 
     if test is not None:
-        return array, test.array
-    n = len(array)
+        return values, test
+    n = len(values)
     if not options.held_out or n < 3:
-        return array, None
+        return values, None
     count = min(max(math.ceil(options.held_out * n), 1), n - 2)
     order = np.random.default_rng([options.seed, 2]).permutation(n)
-    return array[np.sort(order[count:])], array[np.sort(order[:count])]
+    return values[np.sort(order[count:])], values[np.sort(order[:count])]
 
 
 # -- refusals, warnings and interruptions

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..data import Source
+    from .files import Data
     from .reading import ReadOptions
 
-    Check = Callable[[Source, str, str, ReadOptions], Source]
+    Check = Callable[[Source, str, str, ReadOptions], Data]
 
 STANDARD_INPUT = "-"
 NAME = "standard input"
@@ -27,7 +28,7 @@ KINDS = (
 """How files begin that are not text; all else is taken for CSV."""
 
 
-def read(reading: ReadOptions, check: Check) -> Source:
+def read(reading: ReadOptions, check: Check) -> Data:
     """Read what stands on standard input: CSV, or the bytes of an .npy, .npz or .parquet file.
 
     Arguments:
@@ -51,7 +52,7 @@ def read(reading: ReadOptions, check: Check) -> Source:
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                source = check(load(path, **reading.arguments()), NAME, str(path), reading)
+                data = check(load(path, **reading.arguments()), NAME, str(path), reading)
         except (ValueError, ImportError) as error:
             raise type(error)(str(error).replace(str(path), NAME)) from error
         finally:
@@ -59,9 +60,8 @@ def read(reading: ReadOptions, check: Check) -> Source:
                 warnings.warn(
                     str(warning.message).replace(str(path), NAME), warning.category, stacklevel=2
                 )
-    return dataclasses.replace(
-        source, name=NAME, notes=tuple(n.replace(str(path), NAME) for n in source.notes)
-    )
+    notes = tuple(note.replace(str(path), NAME) for note in data.notes)
+    return dataclasses.replace(data, notes=notes)
 
 
 def _kept(folder: Path) -> Path:

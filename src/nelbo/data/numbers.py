@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nelbo.data.schema import Schema
-from nelbo.data.validate import validate_array
+from nelbo.data.validate import Values
 
 __all__ = ["Numbers"]
 
@@ -31,7 +31,7 @@ class Numbers:
 
     def __init__(self, schema: Schema, X: Any) -> None:
         self.schema = schema
-        self.flat = schema.conformed(validate_array(X))
+        self.flat = schema.conformed(Values.of(X).array)
 
     @property
     def shape(self) -> tuple[int, int]:

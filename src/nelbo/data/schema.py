@@ -41,7 +41,7 @@ from nelbo.data.layout import (
 )
 from nelbo.data.rescale import Rescale, borrowed
 from nelbo.data.scaling import Scale, channel_axis, chunks, fit_channels, fit_scaling
-from nelbo.data.validate import with_columns
+from nelbo.data.validate import Values
 from nelbo.data.whitening import Axes, mix, mixed_variance, unmix
 
 __all__ = ["Schema"]
@@ -178,7 +178,8 @@ class Schema:
             ValueError: An unknown option, data that `validate_array` refuses, or discrete data that
                 are not so.
         """
-        array, names = with_columns(X, columns=columns)
+        values = Values.of(X, columns=columns)
+        array, names = values.array, values.columns
         if isinstance(scale, np.ndarray) or scale not in (
             "auto",
             "global",
@@ -403,9 +404,9 @@ class Schema:
             raise ValueError(
                 f"dtype must be a floating type, got {dtype}. Pass torch.float32 or torch.float64."
             )
-        array, names = with_columns(X, columns=columns)
-        flat = self.conformed(array)
-        self.check_columns(names)
+        values = Values.of(X, columns=columns)
+        flat = self.conformed(values.array)
+        self.check_columns(values.columns)
         kept = self.kept if self.left_out else slice(None)
         shift, scale = (torch.from_numpy(self._flat(a).copy()) for a in (self.shift, self.scale))
         out = torch.empty((len(flat), *self.shape), dtype=dtype)
@@ -423,7 +424,7 @@ class Schema:
             out[rows] = to_event(x, self.shape, self.layout)
         return out
 
-    def stored(self, array: Array, keep: bool = True) -> tuple[Tensor, Dequantize | Rescale | None]:
+    def stored(self, X: Any, keep: bool = True) -> tuple[Tensor, Dequantize | Rescale | None]:
         """Return rows as they are best kept for training, and what turns a batch of them into t (n,
         *shape).
 
@@ -432,20 +433,22 @@ class Schema:
         written to.
 
         Arguments:
-            array: Rows as `validate_array` returns them.
+            X: Rows.
             keep: Whether large data may stay as they are: training on a GPU needs a copy in any
                 case.
 
         Raises:
             ValueError: As `to_model`.
         """
+        values = Values.of(X)
+        array = values.array
         if self.dequantize and array.dtype == np.uint8:
             rows = borrowed(self.conformed(array))
             return to_event(rows, self.shape, self.layout).contiguous(), Dequantize(
                 self.shift, self.scale
             )
         if not keep or array.nbytes <= COPIED or array.dtype == np.uint8 or self.left_out:
-            return self.to_model(array, noise="centre"), None
+            return self.to_model(values, noise="centre"), None
         flat = self.conformed(array)
         for part in chunks(*flat.shape):
             self._check_units(flat[part])
@@ -521,7 +524,7 @@ class Schema:
         Raises:
             ValueError: As `to_model`.
         """
-        array = with_columns(X)[0]
+        array = Values.of(X).array
         found = np.ones(len(array), dtype=np.bool_)
         flat = self.conformed(array)
         for j, value in self.left_out:
@@ -532,7 +535,7 @@ class Schema:
         """Return the rows in which a column that is left out has another value, by the column's
         name.
         """
-        flat = self.conformed(with_columns(X)[0])
+        flat = self.conformed(Values.of(X).array)
         found = {
             self.feature_name(j): np.flatnonzero(~_same(flat[:, j], value))
             for j, value in self.left_out

@@ -1,31 +1,108 @@
-"""X -> a finite, contiguous array of float32, float64 or uint8, or one line that says which cell is
-wrong.
+"""The door: what a user passed becomes `Values`, finite numbers in one array, or one line that says
+which cell is wrong.
 
 Arrays, torch tensors, data frames and lists come in; what goes out may share memory with what came
-in, and is never written to by this package.
+in, and is never written to by this package. Whatever holds `Values` need not check them again.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from nelbo.brief import Brief
 from nelbo.data.cells import model_dtype, place, real_numbers, refuse_text
 from nelbo.data.frames import from_frame
 from nelbo.data.scaling import chunks
 from nelbo.data.sequences import from_sequence, from_tensor
 
-__all__ = ["is_frame", "model_dtype", "place", "real_numbers", "validate_array", "with_columns"]
+__all__ = ["Values", "is_frame", "model_dtype", "place", "real_numbers", "validate_array"]
 
 Array = npt.NDArray[Any]
 Columns = tuple[str, ...] | None
 MOST_DENSE = 2**27
 """Values of sparse data that are made dense: 1 GiB of float64."""
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Values(Brief):
+    """What a user passed, once it is seen to be finite numbers; immutable, and a part of it is so
+    too.
+
+    Making one is the only place where values are checked: functions that take data accept one and
+    look no further.
+
+    Attributes:
+        array: (n, d), or images, contiguous: uint8, float32 or float64.
+        columns: Names of the d columns, or None.
+    """
+
+    array: Array
+    columns: Columns
+
+    def __init__(self, X: Any, *, name: str = "X", columns: Iterable[str] | None = None) -> None:
+        """Check X; see `validate_array`."""
+        raw, found = _as_array(X, name)
+        names = found if columns is None else tuple(map(str, columns))
+        _check_axes(raw, name)
+        names = _fitting(names, raw, name)
+        array = _as_numbers(raw, name, names)
+        _check_finite(array, name, names)
+        self._set(array, names)
+
+    @classmethod
+    def of(cls, X: Any, *, name: str = "X", columns: Iterable[str] | None = None) -> Values:
+        """Return X as it is where it is checked already, else check it.
+
+        Arguments:
+            X: Values, or whatever `validate_array` takes.
+            name: What errors call it.
+            columns: Names of the columns, which take the place of those that X brings.
+        """
+        if not isinstance(X, Values):
+            return cls(X, name=name, columns=columns)
+        if columns is None:
+            return X
+        return cls._checked(X.array, _fitting(tuple(map(str, columns)), X.array, name))
+
+    def _set(self, array: Array, columns: Columns) -> None:
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "columns", columns)
+
+    @classmethod
+    def _checked(cls, array: Array, columns: Columns) -> Values:
+        """Return values of which it is known that they are finite."""
+        found = cls.__new__(cls)
+        found._set(array, columns)
+        return found
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The array's: uint8, float32 or float64."""
+        return self.array.dtype
+
+    def __getitem__(self, rows: Any) -> Values:
+        """Some of the rows: a slice, a mask, or their numbers."""
+        return self._checked(np.ascontiguousarray(self.array[rows]), self.columns)
+
+    def keeping(self, columns: npt.NDArray[np.bool_]) -> Values:
+        """Some of the columns of a table, by a mask (d,)."""
+        names = self.columns and tuple(np.array(self.columns, dtype=object)[columns])
+        return self._checked(np.ascontiguousarray(self.array[:, columns]), names)
 
 
 def validate_array(X: Any, *, name: str = "X", columns: Iterable[str] | None = None) -> Array:
@@ -47,28 +124,23 @@ def validate_array(X: Any, *, name: str = "X", columns: Iterable[str] | None = N
         ValueError: Text, complex numbers, NaN or inf (row and column named), nothing at all, not 2
             to 4 axes.
     """
-    return with_columns(X, name=name, columns=columns)[0]
+    return Values.of(X, name=name, columns=columns).array
 
 
-def with_columns(
-    X: Any, *, name: str = "X", columns: Iterable[str] | None = None
-) -> tuple[Array, Columns]:
-    """`validate_array`, together with the column names: those given, or those of a data frame, or
-    None.
+def _fitting(names: Columns, array: Array, name: str) -> Columns:
+    """Return the names of the columns of a table; None for images.
+
+    Raises:
+        ValueError: There are more or fewer names than columns.
     """
-    raw, found = _as_array(X, name)
-    names = found if columns is None else tuple(map(str, columns))
-    _check_axes(raw, name)
-    if raw.ndim != 2:
-        names = None
-    elif names is not None and len(names) != raw.shape[1]:
+    if array.ndim != 2 or names is None:
+        return None
+    if len(names) != array.shape[1]:
         raise ValueError(
-            f"{name} has {raw.shape[1]} columns, but {len(names)} column names were given. Name "
+            f"{name} has {array.shape[1]} columns, but {len(names)} column names were given. Name "
             "each column once."
         )
-    array = _as_numbers(raw, name, names)
-    _check_finite(array, name, names)
-    return array, names
+    return names
 
 
 # -- from what users have to an array of something

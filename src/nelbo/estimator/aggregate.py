@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from .. import evaluate
-from ..data import Schema
+from ..data import Schema, Values
 from ..data.rare import distinct, rare
 from ..data.scaling import chunks
 from ..distributions import draw
@@ -80,13 +80,13 @@ class Aggregate:
 
 
 def adopt(
-    model: VAE, array: np.ndarray, schema: Schema, held: np.ndarray | None, asked: bool
+    model: VAE, values: Values, schema: Schema, held: np.ndarray | None, asked: bool
 ) -> dict[str, Any]:
     """Give a trained model a mixture as its prior, where that helps.
 
     Arguments:
         model: The model, with N(0, I).
-        array: All rows, in data units.
+        values: All rows, in data units.
         schema: Their schema.
         held: Numbers of rows that were held out; None where all were trained on.
         asked: Whether the mixture is to be kept whatever it brings.
@@ -94,19 +94,19 @@ def adopt(
     Returns:
         The entry of a recipe: what p(z) is and why.
     """
-    every = np.arange(len(array))
+    every = np.arange(len(values))
     judges = every[::5] if held is None else held
     rest = _spaced(np.setdiff1d(every, judges), ROWS)
     judges = _spaced(judges, JUDGED)
-    fitted, judging = (_aggregate(model, array[rows], schema) for rows in (rest, judges))
+    fitted, judging = (_aggregate(model, values[rows], schema) for rows in (rest, judges))
     found = _best(fitted, judging)
     if found is None:
         return {}
     groups = len(np.unique(fitted.group[fitted.group > 0]))
-    gain, error, better = _gain(model, found[1], schema.to_model(array[judges], noise="hash"))
+    gain, error, better = _gain(model, found[1], schema.to_model(values[judges], noise="hash"))
     if not (asked or better or (groups and gain > -FALLEN * error)):
         return {}
-    whole = _aggregate(model, array[_spaced(every, ROWS)], schema)
+    whole = _aggregate(model, values[_spaced(every, ROWS)], schema)
     model.prior = _mixture(whole, found[0]).to(model.device)
     rows = f"; {groups} of its normals are for rows with rare values" if groups else ""
     return {
@@ -139,19 +139,19 @@ def _spaced(rows: np.ndarray, most: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _aggregate(model: VAE, array: np.ndarray, schema: Schema) -> Aggregate:
+def _aggregate(model: VAE, values: Values, schema: Schema) -> Aggregate:
     """Draw from q(z|x) of some rows."""
     generator = torch.Generator(model.device).manual_seed(0)
-    repeats, parts = min(10, math.ceil(DRAWS / len(array))), []
+    repeats, parts = min(10, math.ceil(DRAWS / len(values))), []
     model = model.eval()
-    for rows in chunks(len(array), math.prod(array.shape[1:])):
-        x = schema.to_model(array[rows], noise="hash").to(model.device, model.dtype)
+    for rows in chunks(len(values), math.prod(values.shape[1:])):
+        x = schema.to_model(values[rows], noise="hash").to(model.device, model.dtype)
         q = model.encode(x)
         parts.append(
             torch.stack([draw(q, (), generator, gradients=False).cpu() for _ in range(repeats)])
         )
     z = torch.cat(parts, 1).flatten(0, 1).double().numpy()
-    return Aggregate(z, np.tile(_groups(array), repeats))
+    return Aggregate(z, np.tile(_groups(values.array), repeats))
 
 
 def _groups(array: np.ndarray) -> np.ndarray:

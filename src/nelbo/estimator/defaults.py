@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from .. import training
-from ..data import Schema
+from ..data import Schema, Values
 from ..data.scaling import chunks
 from ..data.whitening import Axes, root_of
 from ..linear_gaussian import LinearGaussian, moments, ppca
@@ -131,22 +131,22 @@ def varying(array: np.ndarray) -> np.ndarray:
     return varies
 
 
-def scale_for(estimator: Any, array: np.ndarray, table: bool) -> Any:
+def scale_for(estimator: Any, values: Values, table: bool) -> Any:
     """Return the scale to use: "auto" is "whitened" for a table whose rows bear it out."""
     if estimator.scale == "auto" and table:
-        varies = varying(array)
-        if whitens(array if varies.all() else array[:, varies], estimator.latent_dim):
+        varies = varying(values.array)
+        if whitens(values if varies.all() else values.keeping(varies), estimator.latent_dim):
             return "whitened"
     return estimator.scale
 
 
-def whitens(array: np.ndarray, latent_dim: int) -> bool:
+def whitens(values: Values, latent_dim: int) -> bool:
     """Return whether the normal with every correlation predicts rows (n, D) at least as well as
     probabilistic PCA.
 
     No single row decides: one that is far from all others may lose more nats than all others gain.
     """
-    rows = array[:: math.ceil(len(array) / MOST_ROWS)]
+    rows = values[:: math.ceil(len(values) / MOST_ROWS)]
     order, gains = np.random.default_rng(0).permutation(len(rows)), []
     for fold in range(FOLDS):
         held = np.zeros(len(rows), dtype=bool)
@@ -156,7 +156,7 @@ def whitens(array: np.ndarray, latent_dim: int) -> bool:
     return gain >= -MARGIN
 
 
-def _gain(train: np.ndarray, test: np.ndarray, latent_dim: int) -> np.ndarray:
+def _gain(train: Values, test: Values, latent_dim: int) -> np.ndarray:
     """Return by how much the normal is better than pPCA at each test row, in nats."""
     whitened, standard = (Schema.infer(train, scale=scale) for scale in ("whitened", "standard"))
     x, t = (standard.to_model(part, noise="centre", dtype=torch.float64) for part in (train, test))

@@ -303,7 +303,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         beta^2).
         """
         generator = self._generator(random_state) if noise else None
-        return self._named(self._decode(options.latents(self, self._encode(X)[0]), generator), X)
+        return self._named(self._decode(torch.from_numpy(self._encode(X)[0]), generator), X)
 
     def sample(
         self,
@@ -344,8 +344,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         bound. Which rows that bound is unreliable for, and which the model was fitted to,
         `log_likelihood` says.
         """
-        x = options.rows(self, X, "hash")
-        nats = options.possible(self, X, self._judge(x, evaluate.plain_method(self.model_)).value)
+        values = options.checked(self, X)
+        x = options.rows(self, values, "hash")
+        found = self._judge(x, evaluate.plain_method(self.model_))
+        nats = options.possible(self, values, found.value)
         return np.asarray(nats.to(x.dtype).numpy())
 
     def log_likelihood(
@@ -373,11 +375,13 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             settings: Further arguments of `evaluate.log_likelihood`, such as ``memory`` and
                 ``temperatures``.
         """
-        found = self._judge(options.rows(self, X, "hash"), method, samples, seed, **settings)
-        use = rows_known.uses(self, X)
+        values = options.checked(self, X)
+        rows = options.rows(self, values, "hash")
+        found = self._judge(rows, method, samples, seed, **settings)
+        use = rows_known.uses(self, values)
         trained = None if use is None else torch.from_numpy(rows_known.fitted(use))
         return dataclasses.replace(
-            found, value=options.possible(self, X, found.value), trained=trained
+            found, value=options.possible(self, values, found.value), trained=trained
         ).numpy()
 
     def trained_on(self, X: Any) -> npt.NDArray[np.bool_]:
@@ -403,8 +407,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Return the evidence lower bound of each row, in nats in the units of the data, of shape
         (n,).
         """
-        x = options.rows(self, X, "hash")
-        nats = options.possible(self, X, evaluate.elbo(self.model_, x) - self.schema_.log_scale_sum)
+        values = options.checked(self, X)
+        x = options.rows(self, values, "hash")
+        bounds = evaluate.elbo(self.model_, x) - self.schema_.log_scale_sum
+        nats = options.possible(self, values, bounds)
         return np.asarray(nats.to(x.dtype).numpy())
 
     @property

@@ -20,9 +20,8 @@ import numpy as np
 import torch
 
 from .. import checkpoint, initialize, spec, training
-from ..data import Schema
+from ..data import Schema, Values
 from ..data.known import KnownRows
-from ..data.validate import with_columns
 from ..data.warned import warn
 from ..data.whitening import mixed_variance
 from ..likelihood import VARIANCE_FLOOR, Gaussian, HeteroscedasticGaussian
@@ -95,7 +94,7 @@ class Plan:
 
 
 def train(
-    X: np.ndarray, schema: Schema, model: VAE, plan: Plan, history: training.History, warm: bool
+    X: Values, schema: Schema, model: VAE, plan: Plan, history: training.History, warm: bool
 ) -> bool:
     """Fit ``model`` to the rows of X, whose scaling is ``schema``, in place.
 
@@ -133,7 +132,7 @@ def train(
     fresh, jitter = None, None
     if plan.table and start is not None:
         if schema.mixing is not None:
-            start = defaults.white_start(model, X, schema)
+            start = defaults.white_start(model, X.array, schema)
             initialize.start_at(model, start)
         alone = held is not None and len(X) >= defaults.MANY_TABLE_ROWS
         limits = defaults.limits_for(limits, len(taken), plan.max_seconds is not None, alone)
@@ -202,19 +201,19 @@ def train(
 
 
 def fit_prior(
-    estimator: Any, model: VAE, array: np.ndarray, schema: Schema, plan: Plan, kept: bool
+    estimator: Any, model: VAE, values: Values, schema: Schema, plan: Plan, kept: bool
 ) -> recipe.Recipe:
     """Let p(z) be a mixture where that is asked for, or helps: of tables, unless they are a
     normal.
     """
     asked = estimator.prior == aggregate.FITTED
     _, held = split(
-        len(array), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10
+        len(values), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10
     )
     helps = plan.table and not kept and held is not None and plan.max_seconds is None
     if not asked and not (estimator.prior == aggregate.AUTO and helps):
         return {}
-    found = aggregate.adopt(model, array, schema, held, asked)
+    found = aggregate.adopt(model, values, schema, held, asked)
     return {"prior": found} if found else {}
 
 
@@ -317,7 +316,8 @@ def run(estimator: Any, X: Any) -> None:
 def _run(estimator: Any, X: Any) -> None:
     begun = time.monotonic()
     options.check(estimator)
-    array, columns = with_columns(X)
+    values = Values.of(X)
+    array = values.array
     if len(array) < 2:
         raise ValueError(
             "X has n_samples=1 row, but at least 2 are needed to fit a model, got shape "
@@ -326,24 +326,24 @@ def _run(estimator: Any, X: Any) -> None:
     options.check_binary(estimator.likelihood, array)
     names = options.names_of(X)
     warm = bool(estimator.warm_start and hasattr(estimator, "model_"))
-    asked, sized = latent.settled(estimator, array, warm)
+    asked, sized = latent.settled(estimator, values, warm)
     if warm:
-        schema, model_spec, seed, model = take_up(asked, X, array)
+        schema, model_spec, seed, model = take_up(asked, X, values)
         described = recipe.describe(schema, array)
         table = defaults.was_table(asked)
     else:
         table = defaults.is_table(asked, array)
-        schema = infer_schema(asked, array, columns, table)
+        schema = infer_schema(asked, values, table)
         described = recipe.describe(schema, array)
         recipe.announce(described, estimator.likelihood, estimator.variance)
-        floor = max(noise_floor(asked, schema, array), defaults.LEAST_VARIANCE if table else 0.0)
+        floor = max(noise_floor(asked, schema, values), defaults.LEAST_VARIANCE if table else 0.0)
         model_spec = make_spec(asked, schema, floor, table, len(array))
         seed = options.seed_from(seed_for(asked, model_spec, array))
         model = spec.build(
             model_spec,
             torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")),
         )
-    linear = fit_linear_early(schema, model, array)
+    linear = fit_linear_early(schema, model, values)
     history, interruption, kept, mixed = training.History(), None, False, {}
     store = open_store(estimator, model_spec, array, seed, model if warm else None)
     with contextlib.ExitStack() as stack:
@@ -372,8 +372,8 @@ def _run(estimator: Any, X: Any) -> None:
             told=recipe.named(described),
         )
         try:
-            kept = train(array, schema, model, plan, history, warm)
-            mixed = fit_prior(asked, model, array, schema, plan, kept)
+            kept = train(values, schema, model, plan, history, warm)
+            mixed = fit_prior(asked, model, values, schema, plan, kept)
         except KeyboardInterrupt as error:
             if not history.records:
                 raise
@@ -416,7 +416,7 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spec, int, VAE]:
+def take_up(estimator: Any, X: Any, values: Values) -> tuple[Schema, spec.Spec, int, VAE]:
     """Return what a warm start goes on from: a copy, so that a fit that fails leaves the last one
     as it was.
 
@@ -424,11 +424,11 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
         ValueError: The columns or the options that shape the model have changed.
     """
     options.check_names(estimator, X)
-    options.check_width(estimator, array)
-    options.check_possible(estimator.schema_, array)
+    options.check_width(estimator, values.array)
+    options.check_possible(estimator.schema_, values)
     old, model = aggregate.untrained(estimator.spec_, estimator.model_)
     new = make_spec(
-        estimator, estimator.schema_, old.floor, defaults.was_table(estimator), len(array)
+        estimator, estimator.schema_, old.floor, defaults.was_table(estimator), len(values)
     )
     if estimator.hidden is None:  # None was decided by the rows of then
         asked = new.decoder_hidden if estimator.decoder_hidden is not None else old.decoder_hidden
@@ -445,9 +445,7 @@ def take_up(estimator: Any, X: Any, array: np.ndarray) -> tuple[Schema, spec.Spe
     return estimator.schema_, old, estimator.seed_, copy.deepcopy(model)
 
 
-def infer_schema(
-    estimator: Any, array: np.ndarray, columns: Sequence[str] | None, table: bool
-) -> Schema:
+def infer_schema(estimator: Any, values: Values, table: bool) -> Schema:
     """Choose shape and scaling; zeros and ones are left as they are.
 
     Raises:
@@ -456,10 +454,9 @@ def infer_schema(
     discrete = options.is_discretised(estimator)
     if estimator.likelihood != "bernoulli":
         return Schema.infer(
-            array,
-            scale=defaults.scale_for(estimator, array, table),
+            values,
+            scale=defaults.scale_for(estimator, values, table),
             dequantize=estimator.dequantize,
-            columns=columns,
             discrete=discrete,
             # With one scale for all, beta^2 I is in data units, and a column that never varies has
             # a density under it.
@@ -472,16 +469,16 @@ def infer_schema(
             f"scale={estimator.scale!r} and "
             f"dequantize={estimator.dequantize!r}. Leave both at 'auto'."
         )
-    return Schema.infer(array, scale=None, dequantize=False, columns=columns)
+    return Schema.infer(values, scale=None, dequantize=False)
 
 
-def noise_floor(estimator: Any, schema: Schema, array: np.ndarray) -> float:
+def noise_floor(estimator: Any, schema: Schema, values: Values) -> float:
     """Return the smallest variance that may be learned: relative to the data, also where these are
     not scaled.
     """
     if estimator.scale is not None or estimator.likelihood == "bernoulli":
         return VARIANCE_FLOOR
-    spread = Schema.infer(array, scale="global", dequantize=schema.dequantize).scale
+    spread = Schema.infer(values, scale="global", dequantize=schema.dequantize).scale
     return float(VARIANCE_FLOOR * spread**2)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..data import Values
 from ..paired import trimmed_mean
 from .recipe import Recipe
 
@@ -35,12 +36,12 @@ SHARE_OF_TIME = 0.3
 """Of a fit with ``max_seconds``."""
 
 
-def settled(estimator: Any, array: np.ndarray, warm: bool) -> tuple[Any, Recipe]:
+def settled(estimator: Any, values: Values, warm: bool) -> tuple[Any, Recipe]:
     """Return an estimator whose latent_dim is a number, and why it is that one.
 
     Arguments:
         estimator: As its user made it; it is left as it is.
-        array: All rows, in data units.
+        values: All rows, in data units.
         warm: Whether it goes on from its last fit, whose size stays.
     """
     if not is_auto(estimator.latent_dim):
@@ -48,7 +49,7 @@ def settled(estimator: Any, array: np.ndarray, warm: bool) -> tuple[Any, Recipe]
     if warm:
         size, reason = estimator.spec_.latent_dim, "The size of the fit that this one goes on from."
     else:
-        size, reason = _chosen(estimator, array)
+        size, reason = _chosen(estimator, values)
     # a copy of the same objects: a RandomState goes on from where it is
     found = object.__new__(type(estimator))
     found.__dict__.update(vars(estimator), latent_dim=size)
@@ -65,19 +66,19 @@ def sizes(columns: int) -> list[int]:
     return [2**k for k in range(int(math.log2(min(columns, LARGEST))) + 1)]
 
 
-def _chosen(estimator: Any, array: np.ndarray) -> tuple[int, str]:
+def _chosen(estimator: Any, values: Values) -> tuple[int, str]:
     """Return the size and the reason."""
-    columns = math.prod(array.shape[1:])
-    if len(array) < 2 * (PATIENCE + 1) or columns == 1:
+    columns = math.prod(values.shape[1:])
+    if len(values) < 2 * (PATIENCE + 1) or columns == 1:
         return (
             1,
             "One latent dimension: there is only one column."
             if columns == 1
             else "One: the rows are too few.",
         )
-    order = np.random.default_rng(0).permutation(len(array))[:ROWS]
+    order = np.random.default_rng(0).permutation(len(values))[:ROWS]
     held = min(HELD, math.ceil(len(order) / 5))
-    train, test = array[np.sort(order[held:])], array[np.sort(order[:held])]
+    train, test = values[np.sort(order[held:])], values[np.sort(order[:held])]
     nats: dict[int, np.ndarray] = {}
     for size in sizes(columns):
         nats[size] = _nats(estimator, size, train, test, len(sizes(columns)))
@@ -97,7 +98,7 @@ def _chosen(estimator: Any, array: np.ndarray) -> tuple[int, str]:
     )
 
 
-def _nats(estimator: Any, size: int, train: np.ndarray, test: np.ndarray, tried: int) -> np.ndarray:
+def _nats(estimator: Any, size: int, train: Values, test: Values, tried: int) -> np.ndarray:
     """Return log p(x) of each row of the test set after a short fit."""
     limit = estimator.max_seconds
     asked = {

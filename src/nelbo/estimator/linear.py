@@ -9,11 +9,10 @@ __all__ = ["fit_linear", "fit_linear_early", "linear_log_prob"]
 import math
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..baseline import ProbabilisticPCA, fit_baseline
-from ..data import Schema
+from ..data import Schema, Values
 from ..data.numbers import Numbers
 from ..likelihood import Bernoulli
 from ..vae import VAE
@@ -40,7 +39,7 @@ def fit_linear(schema: Schema, model: VAE, X: Any) -> ProbabilisticPCA | None:
     return fit_baseline(Numbers(schema, X), model.latent_dim, unit, constant)
 
 
-def fit_linear_early(schema: Schema, model: VAE, X: np.ndarray) -> ProbabilisticPCA | None:
+def fit_linear_early(schema: Schema, model: VAE, X: Values) -> ProbabilisticPCA | None:
     """Return the same where it costs next to nothing; else None, and who wants it calls
     `fit_linear`.
     """

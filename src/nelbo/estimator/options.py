@@ -7,6 +7,7 @@ __all__ = [
     "check_binary",
     "check_possible",
     "check_names",
+    "checked",
     "check_width",
     "integer",
     "is_discretised",
@@ -32,7 +33,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from .. import spec
-from ..data import Schema, validate_array
+from ..data import Schema, Values
 from ..data.scaling import chunks
 from ..data.units import other_units
 from ..data.warned import listed, warn
@@ -138,11 +139,13 @@ def _is_number(value: object) -> bool:
 
 
 def names_of(X: Any) -> npt.NDArray[Any] | None:
-    """Return the column names that scikit-learn sees in X, or None.
+    """Return the column names of X as scikit-learn keeps them, or None.
 
     Raises:
         TypeError: Some names are strings and some are not.
     """
+    if isinstance(X, Values):
+        return None if X.columns is None else np.array(X.columns, dtype=object)
     probe = BaseEstimator()
     if hasattr(X, "columns"):
         validate_data(probe, X, skip_check_array=True)
@@ -155,6 +158,8 @@ def check_names(estimator: Any, X: Any) -> None:
     Raises:
         ValueError: They differ.
     """
+    if isinstance(X, Values):
+        return estimator.schema_.check_columns(X.columns)  # type: ignore[no-any-return]
     named = hasattr(estimator, "feature_names_in_")
     if named and hasattr(X, "columns"):
         got = [str(name).strip() for name in X.columns]
@@ -206,33 +211,44 @@ def check_binary(likelihood: str, X: npt.NDArray[Any]) -> None:
             )
 
 
-def rows(estimator: Any, X: Any, noise: Literal["hash", "centre"]) -> torch.Tensor:
-    """Return rows like those fitted in model units, float64 if they are, else float32.
+def checked(estimator: Any, X: Any) -> Values:
+    """Return rows that have as many values, and the names, of those fitted.
 
     Raises:
         ValueError: They are not like those fitted, or not finite.
     """
     check_is_fitted(estimator)
     check_names(estimator, X)
-    array = validate_array(X)
-    check_width(estimator, array)
+    values = Values.of(X)
+    check_width(estimator, values.array)
+    return values
+
+
+def rows(estimator: Any, X: Any, noise: Literal["hash", "centre"]) -> torch.Tensor:
+    """Return rows like those fitted in model units, float64 if they are, else float32.
+
+    Raises:
+        ValueError: They are not like those fitted, or not finite.
+    """
+    values = checked(estimator, X)
+    array = values.array
     check_binary(estimator.likelihood, array)
     told = "" if estimator.likelihood == "bernoulli" else other_units(estimator.schema_, array)
     if told:
         warn(f"{told} Scale X as those were, or fit again on data like X.")
-    warn_of_impossible(estimator.schema_, array)
+    warn_of_impossible(estimator.schema_, values)
     dtype = torch.float64 if array.dtype == np.float64 else torch.float32
-    found: torch.Tensor = estimator.schema_.to_model(array, noise=noise, dtype=dtype)
+    found: torch.Tensor = estimator.schema_.to_model(values, noise=noise, dtype=dtype)
     return found
 
 
-def warn_of_impossible(schema: Schema, array: npt.NDArray[Any]) -> None:
+def warn_of_impossible(schema: Schema, values: Values) -> None:
     """Warn, naming column and row, where a column that is left out of the model has another
     value.
     """
     if not schema.left_out:
         return
-    found = schema.impossible_values(array)
+    found, array = schema.impossible_values(values), values.array
     if found:
         name, places = next(iter(found.items()))
         rows = np.unique(np.concatenate(list(found.values())))
@@ -248,14 +264,14 @@ def warn_of_impossible(schema: Schema, array: npt.NDArray[Any]) -> None:
         )
 
 
-def check_possible(schema: Schema, array: npt.NDArray[Any]) -> None:
+def check_possible(schema: Schema, values: Values) -> None:
     """Refuse to go on training with a column that was left out of the model but now has another
     value.
 
     Raises:
         ValueError: There is one (it is named).
     """
-    found = schema.impossible_values(array) if schema.left_out else {}
+    found = schema.impossible_values(values) if schema.left_out else {}
     if found:
         raise ValueError(
             f"warm_start=True goes on from a model that leaves {listed(list(found))} out, as all "
@@ -317,7 +333,7 @@ def latents(estimator: Any, Z: Any) -> torch.Tensor:
         ValueError: Z is not of shape (n, latent_dim), or not finite.
     """
     check_is_fitted(estimator)
-    array, width = validate_array(Z, name="Z"), estimator.model_.latent_dim
+    array, width = Values.of(Z, name="Z").array, estimator.model_.latent_dim
     if array.ndim != 2 or array.shape[1] != width:
         raise ValueError(
             f"Z has shape {array.shape}, but this model has {width} latent dimensions. "

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from ..data import validate_array
+from ..data import Values
 from ..data.known import Use, Uses
 
 
@@ -25,7 +25,7 @@ def uses(estimator: Any, X: Any) -> Uses | None:
     known = estimator.known_rows_
     if known is None:
         return None
-    found: Uses = known.uses(estimator.schema_.conformed(validate_array(X)))
+    found: Uses = known.uses(estimator.schema_.conformed(Values.of(X).array))
     return found
 
 
@@ -56,5 +56,5 @@ def hold_out(estimator: Any, X: Any) -> None:
     them.
     """
     if estimator.known_rows_ is not None:
-        rows = estimator.schema_.conformed(validate_array(X))
+        rows = estimator.schema_.conformed(Values.of(X).array)
         estimator.known_rows_ = estimator.known_rows_.with_held_out(rows)

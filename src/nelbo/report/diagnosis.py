@@ -44,6 +44,8 @@ def examine(
     Raises:
         ValueError: Rows that do not fit or are too few, or there are none of those asked for.
     """
+    rows = options.checked(model, rows)
+    train = None if train is None else options.checked(model, train)
     x = options.rows(model, rows, "hash")
     known = None if train is None else options.rows(model, train, "hash")
     if known is not None and model.known_rows_ is not None:

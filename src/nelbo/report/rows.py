@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..data import validate_array
+from ..data import Values
 from ..data.known import Use
 from ..estimator import VariationalAutoencoder
 from ..estimator.rows_known import fitted, uses
@@ -133,7 +133,7 @@ def count_rows(model: VariationalAutoencoder, held_out: Any | None) -> RowCounts
     trained, validated = (int((known.use == use).sum()) for use in (Use.TRAINED, Use.VALIDATED))
     repeated = 0
     if held_out is not None:
-        repeated = int(known.fitted_to(model.schema_.conformed(validate_array(held_out))).sum())
+        repeated = int(known.fitted_to(model.schema_.conformed(Values.of(held_out).array)).sum())
     return RowCounts(trained, validated, rows, repeated)
 
 

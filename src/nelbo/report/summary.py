@@ -28,12 +28,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from .. import diagnose, evaluate
-from ..data import Schema
+from ..data import Schema, Values
 from ..estimator import VariationalAutoencoder, options
 from ..estimator.linear import fit_linear, linear_log_prob
 from ..likelihood import Bernoulli, SharedVariance
@@ -290,7 +289,7 @@ def bracket(found: evaluate.Bracket, schema: Schema) -> Bracket:
 
 def summarise(
     model: VariationalAutoencoder,
-    train: npt.NDArray[Any],
+    train: Any,
     held_out: Any,
     samples: int = 200,
     notes: tuple[str, ...] = (),
@@ -300,11 +299,12 @@ def summarise(
     Arguments:
         model: The model.
         train: The rows it was fitted to, in data units.
-        held_out: Rows it has never seen, an array or a data frame with the columns it was fitted
-            on, or None.
+        held_out: Rows it has never seen, or None.
         samples: Importance samples for each held-out row.
         notes: Warnings of the fit, put before our own.
     """
+    train = Values.of(train)
+    held_out = None if held_out is None else options.checked(model, held_out)
     dtype = torch.float64 if train.dtype == np.float64 else torch.float32
     x = model.schema_.to_model(train, noise="hash", dtype=dtype)
     vae, device = evaluate.in_precision(model.model_, dtype), model.model_.device
