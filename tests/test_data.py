@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from nelbo.data import Schema, load, to_uint8, validate_array
+from nelbo.data import Schema, Values, load, to_uint8, validate, validate_array
 from nelbo.data.scaling import feature_moments
 
 pd = pytest.importorskip("pandas")
@@ -855,3 +855,23 @@ def test_pictures_that_differ_or_break_are_named(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "0.gif", save_all=True, append_images=frames[1:])
     with one_line(r"0\.gif has 3 frames"):
         load(tmp_path)
+
+
+# -- values: checked once
+
+
+def test_a_part_of_values_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = Values(TABLE, columns=["a", "b", "c"])
+    monkeypatch.setattr(validate, "_check_finite", None)  # calling it would fail
+    assert Values.of(values) is values
+    part = values[1:].keeping(np.array([True, False, True]))
+    assert part.columns == ("a", "c")
+    np.testing.assert_array_equal(part.array, TABLE[1:, [0, 2]])
+    schema = Schema.infer(values)
+    assert schema.columns == ("a", "b", "c")
+    torch.testing.assert_close(
+        schema.to_model(values[:2], noise="centre"),
+        schema.to_model(values, noise="centre")[:2],
+        rtol=0,
+        atol=0,
+    )
