@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from . import files, progress, show
 from .flags import WHOLE, Flag, Json, check_seed, check_which, visible
-from .reading import ReadOptions
+from .reading import Data, ReadOptions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -350,7 +350,7 @@ def sample(
 
 def _open(
     run: str, data: str, device: str, reading: ReadOptions
-) -> tuple[VariationalAutoencoder, files.Data]:
+) -> tuple[VariationalAutoencoder, Data]:
     model, source = files.open_model(run, device), files.read(data, reading)
     files.check_fits(model, source)
     return model, source
@@ -399,7 +399,7 @@ def _write(
     out: str | None,
     rows: npt.NDArray[Any],
     limits: tuple[float, float],
-    source: files.Data | None = None,
+    source: Data | None = None,
 ) -> None:
     """Write rows in data units, under the names of the pictures that they were made from."""
     from ..data import to_uint8

@@ -5,7 +5,6 @@ to.
 from __future__ import annotations
 
 __all__ = [
-    "Data",
     "check_fits",
     "check_output",
     "named",
@@ -24,20 +23,19 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import heavy, stdin
 from .flags import visible
 from .interrupt import raising
-from .reading import ReadOptions
+from .reading import Data, ReadOptions
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ..data import Source, Values
+    from ..data import Source
     from ..estimator import VariationalAutoencoder
 
     Columns = Mapping[str, npt.NDArray[Any]]
@@ -48,21 +46,6 @@ MARK = ".nelbo"
 """File in a folder of named PNGs that lists them: a folder that holds others, too, is not
 replaced.
 """
-
-
-@dataclass(frozen=True)
-class Data:
-    """DATA, once it is read and seen to be finite numbers.
-
-    Attributes:
-        values: The rows.
-        files: Of a folder of pictures, the name of each.
-        notes: What was decided about the files, in words.
-    """
-
-    values: Values
-    files: tuple[str, ...] | None
-    notes: tuple[str, ...]
 
 
 def read(where: str, reading: ReadOptions) -> Data:

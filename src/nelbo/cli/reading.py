@@ -1,16 +1,19 @@
-"""The options that say how DATA is read, where its files leave that open; every command that takes
-DATA has them.
+"""The options that say how DATA is read, where its files leave that open, and what is read; every
+command that takes DATA has them.
 """
 
 from __future__ import annotations
 
-__all__ = ["ReadOptions"]
+__all__ = ["Data", "ReadOptions"]
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
+
+if TYPE_CHECKING:
+    from ..data import Values
 
 READING = Parameter(group=Group("Reading DATA", sort_key=9))
 
@@ -49,3 +52,18 @@ class ReadOptions:
             "missing": None if self.missing is None else self.missing.split(","),
             "resize": None if self.resize is None else (int(found[1]), int(found[2])),
         }
+
+
+@dataclass(frozen=True)
+class Data:
+    """DATA, once it is read and seen to be finite numbers.
+
+    Attributes:
+        values: The rows.
+        files: Of a folder of pictures, the name of each.
+        notes: What was decided about the files, in words.
+    """
+
+    values: Values
+    files: tuple[str, ...] | None
+    notes: tuple[str, ...]

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..data import Source
-    from .files import Data
-    from .reading import ReadOptions
+    from .reading import Data, ReadOptions
 
     Check = Callable[[Source, str, str, ReadOptions], Data]
 
