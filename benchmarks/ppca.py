@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from nelbo import VariationalAutoencoder
-from nelbo.linear_gaussian import moments, ppca
+from nelbo.linear import moments, ppca
 
 from ._common import RESULTS, dequantised, machine, report, timed
 

@@ -10,11 +10,11 @@ from nelbo import (
     evaluate,
     fit,
     likelihood,
-    linear_gaussian,
     objective,
     posterior,
     prior,
 )
+from nelbo.linear import moments, ppca
 
 LATENT_DIM = 6
 x = torch.tensor(load_digits().data, dtype=torch.float32)
@@ -40,9 +40,7 @@ class StickingTheLanding(objective.Objective):
         return (terms.log_lik + terms.log_prior - q.log_prob(terms.z)).mean(0)
 
 
-linear = (
-    linear_gaussian.ppca(*linear_gaussian.moments(train), LATENT_DIM).log_prob(test).mean().item()
-)
+linear = ppca(*moments(train), LATENT_DIM).log_prob(test).mean().item()
 print(f"{'exact pPCA':20} log p(x) {linear:.2f}")
 results = []
 for cls in (objective.ELBO, objective.IWAE, StickingTheLanding):

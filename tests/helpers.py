@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nelbo import VAE, VariationalAutoencoder, initialize, spec
-from nelbo.linear_gaussian import LinearGaussian
+from nelbo.linear import LinearGaussian
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -22,12 +22,12 @@ RINGS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "brief spin threads watching",
-        "networks distributions linear_gaussian paired",
+        "networks distributions linear paired",
         "prior likelihood posterior baseline",
         "vae",
         "objective",
-        "data training checkpoint evaluate initialize",
-        "spec diagnose",
+        "data training checkpoint evaluate",
+        "spec diagnose start",
         "estimator",
         "report",
         "cli",

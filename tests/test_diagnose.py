@@ -18,7 +18,7 @@ from helpers import build, draw, equal_bits, linear_gaussian, loosen, normal, st
 from nelbo import VAE, diagnose, fit, initialize, objective
 from nelbo.baseline import fit_baseline
 from nelbo.diagnose import Diagnosis, Estimate
-from nelbo.linear_gaussian import LinearGaussian, moments, ppca
+from nelbo.linear import LinearGaussian, moments, ppca
 from nelbo.training.history import Units
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")

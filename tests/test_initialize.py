@@ -9,7 +9,7 @@ import torch
 
 from helpers import build, draw, linear_gaussian, normal, rng, started
 from nelbo import evaluate, initialize
-from nelbo.linear_gaussian import LinearGaussian, factor_analysis, moments, ppca
+from nelbo.linear import LinearGaussian, factor_analysis, moments, ppca
 
 NETWORKS = ["linear", "residual", "conv"]
 

@@ -17,8 +17,17 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA, FactorAnalysis
 from torch import Tensor
 
-from nelbo import linear_gaussian
-from nelbo.linear_gaussian import LinearGaussian, factor_analysis, moments, ppca
+from nelbo.linear import (
+    LinearGaussian,
+    covariance,
+    eigen,
+    factor_analysis,
+    moments,
+    ppca,
+)
+from nelbo.linear import (
+    model as linear_model,
+)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -126,7 +135,7 @@ def test_small_noise_costs_no_accuracy() -> None:
 def test_answers_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     m, x = model(), normal(101, 7, seed=5)
     whole = m.log_prob(x), m.posterior(x)[0]
-    monkeypatch.setattr(linear_gaussian, "_CHUNK_ELEMENTS", 60)
+    monkeypatch.setattr(linear_model, "CHUNK_ELEMENTS", 60)
     torch.testing.assert_close(m.log_prob(x), whole[0], rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(m.posterior(x)[0], whole[1], rtol=1e-13, atol=1e-13)
 
@@ -158,8 +167,8 @@ def test_wrong_parameters_are_refused() -> None:
 @pytest.fixture(params=["exact", "fast"])
 def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Send small inputs down both roads, in several chunks."""
-    monkeypatch.setattr(linear_gaussian, "_EXACT_WORK", math.inf if request.param == "exact" else 0)
-    monkeypatch.setattr(linear_gaussian, "_CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(covariance, "EXACT_WORK", math.inf if request.param == "exact" else 0)
+    monkeypatch.setattr(covariance, "CHUNK_ELEMENTS", 1)
     return str(request.param)
 
 
@@ -240,7 +249,7 @@ def test_moments_refuse_what_has_none(road: str) -> None:
 
 def test_large_input_takes_the_fast_road_accurately() -> None:
     x = normal(12_000, 600).float() + 3
-    assert x.shape[0] * x.shape[1] ** 2 > linear_gaussian._EXACT_WORK
+    assert x.shape[0] * x.shape[1] ** 2 > covariance.EXACT_WORK
     check_moments(x, 1e-6)
 
 
@@ -370,7 +379,7 @@ def test_unsettled_iteration_falls_back_to_lapack(monkeypatch: pytest.MonkeyPatc
     root = normal(600, 700)
     mean, covariance = torch.zeros(600, dtype=torch.float64), root @ root.T / 700
     settled = ppca(mean, covariance, 4)
-    monkeypatch.setattr(linear_gaussian, "_krylov", lambda *_: None)
+    monkeypatch.setattr(eigen, "_krylov", lambda *_: None)
     torch.testing.assert_close(
         ppca(mean, covariance, 4).weight, settled.weight, rtol=1e-6, atol=1e-8
     )

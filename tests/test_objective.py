@@ -39,7 +39,7 @@ from nelbo import (
 )
 from nelbo.cli.options import FitOptions
 from nelbo.distributions import DiagonalNormal
-from nelbo.linear_gaussian import LinearGaussian
+from nelbo.linear import LinearGaussian
 from nelbo.training.variance import VarianceStep
 
 WEIGHTED = ("beta_vae", "capacity", "free_bits", "kl_warm_up")

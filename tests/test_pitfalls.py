@@ -30,7 +30,7 @@ from helpers import (
 )
 from nelbo import VariationalAutoencoder, checkpoint, evaluate, fit, objective, training
 from nelbo.data import to_uint8
-from nelbo.linear_gaussian import moments, ppca
+from nelbo.linear import moments, ppca
 
 STILL = 1e-30
 """A learning rate that moves no weight."""

@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 
 from nelbo import VariationalAutoencoder
 from nelbo.data import Schema
-from nelbo.linear_gaussian import moments, ppca
+from nelbo.linear import moments, ppca
 
 Array = np.ndarray[Any, Any]
 

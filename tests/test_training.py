@@ -32,7 +32,7 @@ from helpers import (
     weights,
 )
 from nelbo import VAE, History, evaluate, fit, initialize, objective, training
-from nelbo.linear_gaussian import moments, ppca
+from nelbo.linear import moments, ppca
 from nelbo.training import run, schedule
 from nelbo.training.precision import bfloat16_pays, has_bfloat16, resolve_precision
 from nelbo.training.variance import VarianceStep, learned_gaussians, refine

@@ -20,14 +20,14 @@ _MODULES = (
     "diagnose",
     "distributions",
     "evaluate",
-    "initialize",
     "likelihood",
-    "linear_gaussian",
+    "linear",
     "networks",
     "objective",
     "posterior",
     "prior",
     "spec",
+    "start",
     "training",
 )
 _NAMES = {
@@ -47,6 +47,7 @@ __all__ = [
     "VariationalAutoencoder",
     "__version__",
     "fit",
+    "initialize",
     *_MODULES,
 ]
 
@@ -57,16 +58,17 @@ if TYPE_CHECKING:
         diagnose,
         distributions,
         evaluate,
-        initialize,
         likelihood,
-        linear_gaussian,
+        linear,
         networks,
         objective,
         posterior,
         prior,
         spec,
+        start,
         training,
     )
+    from . import start as initialize
     from .data import DataWarning
     from .estimator import VariationalAutoencoder
     from .training import History, fit
@@ -74,6 +76,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "initialize":
+        return importlib.import_module(f"{__name__}.start")
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _NAMES:

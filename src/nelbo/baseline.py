@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from .brief import Brief
-from .linear_gaussian import Chunks, LinearGaussian, moments, ppca
+from .linear import Chunks, LinearGaussian, moments, ppca
 
 FLOOR = 1e-12
 """Least noise variance, relative to the mean variance of the columns: below it there is only

@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 from nelbo import VariationalAutoencoder, diagnose, initialize
 from nelbo.cli import main
 from nelbo.estimator import options
-from nelbo.linear_gaussian import LinearGaussian
+from nelbo.linear import LinearGaussian
 from nelbo.prior import Mixture
 from nelbo.report.diagnosis import examine
 

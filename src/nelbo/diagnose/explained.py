@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..evaluate import MEMORY, judged, rows_at_once
-from ..linear_gaussian import LinearGaussian, moments, ppca
+from ..linear import LinearGaussian, moments, ppca
 from ..training.history import Units
 from ..vae import VAE
 from .standard_error import Estimate

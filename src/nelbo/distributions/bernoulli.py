@@ -5,12 +5,12 @@ from __future__ import annotations
 __all__ = ["Bernoulli"]
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.nn import functional as F
+
+from .kernels import CoinFlips
 
 
 class Bernoulli(Distribution):
@@ -51,36 +51,5 @@ class Bernoulli(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of ``value`` (*sample, *batch, *event), in nats."""
-        log_prob: Tensor = _LogProb.apply(self.logits, value, self.event_dim)  # type: ignore[no-untyped-call]
+        log_prob: Tensor = CoinFlips.apply(self.logits, value, self.event_dim)  # type: ignore[no-untyped-call]
         return log_prob
-
-
-class _LogProb(torch.autograd.Function):
-    """Half the time of torch's cross-entropy, which cannot broadcast, and half of autograd's way
-    back.
-
-    The backward pass begins with the inputs again, so that it has a derivative of its own.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, value: Tensor, event_dim: int) -> Tensor:
-        ctx.save_for_backward(logits, value)
-        ctx.event_dim = event_dim
-        # The threshold keeps float64 exact.
-        return (
-            (logits * value)
-            .sub_(F.softplus(logits, threshold=40.0))
-            .sum(tuple(range(-event_dim, 0)))
-        )
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        logits, value = ctx.saved_tensors
-        grad = grad[(..., *(None,) * ctx.event_dim)]
-        to_logits = (
-            ((value - logits.sigmoid()) * grad).sum_to_size(logits.shape)
-            if ctx.needs_input_grad[0]
-            else None
-        )
-        to_value = (logits * grad).sum_to_size(value.shape) if ctx.needs_input_grad[1] else None
-        return to_logits, to_value, None

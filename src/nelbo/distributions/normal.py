@@ -11,13 +11,12 @@ __all__ = ["LOG_2PI", "DiagonalNormal", "Normal01"]
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, register_kl
 
-LOG_2PI = math.log(2 * math.pi)
+from .kernels import LOG_2PI, Isotropic, KLToStandard
 
 
 class DiagonalNormal(Distribution):
@@ -86,7 +85,7 @@ class DiagonalNormal(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``value`` (*sample, *batch, *event), in nats."""
         if self.scale.numel() == 1:  # beta^2 I: scale one number per example instead of every value
-            log_prob: Tensor = _Isotropic.apply(
+            log_prob: Tensor = Isotropic.apply(
                 value, self.loc, self.scale.reshape(()), self.event_dim
             )  # type: ignore[no-untyped-call]
             return log_prob
@@ -99,46 +98,6 @@ class DiagonalNormal(Distribution):
         """Return the entropy, of shape ``batch``, in nats."""
         dims = tuple(range(-self.event_dim, 0))
         return self.stddev.log().sum(dims) + 0.5 * (1 + LOG_2PI) * math.prod(self.event_shape)
-
-
-class _Isotropic(torch.autograd.Function):
-    """log N(value | loc, scale^2 I), in fewer passes over the values than autograd takes: a tenth
-    of a training step.
-
-    Where the backward pass is to have a derivative of its own, it begins with the inputs again.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, loc: Tensor, scale: Tensor, event_dim: int) -> Tensor:
-        difference = value - loc
-        size = math.prod(difference.shape[difference.ndim - event_dim :])
-        square = difference.square_().sum(tuple(range(-event_dim, 0)))
-        precision = scale.pow(-2)
-        ctx.save_for_backward(value, loc, scale)
-        ctx.event_dim, ctx.size, ctx.square, ctx.precision = event_dim, size, square, precision
-        return torch.addcmul(
-            scale.log().add_(0.5 * LOG_2PI).mul_(-size), square, precision, value=-0.5
-        )
-
-    @staticmethod
-    def backward(
-        ctx: Any, grad: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        value, loc, scale = ctx.saved_tensors
-        to_value = to_loc = to_scale = None
-        square, precision = ctx.square, ctx.precision
-        if torch.is_grad_enabled():  # by create_graph=True: what was kept would count as constant
-            square, precision = (
-                (value - loc).square().sum(tuple(range(-ctx.event_dim, 0))),
-                scale.pow(-2),
-            )
-        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-            slope = (value - loc) * (grad * precision)[(..., *(None,) * ctx.event_dim)]
-            to_loc = slope.sum_to_size(loc.shape) if ctx.needs_input_grad[1] else None
-            to_value = -slope.sum_to_size(value.shape) if ctx.needs_input_grad[0] else None
-        if ctx.needs_input_grad[2]:
-            to_scale = (grad * (square * precision - ctx.size)).sum() / scale
-        return to_value, to_loc, to_scale, None
 
 
 class Normal01(DiagonalNormal):
@@ -156,26 +115,8 @@ class Normal01(DiagonalNormal):
 def _kl_normal_standard(q: DiagonalNormal, p: Normal01) -> Tensor:
     """1/2 sum(mu^2 + s^2 - 1 - log s^2)."""
     scale = q.scale if q.scale.shape == q.loc.shape else q.stddev
-    kl: Tensor = _KLToStandard.apply(q.loc, scale)  # type: ignore[no-untyped-call]
+    kl: Tensor = KLToStandard.apply(q.loc, scale)  # type: ignore[no-untyped-call]
     return kl
-
-
-class _KLToStandard(torch.autograd.Function):
-    """KL(N(m, s^2) || N(0, I)): two nodes' cost instead of eight; these tensors are small, and
-    nodes are what costs.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, loc: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(loc, scale)
-        twice = torch.addcmul(scale.square(), loc, loc).sub_(scale.log(), alpha=2)
-        return twice.sum(-1).sub_(loc.shape[-1]).mul_(0.5)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        loc, scale = ctx.saved_tensors
-        grad = grad.unsqueeze(-1)
-        return loc * grad, (scale - scale.reciprocal()) * grad
 
 
 @register_kl(DiagonalNormal, DiagonalNormal)  # type: ignore[untyped-decorator]

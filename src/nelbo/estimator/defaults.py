@@ -39,7 +39,7 @@ from .. import training
 from ..data import Schema, Values
 from ..data.scaling import chunks
 from ..data.whitening import Axes, root_of
-from ..linear_gaussian import LinearGaussian, moments, ppca
+from ..linear import LinearGaussian, moments, ppca
 from ..objective import Objective
 from ..paired import trimmed_mean
 from ..vae import VAE

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import checkpoint, initialize, spec, training
+from .. import checkpoint, spec, training
+from .. import start as begin
 from ..data import Schema, Values
 from ..data.known import KnownRows
 from ..data.warned import warn
@@ -30,7 +31,6 @@ from ..threads import using
 from ..training.variance import learned_gaussians
 from ..vae import VAE
 from . import aggregate, defaults, latent, options, recipe
-from . import start as begin
 from .linear import fit_linear_early
 from .rows import Rows
 
@@ -133,7 +133,7 @@ def train(
     if plan.table and start is not None:
         if schema.mixing is not None:
             start = defaults.white_start(model, X.array, schema)
-            initialize.start_at(model, start)
+            begin.start_at(model, start)
         alone = held is not None and len(X) >= defaults.MANY_TABLE_ROWS
         limits = defaults.limits_for(limits, len(taken), plan.max_seconds is not None, alone)
         jitter = defaults.Jitter(objective, taken)
@@ -175,10 +175,10 @@ def train(
         and (validation is None or not begin.beats(model, start, validation))
     )
     if start is not None and kept and schema.mixing is not None and plan.table:
-        initialize.start_at(model, start)
+        begin.start_at(model, start)
         history.best_step = 0
     elif start is not None and kept:
-        initialize.start_at(model, initialize.closed_form(model, everything) or start)
+        begin.start_at(model, begin.closed_form(model, everything) or start)
         history.best_step = 0
     if (
         fresh is not None

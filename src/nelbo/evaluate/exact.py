@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..distributions import Normal01
 from ..likelihood import Gaussian
-from ..linear_gaussian import LinearGaussian
+from ..linear import LinearGaussian
 from ..vae import VAE
 from .judging import in_precision
 from .result import Cost, LogLikelihood, from_numbers

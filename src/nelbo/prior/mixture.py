@@ -1,47 +1,14 @@
-r"""Priors :math:`p(z)`: where the generative story starts."""
+r"""A mixture of normals over z."""
 
 from __future__ import annotations
 
-__all__ = ["Mixture", "Prior", "StandardNormal"]
-
-import abc
+__all__ = ["Mixture"]
 
 import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch import Tensor
 
-from .distributions import Normal01, NormalMixture
-
-
-class Prior(nn.Module, abc.ABC):
-    r"""Abstract prior: a module whose forward pass returns :math:`p(z)`."""
-
-    latent_dim: int
-
-    @abc.abstractmethod
-    def forward(self) -> Distribution:
-        """Return p(z), with event shape (latent_dim,)."""
-
-
-class StandardNormal(Prior):
-    r"""The fixed prior :math:`p(z) = \mathcal{N}(0, I)` (Kingma & Welling, 2014).
-
-    Arguments:
-        latent_dim: Number of latent dimensions, at least 1.
-    """
-
-    loc: Tensor
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
-        self.latent_dim = latent_dim
-        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
-
-    def forward(self) -> Normal01:
-        """Return N(0, I), with event shape (latent_dim,)."""
-        return Normal01(self.loc)
+from ..distributions import NormalMixture
+from .base import Prior
 
 
 class Mixture(Prior):

@@ -1,37 +1,18 @@
-r"""Start where linear algebra ends: the closed-form probabilistic PCA, encoder included.
-
-With a linear decoder and one :math:`\beta^2` the model is probabilistic PCA, whose maximum
-likelihood is an eigendecomposition (Tipping & Bishop, 1999). Its columns are orthogonal, so the
-diagonal q(z|x) is the exact posterior (Lucas et al., 2019) and the ELBO equals log p(x): training
-starts at the best linear model and can only improve on it.
-
-One step further is still linear algebra: a decoder whose hidden layers keep their random weights is
-linear in its last one, so that its best last layer for a given q(z|x), and the best :math:`\beta^2`
-with it, solve a least-squares problem (random features: Rahimi & Recht, 2007). It is the M step of
-the EM algorithm for these parameters.
-"""
+"""The linear start: a model at probabilistic PCA or factor analysis, encoder included."""
 
 from __future__ import annotations
 
-__all__ = ["closed_form", "has_linear_paths", "random_features", "start_at"]
+__all__ = ["closed_form", "closed_form_start", "has_linear_paths", "start_at"]
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from .distributions import draw
-from .likelihood import Bernoulli, Gaussian, HeteroscedasticGaussian, SharedVariance
-from .linear_gaussian import Chunks, LinearGaussian, factor_analysis, moments, ppca
-from .networks import Conv, Linear, Residual
-from .vae import VAE
-
-ROWS_PER_FEATURE = 6
-"""Rows for each random feature: with fewer, least squares learns them by heart, and more only cost
-time.
-"""
-RIDGE = 1e-3
-"""Of the least squares with random features, in units of their mean square over the rows."""
+from ..likelihood import Bernoulli, HeteroscedasticGaussian, SharedVariance
+from ..linear import Chunks, LinearGaussian, factor_analysis, moments, ppca
+from ..networks import Conv, Linear, Residual
+from ..vae import VAE
 
 
 def has_linear_paths(vae: VAE) -> bool:
@@ -130,45 +111,26 @@ def start_at(vae: VAE, model: LinearGaussian) -> None:
         _silence(part)
 
 
-@torch.no_grad()
-def random_features(vae: VAE, x: Tensor, generator: torch.Generator) -> bool:
-    r"""Solve for the last layer of the decoder's nonlinear path, and for a learned :math:`\beta^2`,
-    given q(z|x).
+def closed_form_start(model: VAE, x: Tensor | Chunks, init: str) -> LinearGaussian | None:
+    """Put the model at its closed-form solution where it has one and ``init`` wants it.
 
-    Arguments:
-        vae: A model at its closed-form start, whose hidden layers have their first random weights.
-        x: Training rows, of shape (n, *vae.shape), in model units.
-        generator: Source of z ~ q(z|x), one for each row.
-
-    Returns:
-        Whether there is such a form (for a residual decoder and one learned :math:`\beta^2`) and
-        enough rows to find it from. If not, nothing is changed.
+    Raises:
+        ValueError: ``init`` is unknown, or asks for pPCA where there is none.
     """
-    decoder, likelihood = vae.decoder, vae.likelihood
-    if not isinstance(decoder, Residual) or not decoder.hidden:
-        return False
-    if (
-        not isinstance(likelihood, Gaussian)
-        or not likelihood.learned
-        or likelihood.log_variance.ndim
-    ):
-        return False
-    enough = ROWS_PER_FEATURE * decoder.body.last.in_features
-    if len(x) < enough:
-        return False
-    x = x[torch.linspace(0, len(x) - 1, enough).long()]
-    z = draw(vae.encode(x), (), generator)
-    hidden = decoder.features(z)
-    h = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], 1)
-    residual = x.flatten(1) - decoder.linear(z)
-    gram = (h.T @ h).double()
-    gram.diagonal().add_(RIDGE * len(h))
-    solution = torch.linalg.solve(gram, (h.T @ residual).double())
-    decoder.body.last.weight.copy_(solution[:-1].T)
-    decoder.body.last.bias.copy_(solution[-1])
-    left = (residual - h @ solution.to(h)).square().mean().double()
-    likelihood.log_variance.copy_(left.clamp_min(likelihood.floor).log())
-    return True
+    if init not in ("auto", "ppca", "random"):
+        raise ValueError(f'init must be "auto", "ppca" or "random", got {init!r}.')
+    able = has_linear_paths(model)
+    if init == "ppca" and not able:
+        raise ValueError(
+            'init="ppca" needs networks with a linear path: "linear", "residual" or "conv".'
+        )
+    start = closed_form(model, x) if able and init != "random" else None
+    if start is None:
+        if init == "ppca":
+            raise ValueError('init="ppca" needs a Gaussian likelihood.')
+        return None
+    start_at(model, start)
+    return start
 
 
 def _silence(network: nn.Module) -> None:

@@ -1,33 +1,14 @@
-r"""Posteriors :math:`q(z \mid x)`: heads that turn encoder features into a distribution over z."""
+r"""A normal with independent coordinates of z."""
 
 from __future__ import annotations
 
-__all__ = ["DiagonalNormal", "Posterior"]
+__all__ = ["DiagonalNormal"]
 
-import abc
-
-from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch import Tensor
 from torch.nn.functional import softplus
 
-from . import distributions
-
-SMALLEST_STD = 1e-6
-"""The least standard deviation of q(z|x), where the prior's is 1; only examples far from all data
-reach it.
-"""
-
-
-class Posterior(nn.Module, abc.ABC):
-    r"""Abstract posterior head. ``in_shape`` is what the encoder must output for one example."""
-
-    in_shape: tuple[int, ...]
-
-    @abc.abstractmethod
-    def forward(self, h: Tensor) -> Distribution:
-        """Map features h, of shape (*batch, *in_shape), to q(z|x), with event shape
-        (latent_dim,).
-        """
+from .. import distributions
+from .base import SMALLEST_STD, Posterior
 
 
 class DiagonalNormal(Posterior):

@@ -1,0 +1,16 @@
+r"""Likelihoods :math:`p(x \mid z)`: heads that turn decoder features into a distribution over x.
+
+The decoder's output is unbounded: no sigmoid or tanh stands between it and a Gaussian mean.
+"""
+
+from __future__ import annotations
+
+from .base import VARIANCE_FLOOR as VARIANCE_FLOOR
+from .base import Likelihood
+from .bernoulli import Bernoulli
+from .discretized import DiscretizedGaussian
+from .gaussian import Gaussian
+from .heteroscedastic import HeteroscedasticGaussian
+from .shared import SharedVariance as SharedVariance
+
+__all__ = ["Bernoulli", "DiscretizedGaussian", "Gaussian", "HeteroscedasticGaussian", "Likelihood"]

@@ -1,0 +1,108 @@
+r"""Noise that has one :math:`\beta^2` for every z."""
+
+from __future__ import annotations
+
+__all__ = ["SharedVariance"]
+
+import abc
+import math
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from .base import VARIANCE_FLOOR, Likelihood, of_values
+
+
+class SharedVariance(Likelihood):
+    r"""Abstract likelihood whose noise has one :math:`\beta^2` for every z, fixed or learned.
+
+    A learned :math:`\beta^2` (Dai & Wipf, 2019; Rybkin et al., 2021) is the parameter
+    ``log_variance``. `nelbo.fit` moves it by its closed-form step, which needs no tuning.
+
+    Arguments:
+        shape: The shape of one example.
+        variance: ``"learned"`` is one number for all features, ``"per_feature"`` one for each
+            feature, and a float (or a tensor that broadcasts to ``shape``) is a fixed
+            :math:`\beta^2`, in the square of the data's units.
+        floor: The smallest value a learned :math:`\beta^2` may take.
+
+    Raises:
+        ValueError: A fixed variance or the floor is not positive, the word is unknown, or ``shape``
+            is ().
+    """
+
+    log_variance: Tensor
+    exact: tuple[str, ...] = ()
+    """Buffers kept in float64 whatever the module is cast to: rounded ones would be another
+    model.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        variance: Literal["learned", "per_feature"] | float | Tensor = "learned",
+        floor: float = VARIANCE_FLOOR,
+    ) -> None:
+        super().__init__()
+        self.shape = self.in_shape = of_values(shape)
+        if not floor > 0:
+            raise ValueError(f"floor must be a positive variance, got {floor}.")
+        self.floor = floor
+        self.learned = isinstance(variance, str)
+        if isinstance(variance, str):
+            if variance not in ("learned", "per_feature"):
+                raise ValueError(
+                    'variance must be "learned", "per_feature" or a positive number, got '
+                    f"{variance!r}."
+                )
+            size = self.shape if variance == "per_feature" else ()
+            self.log_variance = nn.Parameter(torch.zeros(size))
+        else:
+            fixed = torch.as_tensor(variance, dtype=torch.float64)
+            if not bool(((fixed > 0) & fixed.isfinite()).all()):
+                raise ValueError(
+                    f"variance is beta^2 and must be positive and finite, got {variance}."
+                )
+            if fixed.ndim and tuple(fixed.shape) != self.shape:
+                raise ValueError(
+                    f"variance has shape {tuple(fixed.shape)}, but one example has shape "
+                    f"{self.shape}."
+                )
+            self.register_buffer("log_variance", fixed.log())
+            self.exact = ("log_variance",)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Move with the module, but keep exact buffers in float64."""
+        kept = {name: getattr(self, name) for name in self.exact}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, value in kept.items():
+            if getattr(self, name).device.type != "mps":  # which has no float64
+                setattr(self, name, value.to(getattr(self, name).device))
+        return self
+
+    @property
+    def variance(self) -> Tensor:
+        r""":math:`\beta^2`, of shape () or ``shape``."""
+        return self.log_variance.exp()
+
+    def at_floor(self) -> Tensor:
+        """Return which learned variances stand at the floor, a boolean tensor of the variance's
+        shape.
+        """
+        floor = math.log(self.floor)
+        return self.log_variance.detach().double() <= floor + 1e-6 * max(1.0, abs(floor))
+
+    def scale(self, h: Tensor) -> Tensor:
+        r""":math:`\beta` in the precision of h."""
+        return (0.5 * self.log_variance).exp().to(h.dtype)
+
+    @abc.abstractmethod
+    def squared_residual(self, p: Distribution, x: Tensor) -> Tensor:
+        r"""Return what :math:`\beta^2` must be the mean of, one number per value: the E step of EM.
+
+        Arguments:
+            p: p(x|z), as `forward` returned it.
+            x: Data, of shape (*batch, *shape).
+        """

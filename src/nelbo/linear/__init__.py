@@ -1,0 +1,21 @@
+"""The one latent-variable model that can be solved exactly: `x = W z + b + noise`.
+
+    z ~ N(0, I),    x | z ~ N(W z + b, Psi),    p(x) = N(b, W W^T + Psi),    Psi diagonal
+
+With `Psi = beta^2 I` this is probabilistic PCA, whose maximum likelihood is an eigendecomposition;
+with one variance per feature it is factor analysis, whose maximum likelihood is a smooth problem in
+`Psi` alone. It is both the yardstick (a linear VAE can be no better) and the starting point of the
+networks (they begin here).
+
+References: Tipping & Bishop 1999, "Probabilistic principal component analysis"; Joreskog 1967,
+"Some contributions to maximum likelihood factor analysis"; Lucas et al. 2019, "Don't blame the
+ELBO!".
+"""
+
+from __future__ import annotations
+
+from .closed_form import factor_analysis, ppca
+from .covariance import Chunks, moments
+from .model import LinearGaussian
+
+__all__ = ["Chunks", "LinearGaussian", "factor_analysis", "moments", "ppca"]

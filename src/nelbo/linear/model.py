@@ -1,0 +1,110 @@
+"""The linear model itself: every answer exact and in float64."""
+
+from __future__ import annotations
+
+__all__ = ["CHUNK_ELEMENTS", "LinearGaussian"]
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..brief import Brief
+
+CHUNK_ELEMENTS = 1 << 22  # numbers per working chunk: 16 MB of float32, which stays near the cores
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LinearGaussian(Brief):
+    """`p(x) = N(x | b, W W^T + Psi)` with latent `z ~ N(0, I)`, every answer exact and in float64.
+
+    Args:
+        weight: W, shape (D, q), float64.
+        bias: b, shape (D,), float64, in the units of x.
+        variance: the diagonal of Psi, one number for all features, shape (), or one each, shape
+            (D,); float64, positive, in squared units of x.
+
+    Raises:
+        TypeError: a tensor is not float64.
+        ValueError: shapes disagree, or a variance is not positive.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    variance: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "bias", "variance"):
+            dtype = getattr(self, name).dtype
+            if dtype != torch.float64:
+                raise TypeError(
+                    f"{name} must be a float64 tensor, got {dtype}. Convert it with .double()."
+                )
+        if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
+            raise ValueError(
+                f"weight must have shape (D, q) and bias (D,), got {tuple(self.weight.shape)} and "
+                f"{tuple(self.bias.shape)}."
+            )
+        if self.variance.shape not in (torch.Size([]), self.bias.shape):
+            raise ValueError(
+                f"variance must have shape () or ({len(self.bias)},), got "
+                f"{tuple(self.variance.shape)}."
+            )
+        if not bool((self.variance > 0).all()):
+            raise ValueError(
+                f"variance must be positive, got {self.variance.min().item():g} as its least."
+            )
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """`log p(x)` of each row of x (n, D): shape (n,), nats, float64.
+
+        By Woodbury only a (q, q) matrix is factorised. The squared Mahalanobis distance is written
+        as `min_z |x - b - W z|^2_Psi + |z|^2`, reached at the posterior mean: a sum of squares, so
+        nothing cancels when Psi is small.
+        """
+        scale = self.variance.sqrt()
+        log_det = (
+            self.variance.log().expand_as(self.bias).sum() + 2 * self._factor.diagonal().log().sum()
+        )
+        constant = len(self.bias) * math.log(2 * math.pi) + log_det
+        parts = []
+        for centred in self._centred(x):
+            z = centred @ self._gain.T
+            misfit = (centred - z @ self.weight.T) / scale
+            parts.append(-0.5 * (constant + misfit.square().sum(1) + z.square().sum(1)))
+        return torch.cat(parts)
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`p(z | x)`: its mean for each row of x, shape (n, q), and the covariance all rows share,
+        (q, q).
+        """
+        mean = torch.cat([centred @ self._gain.T for centred in self._centred(x)])
+        return mean, torch.cholesky_inverse(self._factor)
+
+    def posterior_affine(self) -> tuple[Tensor, Tensor]:
+        """`(A, a)`, shapes (q, D) and (q,), with posterior mean `A x + a`: the exact linear
+        encoder.
+        """
+        return self._gain, -(self._gain @ self.bias)
+
+    @cached_property
+    def _factor(self) -> Tensor:
+        """Cholesky factor of the posterior precision `I + W^T Psi^-1 W`."""
+        whitened = self.weight / self.variance.sqrt().reshape(-1, 1)
+        identity = torch.eye(self.weight.shape[1], dtype=torch.float64, device=self.weight.device)
+        factor: Tensor = torch.linalg.cholesky(identity + whitened.T @ whitened)
+        return factor
+
+    @cached_property
+    def _gain(self) -> Tensor:
+        return torch.cholesky_solve((self.weight / self.variance.reshape(-1, 1)).T, self._factor)
+
+    def _centred(self, x: Tensor) -> Iterator[Tensor]:
+        """`x - b` in float64, a bounded number of rows at a time."""
+        if x.ndim != 2 or x.shape[1] != len(self.bias):
+            raise ValueError(f"x must have shape (n, {len(self.bias)}), got {tuple(x.shape)}.")
+        for chunk in x.split(max(1, CHUNK_ELEMENTS // 2 // len(self.bias))):
+            yield chunk.to(self.bias) - self.bias

@@ -1,0 +1,9 @@
+r"""Posteriors :math:`q(z \mid x)`: heads that turn encoder features into a distribution over z."""
+
+from __future__ import annotations
+
+from .base import SMALLEST_STD as SMALLEST_STD
+from .base import Posterior
+from .diagonal_normal import DiagonalNormal
+
+__all__ = ["DiagonalNormal", "Posterior"]

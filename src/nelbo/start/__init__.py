@@ -1,0 +1,34 @@
+r"""Start where linear algebra ends: the closed-form probabilistic PCA, encoder included.
+
+With a linear decoder and one :math:`\beta^2` the model is probabilistic PCA, whose maximum
+likelihood is an eigendecomposition (Tipping & Bishop, 1999). Its columns are orthogonal, so the
+diagonal q(z|x) is the exact posterior (Lucas et al., 2019) and the ELBO equals log p(x): training
+starts at the best linear model and can only improve on it.
+
+One step further is still linear algebra: a decoder whose hidden layers keep their random weights is
+linear in its last one, so that its best last layer for a given q(z|x), and the best :math:`\beta^2`
+with it, solve a least-squares problem (random features: Rahimi & Recht, 2007). It is the M step of
+the EM algorithm for these parameters.
+"""
+
+from __future__ import annotations
+
+from .features import RIDGE as RIDGE
+from .features import quick_model, random_features
+from .judge import JUDGING_SAMPLES as JUDGING_SAMPLES
+from .judge import ahead, beats
+from .rows import Readable, enough_rows
+from .solution import closed_form, closed_form_start, has_linear_paths, start_at
+
+__all__ = [
+    "Readable",
+    "ahead",
+    "beats",
+    "closed_form",
+    "closed_form_start",
+    "enough_rows",
+    "has_linear_paths",
+    "quick_model",
+    "random_features",
+    "start_at",
+]
