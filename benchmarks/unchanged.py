@@ -60,8 +60,9 @@ def results(folder: Path, name: str) -> dict[str, Any]:
 
 
 def compared(old: dict[str, Any], new: dict[str, Any]) -> tuple[str, str]:
-    """Return whether two results are equal, and the first that is not."""
-    for key in dict.fromkeys([*old, *new]):  # all keys, in order
+    """Return whether two results are equal, and the first that is not; errors come first."""
+    keys = sorted({**old, **new}, key=lambda key: key != "error")
+    for key in keys:
         (before, told), (now, tells) = (result.get(key, ("", "none")) for result in (old, new))
         if before != now or key == "error":
             return "NO", f"{key}: {told} -> {tells}"
