@@ -28,6 +28,7 @@ RINGS: tuple[frozenset[str], ...] = tuple(
         "objective",
         "data training checkpoint evaluate",
         "spec diagnose start",
+        "fitted",
         "estimator",
         "report",
         "cli",

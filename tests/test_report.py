@@ -59,7 +59,7 @@ def exact_ppca(train: np.ndarray, latent_dim: int) -> Any:
 @pytest.mark.parametrize("scale", ["standard", "global", None])
 def test_the_baseline_is_exact_ppca_in_the_units_of_the_data(scale: str | None) -> None:
     model = fitted(TRAIN, scale=scale)
-    found = summarise(model, TRAIN, HELD_OUT, samples=20).baseline
+    found = summarise(model.fitted_, TRAIN, HELD_OUT, samples=20).baseline
     assert found is not None
     unit = TRAIN.std(0) if scale == "standard" else np.ones(4)
     law, sigma = exact_ppca(TRAIN / unit, 2)
@@ -78,7 +78,7 @@ def test_the_baseline_is_exact_ppca_in_the_units_of_the_data(scale: str | None) 
 
 def test_a_linear_model_is_exact_and_gains_nothing_on_ppca() -> None:
     model = fitted(TRAIN, network="linear", validation_fraction=0, max_steps=1, learning_rate=1e-12)
-    found = summarise(model, TRAIN, HELD_OUT)
+    found = summarise(model.fitted_, TRAIN, HELD_OUT)
     assert found.density is not None
     assert found.baseline is not None
     assert (found.density.method, found.density.effective_samples, found.density.unreliable) == (
@@ -101,7 +101,7 @@ def test_a_linear_model_is_exact_and_gains_nothing_on_ppca() -> None:
     ],
 )
 def test_beta_is_told_by_its_kind_in_the_units_of_the_data(variance: Any, kind: str) -> None:
-    found = summarise(fitted(TRAIN, variance=variance, scale="global"), TRAIN, None).noise
+    found = summarise(fitted(TRAIN, variance=variance, scale="global").fitted_, TRAIN, None).noise
     assert found.kind == kind
     assert found.smallest is not None
     assert found.largest is not None
@@ -115,7 +115,7 @@ def test_beta_is_told_by_its_kind_in_the_units_of_the_data(variance: Any, kind: 
 def test_zeros_and_ones_have_no_beta_and_no_ppca() -> None:
     binary = (TABLE > 5).astype(np.float32)
     found = summarise(
-        fitted(binary[:100], likelihood="bernoulli"), binary[:100], binary[100:], samples=5
+        fitted(binary[:100], likelihood="bernoulli").fitted_, binary[:100], binary[100:], samples=5
     )
     assert (found.noise.kind, found.noise.largest, found.baseline) == ("none", None, None)
     assert found.density is not None
@@ -123,7 +123,7 @@ def test_zeros_and_ones_have_no_beta_and_no_ppca() -> None:
 
 
 def test_the_json_twin_holds_every_number(table: VariationalAutoencoder) -> None:
-    found = summarise(table, TRAIN, HELD_OUT[:1], samples=5, notes=("A note.",))
+    found = summarise(table.fitted_, TRAIN, HELD_OUT[:1], samples=5, notes=("A note.",))
     twin = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert twin["warnings"][0] == "A note."
     assert found.density is not None
@@ -155,7 +155,7 @@ def test_a_row_with_few_chains_does_not_hide_the_share_of_unreliable_rows(
 
 def test_bits_per_dimension_are_those_of_the_schema() -> None:
     rows = RNG.integers(0, 256, size=(40, 6), dtype=np.uint8)
-    found = summarise(fitted(rows, dequantize=True), rows, rows, samples=5).density
+    found = summarise(fitted(rows, dequantize=True).fitted_, rows, rows, samples=5).density
     assert found is not None
     assert found.bits_per_dimension == pytest.approx(8 - found.mean / (6 * math.log(2)))
 
@@ -165,7 +165,9 @@ def test_bits_per_dimension_are_those_of_the_schema() -> None:
 
 
 def picture(model: VariationalAutoencoder, train: Any, held_out: Any, title: str = "data") -> Any:
-    return draw(model, train, held_out, summarise(model, train, held_out, samples=5), title)
+    return draw(
+        model.fitted_, train, held_out, summarise(model.fitted_, train, held_out, samples=5), title
+    )
 
 
 def axes_by_title(figure: Any) -> dict[str, Any]:
@@ -199,7 +201,9 @@ def test_a_mosaic_puts_each_tile_in_its_place() -> None:
 def test_any_shape_of_image_is_drawn(shape: tuple[int, ...], tmp_path: Path) -> None:
     rows = RNG.random((30, *shape)).astype(np.float32)
     model = fitted(rows, max_steps=1)
-    write_picture(tmp_path / "p.png", model, rows, None, summarise(model, rows, None))
+    write_picture(
+        tmp_path / "p.png", model.fitted_, rows, None, summarise(model.fitted_, rows, None)
+    )
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
 
@@ -220,10 +224,10 @@ def test_any_number_of_columns_is_drawn(columns: list[int], tmp_path: Path) -> N
     model = fitted(rows, max_steps=1)
     write_picture(
         tmp_path / "p.png",
-        model,
+        model.fitted_,
         rows,
         None,
-        summarise(model, rows, None),
+        summarise(model.fitted_, rows, None),
         title="cost in $ and $ again",
     )
     assert (tmp_path / "p.png").stat().st_size > 10_000
@@ -233,7 +237,9 @@ def test_rows_that_do_not_vary_are_drawn(tmp_path: Path) -> None:
     rows = np.ones((20, 3))
     with pytest.warns(UserWarning, match="floor"):
         model = fitted(rows, max_steps=1)
-    write_picture(tmp_path / "p.png", model, rows, None, summarise(model, rows, None))
+    write_picture(
+        tmp_path / "p.png", model.fitted_, rows, None, summarise(model.fitted_, rows, None)
+    )
 
 
 def test_the_bound_is_drawn_as_it_was_recorded(table: VariationalAutoencoder) -> None:
@@ -241,7 +247,7 @@ def test_the_bound_is_drawn_as_it_was_recorded(table: VariationalAutoencoder) ->
     (line,) = [line for line in axes.lines if line.get_label() == "validation rows"]
     records = table.history_.records
     assert np.array_equal(line.get_xydata(), [(r.epoch, r.validation) for r in records])
-    assert "ELBO, nats" in axes.get_ylabel()
+    assert "DReG bound, nats" in axes.get_ylabel()
 
 
 def test_drawing_leaves_the_state_of_matplotlib_alone(table: VariationalAutoencoder) -> None:

@@ -20,6 +20,7 @@ _MODULES = (
     "diagnose",
     "distributions",
     "evaluate",
+    "fitted",
     "likelihood",
     "linear",
     "networks",
@@ -34,6 +35,7 @@ _NAMES = {
     "DataWarning": "data",
     "VAE": "vae",
     "Terms": "vae",
+    "Fitted": "fitted",
     "VariationalAutoencoder": "estimator",
     "fit": "training",
     "History": "training",
@@ -42,6 +44,7 @@ _NAMES = {
 __all__ = [
     "DataWarning",
     "VAE",
+    "Fitted",
     "History",
     "Terms",
     "VariationalAutoencoder",
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
         diagnose,
         distributions,
         evaluate,
+        fitted,
         likelihood,
         linear,
         networks,
@@ -71,6 +75,7 @@ if TYPE_CHECKING:
     from . import start as initialize
     from .data import DataWarning
     from .estimator import VariationalAutoencoder
+    from .fitted import Fitted
     from .training import History, fit
     from .vae import VAE, Terms
 

@@ -19,7 +19,6 @@ from nelbo.cli import main
 from nelbo.data.dequantize import hash_uniform
 from nelbo.data.numbers import Numbers
 from nelbo.report import summarise
-from nelbo.report.diagnosis import examine
 
 pytestmark = [
     pytest.mark.fault,
@@ -62,7 +61,7 @@ def fitted(train: Any, latent_dim: int, **options: Any) -> VariationalAutoencode
 
 def told(model: VariationalAutoencoder, train: Any, test: Any) -> float:
     """What the summary of a fit calls the held-out log p(x) of exact pPCA."""
-    found = summarise(model, train, test, samples=2).baseline
+    found = summarise(model.fitted_, train, test, samples=2).baseline
     assert found is not None
     return found.density.mean
 
@@ -135,7 +134,7 @@ def test_diagnose_holds_a_model_against_the_same_baseline_without_its_training_r
     test = test[:20]
     expected = scikit_learn(train, test, 2)
     for scale in ("whitened", "standard"):
-        found = examine(fitted(train, 2, scale=scale), test)["against pPCA"]
+        found = fitted(train, 2, scale=scale).fitted_.diagnose(test)["against pPCA"]
         (linear,) = (value.number for value in found.values if value.label == "pPCA")
         assert linear.value == pytest.approx(expected.mean(), rel=1e-6)
 

@@ -17,10 +17,8 @@ from sklearn.decomposition import PCA
 
 from nelbo import VariationalAutoencoder, diagnose, initialize
 from nelbo.cli import main
-from nelbo.estimator import options
 from nelbo.linear import LinearGaussian
 from nelbo.prior import Mixture
-from nelbo.report.diagnosis import examine
 
 pytestmark = pytest.mark.fault
 
@@ -50,7 +48,8 @@ def test_a_diagnosis_tells_the_held_out_share_of_variance_beside_that_of_standar
         2, network="linear", scale="standard", max_steps=5, random_state=0
     ).fit(train)
     ours, pca, _ = (
-        value.number.value for value in examine(model, test, train)["explained variance"].values
+        value.number.value
+        for value in model.fitted_.diagnose(test, train)["explained variance"].values
     )
     assert ours == pytest.approx(r_squared(test, model.reconstruct(test), train), abs=1e-6)
     assert pca == pytest.approx(pca_explains(test, train, 2), abs=1e-6)
@@ -76,9 +75,9 @@ def test_a_model_whose_z_explains_little_is_not_healthy(with_training_rows: bool
         2, network="linear", scale="standard", max_steps=5, random_state=0
     ).fit(train)
     known = train if with_training_rows else None
-    assert examine(model, test, known)["explained variance"].verdict == "ok"
+    assert model.fitted_.diagnose(test, known)["explained variance"].verdict == "ok"
     silent(model)
-    found = examine(model, test, known)
+    found = model.fitted_.diagnose(test, known)
     assert not found.healthy
     told = found["explained variance"]
     assert (told.verdict, told.sickness) == ("problem", "z explains little of the data")
@@ -91,7 +90,7 @@ def test_components_that_only_reproduce_noise_are_no_reproach() -> None:
     """Independent columns: PCA(2) of 5 has two fifths of the variance, and no model of z should."""
     x = np.random.default_rng(0).normal(size=(500, 5))
     model = VariationalAutoencoder(2, network="linear", max_steps=5, random_state=0).fit(x[:300])
-    found = examine(model, x[300:], x[:300])["explained variance"]
+    found = model.fitted_.diagnose(x[300:], x[:300])["explained variance"]
     ours, pca = found.values[0].number.value, found.values[1].number.value
     assert ours < pca - 0.1
     assert found.verdict == "ok"
@@ -102,7 +101,8 @@ def test_images_are_judged_on_one_scale() -> None:
     train, test = X[:600], X[600:900]
     model = VariationalAutoencoder(3, network="linear", max_steps=5, random_state=0).fit(train)
     ours, pca = (
-        value.number.value for value in examine(model, test, train)["explained variance"].values[:2]
+        value.number.value
+        for value in model.fitted_.diagnose(test, train)["explained variance"].values[:2]
     )
     x, x_hat, mean = test, model.reconstruct(test), train.mean(0)
     assert ours == pytest.approx(1 - np.sum((x - x_hat) ** 2) / np.sum((x - mean) ** 2), abs=1e-5)
@@ -154,7 +154,7 @@ def flagged(rows: int = 2000, share: float = 0.025) -> np.ndarray:
 def test_rare_values_that_are_drawn_too_rarely_are_a_problem_with_both_shares() -> None:
     X = flagged()
     model = VariationalAutoencoder(2, network="linear", max_steps=5, random_state=0).fit(X)
-    found = examine(model, X)
+    found = model.fitted_.diagnose(X)
     told = found["rare values"]
     data, samples = (value.number.value for value in told.values[:2])
     assert data == 0.025
@@ -173,7 +173,7 @@ def test_rare_values_that_are_drawn_as_often_as_they_are_there_are_no_problem() 
     model = VariationalAutoencoder(2, network="linear", max_steps=5, random_state=0).fit(X[:, :3])
     drawn = np.round(model.sample(4000, random_state=3))
     x = model.schema_.to_model(drawn, noise="hash", dtype=torch.float64)
-    found = diagnose.rare_values(model.model_, x, options.units(model.schema_))
+    found = diagnose.rare_values(model.model_, x, model.fitted_.units)
     assert {f"column {j} = 2" for j in range(3)} <= {entry.name for entry in found}
     assert diagnose.judge_rare(found).verdict == "ok"
 
@@ -361,7 +361,7 @@ def test_a_mixture_is_kept_by_files_and_left_behind_where_training_goes_on(tmp_p
 
 def test_a_mixture_is_like_what_training_rows_occupy() -> None:
     X = clusters()
-    assert examine(of_clusters(), X[400:], limit=100)["q(z) against p(z)"].verdict == "ok"
+    assert of_clusters().fitted_.diagnose(X[400:], limit=100)["q(z) against p(z)"].verdict == "ok"
 
 
 def test_a_mixture_is_not_fitted_where_nothing_is_gained_or_it_was_not_asked_for() -> None:

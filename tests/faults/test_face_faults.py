@@ -34,7 +34,6 @@ from nelbo import (
 from nelbo.cli import COMMANDS, main
 from nelbo.cli.options import FitOptions
 from nelbo.diagnose import cures
-from nelbo.report.diagnosis import examine
 
 pytestmark = pytest.mark.fault
 
@@ -344,7 +343,7 @@ def test_nothing_in_use_is_advised_by_the_model_alone() -> None:
 @pytest.mark.parametrize("objective", ["elbo", "iwae", "dreg"])
 def test_what_only_the_estimator_knows_to_be_in_use_is_not_advised(objective: str) -> None:
     model = small(network="mlp", objective=objective, max_steps=20, scale="global").fit(rows(200))
-    found = examine(model, rows(60, seed=3) * 4, rows(200))
+    found = model.fitted_.diagnose(rows(60, seed=3) * 4, rows(200))
     told = " ".join(finding.advice for finding in found.findings)
     assert found.advice
     assert ('objective="iwae"' in told) <= (objective == "elbo")

@@ -18,8 +18,7 @@ from .reading import Data, ReadOptions
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..estimator import VariationalAutoencoder
-    from ..report.rows import Chosen
+    from ..fitted import Chosen, Fitted
 
 DEVICE = "auto"
 
@@ -84,9 +83,7 @@ def evaluate(
     """
     import numpy as np
 
-    from .. import evaluate as judge
     from ..report import baseline, bracket, density, plain
-    from ..report.rows import choose
 
     files.check_output(out, overwrite)
     check_which(rows)
@@ -106,17 +103,15 @@ def evaluate(
     count = 200 if samples is None and method != "ais" else samples
     annealing: dict[str, Any] = {} if temperatures is None else {"temperatures": temperatures}
     settings = annealing if method == "ais" else {}
-    chosen = choose(model, source.values, rows)
+    chosen = model.choose(source.values, rows)
     taken = source.values[chosen.mask]
     trapped = None
     with progress.shown(quiet):
         found = model.log_likelihood(taken, method, count, seed, memory=memory * 2**20, **settings)
         if simulated:
-            bounds = judge.bidirectional(
-                model.model_, simulated, seed=seed, memory=memory * 2**20, **annealing
-            )
-            trapped = bracket(bounds, model.schema_)
-    judged, linear = density(found, model.schema_), baseline(model, taken, found)
+            bounds = model.bidirectional(simulated, seed, memory=memory * 2**20, **annealing)
+            trapped = bracket(bounds)
+    judged, linear = density(found, model.schema), baseline(model, taken, found)
     if out is not None:
         per_row = {
             "log_p": found.value,
@@ -189,15 +184,14 @@ def score(
     import numpy as np
 
     from ..evaluate import plain_method
-    from ..report.rows import choose
 
     files.check_output(out, overwrite)
     check_which(rows)
     model, source = _open(run, data, device, reading)
-    chosen = choose(model, source.values, rows)
+    chosen = model.choose(source.values, rows)
     taken = source.values[chosen.mask]
     with progress.shown(quiet):
-        found = model.log_likelihood(taken, plain_method(model.model_), samples)
+        found = model.log_likelihood(taken, plain_method(model.vae), samples)
     if not quiet:
         show.notes(chosen.sentence(data, found.value), show.unreliable(found.unreliable, run, data))
     if out is None or Path(out).suffix.lower() == ".npy":
@@ -245,7 +239,7 @@ def encode(
     files.check_output(out, overwrite)
     model, source = _open(run, data, device, reading)
     with progress.shown(quiet):
-        latents = model.transform(source.values)
+        latents, _ = model.encode(source.values)
     files.write_rows(
         out, latents, [f"z{j}" for j in range(latents.shape[1])], lead=files.named(source)
     )
@@ -294,7 +288,7 @@ def reconstruct(
     model, source = _open(run, data, device, reading)
     shown = _limits(model, out, limits)
     with progress.shown(quiet):
-        rows = model.reconstruct(source.values, noise=noise, random_state=seed)
+        rows = model.reconstruct(source.values, noise, seed)
     _write(model, out, rows, shown or _span(source.values.array, "DATA"), source)
 
 
@@ -342,27 +336,23 @@ def sample(
     model = files.open_model(run, device)
     shown = _limits(model, out, limits)
     with progress.shown(quiet):
-        rows = model.sample(count, noise=noise, random_state=seed)
+        rows = model.sample(count, noise, seed)
     if shown is None:
-        shown = _span(model.sample(count, noise=False, random_state=seed), "their means")
+        shown = _span(model.sample(count, False, seed), "their means")
     _write(model, out, rows, shown)
 
 
-def _open(
-    run: str, data: str, device: str, reading: ReadOptions
-) -> tuple[VariationalAutoencoder, Data]:
+def _open(run: str, data: str, device: str, reading: ReadOptions) -> tuple[Fitted, Data]:
     model, source = files.open_model(run, device), files.read(data, reading)
     files.check_fits(model, source)
     return model, source
 
 
-def _limits(
-    model: VariationalAutoencoder, out: str | None, limits: str | None
-) -> tuple[float, float] | None:
+def _limits(model: Fitted, out: str | None, limits: str | None) -> tuple[float, float] | None:
     """Return what PNGs show as black and white, None where the values must say; refuse early what
     has no picture.
     """
-    schema = model.schema_
+    schema = model.schema
     if out is None or Path(out).suffix:
         return 0.0, 1.0
     if schema.kind != "images" or (schema.layout != "hw" and schema.shape[0] not in (1, 3, 4)):
@@ -395,7 +385,7 @@ def _span(values: npt.NDArray[Any], what: str) -> tuple[float, float]:
 
 
 def _write(
-    model: VariationalAutoencoder,
+    model: Fitted,
     out: str | None,
     rows: npt.NDArray[Any],
     limits: tuple[float, float],
@@ -404,7 +394,7 @@ def _write(
     """Write rows in data units, under the names of the pictures that they were made from."""
     from ..data import to_uint8
 
-    schema = model.schema_
+    schema = model.schema
     if out is not None and not Path(out).suffix:
         pictures = to_uint8((rows - limits[0]) / (limits[1] - limits[0]))
         if schema.layout == "chw":

@@ -65,8 +65,6 @@ def diagnose(
         Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     from ..diagnose.diagnosis import LEAST_ROWS
-    from ..report.diagnosis import examine
-    from ..report.rows import choose
 
     which, limit = _which(rows, limit)
     check_seed(seed)
@@ -77,12 +75,12 @@ def diagnose(
     files.check_fits(model, source)
     known = None
     if train is not None:
-        known = files.read(train, reading)
-        files.check_fits(model, known)
-    chosen = choose(model, source.values, which, LEAST_ROWS)
+        fitted = files.read(train, reading)
+        files.check_fits(model, fitted)
+        known = fitted.values
+    chosen = model.choose(source.values, which, LEAST_ROWS)
     with progress.shown(quiet):
-        fitted = None if known is None else known.values
-        found = examine(model, source.values, fitted, limit, seed, as_flag, which)
+        found = model.diagnose(source.values, known, limit, seed, as_flag, which)
     whole = {
         "run": run,
         "data": data,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..data import Source
-    from ..estimator import VariationalAutoencoder
+    from ..fitted import Fitted
 
     Columns = Mapping[str, npt.NDArray[Any]]
 
@@ -86,22 +86,20 @@ def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Data
         raise ValueError(told.replace(" (counting from 0)", counted)) from error
 
 
-def open_model(run: str, device: str) -> VariationalAutoencoder:
+def open_model(run: str, device: str) -> Fitted:
     """Load a model that `nelbo fit` wrote."""
-    heavy.load()
-    from ..estimator import VariationalAutoencoder
+    heavy.load("fitted")
+    from ..fitted import Fitted
     from ..training.precision import resolve_device
 
     raising()
     place = resolve_device(device)
-    model = VariationalAutoencoder.load(run)
-    model.model_.to(place)
-    return model
+    return Fitted.load(run, place)
 
 
-def check_fits(model: VariationalAutoencoder, data: Data) -> None:
+def check_fits(model: Fitted, data: Data) -> None:
     """Refuse data that have other columns than the model, or another shape."""
-    model.schema_.to_model(data.values[:1], noise="centre")
+    model.schema.to_model(data.values[:1], noise="centre")
 
 
 def check_output(

@@ -28,6 +28,7 @@ from .reading import ReadOptions
 if TYPE_CHECKING:
     from ..data import Values
     from ..estimator import VariationalAutoencoder
+    from ..fitted import Fitted
     from ..report import Summary
 
 CONFIG, RESULTS, PICTURE = "run.toml", "results.json", "picture.png"
@@ -107,8 +108,6 @@ def _fit(
     as_json: bool,
 ) -> None:
     from ..checkpoint import exists, remove_folder
-    from ..estimator.linear import fit_linear
-    from ..estimator.rows_known import hold_out
 
     notes: list[str] = []
     with _noted(notes, quiet):
@@ -118,17 +117,16 @@ def _fit(
     if test is not None and held_out is not None:
         held_out, repeated = _only_new(train, held_out, quiet)
         notes += repeated
-    model = options.estimator(checkpoint_dir=partial, progress=not quiet)
+    estimator = options.estimator(checkpoint_dir=partial, progress=not quiet)
     if not resume and exists(partial):
         remove_folder(partial)
     with _noted(notes, quiet):
-        model.fit(train)
-    model.progress = False
-    if model.baseline_ is None:
-        model.baseline_ = fit_linear(model.schema_, model.model_, train)
+        estimator.fit(train)
+    model = estimator.fitted_.with_baseline(train)
     if held_out is not None and (test is None or not model.trained_on(held_out).all()):
-        hold_out(model, held_out)
-    _save(model, run, overwrite, {CONFIG: toml.to_toml(data, options, reading)}, partial)
+        model = model.with_held_out(held_out)
+    estimator.fitted_ = model
+    _save(estimator, run, overwrite, {CONFIG: toml.to_toml(data, options, reading)}, partial)
     if not quiet and held_out is not None:
         told = f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ..."
         print(visible(told), file=sys.stderr, flush=True)
@@ -190,7 +188,7 @@ def _refusal(run: Path, why: OSError) -> str:
 
 
 def _report(
-    model: VariationalAutoencoder,
+    model: Fitted,
     train: Values,
     held_out: Values | None,
     run: Path,

@@ -5,21 +5,22 @@ from __future__ import annotations
 __all__ = ["load"]
 
 import gc
+import importlib
 import sys
 
 
-def load() -> None:
-    """Import torch, scikit-learn and the estimator.
+def load(name: str = "estimator") -> None:
+    """Import torch and a package of this one, the estimator with scikit-learn unless told.
 
     They make a million objects that stay. Python would look through all of them for garbage again
     and again, which takes a tenth of the time of the imports; here it looks at none, now or later.
     """
-    if "nelbo.estimator" in sys.modules:
+    if f"nelbo.{name}" in sys.modules:
         return
     collecting = gc.isenabled()
     gc.disable()
     try:
-        from .. import estimator  # noqa: F401
+        importlib.import_module(f"nelbo.{name}")
     finally:
         gc.freeze()
         if collecting:

@@ -9,14 +9,12 @@ from __future__ import annotations
 __all__ = ["VariationalAutoencoder"]
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,15 +22,13 @@ from .. import evaluate, spec
 from ..baseline import ProbabilisticPCA
 from ..data import Schema
 from ..data.known import KnownRows
-from ..distributions import draw
+from ..fitted import Fitted
+from ..fitted.state import of_one_model
 from ..training import History, Record
 from ..vae import VAE
-from ..watching import pieces
-from . import defaults, fitting, noise, options, output, recipe, rows_known, state
+from . import fitting, options, output, state
 
 Array = npt.NDArray[Any]
-CHUNK_VALUES = 2**24
-"""Numbers of x that are encoded or decoded at once."""
 
 
 class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -140,6 +136,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     Attributes
     ----------
+    fitted_ : Fitted
+        The fitted model in the units of its data (`nelbo.Fitted`), to which this class delegates.
     model_ : VAE
         The torch model, in scaled units.
     schema_ : Schema
@@ -244,18 +242,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.progress = progress
         self.checkpoint_dir = checkpoint_dir
 
-    model_: VAE
-    schema_: Schema
-    baseline_: ProbabilisticPCA | None
-    known_rows_: KnownRows | None
-    history_: History
-    spec_: spec.Spec
-    seed_: int
-    kept_start_: bool
-    recipe_: recipe.Recipe
-    n_iter_: int
-    n_features_in_: int
-    dtype_: str
+    fitted_: Fitted
 
     # -- fit
     # -----------------------------------------------------------------------------------------
@@ -285,7 +272,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         `inverse_transform`, `reconstruct` and `sample`, which give the columns the names that were
         fitted. Images stay arrays.
         """
-        means, deviations = self._encode(X)
+        means, deviations = self._fitted(X).encode(X)
         if not return_std:
             return means  # scikit-learn wraps what transform returns first
         return means, output.framed(self, deviations, self.get_feature_names_out(), X)
@@ -294,7 +281,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Return the decoder's means ``x_hat = f(z)`` for Z of shape (n, latent_dim), in data units
         and layout.
         """
-        return self._named(self._decode(options.latents(self, Z), None), Z)
+        return self._named(self._fitted().decode(Z), Z)
 
     def reconstruct(
         self, X: Any, noise: bool = False, random_state: int | np.random.RandomState | None = None
@@ -302,8 +289,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Return ``inverse_transform(transform(X))``, in data units and layout; ``noise`` adds N(0,
         beta^2).
         """
-        generator = self._generator(random_state) if noise else None
-        return self._named(self._decode(torch.from_numpy(self._encode(X)[0]), generator), X)
+        model = self._fitted(X)
+        seed = self._seed(random_state) if noise else 0
+        return self._named(model.reconstruct(X, noise, seed), X)
 
     def sample(
         self,
@@ -324,13 +312,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             ValueError: n_samples is less than 1.
             TypeError: n_samples is not an integer.
         """
-        check_is_fitted(self)
+        model = self._fitted()
         options.integer("n_samples", n_samples)
-        generator = self._generator(random_state)
-        z = self.model_.prior().sample((n_samples,), generator=generator)
-        return self._named(
-            self._decode(z.cpu().to(getattr(torch, self.dtype_)), generator if noise else None)
-        )
+        return self._named(model.sample(int(n_samples), noise, self._seed(random_state)))
 
     # -- judge
     # ---------------------------------------------------------------------------------------
@@ -344,11 +328,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         bound. Which rows that bound is unreliable for, and which the model was fitted to,
         `log_likelihood` says.
         """
-        values = options.checked(self, X)
-        x = options.rows(self, values, "hash")
-        found = self._judge(x, evaluate.plain_method(self.model_))
-        nats = options.possible(self, values, found.value)
-        return np.asarray(nats.to(x.dtype).numpy())
+        return self._fitted(X).score_samples(X, self.score_samples_k)
 
     def log_likelihood(
         self,
@@ -371,18 +351,13 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                 `evaluate.log_likelihood`.
             samples: Importance samples per row (None is `score_samples_k`), or AIS chains (None is
                 16).
-            seed: Of those samples.
+            seed: Seed of those samples.
             settings: Further arguments of `evaluate.log_likelihood`, such as ``memory`` and
                 ``temperatures``.
         """
-        values = options.checked(self, X)
-        rows = options.rows(self, values, "hash")
-        found = self._judge(rows, method, samples, seed, **settings)
-        use = rows_known.uses(self, values)
-        trained = None if use is None else torch.from_numpy(rows_known.fitted(use))
-        return dataclasses.replace(
-            found, value=options.possible(self, values, found.value), trained=trained
-        ).numpy()
+        if samples is None and method != "ais":
+            samples = self.score_samples_k
+        return self._fitted(X).log_likelihood(X, method, samples, seed, **settings)
 
     def trained_on(self, X: Any) -> npt.NDArray[np.bool_]:
         """Return which rows of X this model was fitted to, those for validation included: of shape
@@ -394,7 +369,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Raises:
             ValueError: X does not fit, or the model was saved before rows were remembered.
         """
-        return rows_known.trained_on(self, X)
+        return self._fitted().trained_on(X)
 
     def score(self, X: Any, y: object = None) -> float:
         """Return the mean of `score_samples`: log p(x) in nats per example; larger is better.
@@ -407,11 +382,78 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Return the evidence lower bound of each row, in nats in the units of the data, of shape
         (n,).
         """
-        values = options.checked(self, X)
-        x = options.rows(self, values, "hash")
-        bounds = evaluate.elbo(self.model_, x) - self.schema_.log_scale_sum
-        nats = options.possible(self, values, bounds)
-        return np.asarray(nats.to(x.dtype).numpy())
+        return self._fitted(X).elbo(X)
+
+    # -- what was fitted
+    # -----------------------------------------------------------------------------
+
+    @property
+    def model_(self) -> VAE:
+        """The torch model, in scaled units."""
+        return self.fitted_.vae
+
+    @property
+    def schema_(self) -> Schema:
+        """What lies between the units of the data and those of the model."""
+        return self.fitted_.schema
+
+    @property
+    def spec_(self) -> spec.Spec:
+        """The configuration of the model."""
+        return self.fitted_.spec
+
+    @property
+    def recipe_(self) -> dict[str, dict[str, Any]]:
+        """What was decided, by name: ``{"value": what, "reason": why}``."""
+        return self.fitted_.recipe
+
+    @property
+    def baseline_(self) -> ProbabilisticPCA | None:
+        """Exact pPCA of the rows fitted, in data units."""
+        return self.fitted_.linear
+
+    @property
+    def known_rows_(self) -> KnownRows | None:
+        """64 bits of each row fitted."""
+        return self.fitted_.known
+
+    @property
+    def history_(self) -> History:
+        """Records of training."""
+        return self.fitted_.history
+
+    @property
+    def seed_(self) -> int:
+        """The seed that random_state came to."""
+        return self.fitted_.seed
+
+    @property
+    def kept_start_(self) -> bool:
+        """Whether the closed-form start was kept."""
+        return self.fitted_.kept_start
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs trained, rounded up."""
+        return self.fitted_.n_iter
+
+    @property
+    def dtype_(self) -> str:
+        """Floating type of samples."""
+        return self.fitted_.dtype
+
+    @property
+    def n_features_in_(self) -> int:
+        """Values per example."""
+        return self.fitted_.schema.n_features
+
+    @property
+    def feature_names_in_(self) -> npt.NDArray[Any]:
+        """Names of the columns fitted, where these are strings."""
+        names = self.fitted_.names
+        if names is None:
+            raise AttributeError("feature_names_in_ does not exist: the columns had no names.")
+        return np.array(names, dtype=object)
 
     @property
     def noise_variance_(self) -> float | Array:
@@ -421,9 +463,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Of noise that depends on z it is the mean over z ~ p(z): the variance that x_tilde has
         beyond x_hat's.
         """
-        check_is_fitted(self)
-        found: float | Array = noise.variance_of(self)
-        return found
+        return self._fitted().noise
 
     # -- keep
     # ----------------------------------------------------------------------------------------
@@ -445,8 +485,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             CheckpointError: The folder exists and ``overwrite`` is False, or it is not a model's.
             TypeError: A network is a factory, which a file cannot hold.
         """
-        check_is_fitted(self)
-        state.save(self, path, overwrite, extra_text)
+        model = dataclasses.replace(self._fitted(), asked=options.asked(self.get_params(False)))
+        model.save(path, overwrite, extra_text)
+        state.forget(self.checkpoint_dir, vars(self).get("_fingerprint"))
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> VariationalAutoencoder:
@@ -456,17 +497,18 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             CheckpointError: The folder is missing, incomplete, changed since it was written, or
                 from a newer version.
         """
-        loaded: VariationalAutoencoder = state.load(cls, path)
+        model = Fitted.load(path)
+        with of_one_model(path):
+            loaded = cls(**model.asked)
+            options.check(loaded)
+        loaded.fitted_ = model
         return loaded
 
-    def __getstate__(self) -> dict[str, Any]:
-        return state.to_numpy(super().__getstate__())
-
     def __setstate__(self, values: dict[str, Any]) -> None:
-        super().__setstate__(state.from_numpy(values))
+        super().__setstate__(state.brought_up(values))
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
+        return "fitted_" in vars(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -480,57 +522,17 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     # -- helpers
     # -------------------------------------------------------------------------------------
 
-    def _encode(self, X: Any) -> tuple[Array, Array]:
-        """Return means and standard deviations of q(z|x), each of shape (n, latent_dim)."""
-        x = options.rows(self, X, "centre")
-        means, deviations = [], []
-        with torch.no_grad():
-            model = evaluate.in_precision(self.model_, x.dtype)
-            for part in pieces(self._chunks(x), "encoding"):
-                q = model.encode(part.to(_device(model)))
-                means.append(q.mean.cpu())
-                deviations.append(q.stddev.cpu())
-        return np.asarray(torch.cat(means).numpy()), np.asarray(torch.cat(deviations).numpy())
+    def _fitted(self, X: Any = None) -> Fitted:
+        """Return the fitted model, once scikit-learn has compared the names of X's columns."""
+        check_is_fitted(self)
+        if X is not None:
+            options.check_names(self, X, self.fitted_.names, self.n_features_in_)
+        return self.fitted_
 
     def _named(self, rows: Array, like: Any = None) -> Any:
         """Return rows in data units as `set_output` asks for them."""
-        return output.framed(
-            self, rows, getattr(self, "feature_names_in_", self.schema_.columns), like
-        )
+        names = self.fitted_.names or self.schema_.columns
+        return output.framed(self, rows, names, like)
 
-    def _decode(self, z: torch.Tensor, generator: torch.Generator | None) -> Array:
-        """Return means, or samples where there is a generator, in data units."""
-        parts = []
-        with torch.no_grad():
-            model = evaluate.in_precision(self.model_, z.dtype)
-            for part in pieces(self._chunks(z), "decoding"):
-                p = model.decode(part.to(_device(model)))
-                parts.append((p.mean if generator is None else draw(p, (), generator)).cpu())
-        return self.schema_.from_model(torch.cat(parts), drawn=generator is not None)
-
-    def _chunks(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        # hidden layers take memory, too
-        step = max(1, CHUNK_VALUES // (math.prod(self.schema_.shape) + 2048))
-        return tuple(rows[i : i + step] for i in range(0, len(rows), step))
-
-    def _generator(self, random_state: int | np.random.RandomState | None) -> torch.Generator:
-        seed = options.seed_from(self.random_state if random_state is None else random_state)
-        return torch.Generator(_device(self.model_)).manual_seed(seed)
-
-    def _judge(
-        self,
-        x: torch.Tensor,
-        method: str,
-        samples: int | None = None,
-        seed: int = 0,
-        **settings: Any,
-    ) -> evaluate.LogLikelihood:
-        count = defaults.samples_for(self) if samples is None and method != "ais" else samples
-        if method == "importance":  # the encoder alone scores outliers hundreds of nats too low
-            settings = {"proposal": "mixture", **settings}
-        found = evaluate.log_likelihood(self.model_, x, method, count, seed, **settings)
-        return dataclasses.replace(found, value=found.value - self.schema_.log_scale_sum)
-
-
-def _device(model: VAE) -> torch.device:
-    return model.device
+    def _seed(self, random_state: int | np.random.RandomState | None) -> int:
+        return options.seed_from(self.random_state if random_state is None else random_state)

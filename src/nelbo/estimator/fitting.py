@@ -25,13 +25,13 @@ from ..data import Schema, Values
 from ..data.known import KnownRows
 from ..data.warned import warn
 from ..data.whitening import mixed_variance
+from ..fitted import Fitted, door, linear
 from ..likelihood import VARIANCE_FLOOR, Gaussian, HeteroscedasticGaussian
 from ..networks import Linear
 from ..threads import using
 from ..training.variance import learned_gaussians
 from ..vae import VAE
 from . import aggregate, defaults, latent, options, recipe
-from .linear import fit_linear_early
 from .rows import Rows
 
 PASSED_ON = (
@@ -158,7 +158,7 @@ def train(
         seed=plan.seed,
         max_seconds=left,
         callbacks=plan.callbacks,
-        units=options.units(schema),
+        units=door.units(schema),
         store=None if plan.store is None else plan.store.phase("training"),
         store_every=STORE_EVERY,
         history=history,
@@ -190,7 +190,7 @@ def train(
         store = None if plan.store is None else plan.store.phase("training on all rows")
         steps = history.best_step
         longer = defaults.stretch_of(plan.limits, steps / (limits["max_steps"] or steps))
-        watched = defaults.Watched(history, plan.callbacks, options.units(schema))
+        watched = defaults.Watched(history, plan.callbacks, door.units(schema))
         rest = (plan.seed, limits, longer, store, STORE_EVERY, watched)
         defaults.refit(fresh, everything, len(taken), steps, *rest)
         # Nobody watched over it; and it has seen these rows, the other has not.
@@ -225,7 +225,7 @@ def known_rows(
     """
     _, held = split(len(array), estimator.validation_fraction, seed, defaults.HELD if table else 10)
     found = KnownRows.of(schema.conformed(array), held)
-    before = getattr(estimator, "known_rows_", None) if warm else None
+    before = estimator.known_rows_ if warm else None
     return found if before is None else found.and_those_of(before)
 
 
@@ -323,7 +323,7 @@ def _run(estimator: Any, X: Any) -> None:
             "X has n_samples=1 row, but at least 2 are needed to fit a model, got shape "
             f"{array.shape}."
         )
-    options.check_binary(estimator.likelihood, array)
+    door.check_binary(estimator.likelihood, values)
     names = options.names_of(X)
     warm = bool(estimator.warm_start and hasattr(estimator, "model_"))
     asked, sized = latent.settled(estimator, values, warm)
@@ -343,7 +343,7 @@ def _run(estimator: Any, X: Any) -> None:
             model_spec,
             torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")),
         )
-    linear = fit_linear_early(schema, model, values)
+    pca = linear.fit_early(schema, model, values)
     history, interruption, kept, mixed = training.History(), None, False, {}
     store = open_store(estimator, model_spec, array, seed, model if warm else None)
     with contextlib.ExitStack() as stack:
@@ -384,27 +384,22 @@ def _run(estimator: Any, X: Any) -> None:
         estimator._fingerprint = store.fingerprint
     else:
         vars(estimator).pop("_fingerprint", None)
-    known = known_rows(estimator, schema, array, seed, table, warm)
-    estimator.schema_, estimator.spec_, estimator.seed_ = (
-        schema,
-        aggregate.spec_of(model_spec, model),
-        seed,
-    )
-    estimator.model_ = model.eval()
-    estimator.baseline_ = linear
-    estimator.known_rows_ = known
-    estimator.history_ = history
     settled = recipe.settled(asked, schema, model_spec, plan.objective, table, kept)
     used = recipe.threads(history.threads)
-    estimator.recipe_ = {**sized, **settled, **mixed, **used, **described}
-    estimator.kept_start_ = kept
-    estimator.n_iter_ = max(1, math.ceil(history.last.epoch))
-    estimator.n_features_in_ = schema.n_features
-    estimator.dtype_ = "float64" if array.dtype == np.float64 else "float32"
-    if names is not None:
-        estimator.feature_names_in_ = names
-    elif hasattr(estimator, "feature_names_in_"):
-        del estimator.feature_names_in_
+    estimator.fitted_ = Fitted(
+        vae=model.eval(),
+        schema=schema,
+        spec=aggregate.spec_of(model_spec, model),
+        recipe={**sized, **settled, **mixed, **used, **described},
+        asked=options.asked(estimator.get_params(deep=False)),
+        history=history,
+        seed=seed,
+        kept_start=kept,
+        dtype="float64" if array.dtype == np.float64 else "float32",
+        names=None if names is None else tuple(map(str, names)),
+        known=known_rows(estimator, schema, array, seed, table, warm),
+        linear=pca,
+    )
     if interruption is not None:
         raise interruption
 
@@ -423,18 +418,21 @@ def take_up(estimator: Any, X: Any, values: Values) -> tuple[Schema, spec.Spec, 
     Raises:
         ValueError: The columns or the options that shape the model have changed.
     """
-    options.check_names(estimator, X)
-    options.check_width(estimator, values.array)
+    old = estimator.fitted_
+    options.check_names(estimator, X, old.names, old.schema.n_features)
+    door.check_width(old.schema, values)
     options.check_possible(estimator.schema_, values)
-    old, model = aggregate.untrained(estimator.spec_, estimator.model_)
+    before, model = aggregate.untrained(estimator.spec_, estimator.model_)
     new = make_spec(
-        estimator, estimator.schema_, old.floor, defaults.was_table(estimator), len(values)
+        estimator, estimator.schema_, before.floor, defaults.was_table(estimator), len(values)
     )
     if estimator.hidden is None:  # None was decided by the rows of then
-        asked = new.decoder_hidden if estimator.decoder_hidden is not None else old.decoder_hidden
-        new = dataclasses.replace(new, hidden=old.hidden, decoder_hidden=asked)
+        asked = (
+            new.decoder_hidden if estimator.decoder_hidden is not None else before.decoder_hidden
+        )
+        new = dataclasses.replace(new, hidden=before.hidden, decoder_hidden=asked)
     for option in dataclasses.fields(spec.Spec):
-        was, now = getattr(old, option.name), getattr(new, option.name)
+        was, now = getattr(before, option.name), getattr(new, option.name)
         if was != now:
             raise ValueError(
                 f"warm_start=True goes on from a model with {option.name}={was!r}, but that is now "
@@ -442,7 +440,7 @@ def take_up(estimator: Any, X: Any, values: Values) -> tuple[Schema, spec.Spec, 
                 "Set it back, or fit anew with warm_start=False."
             )
     # The old seed again: rows held out then are held out now.
-    return estimator.schema_, old, estimator.seed_, copy.deepcopy(model)
+    return estimator.schema_, before, estimator.seed_, copy.deepcopy(model)
 
 
 def infer_schema(estimator: Any, values: Values, table: bool) -> Schema:

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 __all__ = [
+    "asked",
     "check",
-    "check_binary",
-    "check_possible",
     "check_names",
-    "checked",
-    "check_width",
+    "check_possible",
     "integer",
     "is_discretised",
-    "latents",
     "names_of",
-    "possible",
-    "rows",
     "seed_from",
-    "units",
-    "warn_of_impossible",
 ]
 
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 from torch import nn
 
 from .. import spec
 from ..data import Schema, Values
-from ..data.scaling import chunks
-from ..data.units import other_units
-from ..data.warned import listed, warn
+from ..data.warned import listed
+from ..fitted.state import plain
 from ..likelihood import DiscretizedGaussian
-from ..training import Units
 from . import latent
 
 
@@ -152,118 +142,6 @@ def names_of(X: Any) -> npt.NDArray[Any] | None:
     return getattr(probe, "feature_names_in_", None)
 
 
-def check_names(estimator: Any, X: Any) -> None:
-    """Let scikit-learn compare the names of a data frame's columns with those fitted.
-
-    Raises:
-        ValueError: They differ.
-    """
-    if isinstance(X, Values):
-        return estimator.schema_.check_columns(X.columns)  # type: ignore[no-any-return]
-    named = hasattr(estimator, "feature_names_in_")
-    if named and hasattr(X, "columns"):
-        got = [str(name).strip() for name in X.columns]
-        if got == [str(name).strip() for name in estimator.feature_names_in_]:
-            return  # some programs keep blanks around names, some do not
-    if hasattr(X, "columns") or (
-        named and getattr(X, "shape", ())[1:] == (estimator.n_features_in_,)
-    ):
-        validate_data(estimator, X, reset=False, skip_check_array=True)
-
-
-def check_width(estimator: Any, X: npt.NDArray[Any]) -> None:
-    """Refuse examples of another size than those fitted, in the words that scikit-learn's users
-    know.
-
-    Raises:
-        ValueError: X has another number of values per example.
-    """
-    wanted, got = estimator.schema_.n_features, math.prod(X.shape[1:])
-    if got == wanted:
-        return
-    shape = estimator.schema_.data_shape
-    cure = f"Pass the same {wanted} columns"
-    if len(shape) > 1:
-        cure = f"Pass images of shape (n, {', '.join(map(str, shape))}) or flatten to (n, {wanted})"
-    raise ValueError(
-        f"X has {got} features, but {type(estimator).__name__} is expecting {wanted} features as "
-        "input. "
-        f"{cure}, or fit again on data like these."
-    )
-
-
-def check_binary(likelihood: str, X: npt.NDArray[Any]) -> None:
-    """Refuse data that a Bernoulli likelihood cannot have produced.
-
-    Raises:
-        ValueError: X holds something else than zeros and ones.
-    """
-    if likelihood != "bernoulli":
-        return
-    for rows in chunks(len(X), math.prod(X.shape[1:])):
-        bad = ~((X[rows] == 0) | (X[rows] == 1))
-        if bad.any():
-            raise ValueError(
-                "likelihood='bernoulli' is for zeros and ones, but X holds "
-                f"{X[rows][bad].ravel()[0]}. "
-                "Binarise it, as in (X > threshold).astype('float32'), or use "
-                "likelihood='gaussian'."
-            )
-
-
-def checked(estimator: Any, X: Any) -> Values:
-    """Return rows that have as many values, and the names, of those fitted.
-
-    Raises:
-        ValueError: They are not like those fitted, or not finite.
-    """
-    check_is_fitted(estimator)
-    check_names(estimator, X)
-    values = Values.of(X)
-    check_width(estimator, values.array)
-    return values
-
-
-def rows(estimator: Any, X: Any, noise: Literal["hash", "centre"]) -> torch.Tensor:
-    """Return rows like those fitted in model units, float64 if they are, else float32.
-
-    Raises:
-        ValueError: They are not like those fitted, or not finite.
-    """
-    values = checked(estimator, X)
-    array = values.array
-    check_binary(estimator.likelihood, array)
-    told = "" if estimator.likelihood == "bernoulli" else other_units(estimator.schema_, array)
-    if told:
-        warn(f"{told} Scale X as those were, or fit again on data like X.")
-    warn_of_impossible(estimator.schema_, values)
-    dtype = torch.float64 if array.dtype == np.float64 else torch.float32
-    found: torch.Tensor = estimator.schema_.to_model(values, noise=noise, dtype=dtype)
-    return found
-
-
-def warn_of_impossible(schema: Schema, values: Values) -> None:
-    """Warn, naming column and row, where a column that is left out of the model has another
-    value.
-    """
-    if not schema.left_out:
-        return
-    found, array = schema.impossible_values(values), values.array
-    if found:
-        name, places = next(iter(found.items()))
-        rows = np.unique(np.concatenate(list(found.values())))
-        warn(
-            f"X holds in {listed(list(found))} another value than all rows that the model was "
-            "fitted on, first "
-            f"{array.reshape(len(array), -1)[places[0], _place(schema, name)]:g} in row "
-            f"{places[0]} (counting from 0). "
-            f"Under the model that is impossible: log p(x) is -inf for {len(rows)} of {len(array)} "
-            "rows, and all else "
-            "is computed as if they held the old value. Fit again on rows in which that column "
-            "varies, or drop it."
-        )
-
-
 def check_possible(schema: Schema, values: Values) -> None:
     """Refuse to go on training with a column that was left out of the model but now has another
     value.
@@ -278,33 +156,6 @@ def check_possible(schema: Schema, values: Values) -> None:
             "rows had one value "
             "there, but now some have another. Fit anew with warm_start=False."
         )
-
-
-def _place(schema: Schema, name: str) -> int:
-    return next(j for j, _ in schema.left_out if schema.feature_name(j) == name)
-
-
-def possible(estimator: Any, X: Any, nats: torch.Tensor) -> torch.Tensor:
-    """Return nats of rows that passed `rows`, with -inf for those that are impossible under the
-    model.
-    """
-    schema: Schema = estimator.schema_
-    if not schema.left_out:
-        return nats
-    return nats.masked_fill(torch.from_numpy(~schema.possible(X)), -math.inf)
-
-
-def units(schema: Schema) -> Units:
-    """Return what turns numbers of the model into those of the user's data."""
-    density, scale = -schema.log_scale_sum, torch.tensor(schema.scale)
-    if schema.kind != "table" or schema.dequantize or schema.discrete:
-        return Units(density, scale)
-    return Units(
-        density,
-        scale,
-        lambda t: torch.from_numpy(schema.from_model(t.double())),
-        schema.feature_name,
-    )
 
 
 def is_discretised(estimator: Any) -> bool:
@@ -324,24 +175,6 @@ def is_discretised(estimator: Any) -> bool:
             "likelihood='gaussian'."
         )
     return True
-
-
-def latents(estimator: Any, Z: Any) -> torch.Tensor:
-    """Return latent points as a tensor, float64 if they are, else float32.
-
-    Raises:
-        ValueError: Z is not of shape (n, latent_dim), or not finite.
-    """
-    check_is_fitted(estimator)
-    array, width = Values.of(Z, name="Z").array, estimator.model_.latent_dim
-    if array.ndim != 2 or array.shape[1] != width:
-        raise ValueError(
-            f"Z has shape {array.shape}, but this model has {width} latent dimensions. "
-            f"Pass shape (n, {width}), as transform returns."
-        )
-    return torch.from_numpy(
-        np.array(array, dtype=np.float64 if array.dtype == np.float64 else np.float32)
-    )
 
 
 def seed_from(random_state: Any) -> int:
@@ -365,3 +198,32 @@ def seed_from(random_state: Any) -> int:
             f"{random_state!r}."
         )
     return int(random_state.randint(2**31 - 1))
+
+
+def check_names(estimator: Any, X: Any, fitted: Sequence[str] | None, width: int) -> None:
+    """Let scikit-learn compare the names of a data frame's columns with those fitted.
+
+    Raises:
+        ValueError: They differ.
+    """
+    if isinstance(X, Values):
+        return  # their names are compared with those of the schema
+    if fitted is not None and hasattr(X, "columns"):
+        got = [str(name).strip() for name in X.columns]
+        if got == [name.strip() for name in fitted]:
+            return  # some programs keep blanks around names, some do not
+    if hasattr(X, "columns") or (fitted is not None and getattr(X, "shape", ())[1:] == (width,)):
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+
+
+NOT_SAVED = ("callbacks", "progress", "checkpoint_dir", "warm_start", "device")
+"""Constructor arguments that belong to one process, not to a model."""
+
+
+def asked(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the constructor arguments that belong to a model, as JSON holds them."""
+    found = {name: plain(value) for name, value in params.items() if name not in NOT_SAVED}
+    for name, left_open in (("network", "auto"), ("encoder", None), ("decoder", None)):
+        if callable(found[name]):  # a factory in use is refused when the model is saved
+            found[name] = left_open
+    return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..fitted import RowCounts
 from .picture import draw, write_picture
-from .rows import RowCounts
 from .summary import (
     Baseline,
     Bracket,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..estimator import VariationalAutoencoder
+from ..fitted import Fitted
 from ..training.history import TRAINING
 from .summary import Summary
 
@@ -51,7 +51,7 @@ SAMPLES = r"Samples with noise, same $z$"
 
 def write_picture(
     path: Path,
-    model: VariationalAutoencoder,
+    model: Fitted,
     train: Array,
     held_out: Array | None,
     summary: Summary,
@@ -72,7 +72,7 @@ def write_picture(
 
 
 def draw(
-    model: VariationalAutoencoder,
+    model: Fitted,
     train: Array,
     held_out: Array | None,
     summary: Summary,
@@ -95,7 +95,7 @@ def draw(
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError('matplotlib is not installed. Run: pip install "nelbo[report]"') from None
-    pictures = model.schema_.kind == "images"
+    pictures = model.schema.kind == "images"
     figure = Figure(
         figsize=(13, 7.2) if pictures else (13, 7.6), facecolor="white", layout="constrained"
     )
@@ -145,25 +145,23 @@ def _beta(summary: Summary) -> str:
 # ------------------------------------------------------------------------------------------
 
 
-def _draw_images(
-    figure: Figure, model: VariationalAutoencoder, rows: Array, which: str, summary: Summary
-) -> None:
+def _draw_images(figure: Figure, model: Fitted, rows: Array, which: str, summary: Summary) -> None:
     """Four mosaics on the left, the bound on the right."""
-    height, width = model.schema_.shape[1:]
+    height, width = model.schema.shape[1:]
     across = min(12, max(3, round(12 * height / width)))
     shown = rows[: 2 * across]
     blocks = {
         DATA.format(which=which): _in_units(model, shown),
         RECONSTRUCTIONS: model.reconstruct(shown),
-        MEANS: model.sample(2 * across, noise=False, random_state=0),
-        SAMPLES + _beta(summary): model.sample(2 * across, noise=True, random_state=0),
+        MEANS: model.sample(2 * across, noise=False, seed=0),
+        SAMPLES + _beta(summary): model.sample(2 * across, noise=True, seed=0),
     }
-    low, high = (0.0, 1.0) if model.schema_.dequantize else (float(shown.min()), float(shown.max()))
+    low, high = (0.0, 1.0) if model.schema.dequantize else (float(shown.min()), float(shown.max()))
     if not low < high:
         low, high = low - 0.5, low + 0.5
     left, right = _parts(figure, 1, 2, width_ratios=(1.75, 1))
     for axes, (text, block) in zip(left.subplots(4, 1), blocks.items(), strict=True):
-        tiles = _colours((_channels_last(block, model.schema_.layout) - low) / (high - low))
+        tiles = _colours((_channels_last(block, model.schema.layout) - low) / (high - low))
         axes.imshow(_mosaic(tiles, across), interpolation="nearest")
         axes.set_title(text, loc="left", fontsize=9.5, color=INK, pad=3)
         axes.set_axis_off()
@@ -173,9 +171,9 @@ def _draw_images(
     _draw_bound(right, model, summary, note)
 
 
-def _in_units(model: VariationalAutoencoder, rows: Array) -> Array:
+def _in_units(model: Fitted, rows: Array) -> Array:
     """Return 8-bit rows as x = (u8 + 1/2) / 256, others as they are."""
-    return (rows + 0.5) / 256 if model.schema_.dequantize and rows.dtype == np.uint8 else rows
+    return (rows + 0.5) / 256 if model.schema.dequantize and rows.dtype == np.uint8 else rows
 
 
 def _channels_last(block: Array, layout: str) -> Array:
@@ -206,14 +204,12 @@ def _mosaic(tiles: Array, across: int) -> Array:
 # ------------------------------------------------------------------------------------------
 
 
-def _draw_table(
-    figure: Figure, model: VariationalAutoencoder, rows: Array, which: str, summary: Summary
-) -> None:
+def _draw_table(figure: Figure, model: Fitted, rows: Array, which: str, summary: Summary) -> None:
     """Scatter plots of two columns above, marginals below, the bound on the right."""
     shown = _in_units(model, rows[:POINTS])
     n = max(len(shown), 200)
-    means = model.sample(n, noise=False, random_state=0)
-    samples = model.sample(n, noise=True, random_state=0)
+    means = model.sample(n, noise=False, seed=0)
+    samples = model.sample(n, noise=True, seed=0)
     left, right = _parts(figure, 1, 2, width_ratios=(1.75, 1))
     order = _telling_columns(shown)
     top, bottom = _parts(left, 2, 1, height_ratios=(1.15, 1)) if len(order) > 1 else (None, left)
@@ -222,7 +218,7 @@ def _draw_table(
         blocks = {
             f"Data ({which})": (shown, INK),
             "Reconstructions\nwithout noise": (
-                model.reconstruct(_names(model, rows[:POINTS])),
+                model.reconstruct(rows[:POINTS]),
                 GREEN,
             ),
             "Samples\nwithout noise": (means, ORANGE),
@@ -302,34 +298,23 @@ def _limits(values: Array) -> tuple[float, float]:
     return low - air, high + air
 
 
-def _name(model: VariationalAutoencoder, j: int) -> str:
-    name = model.schema_.feature_name(int(j)).replace("$", r"\$")
+def _name(model: Fitted, j: int) -> str:
+    name = model.schema.feature_name(int(j)).replace("$", r"\$")
     return name if len(name) <= 24 else name[:23] + "…"
-
-
-def _names(model: VariationalAutoencoder, rows: Array) -> Any:
-    """Return rows with the names of the columns, where the model was fitted with names."""
-    if not hasattr(model, "feature_names_in_"):
-        return rows
-    import pandas
-
-    return pandas.DataFrame(rows, columns=list(model.feature_names_in_))
 
 
 # -- both
 # --------------------------------------------------------------------------------------------
 
 
-def _draw_bound(
-    figure: SubFigure, model: VariationalAutoencoder, summary: Summary, note: str
-) -> None:
+def _draw_bound(figure: SubFigure, model: Fitted, summary: Summary, note: str) -> None:
     """The bound on training and validation rows against epochs; below it, what the lines are and
     what to know.
     """
     upper, lower = _parts(figure, 2, 1, height_ratios=(2, 1))
     axes = upper.subplots()
-    records = [record for record in model.history_.records if record.phase == TRAINING]
-    best = model.history_.best_step
+    records = [record for record in model.history.records if record.phase == TRAINING]
+    best = model.history.best_step
     values: list[float] = []
     for name, colour, label in (
         ("train", GREY, "training rows"),
@@ -393,7 +378,7 @@ def _draw_bound(
     lower.text(0.08, 0.02, text, va="bottom", fontsize=9, color=INK, linespacing=1.5)
 
 
-def _objective(model: VariationalAutoencoder) -> str:
+def _objective(model: Fitted) -> str:
     """What the axis shows: validation bounds, which for objectives that weigh the KL are the
     ELBO.
     """

@@ -33,10 +33,8 @@ from torch import Tensor
 
 from .. import diagnose, evaluate
 from ..data import Schema, Values
-from ..estimator import VariationalAutoencoder, options
-from ..estimator.linear import fit_linear, linear_log_prob
+from ..fitted import Fitted, RowCounts
 from ..likelihood import Bernoulli, SharedVariance
-from .rows import RowCounts, count_rows
 
 MANY_ROWS = 0.05
 """Share of unreliable rows from which on it is worth a warning."""
@@ -278,17 +276,17 @@ def density(found: evaluate.Scores, schema: Schema) -> Density:
     )
 
 
-def bracket(found: evaluate.Bracket, schema: Schema) -> Bracket:
+def bracket(found: evaluate.Bracket) -> Bracket:
     """Reduce both bounds on simulated rows to their means, in data units."""
-    shift, error = schema.log_scale_sum, _finite(found.gap_standard_error)
-    lower, upper = float(found.lower.mean()) - shift, float(found.upper.mean()) - shift
+    error = _finite(found.gap_standard_error)
+    lower, upper = float(found.lower.mean()), float(found.upper.mean())
     return Bracket(
         lower, upper, found.gap, error, len(found.lower), found.chains, found.cost.seconds
     )
 
 
 def summarise(
-    model: VariationalAutoencoder,
+    model: Fitted,
     train: Any,
     held_out: Any,
     samples: int = 200,
@@ -304,17 +302,17 @@ def summarise(
         notes: Warnings of the fit, put before our own.
     """
     train = Values.of(train)
-    held_out = None if held_out is None else options.checked(model, held_out)
+    held_out = None if held_out is None else Values.of(held_out)
     dtype = torch.float64 if train.dtype == np.float64 else torch.float32
-    x = model.schema_.to_model(train, noise="hash", dtype=dtype)
-    vae, device = evaluate.in_precision(model.model_, dtype), model.model_.device
-    method = evaluate.plain_method(model.model_)  # quick; `nelbo evaluate` takes its time
+    x = model.schema.to_model(train, noise="hash", dtype=dtype)
+    vae, device = evaluate.in_precision(model.vae, dtype), model.vae.device
+    method = evaluate.plain_method(model.vae)  # quick; `nelbo evaluate` takes its time
     found = None if held_out is None else model.log_likelihood(held_out, method, samples)
-    judged = None if found is None else density(found, model.schema_)
+    judged = None if found is None else density(found, model.schema)
     explained = _explained(model, x, held_out)
-    counts = count_rows(model, held_out)
+    counts = model.counts(held_out)
     return Summary(
-        shape=model.schema_.data_shape,
+        shape=model.schema.data_shape,
         training_rows=len(train),
         rows=counts,
         density=judged,
@@ -325,18 +323,18 @@ def summarise(
         latent_dim=vae.latent_dim,
         active_units=diagnose.active_units(vae, x.to(device)).count,
         explained=explained,
-        epochs=model.n_iter_,
-        steps=model.history_.steps,
-        seconds=model.history_.records[-1].seconds,
-        stopped=model.history_.stopped,
-        kept_start=model.kept_start_,
+        epochs=model.n_iter,
+        steps=model.history.steps,
+        seconds=model.history.records[-1].seconds,
+        stopped=model.history.stopped,
+        kept_start=model.kept_start,
         warnings=(*notes, *counts.warnings(), *_warnings(model, judged, explained)),
-        recipe=model.recipe_,
+        recipe=model.recipe,
     )
 
 
 def baseline(
-    model: VariationalAutoencoder, rows: Any, found: evaluate.Scores, train: Any | None = None
+    model: Fitted, rows: Any, found: evaluate.Scores, train: Any | None = None
 ) -> Baseline | None:
     """Hold a model against exact pPCA of its training rows.
 
@@ -349,43 +347,36 @@ def baseline(
     Returns:
         The comparison; None where p(x) is a probability, or the pPCA is not known.
     """
-    pca = model.baseline_
-    if pca is None and train is not None:
-        pca = fit_linear(model.schema_, model.model_, train)
-    if pca is None:
+    beside = model if train is None else model.with_baseline(train)
+    value, pca = beside.baseline(rows), beside.linear
+    if value is None or pca is None:
         return None
-    value = linear_log_prob(model.schema_, pca, rows)
-    zero = torch.zeros_like(value)
-    if model.schema_.left_out:  # what is impossible under the one is so under the other
-        value[torch.from_numpy(found.value == -math.inf)] = -math.inf
-    exact = evaluate.LogLikelihood(
-        value, zero, zero + math.inf, zero - math.inf, "exact", zero.long()
-    ).numpy()
-    possible = exact.value > -math.inf if model.schema_.left_out else slice(None)
+    zero = np.zeros_like(value)
+    counts = np.zeros(len(value), dtype=np.int64)
+    exact = evaluate.Scores(value, zero, zero + math.inf, zero - math.inf, "exact", counts)
+    possible = exact.value > -math.inf if model.schema.left_out else slice(None)
     with np.errstate(invalid="ignore"):  # a row may be impossible under both
         gain = dataclasses.replace(exact, value=found.value[possible] - exact.value[possible])
     beta = pca.linear.variance.sqrt()
     return Baseline(
-        density=density(exact, model.schema_),
+        density=density(exact, model.schema),
         noise=Noise("learned", float(beta.min()), float(beta.max())),
         gain=gain.mean,
         gain_error=_finite(gain.mean_standard_error),
     )
 
 
-def _explained(model: VariationalAutoencoder, x: Tensor, held_out: Any) -> Explained:
-    judged = (
-        x if held_out is None else model.schema_.to_model(held_out, noise="hash", dtype=x.dtype)
-    )
+def _explained(model: Fitted, x: Tensor, held_out: Any) -> Explained:
+    judged = x if held_out is None else model.schema.to_model(held_out, noise="hash", dtype=x.dtype)
     judged = judged[:: math.ceil(len(judged) / EXPLAINED_ROWS)]
-    found = diagnose.explained(model.model_, judged, x, options.units(model.schema_))
+    found = diagnose.explained(model.vae, judged, x, model.units)
     pca = None if found.pca is None else found.pca.value
     little = diagnose.judge_explained(found).verdict == "problem"
     return Explained(found.share.value, pca, len(judged), held_out is not None, little)
 
 
-def _noise(model: VariationalAutoencoder, x: Tensor) -> Noise:
-    vae, schema = model.model_, model.schema_
+def _noise(model: Fitted, x: Tensor) -> Noise:
+    vae, schema = model.vae, model.schema
     head = vae.likelihood
     if isinstance(head, SharedVariance):
         one = head.log_variance.ndim == 0
@@ -406,9 +397,7 @@ def _range(kind: str, schema: Schema, variance: Tensor) -> Noise:
     return Noise(kind, float(beta.min()), float(beta.max()))
 
 
-def _warnings(
-    model: VariationalAutoencoder, judged: Density | None, explained: Explained
-) -> list[str]:
+def _warnings(model: Fitted, judged: Density | None, explained: Explained) -> list[str]:
     said = [] if judged is None else judged.warnings()
     if explained.little and explained.pca is not None:
         said.insert(
@@ -418,7 +407,7 @@ def _warnings(
             f"explain {100 * explained.pca:.0f} %: embeddings and reconstructions say less than "
             "PCA's.",
         )
-    if model.kept_start_:
+    if model.kept_start:
         said.insert(
             0,
             "Training did not beat its closed-form linear start on the validation rows beyond "

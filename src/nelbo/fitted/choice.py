@@ -4,7 +4,7 @@ that is said.
 
 from __future__ import annotations
 
-__all__ = ["WHICH", "Chosen", "RowCounts", "choose", "count_rows"]
+__all__ = ["WHICH", "Chosen", "RowCounts", "choose", "count_rows", "fitted"]
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..data import Values
-from ..data.known import Use
-from ..estimator import VariationalAutoencoder
-from ..estimator.rows_known import fitted, uses
+from ..data.known import KnownRows, Use, Uses
 
 WHICH = ("held-out", "trained", "all")
 """What a user may ask for."""
@@ -125,26 +122,33 @@ class RowCounts:
         ]
 
 
-def count_rows(model: VariationalAutoencoder, held_out: Any | None) -> RowCounts:
-    """Count the rows of a fit, and those that were kept from it."""
-    known, rows = model.known_rows_, 0 if held_out is None else len(held_out)
+def fitted(use: Uses) -> npt.NDArray[np.bool_]:
+    """Return which rows a model was fitted to, those for validation included: (n,)."""
+    found: npt.NDArray[np.bool_] = (use == Use.TRAINED) | (use == Use.VALIDATED)
+    return found
+
+
+def count_rows(known: KnownRows | None, held_out: npt.NDArray[Any] | None) -> RowCounts:
+    """Count the rows of a fit, and those that were kept from it.
+
+    Arguments:
+        known: The rows that the model knows.
+        held_out: The rows (n, D) that were kept from it; None where there are none.
+    """
+    rows = 0 if held_out is None else len(held_out)
     if known is None:
         return RowCounts(None, None, rows, None)
     trained, validated = (int((known.use == use).sum()) for use in (Use.TRAINED, Use.VALIDATED))
-    repeated = 0
-    if held_out is not None:
-        repeated = int(known.fitted_to(model.schema_.conformed(Values.of(held_out).array)).sum())
+    repeated = 0 if held_out is None else int(known.fitted_to(held_out).sum())
     return RowCounts(trained, validated, rows, repeated)
 
 
-def choose(
-    model: VariationalAutoencoder, rows: Any, which: str | None = None, least: int = 1
-) -> Chosen:
+def choose(use: Uses | None, rows: int, which: str | None = None, least: int = 1) -> Chosen:
     """Choose the rows of a data set to judge a model by.
 
     Arguments:
-        model: The model.
-        rows: Rows in data units.
+        use: What the model used each row for, of shape (n,); None where it does not know its rows.
+        rows: How many there are.
         which: "held-out", those that the model was not trained on; "trained", those that it was;
             "all"; None is "held-out" where there are such rows, else "all".
         least: How many of them are needed.
@@ -155,21 +159,19 @@ def choose(
     """
     if which is not None and which not in WHICH:
         raise ValueError(f"--rows must be {', '.join(WHICH[:-1])} or {WHICH[-1]}, got {which!r}.")
-    use = uses(model, rows)
     if use is None:
         if which not in (None, "all"):
             raise ValueError(f"{UNKNOWN} Take --rows all, or fit it again.")
-        return Chosen("all", np.ones(len(rows), dtype=np.bool_), None)
+        return Chosen("all", np.ones(rows, dtype=np.bool_), None)
     seen = fitted(use)
     if which is None:
         which = "held-out" if seen.any() and (~seen).sum() >= least else "all"
     mask = {"held-out": ~seen, "trained": seen, "all": np.ones_like(seen)}[which]
     if not mask.any():
-        told = (
-            "All of these rows were trained on"
-            if which == "held-out"
-            else "None of these rows was trained on"
-        )
+        told = {
+            "held-out": "All of these rows were trained on",
+            "trained": "None of these rows was trained on",
+        }[which]
         raise ValueError(
             f"{told}, so there are none for --rows {which}. Pass other rows, or --rows all."
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 __all__ = ["model_card"]
 
-from typing import Any
 
 from ..likelihood import DiscretizedGaussian, SharedVariance
+from .parts import Parts
 
 TEMPLATE = """# A variational autoencoder, saved by nelbo
 
@@ -25,23 +25,21 @@ checksums of all of them. Loading runs no code from this folder.
 """
 
 
-def model_card(estimator: Any) -> str:
-    """Return a short text about a fitted estimator: what it is, what it was fitted on, how well it
-    did.
-    """
-    spec, schema, history = estimator.spec_, estimator.schema_, estimator.history_
+def model_card(model: Parts) -> str:
+    """Return a short text about a model: what it is, what it was fitted on, how well it did."""
+    spec, schema, history = model.spec, model.schema, model.history
     facts: dict[str, object] = {
         "data": f"{schema.kind}, {schema.n_features} values per example, shape {schema.data_shape}",
         "latent dimensions": spec.latent_dim,
         "encoder, decoder": f"{_name(spec.encoder)}, {_name(spec.decoder)}",
-        "likelihood": _noise(estimator),
+        "likelihood": _noise(model),
         "trained": (
-            f"{estimator.n_iter_} epochs; ended by: {history.stopped}; weights of step "
+            f"{model.n_iter} epochs; ended by: {history.stopped}; weights of step "
             f"{history.best_step}"
         ),
     }
     bounds = [r.validation for r in history.records if r.validation is not None]
-    if estimator.kept_start_:
+    if model.kept_start:
         facts["note"] = (
             "training did not beat the closed-form linear model beyond doubt; that model was kept"
         )
@@ -54,13 +52,13 @@ def _name(network: object) -> str:
     return network if isinstance(network, str) else "custom"
 
 
-def _noise(estimator: Any) -> str:
-    head = estimator.model_.likelihood
+def _noise(model: Parts) -> str:
+    head = model.vae.likelihood
     if not isinstance(head, SharedVariance):
         return type(head).__name__
     kind = "learned" if head.learned else "fixed"
     name = "discretised Gaussian" if isinstance(head, DiscretizedGaussian) else "Gaussian"
-    variance = estimator.noise_variance_
+    variance = model.noise
     if isinstance(variance, float):
         return f"{name}, {kind} beta = {variance**0.5:.6g} (data units)"
     return (

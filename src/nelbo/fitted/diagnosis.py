@@ -1,0 +1,47 @@
+"""What a diagnosis is told about a fitted model beside its VAE."""
+
+from __future__ import annotations
+
+__all__ = ["refuse_unknown", "used"]
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data import Schema
+from .parts import Parts
+
+
+def used(model: Parts) -> dict[str, Any]:
+    """Return the options in use that the torch model does not show."""
+    asked = model.asked
+    return {
+        "objective": model.objective,
+        "init": asked.get("init", "auto"),
+        "early_stopping": bool(
+            asked.get("early_stopping", True) and asked.get("validation_fraction", 0.1)
+        ),
+        "scale": _scale(model.schema),
+        "kind": model.schema.kind,
+        "stopped": model.history.stopped or "steps",
+    }
+
+
+def _scale(schema: Schema) -> str:
+    if schema.mixing is not None:
+        return "whitened"
+    return "standard" if schema.scale.ndim else "global"
+
+
+def refuse_unknown(seen: npt.NDArray[np.bool_]) -> None:
+    """Refuse training rows none of which the model was trained on.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not seen.any():
+        raise ValueError(
+            "None of the training rows that were passed was trained on. Pass the rows of the fit, "
+            "or none."
+        )

@@ -1,0 +1,121 @@
+"""Where rows come in: they are seen to be like those of the training data, or refused."""
+
+from __future__ import annotations
+
+__all__ = ["check_binary", "check_width", "latents", "to_model", "units"]
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from ..data import Schema, Values
+from ..data.scaling import chunks
+from ..data.units import other_units
+from ..data.warned import listed, warn
+from ..training import Units
+
+
+def to_model(
+    schema: Schema, likelihood: str, values: Values, noise: Literal["hash", "centre"]
+) -> torch.Tensor:
+    """Return rows in model units, float64 if they are, else float32.
+
+    Raises:
+        ValueError: They are not like the training data.
+    """
+    check_width(schema, values)
+    check_binary(likelihood, values)
+    told = "" if likelihood == "bernoulli" else other_units(schema, values.array)
+    if told:
+        warn(f"{told} Scale X as those were, or fit again on data like X.")
+    _warn_of_impossible(schema, values)
+    dtype = torch.float64 if values.dtype == np.float64 else torch.float32
+    return schema.to_model(values, noise=noise, dtype=dtype)
+
+
+def check_width(schema: Schema, X: Values) -> None:
+    """Refuse examples of another size than those fitted, in words that scikit-learn's users know.
+
+    Raises:
+        ValueError: X has another number of values per example.
+    """
+    wanted, got = schema.n_features, math.prod(X.shape[1:])
+    if got == wanted:
+        return
+    shape = schema.data_shape
+    cure = f"Pass the same {wanted} columns"
+    if len(shape) > 1:
+        cure = f"Pass images of shape (n, {', '.join(map(str, shape))}) or flatten to (n, {wanted})"
+    raise ValueError(
+        f"X has {got} features, but VariationalAutoencoder is expecting {wanted} features as "
+        f"input. {cure}, or fit again on data like these."
+    )
+
+
+def check_binary(likelihood: str, values: Values) -> None:
+    """Refuse data that a Bernoulli likelihood cannot have produced.
+
+    Raises:
+        ValueError: X holds something else than zeros and ones.
+    """
+    if likelihood != "bernoulli":
+        return
+    X = values.array
+    for rows in chunks(len(X), math.prod(X.shape[1:])):
+        bad = ~((X[rows] == 0) | (X[rows] == 1))
+        if bad.any():
+            raise ValueError(
+                "likelihood='bernoulli' is for zeros and ones, but X holds "
+                f"{X[rows][bad].ravel()[0]}. Binarise it, as in (X > threshold).astype('float32'), "
+                "or use likelihood='gaussian'."
+            )
+
+
+def latents(Z: Any, width: int) -> torch.Tensor:
+    """Return latent points as a tensor, float64 if they are, else float32.
+
+    Raises:
+        ValueError: Z is not of shape (n, latent_dim), or not finite.
+    """
+    array = Values.of(Z, name="Z").array
+    if array.ndim != 2 or array.shape[1] != width:
+        raise ValueError(
+            f"Z has shape {array.shape}, but this model has {width} latent dimensions. "
+            f"Pass shape (n, {width}), as transform returns."
+        )
+    dtype = np.float64 if array.dtype == np.float64 else np.float32
+    return torch.from_numpy(np.array(array, dtype=dtype))
+
+
+def units(schema: Schema) -> Units:
+    """Return what turns numbers of the model into those of the user's data."""
+    density, scale = -schema.log_scale_sum, torch.tensor(schema.scale)
+    if schema.kind != "table" or schema.dequantize or schema.discrete:
+        return Units(density, scale)
+    return Units(
+        density,
+        scale,
+        lambda t: torch.from_numpy(schema.from_model(t.double())),
+        schema.feature_name,
+    )
+
+
+def _warn_of_impossible(schema: Schema, values: Values) -> None:
+    """Warn, naming column and row, where a column left out of the model has another value."""
+    if not schema.left_out:
+        return
+    found, array = schema.impossible_values(values), values.array
+    if found:
+        name, places = next(iter(found.items()))
+        rows = np.unique(np.concatenate(list(found.values())))
+        j = next(j for j, _ in schema.left_out if schema.feature_name(j) == name)
+        value = array.reshape(len(array), -1)[places[0], j]
+        warn(
+            f"X holds in {listed(list(found))} another value than all rows that the model was "
+            f"fitted on, first {value:g} in row {places[0]} (counting from 0). Under the model "
+            f"that is impossible: log p(x) is -inf for {len(rows)} of {len(array)} rows, and all "
+            "else is computed as if they held the old value. Fit again on rows in which that "
+            "column varies, or drop it."
+        )

@@ -1,0 +1,475 @@
+r"""`Fitted`: a VAE in the units of its data.
+
+.. math:: x = m + s \odot (R t), \qquad
+    \log p(x) = \log p(t) - \sum_j \log s_j - \log |\det R|
+
+The VAE knows t alone. Here its numbers become those of x, and the Jacobian is counted.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Fitted"]
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .. import evaluate, spec
+from ..baseline import ProbabilisticPCA
+from ..brief import Brief
+from ..data import Schema, Values
+from ..data.known import KnownRows, Uses
+from ..diagnose import Diagnosis, diagnose
+from ..diagnose.cures import Spell, in_python
+from ..diagnose.diagnosis import LEAST_ROWS
+from ..distributions import draw
+from ..training import History, Units
+from ..vae import VAE
+from ..watching import pieces
+from . import choice, diagnosis, door, linear, noise, state
+
+Array = npt.NDArray[Any]
+CHUNK_VALUES = 2**24
+"""Numbers of x that are encoded or decoded at once."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fitted(Brief):
+    """A variational autoencoder in the units of its data.
+
+    Rows X are arrays, tensors or data frames in the layout of the training data; what comes back
+    is a numpy array. Log-densities are in nats with the Jacobian of any scaling counted.
+
+    Attributes:
+        vae: The torch model, in scaled units.
+        schema: What lies between the units of the data and those of the model.
+        spec: The configuration of the model.
+        recipe: What was decided for this fit, by name: ``{"value": what, "reason": why}``.
+        asked: The options of the fit, as JSON holds them.
+        history: The records of training.
+        seed: The seed of the fit, below 2**62.
+        kept_start: Whether the closed-form start was kept, because training did not beat it.
+        dtype: The floating type of samples: "float64" if the training data were, else "float32".
+        names: The column names that the training data had, or None.
+        known: 64 bits of each row fitted; None for models saved before rows were remembered.
+        linear: Exact pPCA of the rows fitted, with as many latents, in data units
+            (`nelbo.baseline`); None where p(x) is a probability, or where nobody has found it yet.
+    """
+
+    vae: VAE
+    schema: Schema
+    spec: spec.Spec
+    recipe: dict[str, dict[str, Any]] = field(repr=False)
+    asked: Mapping[str, Any] = field(repr=False)
+    history: History
+    seed: int
+    kept_start: bool
+    dtype: Literal["float32", "float64"]
+    names: tuple[str, ...] | None = None
+    known: KnownRows | None = None
+    linear: ProbabilisticPCA | None = None
+
+    # -- judge
+
+    def log_likelihood(
+        self,
+        X: Any,
+        method: str = "auto",
+        samples: int | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> evaluate.Scores:
+        """Return log p(x) of each row, with its standard error and how far to trust it.
+
+        Arguments:
+            X: Rows.
+            method: "auto", "exact", "quadrature", "importance" or "ais", as in
+                `nelbo.evaluate.log_likelihood`.
+            samples: Importance samples per row (None takes `score_count`), or AIS chains (None
+                takes 16).
+            seed: Seed of those samples.
+            settings: Further arguments of `nelbo.evaluate.log_likelihood`, such as ``memory``.
+
+        Returns:
+            Arrays of shape (n,), in nats and in data units; ``trained`` tells the rows that the
+            model was fitted to.
+
+        Raises:
+            ValueError: X does not fit the training data, or is not finite.
+        """
+        values = Values.of(X)
+        found = self._judge(self._rows(values), method, samples, seed, **settings)
+        use = self._uses(values)
+        trained = None if use is None else torch.from_numpy(choice.fitted(use))
+        value = self._possible(values, found.value)
+        return dataclasses.replace(found, value=value, trained=trained).numpy()
+
+    def score_samples(self, X: Any, samples: int | None = None) -> Array:
+        """Return log p(x) of each row in nats, of shape (n,): exact, or by importance samples.
+
+        Arguments:
+            X: Rows.
+            samples: Importance samples per row; None takes `score_count`.
+
+        Raises:
+            ValueError: X does not fit the training data, or is not finite.
+        """
+        values = Values.of(X)
+        x = self._rows(values)
+        found = self._judge(x, evaluate.plain_method(self.vae), samples)
+        return np.asarray(self._possible(values, found.value).to(x.dtype).numpy())
+
+    def elbo(self, X: Any) -> Array:
+        """Return the evidence lower bound of each row in nats, of shape (n,).
+
+        Raises:
+            ValueError: X does not fit the training data, or is not finite.
+        """
+        values = Values.of(X)
+        x = self._rows(values)
+        nats = self.nats(evaluate.elbo(self.vae, x))
+        return np.asarray(self._possible(values, nats).to(x.dtype).numpy())
+
+    def baseline(self, X: Any) -> Array | None:
+        """Return log p(x) of each row under exact pPCA in nats, of shape (n,), or None without it.
+
+        Raises:
+            ValueError: X does not fit the training data.
+        """
+        if self.linear is None:
+            return None
+        values = Values.of(X)
+        nats = linear.log_prob(self.schema, self.linear, values)
+        return np.asarray(self._possible(values, nats).numpy())
+
+    def bidirectional(self, rows: int, seed: int = 0, **settings: Any) -> evaluate.Bracket:
+        """Bound log p(x) of simulated rows from both sides, as `nelbo.evaluate.bidirectional` does.
+
+        The bounds are in data units; the simulated rows ``x`` are those of the model.
+        """
+        found = evaluate.bidirectional(self.vae, rows, seed=seed, **settings)
+        lower, upper = self.nats(found.lower), self.nats(found.upper)
+        return dataclasses.replace(found, lower=lower, upper=upper)
+
+    def diagnose(
+        self,
+        X: Any,
+        train: Any | None = None,
+        limit: int = 1000,
+        seed: int = 0,
+        spell: Spell = in_python,
+        which: str | None = None,
+    ) -> Diagnosis:
+        """Find out what is wrong with this model: verdicts, and one diagnosis with its cure.
+
+        Arguments:
+            X: Rows, best such that the model has not seen. Where it was trained on some of them
+                only, the others are looked at, and these serve as ``train``.
+            train: Rows that the model was fitted to, or None.
+            limit: How many rows to look at.
+            seed: Seed of everything drawn.
+            spell: How the advice writes an option and its value.
+            which: "held-out", "trained" or "all" of X; None is "held-out" where there are such
+                rows.
+
+        Raises:
+            ValueError: Rows do not fit or are too few, or there are none of those asked for.
+        """
+        X = Values.of(X)
+        x, model = self._rows(X), self
+        known: Tensor | None = None
+        if train is not None:
+            train = Values.of(train)
+            known, model = self._rows(train), self.with_baseline(train)
+        if known is not None and self.known is not None:
+            seen = self.trained_on(train)
+            diagnosis.refuse_unknown(seen)
+            known = known[torch.from_numpy(seen)]
+        chosen = self.choose(X, which, LEAST_ROWS)
+        mask = torch.from_numpy(chosen.mask)
+        linear, told = model.baseline(X), chosen.seen
+        if not chosen.judged_as_new:
+            known = None  # to hold these rows against
+        elif known is None and told is not None and chosen.trained:
+            known = x[torch.from_numpy(told)]
+        return diagnose(
+            self.vae,
+            x[mask],
+            known,
+            rows=limit,
+            units=self.units,
+            linear=None if linear is None else torch.from_numpy(linear)[mask],
+            seen=None if told is None else torch.from_numpy(told)[mask],
+            seed=seed,
+            used=diagnosis.used(self),
+            spell=spell,
+        )
+
+    @property
+    def score_count(self) -> int:
+        """How many importance samples a row gets: more where networks and rows are small."""
+        chosen: int | None = self.asked.get("score_samples_k")
+        if chosen is not None:
+            return chosen
+        return 1_000 if self.noise_of_tables else 100
+
+    @property
+    def noise_of_tables(self) -> bool:
+        """Whether the noise is read from z, as was decided for a table."""
+        left_open = self.asked.get("variance", "auto") == "auto"
+        return left_open and self.spec.variance == "heteroscedastic"
+
+    @property
+    def objective(self) -> str:
+        """The name of what training maximised."""
+        asked: str = self.asked.get("objective", "auto")
+        if asked != "auto":
+            return asked
+        found: str = self.recipe.get("objective", {"value": "elbo"})["value"]
+        return found
+
+    @property
+    def noise(self) -> float | Array:
+        r""":math:`\beta^2` in squared data units: a number, or one for each feature.
+
+        Of noise that depends on z it is the mean over z ~ p(z).
+
+        Raises:
+            AttributeError: The likelihood has no such noise.
+        """
+        return noise.variance_of(self.vae, self.schema, self.spec.variance)
+
+    # -- encode, decode, sample
+
+    def encode(self, X: Any) -> tuple[Array, Array]:
+        """Return means and standard deviations of q(z|x), each of shape (n, latent_dim).
+
+        Raises:
+            ValueError: X does not fit the training data, or is not finite.
+        """
+        x = self._rows(Values.of(X), "centre")
+        means, deviations = [], []
+        with torch.no_grad():
+            model = evaluate.in_precision(self.vae, x.dtype)
+            for part in pieces([*self._chunks(x)], "encoding"):
+                q = model.encode(part.to(self.device))
+                means.append(q.mean.cpu())
+                deviations.append(q.stddev.cpu())
+        return np.asarray(torch.cat(means).numpy()), np.asarray(torch.cat(deviations).numpy())
+
+    def decode(self, Z: Any) -> Array:
+        """Return the means ``x_hat = f(z)`` of p(x|z), in data units and layout.
+
+        Arguments:
+            Z: Latent points, of shape (n, latent_dim).
+
+        Raises:
+            ValueError: Z has another shape, or is not finite.
+        """
+        return self._decode(door.latents(Z, self.vae.latent_dim), None)
+
+    def reconstruct(self, X: Any, noise: bool = False, seed: int = 0) -> Array:
+        """Return ``decode(encode(X)[0])``, in data units; ``noise`` draws from p(x|z) instead."""
+        generator = self._generator(seed) if noise else None
+        return self._decode(torch.from_numpy(self.encode(X)[0]), generator)
+
+    def sample(self, count: int = 1, noise: bool = True, seed: int = 0) -> Array:
+        """Draw new examples in data units and layout, and in the floating type of the data.
+
+        First ``x_hat = f(z)`` with z ~ p(z), then, with ``noise``, x ~ p(x|z).
+
+        Arguments:
+            count: How many.
+            noise: Whether to draw x rather than to return its mean x_hat.
+            seed: Seed of the draw.
+
+        Raises:
+            ValueError: ``count`` is less than 1.
+        """
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}.")
+        generator = self._generator(seed)
+        z = self.vae.prior().sample((count,), generator=generator)
+        return self._decode(z.cpu().to(getattr(torch, self.dtype)), generator if noise else None)
+
+    # -- which rows it knows
+
+    def uses(self, X: Any) -> Uses | None:
+        """Return what each row was used for, a `nelbo.data.known.Use` of shape (n,).
+
+        None stands for a model that was saved before rows were remembered.
+
+        Raises:
+            ValueError: X does not fit the training data.
+        """
+        return self._uses(Values.of(X))
+
+    def trained_on(self, X: Any) -> npt.NDArray[np.bool_]:
+        """Return which rows this model was fitted to, those for validation included: (n,).
+
+        A row is known by its values, in whatever order and floating type.
+
+        Raises:
+            ValueError: X does not fit, or the model was saved before rows were remembered.
+        """
+        use = self.uses(X)
+        if use is None:
+            raise ValueError(
+                "This model was saved before rows were remembered, so which rows it was trained on "
+                "is unknown. Fit and save it again."
+            )
+        return choice.fitted(use)
+
+    def choose(self, X: Any, which: str | None = None, least: int = 1) -> choice.Chosen:
+        """Choose the rows to judge this model by: see `nelbo.fitted.choice.choose`."""
+        values = Values.of(X)
+        return choice.choose(self._uses(values), len(values), which, least)
+
+    def counts(self, held_out: Any | None) -> choice.RowCounts:
+        """Count the rows of the fit, and those that were kept from it."""
+        rows = None if held_out is None else self.schema.conformed(Values.of(held_out).array)
+        return choice.count_rows(self.known, rows)
+
+    def with_held_out(self, X: Any) -> Fitted:
+        """Return the same model, which remembers rows kept from it to be judged by."""
+        if self.known is None:
+            return self
+        known = self.known.with_held_out(self.schema.conformed(Values.of(X).array))
+        return dataclasses.replace(self, known=known)
+
+    def with_baseline(self, train: Any) -> Fitted:
+        """Return the same model with exact pPCA of all training rows, where it lacks that."""
+        if self.linear is not None:
+            return self
+        found = linear.fit(self.schema, self.vae, train)
+        return dataclasses.replace(self, linear=found)
+
+    # -- keep
+
+    def save(
+        self,
+        path: str | PathLike[str],
+        overwrite: bool = False,
+        extra_text: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the model to a folder: JSON, safetensors and checksums, whole or not at all.
+
+        Arguments:
+            path: The folder.
+            overwrite: Whether to replace a model that is there.
+            extra_text: Further files of text, name -> text.
+
+        Raises:
+            CheckpointError: The folder exists and ``overwrite`` is False, or it is not a model's.
+            TypeError: A network is a factory, which a file cannot hold.
+        """
+        state.save(self, path, overwrite, extra_text)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], device: str | torch.device = "cpu") -> Fitted:
+        """Read a model that `save`, the estimator or `nelbo fit` wrote. No code is run from it.
+
+        Arguments:
+            path: The folder.
+            device: Where the VAE is put.
+
+        Raises:
+            CheckpointError: The folder is missing, incomplete, changed since it was written, or
+                from a newer version.
+        """
+        return cls(**state.load(path)).to(device)
+
+    def to(self, device: str | torch.device) -> Fitted:
+        """Put the VAE on a device, and return this model."""
+        self.vae.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the VAE is."""
+        return self.vae.device
+
+    @property
+    def n_iter(self) -> int:
+        """Epochs trained, rounded up."""
+        return max(1, math.ceil(self.history.last.epoch))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return state.to_numpy(vars(self))
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        vars(self).update(state.from_numpy(values))
+
+    # -- units
+
+    def nats(self, of_model: Tensor) -> Tensor:
+        """Return log p(x) of x for log p(t) of the model: the Jacobian is counted."""
+        return of_model - self.schema.log_scale_sum
+
+    @property
+    def units(self) -> Units:
+        """What turns the numbers of training and diagnosis into data units."""
+        return door.units(self.schema)
+
+    def rows(self, X: Any, noise: Literal["hash", "centre"] = "hash") -> Tensor:
+        """Return rows in the units of the model, (n, *vae.shape): float64 if X is, else float32.
+
+        Arguments:
+            X: Rows.
+            noise: What 8-bit data get added: a function of each row's content, or 1/2.
+
+        Raises:
+            ValueError: X does not fit the training data, or is not finite.
+        """
+        return self._rows(Values.of(X), noise)
+
+    def _rows(self, values: Values, noise: Literal["hash", "centre"] = "hash") -> Tensor:
+        return door.to_model(self.schema, self.spec.likelihood, values, noise)
+
+    def _possible(self, values: Values, nats: Tensor) -> Tensor:
+        """Return nats of rows, -inf for those that are impossible under the model."""
+        if not self.schema.left_out:
+            return nats
+        return nats.masked_fill(torch.from_numpy(~self.schema.possible(values)), -math.inf)
+
+    def _uses(self, values: Values) -> Uses | None:
+        if self.known is None:
+            return None
+        return self.known.uses(self.schema.conformed(values.array))
+
+    def _judge(
+        self, x: Tensor, method: str, samples: int | None = None, seed: int = 0, **settings: Any
+    ) -> evaluate.LogLikelihood:
+        if samples is None and method != "ais":
+            samples = self.score_count
+        if method == "importance":  # the encoder alone scores outliers hundreds of nats too low
+            settings = {"proposal": "mixture", **settings}
+        found = evaluate.log_likelihood(self.vae, x, method, samples, seed, **settings)
+        return dataclasses.replace(found, value=self.nats(found.value))
+
+    def _decode(self, z: Tensor, generator: torch.Generator | None) -> Array:
+        """Return means, or samples where there is a generator, in data units."""
+        parts = []
+        with torch.no_grad():
+            model = evaluate.in_precision(self.vae, z.dtype)
+            for part in pieces([*self._chunks(z)], "decoding"):
+                p = model.decode(part.to(self.device))
+                x = p.mean if generator is None else draw(p, (), generator)
+                parts.append(x.cpu())
+        return self.schema.from_model(torch.cat(parts), drawn=generator is not None)
+
+    def _chunks(self, rows: Tensor) -> Iterator[Tensor]:
+        # hidden layers take memory, too
+        step = max(1, CHUNK_VALUES // (math.prod(self.schema.shape) + 2048))
+        return (rows[i : i + step] for i in range(0, len(rows), step))
+
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(seed)

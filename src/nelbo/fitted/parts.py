@@ -1,0 +1,53 @@
+"""What a fitted model is made of, as the functions that save it and describe it see it."""
+
+from __future__ import annotations
+
+__all__ = ["Parts"]
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..baseline import ProbabilisticPCA
+from ..data import Schema
+from ..data.known import KnownRows
+from ..spec import Spec
+from ..training import History
+from ..vae import VAE
+
+
+class Parts(Protocol):
+    """The attributes of `nelbo.Fitted`, to be read."""
+
+    @property
+    def vae(self) -> VAE: ...
+    @property
+    def schema(self) -> Schema: ...
+    @property
+    def spec(self) -> Spec: ...
+    @property
+    def recipe(self) -> dict[str, dict[str, Any]]: ...
+    @property
+    def asked(self) -> Mapping[str, Any]: ...
+    @property
+    def history(self) -> History: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def kept_start(self) -> bool: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def names(self) -> tuple[str, ...] | None: ...
+    @property
+    def known(self) -> KnownRows | None: ...
+    @property
+    def linear(self) -> ProbabilisticPCA | None: ...
+    @property
+    def n_iter(self) -> int: ...
+    @property
+    def objective(self) -> str: ...
+    @property
+    def noise(self) -> float | npt.NDArray[np.float64]: ...
