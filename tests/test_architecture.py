@@ -23,10 +23,10 @@ RINGS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "brief spin threads watching",
         "networks distributions linear paired",
-        "prior likelihood posterior baseline",
+        "data prior likelihood posterior baseline",
         "vae",
         "objective",
-        "data training checkpoint evaluate",
+        "training checkpoint evaluate",
         "spec diagnose start",
         "fitted",
         "estimator",

@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from nelbo.data import Schema, Values, load, to_uint8, validate, validate_array
-from nelbo.data.scaling import feature_moments
+from nelbo.data import Schema, Values, load, to_uint8, validate_array
+from nelbo.data import values as door
+from nelbo.data.moments import feature_moments
 
 pd = pytest.importorskip("pandas")
 Image = pytest.importorskip("PIL.Image")
@@ -862,7 +863,7 @@ def test_pictures_that_differ_or_break_are_named(tmp_path: Path) -> None:
 
 def test_a_part_of_values_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     values = Values(TABLE, columns=["a", "b", "c"])
-    monkeypatch.setattr(validate, "_check_finite", None)  # calling it would fail
+    monkeypatch.setattr(door, "_check_finite", None)  # calling it would fail
     assert Values.of(values) is values
     part = values[1:].keeping(np.array([True, False, True]))
     assert part.columns == ("a", "c")

@@ -17,9 +17,9 @@ from torch import Tensor
 from helpers import build, draw, equal_bits, linear_gaussian, loosen, normal, started, weights
 from nelbo import VAE, diagnose, fit, initialize, objective
 from nelbo.baseline import fit_baseline
+from nelbo.data.units import Units
 from nelbo.diagnose import Diagnosis, Estimate
 from nelbo.linear import LinearGaussian, moments, ppca
-from nelbo.training.history import Units
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
 

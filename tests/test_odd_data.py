@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 
 import nelbo
 from nelbo import VariationalAutoencoder
-from nelbo.data.dequantize import hash_uniform
+from nelbo.data.steps.dequantise import hash_uniform
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
 

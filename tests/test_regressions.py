@@ -23,8 +23,8 @@ from nelbo import (
     prior,
 )
 from nelbo.cli import main
+from nelbo.data.units import Units
 from nelbo.evaluate import pareto_shape
-from nelbo.training import Units
 from nelbo.training.precision import bfloat16_pays
 
 

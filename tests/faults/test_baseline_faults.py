@@ -16,8 +16,8 @@ from sklearn.decomposition import PCA
 
 from nelbo import VariationalAutoencoder
 from nelbo.cli import main
-from nelbo.data.dequantize import hash_uniform
 from nelbo.data.numbers import Numbers
+from nelbo.data.steps.dequantise import hash_uniform
 from nelbo.report import summarise
 
 pytestmark = [

@@ -7,10 +7,23 @@ every number a user sees is in data units (the Jacobian of the scaling is never 
 
 from __future__ import annotations
 
-from nelbo.data.dequantize import to_uint8
-from nelbo.data.load import Source, load
+from typing import TYPE_CHECKING, Any
+
 from nelbo.data.schema import Schema
-from nelbo.data.validate import Values, validate_array
+from nelbo.data.steps.dequantise import to_uint8
+from nelbo.data.values import Values, validate_array
 from nelbo.data.warned import DataWarning
 
+if TYPE_CHECKING:
+    from nelbo.data.read.load import Source, load
+
 __all__ = ["DataWarning", "Schema", "Source", "Values", "load", "to_uint8", "validate_array"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the readers of files on first use: who has tensors needs none of them."""
+    if name not in ("Source", "load"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from nelbo.data.read import load as reading
+
+    return getattr(reading, name)

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nelbo.brief import Brief
-from nelbo.data.dequantize import scrambled
-from nelbo.data.scaling import chunks
+from nelbo.data.moments import chunks
+from nelbo.data.steps.dequantise import scrambled
 
 __all__ = ["KnownRows", "Use", "row_keys"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nelbo.data.schema import Schema
-from nelbo.data.validate import Values
+from nelbo.data.values import Values
 
 __all__ = ["Numbers"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nelbo.data.scaling import chunks, feature_moments
+from nelbo.data.moments import chunks, feature_moments
 
 __all__ = ["FarCell", "Peculiar", "peculiar"]
 

@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 from nelbo.brief import aligned, selected
-from nelbo.data.dequantize import (
+from nelbo.data.moments import Scale, channel_axis, chunks, fit_channels, fit_scaling
+from nelbo.data.steps.affine import Affine, borrowed
+from nelbo.data.steps.dequantise import (
     LEVELS,
     Dequantize,
     Noise,
@@ -29,7 +31,7 @@ from nelbo.data.dequantize import (
     check_units,
     uniform,
 )
-from nelbo.data.layout import (
+from nelbo.data.steps.layout import (
     Layout,
     check_fields,
     conform,
@@ -39,10 +41,8 @@ from nelbo.data.layout import (
     to_user,
     user_shape,
 )
-from nelbo.data.rescale import Rescale, borrowed
-from nelbo.data.scaling import Scale, channel_axis, chunks, fit_channels, fit_scaling
-from nelbo.data.validate import Values
-from nelbo.data.whitening import Axes, mix, mixed_variance, unmix
+from nelbo.data.steps.whitening import Axes, mix, mixed_variance, unmix
+from nelbo.data.values import Values
 
 __all__ = ["Schema"]
 
@@ -424,7 +424,7 @@ class Schema:
             out[rows] = to_event(x, self.shape, self.layout)
         return out
 
-    def stored(self, X: Any, keep: bool = True) -> tuple[Tensor, Dequantize | Rescale | None]:
+    def stored(self, X: Any, keep: bool = True) -> tuple[Tensor, Dequantize | Affine | None]:
         """Return rows as they are best kept for training, and what turns a batch of them into t (n,
         *shape).
 
@@ -453,7 +453,7 @@ class Schema:
         for part in chunks(*flat.shape):
             self._check_units(flat[part])
         rows, numbers = borrowed(flat), (self._flat(self.shift), self._flat(self.scale))
-        return rows, Rescale(*numbers, self.mixing, self.shape, self.layout, rows.dtype)
+        return rows, Affine(*numbers, self.mixing, self.shape, self.layout, rows.dtype)
 
     def conformed(self, array: Array) -> Array:
         """Rows (n, D) in the user's order, once their shape is seen to fit."""

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from ..brief import Brief
+from ..data.units import Units
 from ..distributions import DiagonalNormal
 from ..evaluate import MEMORY, Normal, from_encoder, judged, normals, row_keys, rows_at_once
 from ..likelihood import Gaussian
-from ..training.history import Units
 from ..vae import VAE
 from ..watching import pieces
 from .standard_error import Estimate, jackknife, mean

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..baseline import fit_baseline
+from ..data.units import Units
 from ..distributions import draw
 from ..evaluate import (
     MEMORY,
@@ -28,7 +29,6 @@ from ..evaluate import (
     row_keys,
 )
 from ..likelihood import DiscretizedGaussian, HeteroscedasticGaussian, SharedVariance
-from ..training.history import Units
 from ..vae import VAE
 from .standard_error import Estimate, jackknife, mean, subsample
 

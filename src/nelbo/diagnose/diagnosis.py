@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.units import Units
 from ..distributions import DiagonalNormal
 from ..evaluate import MEMORY, judged
 from ..likelihood import Gaussian
-from ..training.history import Units
 from ..vae import VAE
 from .calibration import calibration
 from .comparison import SEARCHED, baseline, memorisation, prior_match

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..data.units import Units
 from ..evaluate import MEMORY, judged, rows_at_once
 from ..linear import LinearGaussian, moments, ppca
-from ..training.history import Units
 from ..vae import VAE
 from .standard_error import Estimate
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..data.units import Units
 from ..evaluate import (
     MEMORY,
     LogLikelihood,
@@ -34,7 +35,6 @@ from ..evaluate import (
     rows_at_once,
     without_sampling,
 )
-from ..training.history import Units
 from ..vae import VAE
 from ..watching import pieces
 from .standard_error import Estimate, mean

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..brief import Brief
+from ..data.units import Units
 from ..distributions import DiagonalNormal, closed_form_kl
 from ..evaluate import (
     BLOCK,
@@ -30,7 +31,6 @@ from ..evaluate import (
     rows_at_once,
     sampled_terms,
 )
-from ..training.history import Units
 from ..vae import VAE
 from ..watching import pieces
 from .standard_error import Estimate, jackknife, mean

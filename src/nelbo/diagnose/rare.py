@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ..data.rare import distinct, rare
+from ..data.units import Units
 from ..evaluate import judged
-from ..training.history import Units
 from ..vae import VAE
 from .standard_error import Estimate
 

@@ -28,8 +28,8 @@ from torch import Tensor
 
 from .. import evaluate
 from ..data import Schema, Values
+from ..data.moments import chunks
 from ..data.rare import distinct, rare
-from ..data.scaling import chunks
 from ..distributions import draw
 from ..evaluate import mean_error
 from ..paired import surely_greater, trimmed_mean

@@ -37,8 +37,8 @@ from torch import Tensor
 
 from .. import training
 from ..data import Schema, Values
-from ..data.scaling import chunks
-from ..data.whitening import Axes, root_of
+from ..data.moments import chunks
+from ..data.steps.whitening import Axes, root_of
 from ..linear import LinearGaussian, moments, ppca
 from ..objective import Objective
 from ..paired import trimmed_mean

@@ -23,8 +23,8 @@ from .. import checkpoint, spec, training
 from .. import start as begin
 from ..data import Schema, Values
 from ..data.known import KnownRows
+from ..data.steps.whitening import mixed_variance
 from ..data.warned import warn
-from ..data.whitening import mixed_variance
 from ..fitted import Fitted, door, linear
 from ..likelihood import VARIANCE_FLOOR, Gaussian, HeteroscedasticGaussian
 from ..networks import Linear

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from ..data import Schema, Values
-from ..data.scaling import chunks
-from ..data.units import other_units
+from ..data.moments import chunks
+from ..data.other_units import other_units
+from ..data.units import Units
 from ..data.warned import listed, warn
-from ..training import Units
 
 
 def to_model(

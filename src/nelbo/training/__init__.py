@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ..data.units import Units
 from . import fields, schedule
 from .checks import Transform
-from .history import ALL_ROWS, Callback, History, Record, Units
+from .history import ALL_ROWS, Callback, History, Record
 from .interrupt import deferred
 from .loop import Store, attempt, fit
 from .precision import resolve_device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ALL_ROWS", "TRAINING", "Callback", "History", "Record", "Units"]
+__all__ = ["ALL_ROWS", "TRAINING", "Callback", "History", "Record"]
 
 import dataclasses
 import json
@@ -11,29 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
-from ..brief import Brief, aligned, selected
+from ..brief import aligned, selected
 from . import fields
-
-
-@dataclass(frozen=True, repr=False)
-class Units(Brief):
-    """How to turn model units into the user's.
-
-    Attributes:
-        log_density: Added to every bound: minus the sum of log scale over features.
-        scale: The data's standard deviations per model unit, () or one per feature.
-        columns: From rows of a table in model units, (n, *shape), to its columns in data units, (n,
-            D), float64; None for images and unscaled data.
-        name: From the number of such a column to its name; None where columns have none.
-    """
-
-    log_density: float = 0.0
-    scale: Tensor | float = 1.0
-    columns: Callable[[Tensor], Tensor] | None = None
-    name: Callable[[int], str] | None = None
-
 
 TRAINING, ALL_ROWS = "training", "training on all rows"
 """Phases of a fit: tables are trained a second time, on the rows for validation, too."""

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..data.units import Units
 from ..objective import Objective
 from ..threads import using
 from .checks import Transform, check_objective, check_stream
 from .fields import StateError
-from .history import Callback, History, Record, Units
+from .history import Callback, History, Record
 from .interrupt import deferred
 from .run import VALIDATED, Run
 from .schedule import DECAY, WARMUP, Budget, Fall, default_learning_rate, learning_rate_factor

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ..data.units import Units
 from ..distributions import closed_form_kl
 from ..objective import Objective
 from ..paired import trimmed_mean
@@ -25,7 +26,7 @@ from .adamw import AdamW
 from .checks import Transform, check_index, check_rows
 from .direct import Direct
 from .gauge import Gauge
-from .history import History, Record, Units
+from .history import History, Record
 from .memory import keep_freed_memory
 from .muon import Muon
 from .precision import bfloat16_pays, resolve_device, resolve_precision

@@ -17,10 +17,10 @@ import numpy.typing as npt
 import torch
 
 from nelbo.brief import Brief
-from nelbo.data.cells import model_dtype, place, real_numbers, refuse_text
-from nelbo.data.frames import from_frame
-from nelbo.data.scaling import chunks
-from nelbo.data.sequences import from_sequence, from_tensor
+from nelbo.data.moments import chunks
+from nelbo.data.read.cells import model_dtype, place, real_numbers, refuse_text
+from nelbo.data.read.frames import from_frame
+from nelbo.data.read.sequences import from_sequence, from_tensor
 
 __all__ = ["Values", "is_frame", "model_dtype", "place", "real_numbers", "validate_array"]
 

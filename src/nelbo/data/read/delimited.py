@@ -28,8 +28,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nelbo.data.arrays import check_packed
-from nelbo.data.frames import check_unique
+from nelbo.data.read.arrays import check_packed
+from nelbo.data.read.frames import check_unique
 from nelbo.data.warned import listed
 
 __all__ = ["MISSING", "Note", "Reading", "line_of", "read_csv"]

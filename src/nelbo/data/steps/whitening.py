@@ -28,7 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nelbo.data.scaling import chunks
+from nelbo.data.moments import chunks
 from nelbo.paired import trimmed_mean
 
 __all__ = ["Axes", "mix", "mixed_variance", "root_of", "shrinkage", "unmix"]

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nelbo.data.layout import Layout, to_event
+from nelbo.data.steps.layout import Layout, to_event
 
-__all__ = ["Rescale", "borrowed"]
+__all__ = ["Affine", "borrowed"]
 
 
-class Rescale:
+class Affine:
     """t = (x - shift) / scale of a batch of flat float rows on the CPU, unmixed where the schema
     mixes.
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nelbo.data.dequantize import LEVELS, NOISE_VARIANCE, check_units
-from nelbo.data.layout import Layout
+from nelbo.data.steps.dequantise import LEVELS, NOISE_VARIANCE, check_units
+from nelbo.data.steps.layout import Layout
 
 __all__ = [
     "Scale",

@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nelbo.brief import Brief
-from nelbo.data import arrays, images
-from nelbo.data.delimited import Note, Reading, read_csv
-from nelbo.data.tables import read_parquet
+from nelbo.data.read import arrays, images
+from nelbo.data.read.delimited import Note, Reading, read_csv
+from nelbo.data.read.tables import read_parquet
 from nelbo.data.warned import DataWarning
 
 __all__ = ["BUILT_IN", "Source", "load"]

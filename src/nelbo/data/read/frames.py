@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nelbo.data.cells import model_dtype, place, real_numbers
+from nelbo.data.read.cells import model_dtype, place, real_numbers
 
 __all__ = ["check_unique", "from_frame"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from nelbo.data.arrays import PackedError, check_packed
-from nelbo.data.delimited import Note, Reading
-from nelbo.data.frames import from_frame
+from nelbo.data.read.arrays import PackedError, check_packed
+from nelbo.data.read.delimited import Note, Reading
+from nelbo.data.read.frames import from_frame
 from nelbo.data.warned import listed
 
 __all__ = ["read_parquet"]

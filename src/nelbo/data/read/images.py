@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nelbo.data.delimited import Note
+from nelbo.data.read.delimited import Note
 from nelbo.data.warned import listed
 
 __all__ = ["SUFFIXES", "names", "read_folder"]

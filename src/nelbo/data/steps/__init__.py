@@ -1,0 +1,1 @@
+"""The steps between x, what a user has, and t, what a model sees."""
