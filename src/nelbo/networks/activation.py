@@ -18,6 +18,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "softplus": nn.Softplus,
     "tanh": nn.Tanh,
 }
+"""The activations that a network may be asked for, by the name that options use."""
 
 
 def activation_layer(name: str) -> nn.Module:

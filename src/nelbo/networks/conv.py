@@ -1,5 +1,4 @@
-"""Convolutions between an image (channels, height, width) and a vector, in whichever direction the
-shapes say.
+"""Convolutions between an image (channels, height, width) and a vector, in either direction.
 
 Each entry of ``channels`` is one stage that halves the image (rounding up) on the way in and
 doubles it on the way out, so any size works, one row included. A linear path stands beside the
@@ -20,8 +19,6 @@ from torch import Tensor, nn
 from .activation import activation_layer
 from .linear import Linear, dense, seed_weights
 from .residual import soft_clip
-
-KERNEL = 5
 
 
 class Conv(nn.Module):
@@ -54,9 +51,8 @@ class Conv(nn.Module):
         if (len(in_shape) == 3) == (len(out_shape) == 3):
             raise ValueError(
                 "A convolution needs an image (channels, height, width) on one side and a vector "
-                "on the other, "
-                f"got shapes {tuple(in_shape)} and {tuple(out_shape)}. For tables use the mlp or "
-                "residual network."
+                f"on the other, got shapes {tuple(in_shape)} and {tuple(out_shape)}. "
+                "For tables use the mlp or residual network."
             )
         if not channels or any(width < 1 for width in (*channels, *hidden)):
             raise ValueError(
@@ -67,29 +63,28 @@ class Conv(nn.Module):
         self.in_shape, self.out_shape = path.in_shape, path.out_shape
         self.linear = path.linear
         inwards = len(in_shape) == 3
-        image, vector = (
-            (self.in_shape, self.out_shape) if inwards else (self.out_shape, self.in_shape)
-        )
+        image, vector = self.out_shape, self.in_shape
+        if inwards:
+            image, vector = self.in_shape, self.out_shape
         sizes = _halvings(image[1:], len(channels))
         corner = (channels[-1], *sizes[-1])
         widths = [math.prod(corner), *hidden, math.prod(vector)]
+        depths = [image[0], *channels]
+        layers: list[nn.Module] = []
         if inwards:
-            stages = [
-                layer
-                for a, b in itertools.pairwise([image[0], *channels])
-                for layer in (_down(a, b, generator), activation_layer(activation))
-            ]
-            layers: list[nn.Module] = [*stages, nn.Flatten()]
+            for a, b in itertools.pairwise(depths):
+                layers += [_down(a, b, generator), activation_layer(activation)]
+            layers.append(nn.Flatten())
             for a, b in itertools.pairwise(widths):
                 layers += [dense(a, b, generator), activation_layer(activation)]
         else:
-            layers = []
             for a, b in itertools.pairwise(reversed(widths)):
                 layers += [dense(a, b, generator), activation_layer(activation)]
             layers.append(nn.Unflatten(1, corner))
-            widening = itertools.pairwise([*reversed(channels), image[0]])
-            for (a, b), size in zip(widening, reversed(sizes[:-1]), strict=True):
+            stages = itertools.pairwise(reversed(depths))
+            for (a, b), size in zip(stages, reversed(sizes[:-1]), strict=True):
                 layers += [_up(a, b, size, generator), activation_layer(activation)]
+        # the last layer is an output, so its activation is left out
         self.body = nn.Sequential(*layers[:-1]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for parameter in self.body[-1].parameters():
             nn.init.zeros_(parameter)
@@ -103,14 +98,19 @@ class Conv(nn.Module):
 
 
 class _Down(nn.Conv2d):
-    """A convolution that leaves torch's global generator alone."""
+    """A convolution that halves an image, and leaves torch's global generator alone."""
+
+    kernel = 5
+    """Side of the kernel in pixels."""
 
     def reset_parameters(self) -> None:
         """Do nothing."""
 
 
 class _Up(nn.ConvTranspose2d):
-    """A transposed convolution that leaves torch's global generator alone."""
+    """A transposed convolution that doubles an image, and leaves torch's global generator alone."""
+
+    kernel = _Down.kernel
 
     def reset_parameters(self) -> None:
         """Do nothing."""
@@ -125,8 +125,9 @@ def _halvings(size: Sequence[int], times: int) -> list[tuple[int, ...]]:
 
 
 def _down(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Conv2d:
-    layer = _Down(inputs, outputs, KERNEL, stride=2, padding=KERNEL // 2)
-    seed_weights(layer, inputs * KERNEL**2, generator)
+    kernel = _Down.kernel
+    layer = _Down(inputs, outputs, kernel, stride=2, padding=kernel // 2)
+    seed_weights(layer, inputs * kernel**2, generator)
     return layer
 
 
@@ -135,8 +136,8 @@ def _up(
 ) -> nn.ConvTranspose2d:
     """Return a layer that doubles an image to exactly ``size``, which may be odd."""
     height, width = size
-    extra = (1 - height % 2, 1 - width % 2)
-    layer = _Up(inputs, outputs, KERNEL, stride=2, padding=KERNEL // 2, output_padding=extra)
-    # a quarter of the taps meet each output
-    seed_weights(layer, inputs * KERNEL**2 // 4, generator)
+    extra, kernel = (1 - height % 2, 1 - width % 2), _Up.kernel
+    layer = _Up(inputs, outputs, kernel, stride=2, padding=kernel // 2, output_padding=extra)
+    # with a stride of 2, a quarter of the kernel's weights meet each output
+    seed_weights(layer, inputs * kernel**2 // 4, generator)
     return layer

@@ -37,18 +37,22 @@ class Linear(nn.Module):
 
 def flat(x: Tensor, shape: Sequence[int]) -> Tensor:
     """Return x (*batch, *shape) as (*batch, features)."""
-    return x if len(shape) == 1 else x.flatten(x.ndim - len(shape)) if shape else x.unsqueeze(-1)
+    if not shape:
+        return x.unsqueeze(-1)
+    if len(shape) == 1:
+        return x  # flattening one dimension would cost a call
+    return x.flatten(x.ndim - len(shape))
 
 
 def shaped(h: Tensor, shape: Sequence[int]) -> Tensor:
     """Return h (*batch, features) as (*batch, *shape)."""
-    return h if len(shape) == 1 else h.reshape(*h.shape[:-1], *shape)
+    if len(shape) == 1:
+        return h
+    return h.reshape(*h.shape[:-1], *shape)
 
 
 class Dense(nn.Linear):
-    """An affine layer that leaves torch's global generator alone: `seed_weights` draws its
-    weights.
-    """
+    """An affine layer that leaves torch's global generator alone; see `seed_weights`."""
 
     def reset_parameters(self) -> None:
         """Do nothing."""

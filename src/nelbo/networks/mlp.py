@@ -1,5 +1,6 @@
-r"""The plain net: :math:`h_1 = act(W_1 x + b_1), \dots, h_d = act(W_d h_{d-1} + b_d)`, and a linear
-output.
+r"""The multi-layer perceptron: hidden layers, and a linear output.
+
+.. math:: h_1 = act(W_1 x + b_1), \dots, h_d = act(W_d h_{d-1} + b_d)
 """
 
 from __future__ import annotations

@@ -18,9 +18,6 @@ from torch import Tensor, nn
 from .linear import Linear, flat, shaped
 from .mlp import MLP
 
-REACH = 6.0
-"""Where the nonlinear path's input levels off, in standard deviations of scaled data."""
-
 
 class Residual(nn.Module):
     """A linear map plus an MLP whose last layer starts at zero.
@@ -29,7 +26,7 @@ class Residual(nn.Module):
         in_shape: Shape of one input.
         out_shape: Shape of one output.
         hidden: Width of each hidden layer of the nonlinear path.
-        activation: Name of its activation.
+        activation: Name of that path's activation, one of `networks.activation.ACTIVATIONS`.
         generator: Source of the initial weights; torch's global one where None.
     """
 
@@ -51,7 +48,7 @@ class Residual(nn.Module):
             nn.init.zeros_(parameter)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the last layer of the nonlinear path is given for x (*batch, *in_shape)."""
+        """Return the input of the nonlinear path's last layer for x (*batch, *in_shape)."""
         h = soft_clip(flat(x, self.in_shape))
         for layer in list(self.body.layers)[:-1]:
             h = layer(h)
@@ -63,11 +60,18 @@ class Residual(nn.Module):
         return shaped(self.linear(x) + self.body.layers(soft_clip(x)), self.out_shape)
 
 
-def soft_clip(x: Tensor, reach: float = REACH) -> Tensor:
-    """Return x where it is small, and plus or minus ``reach`` where it is large."""
-    return x * bend(x, reach)  # three passes over x
+def soft_clip(x: Tensor) -> Tensor:
+    """Return x where it is small, and a value that levels off where it is large; see `bend`."""
+    return x * bend(x)  # three passes over x
 
 
-def bend(x: Tensor, reach: float = REACH) -> Tensor:
-    """Return by what `soft_clip` multiplies x; the third power of it is its derivative."""
+def bend(x: Tensor, reach: float = 6.0) -> Tensor:
+    r"""Return :math:`1 / \sqrt{1 + (x / c)^2}`, the factor that `soft_clip` multiplies x by.
+
+    Its third power is the derivative of `soft_clip`.
+
+    Arguments:
+        x: Any shape, in standard deviations of scaled data.
+        reach: The limit c that ``soft_clip`` tends to; few values of real data are larger.
+    """
     return torch.addcmul(x.new_ones(()), x, x, value=1 / reach**2).rsqrt()
