@@ -20,9 +20,7 @@ from torch import Tensor
 
 from ..brief import Brief
 from ..data.units import Units
-from ..distributions import DiagonalNormal
 from ..evaluate import MEMORY, Normal, from_encoder, judged, normals, row_keys, rows_at_once
-from ..likelihood import Gaussian
 from ..vae import VAE
 from ..watching import pieces
 from .standard_error import Estimate, jackknife, mean
@@ -140,12 +138,12 @@ def _residuals(
         p = vae.decode(
             normal.from_noise(normals(row_keys(part), SAMPLES, vae.latent_dim, seed, 0, part))
         )
-        if not isinstance(p, DiagonalNormal):
+        r, beta = vae.likelihood.residuals(p, part), vae.likelihood.beta(p)
+        if r is None or beta is None:
             raise ValueError(
                 f"Residuals are held against Gaussian noise, but p(x|z) is {type(p).__name__}."
             )
-        std = p.stddev.flatten(2).double().cpu()
-        yield (part - p.loc).flatten(2).double().cpu() / std, std
+        yield r.flatten(2).cpu(), beta.flatten(2).double().cpu()
 
 
 def _gain(vae: VAE, square: Tensor, n: int) -> float | None:
@@ -155,11 +153,10 @@ def _gain(vae: VAE, square: Tensor, n: int) -> float | None:
     n rows show D / 2n of it where there is none; a constant feature counts as one at the floor of a
     learned variance.
     """
-    head = vae.likelihood
-    if not isinstance(head, Gaussian) or head.log_variance.ndim:
+    noise = vae.likelihood.noise()
+    if not noise.normal or noise.variance is None or noise.variance.ndim:
         return None
-    floor = head.floor / float(head.variance)
-    square = square.clamp_min(floor)
+    square = square.clamp_min(vae.likelihood.floor / float(noise.variance))
     return float(0.5 * (square.mean().log() - square.log()).sum()) - (len(square) - 1) / (2 * n)
 
 

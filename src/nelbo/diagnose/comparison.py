@@ -28,7 +28,6 @@ from ..evaluate import (
     plain_method,
     row_keys,
 )
-from ..likelihood import DiscretizedGaussian, HeteroscedasticGaussian, SharedVariance
 from ..vae import VAE
 from .standard_error import Estimate, jackknife, mean, subsample
 
@@ -157,21 +156,13 @@ def baseline(
         wide = math.prod(vae.shape) > WIDEST
         found = (
             None
-            if train is None or wide or not _is_density(vae)
+            if train is None or wide or not vae.likelihood.density
             else fit_baseline(train.flatten(1), vae.latent_dim)
         )
         if found is None:
             return None
         linear = found.log_prob(x.flatten(1).cpu()) + shift
     return Baseline(mean(log_p, shift), mean(linear), mean(log_p + shift - linear.to(log_p)))
-
-
-def _is_density(vae: VAE) -> bool:
-    """Whether p(x|z) is a normal density: probabilities do not compare with one."""
-    head = vae.likelihood
-    return isinstance(head, SharedVariance | HeteroscedasticGaussian) and not isinstance(
-        head, DiscretizedGaussian
-    )
 
 
 def nearest(x: Tensor, known: Tensor) -> Tensor:

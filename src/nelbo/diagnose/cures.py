@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import likelihood, networks, prior
+from ..likelihood import Likelihood
+from ..networks.paths import name_of
 from ..vae import VAE
 
 Spell = Callable[[str, Any], str]
@@ -23,12 +24,6 @@ AS_GOOD: Mapping[tuple[str, Any], frozenset[Any]] = {
     ("objective", "iwae"): frozenset({"dreg", "miwae", "piwae", "ciwae"}),
 }
 """What makes an option needless besides its own value."""
-NETWORKS = {
-    networks.Linear: "linear",
-    networks.MLP: "mlp",
-    networks.Residual: "residual",
-    networks.Conv: "conv",
-}
 
 
 @dataclass(frozen=True)
@@ -89,22 +84,18 @@ def used_by(vae: VAE) -> dict[str, Any]:
         "latents": "one" if vae.latent_dim == 1 else "several",
         "stopped": "steps",
     }
-    used["prior"] = "mixture" if isinstance(vae.prior, prior.Mixture) else "standard_normal"
+    used["prior"] = vae.prior.name
     for name, part in (("encoder", vae.encoder), ("decoder", vae.decoder)):
-        used[name] = NETWORKS.get(type(part), "custom")
+        used[name] = name_of(part)
     if used["encoder"] == used["decoder"]:
         used["network"] = used["encoder"]
     return used | _noise_of(vae.likelihood)
 
 
-def _noise_of(head: likelihood.Likelihood) -> dict[str, Any]:
-    gaussian = isinstance(head, likelihood.Gaussian | likelihood.HeteroscedasticGaussian)
-    if isinstance(head, likelihood.SharedVariance):
-        learned = "learned" if head.log_variance.ndim == 0 else "per_feature"
-        variance = learned if head.learned else "fixed"
-    else:
-        variance = "heteroscedastic" if gaussian else "none"
-    return {"variance": variance, "likelihood": "gaussian" if gaussian else type(head).__name__}
+def _noise_of(head: Likelihood) -> dict[str, Any]:
+    noise = head.noise()
+    name = "gaussian" if noise.normal else type(head).__name__
+    return {"variance": noise.option, "likelihood": name}
 
 
 def _in_use(name: str, value: Any, used: Mapping[str, Any]) -> bool:

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data.units import Units
-from ..distributions import DiagonalNormal
 from ..evaluate import MEMORY, judged
-from ..likelihood import Gaussian
 from ..vae import VAE
 from .calibration import calibration
 from .comparison import SEARCHED, baseline, memorisation, prior_match
@@ -125,7 +123,8 @@ def _findings(
     memory: int,
 ) -> list[Finding]:
     """All findings, causes before consequences."""
-    fixed = isinstance(vae.likelihood, Gaussian) and not vae.likelihood.learned
+    shown = vae.likelihood.noise()
+    fixed = shown.normal and shown.kind == "fixed"
     few = subsample(x, GAP_ROWS, seed)
     gap = inference_gap(vae, few, units, seed, memory)
     noise = best = None
@@ -174,4 +173,5 @@ def _findings(
 @torch.no_grad()
 def _is_gaussian(vae: VAE, x: Tensor) -> bool:
     with judged(vae, x[:1]) as (model, rows):
-        return isinstance(model.decode(model.encode(rows).mean), DiagonalNormal)
+        p = model.decode(model.encode(rows).mean)
+        return model.likelihood.beta(p) is not None

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..brief import Brief
 from ..data.units import Units
-from ..distributions import DiagonalNormal, closed_form_kl
+from ..distributions import DiagonalNormal, closed_form_kl, is_independent_normal
 from ..evaluate import (
     BLOCK,
     MEMORY,
@@ -145,7 +145,7 @@ def _row_rates(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> tup
 def _per_dimension(vae: VAE, x: Tensor) -> Tensor | None:
     """Return the mean KL of each dimension, of shape (latent_dim,), between diagonal normals."""
     q, p = vae.encode(x), vae.prior()
-    if not (isinstance(q, DiagonalNormal) and isinstance(p, DiagonalNormal)):
+    if not (is_independent_normal(q) and is_independent_normal(p)):
         return None
     spread, centre = (q.stddev / p.stddev).double(), ((q.loc - p.loc) / p.stddev).double()
     return (0.5 * (centre.square() + spread.square() - 1) - spread.log()).mean(0).cpu()
@@ -179,7 +179,7 @@ def mutual_information(
         centre, variance = loc.mean(0), loc.var(0, correction=0) + scale.square().mean(0)
         p = model.prior()
         kl_upper, kl_lower = mean(rate - own), mean(rate - other)
-        if isinstance(p, DiagonalNormal):
+        if is_independent_normal(p):
             std = p.stddev.double()
             moments = _moment_bound(((loc - p.loc.double()) / std).cpu(), (scale / std).cpu())
             kl_lower = max(kl_lower, moments, key=lambda bound: bound.value)

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..brief import Brief
-from ..distributions import DiagonalNormal
 from ..evaluate import judged
 from ..vae import VAE
 
@@ -119,9 +118,10 @@ def noise_level(vae: VAE, z: Tensor) -> Tensor | None:
     total = torch.zeros(math.prod(vae.shape), dtype=torch.float64, device=z.device)
     for part in z.split(512):
         p: Distribution = vae.decode(part)
-        if not isinstance(p, DiagonalNormal):
+        beta = vae.likelihood.beta(p)
+        if beta is None:
             return None
-        total += p.variance.flatten(1).double().sum(0)
+        total += beta.square().flatten(1).double().sum(0)
     return (total / len(z)).sqrt()
 
 

@@ -9,7 +9,8 @@ from .bernoulli import Bernoulli
 from .discretized import DiscretizedNormal
 from .drawing import closed_form_kl, draw, random_bytes
 from .mixture import NormalMixture
-from .normal import LOG_2PI, DiagonalNormal, Normal01
+from .normal import LOG_2PI, DiagonalNormal, Normal01, is_independent_normal
+from .positive import softplus_inverse
 
 __all__ = [
     "LOG_2PI",
@@ -20,5 +21,7 @@ __all__ = [
     "NormalMixture",
     "closed_form_kl",
     "draw",
+    "is_independent_normal",
     "random_bytes",
+    "softplus_inverse",
 ]

@@ -49,6 +49,14 @@ class Bernoulli(Distribution):
         )
         return (uniform < self.mean).to(self.logits.dtype)
 
+    def local_quadratic(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logits; and at the first sample the gradient of log p(x) for them and their
+        Fisher information (see `Likelihood.local_quadratic`).
+        """
+        logits = self.logits.flatten(2)
+        mean = logits[0].sigmoid()
+        return logits, x.flatten(1) - mean, mean * (1 - mean)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of ``value`` (*sample, *batch, *event), in nats."""
         log_prob: Tensor = CoinFlips.apply(self.logits, value, self.event_dim)  # type: ignore[no-untyped-call]

@@ -132,6 +132,16 @@ class DiscretizedNormal(Distribution):
         ) / self.scale.square()
         return score, information
 
+    def local_quadratic(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the means; and at the first sample the gradient of log p(x) for them and their
+        information (see `Likelihood.local_quadratic`).
+        """
+        first = DiscretizedNormal(
+            self.loc[0], self.scale, self.low, self.width, self.bins, self.event_dim
+        )
+        score, information = first.slopes(x)
+        return self.loc.flatten(2), score.flatten(1), information.flatten(1)
+
     def _in_bins(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
         """Return where the mean lies, in bins; their width, in standard deviations; and the bin of
         the value.

@@ -26,10 +26,9 @@ from ..data.known import KnownRows
 from ..data.steps.whitening import mixed_variance
 from ..data.warned import warn
 from ..fitted import Fitted, door, linear
-from ..likelihood import VARIANCE_FLOOR, Gaussian, HeteroscedasticGaussian
-from ..networks import Linear
+from ..likelihood import VARIANCE_FLOOR
+from ..networks.paths import is_linear
 from ..threads import using
-from ..training.variance import learned_gaussians
 from ..vae import VAE
 from . import aggregate, defaults, latent, options, recipe
 from .rows import Rows
@@ -138,12 +137,7 @@ def train(
         limits = defaults.limits_for(limits, len(taken), plan.max_seconds is not None, alone)
         jitter = defaults.Jitter(objective, taken)
         fresh = None if alone else copy.deepcopy(objective)
-    if (
-        start is None
-        and not warm
-        and isinstance(model.encoder, Linear)
-        and isinstance(model.decoder, Linear)
-    ):
+    if start is None and not warm and is_linear(model.encoder) and is_linear(model.decoder):
         limits["learning_rate"] = limits["learning_rate"] or RANDOM_LINEAR_RATE
     left = (
         None
@@ -250,15 +244,15 @@ def warn_of_floor(model: VAE, schema: Schema, rows: Rows, told: frozenset[str]) 
 
     Noise that depends on z is warned of only for columns of which nothing is ``told`` yet.
     """
-    for likelihood in learned_gaussians(model):
-        if isinstance(likelihood, Gaussian):
-            low = (likelihood.variance <= NEAR_FLOOR * likelihood.floor).detach().cpu()
-            _warn_of_low(low, math.sqrt(VARIANCE_FLOOR), schema, frozenset())
-    head = model.likelihood
-    if isinstance(head, HeteroscedasticGaussian) and schema.kind == "table":
-        _warn_of_low(
-            _at_floor_for_most(model, head.floor, schema, rows), math.sqrt(head.floor), schema, told
-        )
+    noise = model.likelihood.noise()
+    if noise.floor is None or noise.kind == "fixed":
+        return
+    if noise.variance is not None:
+        low = (noise.variance <= NEAR_FLOOR * noise.floor).cpu()
+        _warn_of_low(low, math.sqrt(VARIANCE_FLOOR), schema, frozenset())
+    elif schema.kind == "table":
+        low = _at_floor_for_most(model, noise.floor, schema, rows)
+        _warn_of_low(low, math.sqrt(noise.floor), schema, told)
 
 
 @torch.no_grad()
@@ -323,7 +317,7 @@ def _run(estimator: Any, X: Any) -> None:
             "X has n_samples=1 row, but at least 2 are needed to fit a model, got shape "
             f"{array.shape}."
         )
-    door.check_binary(estimator.likelihood, values)
+    door.check_values(spec.resolve("likelihood", estimator.likelihood), values)
     names = options.names_of(X)
     warm = bool(estimator.warm_start and hasattr(estimator, "model_"))
     asked, sized = latent.settled(estimator, values, warm)

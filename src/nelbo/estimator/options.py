@@ -28,7 +28,6 @@ from .. import spec
 from ..data import Schema, Values
 from ..data.warned import listed
 from ..fitted.state import plain
-from ..likelihood import DiscretizedGaussian
 from . import latent
 
 
@@ -165,7 +164,7 @@ def is_discretised(estimator: Any) -> bool:
         ValueError: The likelihood is unknown, or noise is to be added to data that are taken as
             they are.
     """
-    if not issubclass(spec.resolve("likelihood", estimator.likelihood), DiscretizedGaussian):
+    if spec.resolve("likelihood", estimator.likelihood).takes != "bytes":
         return False
     if estimator.dequantize not in ("auto", False):
         raise ValueError(

@@ -11,7 +11,7 @@ import numpy as np
 from ..data import Schema
 from ..data.peculiar import FarCell, peculiar
 from ..data.warned import listed, warn
-from ..spec import Spec
+from ..spec import Spec, resolve
 
 Recipe = dict[str, dict[str, Any]]
 """name -> {"value": what, "reason": why}"""
@@ -217,7 +217,8 @@ def announce(found: Recipe, likelihood: str, variance: object) -> None:
         likelihood: Of the model: only a density has no bound.
         variance: Of the model: noise that is fixed does not shrink.
     """
-    told = _told(found, likelihood != "bernoulli" and (isinstance(variance, str)))
+    density = resolve("likelihood", likelihood).takes != "binary"
+    told = _told(found, density and isinstance(variance, str))
     if told:
         warn(" ".join(told))
     if "left_out" in found:

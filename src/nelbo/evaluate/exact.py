@@ -11,8 +11,6 @@ import time
 import torch
 from torch import Tensor
 
-from ..distributions import Normal01
-from ..likelihood import Gaussian
 from ..linear import LinearGaussian
 from ..vae import VAE
 from .judging import in_precision
@@ -48,13 +46,13 @@ def affine_decoder(vae: VAE) -> LinearGaussian | None:
     b read off the axes. Each feature is judged by how far it moves, so that neither its units nor
     its offset hide what bends.
     """
-    if not isinstance(vae.prior(), Normal01):
+    if not vae.prior.standard:
         return None
     copied = in_precision(vae, torch.float64)
-    head = copied.likelihood
-    if not isinstance(head, Gaussian):
+    noise = copied.likelihood.noise()
+    if noise.variance is None or not noise.normal:
         return None
-    q, device = vae.latent_dim, head.log_variance.device
+    q, device = vae.latent_dim, noise.variance.device
     generator = torch.Generator().manual_seed(0)
     probes = 3 * torch.randn(16, q, generator=generator, dtype=torch.float64).to(device)
     axes = torch.cat(
@@ -66,5 +64,5 @@ def affine_decoder(vae: VAE) -> LinearGaussian | None:
     rounding = 64 * torch.finfo(torch.float64).eps * outputs.abs().amax(0)
     if not bool((gap <= 1e-9 * (outputs - bias).abs().amax(0) + rounding).all()):
         return None
-    variance = head.variance.flatten() if head.variance.ndim else head.variance
-    return LinearGaussian(weight.cpu(), bias.cpu(), variance.detach().cpu())
+    variance = noise.variance if noise.is_one_number else noise.variance.flatten()
+    return LinearGaussian(weight.cpu(), bias.cpu(), variance.cpu())

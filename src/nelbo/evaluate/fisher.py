@@ -22,12 +22,11 @@ import math
 import torch
 from torch import Tensor
 
-from ..distributions import Bernoulli, DiagonalNormal, DiscretizedNormal, NormalMixture
 from ..vae import VAE
 from . import row_noise
 from .judging import MEMORY, rows_at_once
 from .laplace import refined
-from .proposal import Normal, Source, from_encoder, from_prior, log_joint, own
+from .proposal import Normal, Source, from_encoder, log_joint, own
 from .result import Cost
 
 ITERATIONS = 40
@@ -215,66 +214,26 @@ def _slopes(vae: VAE, x: Tensor, z: Tensor, reach: Tensor) -> tuple[Tensor, Tens
     features, score, information = _local(vae, x, points)
     # (n, d, features)
     jacobian = (features[1:] - features[:1]).div_(reach.T[..., None]).movedim(0, 1)
-    slope, precision = _prior_slopes(vae, z)
+    slope, precision = vae.prior.slopes(z)
     gradient = torch.matmul(jacobian, score[..., None])[..., 0].double() + slope
     curvature = torch.matmul(jacobian * information[:, None], jacobian.mT).double() + precision
     return gradient, curvature
 
 
-def _prior_slopes(vae: VAE, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient of log p(z), (n, d), and a curvature that is positive definite, (n, d,
-    d), in float64.
-
-    Of a mixture it is the components' mean precision; of a prior of another kind that of its
-    variances.
-    """
-    p = vae.prior()
-    if isinstance(p, DiagonalNormal):
-        precision = p.stddev.double().pow(-2).expand(z.shape)
-        return (p.mean - z) * precision, torch.diag_embed(precision)
-    if isinstance(p, NormalMixture):
-        inverse = torch.cholesky_inverse(p.scale_tril.double())
-        centred = p.loc.double() - z.double()[:, None]  # (n, k, d)
-        pulls = torch.matmul(centred[..., None, :], inverse)[..., 0, :]
-        log_scale = p.scale_tril.double().diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        share = (p.log_weight.double() - 0.5 * (pulls * centred).sum(-1) - log_scale).softmax(-1)
-        return (share[..., None] * pulls).sum(1), torch.einsum("nk,kde->nde", share, inverse)
-    with torch.enable_grad():
-        leaf = z.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(p.log_prob(leaf).sum(), leaf)
-    return slope.double(), torch.diag_embed(from_prior(vae, z)[0].scale.double().pow(-2))
-
-
 def _is_known(vae: VAE, x: Tensor) -> bool:
-    """Return whether `_local` knows the head."""
-    return isinstance(
-        vae.decode(x.new_zeros(1, vae.latent_dim)), DiagonalNormal | DiscretizedNormal | Bernoulli
-    )
+    """Return whether the likelihood says how log p(x|z) bends."""
+    p = vae.decode(x.new_zeros(1, 1, vae.latent_dim))
+    return vae.likelihood.local_quadratic(p, x[:1]) is not None
 
 
 def _local(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return f at all z (samples, n, d), and at the first of them the score and the information of
     f, (n, features).
+
+    Raises:
+        ValueError: The likelihood does not say.
     """
-    p = vae.decode(z)
-    if isinstance(p, DiscretizedNormal):
-        slopes = DiscretizedNormal(p.loc[0], p.scale, p.low, p.width, p.bins, p.event_dim).slopes(x)
-        return p.loc.flatten(2), slopes[0].flatten(1), slopes[1].flatten(1)
-    x = x.flatten(1)
-    if isinstance(p, Bernoulli):
-        logits = p.logits.flatten(2)
-        mean = logits[0].sigmoid()
-        return logits, x - mean, mean * (1 - mean)
-    loc, scale = p.loc, p.scale  # type: ignore[attr-defined]
-    features = loc.flatten(2)
-    residual = x - features[0]
-    if scale.shape == loc.shape:  # noise that depends on z
-        scale = scale.flatten(2)
-        precision = scale[0].pow(-2)
-        square = residual.square() * precision
-        score = torch.cat([residual * precision, square - 1], -1)
-        # Of log s the information is 2, what is observed 2 r^2 / s^2: their mean does not overshoot
-        # far from a mode.
-        return torch.cat([features, scale.log()], -1), score, torch.cat([precision, square + 1], -1)
-    precision = scale.pow(-2).expand(loc.shape[1:]).flatten(1)
-    return features, residual * precision, precision
+    found = vae.likelihood.local_quadratic(vae.decode(z), x)
+    if found is None:
+        raise ValueError(f"{type(vae.likelihood).__name__} does not say how log p(x|z) bends.")
+    return found

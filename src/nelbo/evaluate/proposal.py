@@ -21,22 +21,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import (
-    Distribution,
-    Independent,
-    LowRankMultivariateNormal,
-    MultivariateNormal,
-)
-from torch.distributions import Normal as Univariate
+from torch.distributions import Distribution
 
-from ..distributions import LOG_2PI, DiagonalNormal, Normal01, draw
+from ..distributions import LOG_2PI, Normal01, draw
 from ..vae import VAE
 from . import row_noise
 from .judging import MEMORY
 from .result import Cost
 
-DRAWS = 4096
-"""Draws of a prior that is no normal, for its mean and variance."""
 FEW_DRAWS = 64
 """Draws of each row's q(z|x) where that is no normal, for its mean and variance."""
 
@@ -155,6 +147,28 @@ class Rows(Source):
         return self.whole.log_prob(value)
 
 
+class Mapped(Source):
+    """A q(z|x) that is no normal, but maps standard normal noise to z.
+
+    Arguments:
+        q: q(z|x) of all rows, with a method ``from_noise``.
+    """
+
+    def __init__(self, q: Distribution) -> None:
+        self.q = q
+        super().__init__(q.batch_shape, q.event_shape, validate_args=False)
+
+    def draws(self, keys: Tensor, count: int, seed: int, number: int, like: Tensor) -> Tensor:
+        """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim)."""
+        u = row_noise.block(keys, self.event_shape[0], seed, number, like)[:count]
+        z: Tensor = self.q.from_noise(u)  # type: ignore[attr-defined]
+        return z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of ``value`` (samples, n, latent_dim), in nats."""
+        return self.q.log_prob(value)
+
+
 Proposal = Callable[[VAE, Tensor, int], tuple[Normal, Cost]]
 """From a model, rows (n, *shape) and bytes of memory to one normal per row, and what that took."""
 
@@ -162,8 +176,12 @@ Proposal = Callable[[VAE, Tensor, int], tuple[Normal, Cost]]
 def own(vae: VAE, x: Tensor) -> Source:
     """Return q(z|x) itself, of any kind that can be drawn from and has a density."""
     q = vae.encode(x)
-    normal = _as_normal(q)
-    return Rows(q, [vae.encode(row) for row in x.split(1)]) if normal is None else normal
+    normal = vae.posterior.as_normal(q)
+    if normal is not None:
+        return Normal(*normal)
+    if hasattr(q, "from_noise"):
+        return Mapped(q)
+    return Rows(q, [vae.encode(row) for row in x.split(1)])
 
 
 def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
@@ -185,28 +203,11 @@ def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cos
     ), Cost()
 
 
-def _as_normal(q: Distribution) -> Normal | None:
-    """Return a distribution of one normal for each row as such, or None if it is not one."""
-    shape = q.batch_shape + q.event_shape
-    if isinstance(q, DiagonalNormal):
-        return Normal(q.loc, q.stddev)
-    if isinstance(q, Independent) and isinstance(q.base_dist, Univariate):
-        return Normal(q.base_dist.loc.expand(shape), q.base_dist.scale.expand(shape))
-    if isinstance(q, MultivariateNormal | LowRankMultivariateNormal):
-        return Normal(q.loc.expand(shape), q.scale_tril.expand(*shape, shape[-1]))
-    return None
-
-
 def from_prior(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
     """p(z), the same for every row; for a prior that is no diagonal normal, one of the same means
     and variances.
     """
-    p = vae.prior()
-    if isinstance(p, DiagonalNormal):
-        loc, scale = p.loc, p.stddev
-    else:
-        drawn = draw(p, (DRAWS,), torch.Generator(x.device).manual_seed(0), gradients=False)
-        loc, scale = drawn.mean(0), drawn.std(0)
+    loc, scale = vae.prior.moments(x.device)
     shape = (len(x), vae.latent_dim)
     return Normal(loc.to(x).expand(shape), scale.to(x).expand(shape)), Cost()
 

@@ -192,8 +192,7 @@ class _Grid:
 
 def _reach(vae: VAE, x: Tensor) -> float:
     """Return half the width of the first grid: further than any prior has mass."""
-    prior = vae.prior()
-    if isinstance(prior, Normal01):
+    if vae.prior.standard:
         return REACH
     generator = torch.Generator(x.device).manual_seed(0)
-    return 2.0 * float(draw(prior, (4096,), generator, gradients=False).abs().max())
+    return 2.0 * float(draw(vae.prior(), (4096,), generator, gradients=False).abs().max())

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["model_card"]
 
 
-from ..likelihood import DiscretizedGaussian, SharedVariance
 from .parts import Parts
 
 TEMPLATE = """# A variational autoencoder, saved by nelbo
@@ -53,11 +52,10 @@ def _name(network: object) -> str:
 
 
 def _noise(model: Parts) -> str:
-    head = model.vae.likelihood
-    if not isinstance(head, SharedVariance):
-        return type(head).__name__
-    kind = "learned" if head.learned else "fixed"
-    name = "discretised Gaussian" if isinstance(head, DiscretizedGaussian) else "Gaussian"
+    noise = model.vae.likelihood.noise()
+    if noise.variance is None:
+        return noise.family
+    name, kind = noise.family, "fixed" if noise.kind == "fixed" else "learned"
     variance = model.noise
     if isinstance(variance, float):
         return f"{name}, {kind} beta = {variance**0.5:.6g} (data units)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_binary", "check_width", "latents", "to_model", "units"]
+__all__ = ["check_values", "check_width", "latents", "to_model", "units"]
 
 import math
 from typing import Any, Literal
@@ -15,10 +15,11 @@ from ..data.moments import chunks
 from ..data.other_units import other_units
 from ..data.units import Units
 from ..data.warned import listed, warn
+from ..likelihood import Likelihood
 
 
 def to_model(
-    schema: Schema, likelihood: str, values: Values, noise: Literal["hash", "centre"]
+    schema: Schema, likelihood: Likelihood, values: Values, noise: Literal["hash", "centre"]
 ) -> torch.Tensor:
     """Return rows in model units, float64 if they are, else float32.
 
@@ -26,8 +27,8 @@ def to_model(
         ValueError: They are not like the training data.
     """
     check_width(schema, values)
-    check_binary(likelihood, values)
-    told = "" if likelihood == "bernoulli" else other_units(schema, values.array)
+    check_values(likelihood, values)
+    told = "" if likelihood.takes == "binary" else other_units(schema, values.array)
     if told:
         warn(f"{told} Scale X as those were, or fit again on data like X.")
     _warn_of_impossible(schema, values)
@@ -54,23 +55,15 @@ def check_width(schema: Schema, X: Values) -> None:
     )
 
 
-def check_binary(likelihood: str, values: Values) -> None:
-    """Refuse data that a Bernoulli likelihood cannot have produced.
+def check_values(likelihood: Likelihood | type[Likelihood], values: Values) -> None:
+    """Refuse data that a likelihood cannot have produced.
 
     Raises:
-        ValueError: X holds something else than zeros and ones.
+        ValueError: X holds such a value.
     """
-    if likelihood != "bernoulli":
-        return
     X = values.array
     for rows in chunks(len(X), math.prod(X.shape[1:])):
-        bad = ~((X[rows] == 0) | (X[rows] == 1))
-        if bad.any():
-            raise ValueError(
-                "likelihood='bernoulli' is for zeros and ones, but X holds "
-                f"{X[rows][bad].ravel()[0]}. Binarise it, as in (X > threshold).astype('float32'), "
-                "or use likelihood='gaussian'."
-            )
+        likelihood.check(X[rows])
 
 
 def latents(Z: Any, width: int) -> torch.Tensor:

@@ -245,7 +245,7 @@ class Fitted(Brief):
         Raises:
             AttributeError: The likelihood has no such noise.
         """
-        return noise.variance_of(self.vae, self.schema, self.spec.variance)
+        return noise.variance_of(self.vae, self.schema)
 
     # -- encode, decode, sample
 
@@ -297,7 +297,7 @@ class Fitted(Brief):
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}.")
         generator = self._generator(seed)
-        z = self.vae.prior().sample((count,), generator=generator)
+        z = draw(self.vae.prior(), (count,), generator, gradients=False)
         return self._decode(z.cpu().to(getattr(torch, self.dtype)), generator if noise else None)
 
     # -- which rows it knows
@@ -432,7 +432,7 @@ class Fitted(Brief):
         return self._rows(Values.of(X), noise)
 
     def _rows(self, values: Values, noise: Literal["hash", "centre"] = "hash") -> Tensor:
-        return door.to_model(self.schema, self.spec.likelihood, values, noise)
+        return door.to_model(self.schema, self.vae.likelihood, values, noise)
 
     def _possible(self, values: Values, nats: Tensor) -> Tensor:
         """Return nats of rows, -inf for those that are impossible under the model."""

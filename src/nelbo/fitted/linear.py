@@ -12,7 +12,6 @@ import torch
 from ..baseline import ProbabilisticPCA, fit_baseline
 from ..data import Schema, Values
 from ..data.numbers import Numbers
-from ..likelihood import Bernoulli
 from ..vae import VAE
 
 EARLY_WORK = 4e9
@@ -30,7 +29,7 @@ def fit(schema: Schema, model: VAE, X: Any) -> ProbabilisticPCA | None:
         The linear model; None where p(x) is a probability, which does not compare with a density,
         or where nothing varies.
     """
-    if schema.discrete or isinstance(model.likelihood, Bernoulli):
+    if schema.discrete or not model.likelihood.density:
         return None
     unit = None
     if schema.scale.ndim:

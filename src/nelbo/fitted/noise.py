@@ -13,35 +13,31 @@ from torch import Tensor
 
 from ..data import Schema
 from ..distributions import draw
-from ..likelihood import HeteroscedasticGaussian, SharedVariance
 from ..vae import VAE
 
 DRAWS = 4096
 """Draws of z ~ p(z) over which noise that depends on z is averaged."""
 
 
-def variance_of(model: VAE, schema: Schema, asked: Any) -> float | npt.NDArray[Any]:
+def variance_of(model: VAE, schema: Schema) -> float | npt.NDArray[Any]:
     """Return one number, or one for each feature.
 
     Arguments:
         model: The model.
         schema: The schema of its data.
-        asked: The variance of its configuration; a fixed one is given back as it was asked for.
 
     Raises:
         AttributeError: The likelihood has no such noise.
     """
-    head = model.likelihood
-    if isinstance(head, HeteroscedasticGaussian):
+    noise = model.likelihood.noise()
+    if noise.kind == "none":
+        raise AttributeError(f"noise_variance_ does not exist: {noise.family} has no beta^2.")
+    if noise.variance is None:
         return schema.variance_from_model(_mean(model))
-    if not isinstance(head, SharedVariance):
-        raise AttributeError(
-            f"noise_variance_ does not exist: {type(head).__name__} has no beta^2."
-        )
-    if isinstance(asked, str):
-        return schema.variance_from_model(head.variance)
+    if noise.kind != "fixed":
+        return schema.variance_from_model(noise.variance)
     # columns that are left out have none
-    given = np.max(schema.variance_from_model(np.asarray(asked)))
+    given = np.max(schema.variance_from_model(noise.variance.double().cpu()))
     # one number, as it was given: the model holds it scaled and in float32
     return float(f"{given:.14g}")
 

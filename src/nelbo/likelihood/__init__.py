@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from .base import VARIANCE_FLOOR as VARIANCE_FLOOR
 from .base import Likelihood
+from .base import likelihoods_in as likelihoods_in
 from .bernoulli import Bernoulli
 from .discretized import DiscretizedGaussian
 from .gaussian import Gaussian
 from .heteroscedastic import HeteroscedasticGaussian
+from .noise import Noise as Noise
 from .shared import SharedVariance as SharedVariance
 
 __all__ = ["Bernoulli", "DiscretizedGaussian", "Gaussian", "HeteroscedasticGaussian", "Likelihood"]

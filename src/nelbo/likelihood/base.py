@@ -1,13 +1,19 @@
-r"""What every likelihood answers."""
+r"""What every likelihood answers, so that nobody has to ask for its class."""
 
 from __future__ import annotations
 
-__all__ = ["VARIANCE_FLOOR", "Likelihood", "of_values"]
+__all__ = ["VARIANCE_FLOOR", "Likelihood", "likelihoods_in", "of_values"]
 
 import abc
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
+
+from ..distributions import is_independent_normal
+from ..linear import LinearGaussian
+from .noise import Noise
 
 VARIANCE_FLOOR = 1e-6
 """Default floor of a learned variance, for data scaled to unit variance: a relative 0.1 % of its
@@ -16,7 +22,11 @@ standard deviation.
 
 
 class Likelihood(nn.Module, abc.ABC):
-    r"""Abstract likelihood head.
+    r"""Abstract likelihood head: only `forward` must be written.
+
+    All else has a default that holds for any head; a head that knows better says so. With
+    defaults a model starts at random weights, its noise is p(x|z)'s own variance, and a learned
+    parameter of it is trained by gradients like any other.
 
     Attributes:
         shape: The shape of one example x.
@@ -25,10 +35,131 @@ class Likelihood(nn.Module, abc.ABC):
 
     shape: tuple[int, ...]
     in_shape: tuple[int, ...]
+    floor: float = VARIANCE_FLOOR
+    """The smallest variance that may be learned."""
+
+    takes: ClassVar[str] = "real"
+    """Which values x has: "real" numbers, "binary" ones or "bytes", 8-bit values as they are."""
+    density: ClassVar[bool] = True
+    """Whether p(x|z) is a density, or else a probability; the two do not compare."""
+    starts_linear: ClassVar[bool] = False
+    """Whether there is a linear model to start at: `linear_model` and `start_at`."""
+    linear_is_exact: ClassVar[bool] = False
+    """Whether p(x) of a model that starts at the linear one is exactly that of the linear one."""
+    variance_steps: ClassVar[int] = 0
+    """Steps of EM after training that bring `learned_variance` to its optimum."""
 
     @abc.abstractmethod
     def forward(self, h: Tensor) -> Distribution:
         """Map features h, of shape (*batch, *in_shape), to p(x|z), with event shape ``shape``."""
+
+    # -- values and noise
+
+    @classmethod
+    def check(cls, x: Any) -> None:
+        """Refuse values, an array or a tensor, that this likelihood cannot have produced.
+
+        Raises:
+            ValueError: There is one; the message names it and a cure.
+        """
+
+    def noise(self) -> Noise:
+        """Return what the noise is; by default that it depends on z."""
+        return Noise("from z", type(self).__name__)
+
+    def beta(self, p: Distribution) -> Tensor | None:
+        r"""Return the width :math:`\beta` of each value's noise, of p's shape; None where p is no
+        normal.
+
+        Arguments:
+            p: p(x|z), as `forward` returned it.
+        """
+        return p.stddev if is_independent_normal(p) else None
+
+    def residuals(self, p: Distribution, x: Tensor) -> Tensor | None:
+        """Return numbers that are standard normal, one for each value, if x comes from p; None
+        where there are no such.
+
+        Arguments:
+            p: p(x|z), as `forward` returned it.
+            x: Data, of shape (*batch, *shape).
+        """
+        width = self.beta(p)
+        return None if width is None else (x - p.mean).double() / width.double()
+
+    # -- how noise is learned
+
+    def learned_variance(self) -> nn.Parameter | None:
+        r"""Return :math:`\log \beta^2` where its closed-form step is to move it, not a gradient's;
+        None by default.
+
+        Its gradient for a mean of log p(x|z) must be :math:`(r / \beta^2 - 1) / 2` a value, with r
+        the mean of `squared_residual`.
+        """
+        return None
+
+    def squared_residual(self, p: Distribution, x: Tensor) -> Tensor:
+        r"""Return what :math:`\beta^2` must be the mean of, one number per value: the E step of EM.
+
+        Arguments:
+            p: p(x|z), as `forward` returned it.
+            x: Data, of shape (*batch, *shape).
+
+        Raises:
+            NotImplementedError: There is no such step.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no closed-form step of its noise.")
+
+    # -- where it starts
+
+    def linear_model(self, mean: Tensor, covariance: Tensor, latent_dim: int) -> LinearGaussian:
+        """Return the best linear model with this noise for data of these moments, in model units.
+
+        Raises:
+            NotImplementedError: There is none (see ``starts_linear``).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no linear model to start at.")
+
+    def start_at(self, model: LinearGaussian) -> tuple[Tensor, Tensor]:
+        """Take the noise of a linear model, and return the affine decoder that makes p(x|z) its.
+
+        Returns:
+            Weight (features, latent_dim) and bias (features,), with as many features as in_shape
+            has.
+
+        Raises:
+            NotImplementedError: There is none (see ``starts_linear``).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no linear model to start at.")
+
+    def solves_least_squares(self) -> bool:
+        """Return whether the best decoder of given features is that of least squares, and the
+        learned variance its mean square.
+        """
+        return False
+
+    # -- what inference needs
+
+    def local_quadratic(self, p: Distribution, x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return what log p(x|z) is made of, and how it bends there; None where that is not known.
+
+        Arguments:
+            p: p(x|z) at several z, of batch shape (samples, n).
+            x: Rows, of shape (n, *shape).
+
+        Returns:
+            The numbers f that p is made of, such as means, of shape (samples, n, features); and at
+            the first sample the gradient of log p(x|z) for f and its Fisher information, a
+            diagonal, both (n, features).
+        """
+        known: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] | None
+        known = getattr(p, "local_quadratic", None)
+        return None if known is None else known(x)
+
+
+def likelihoods_in(module: nn.Module) -> list[Likelihood]:
+    """Return every likelihood inside a module, such as an objective."""
+    return [part for part in module.modules() if isinstance(part, Likelihood)]
 
 
 def of_values(shape: tuple[int, ...]) -> tuple[int, ...]:

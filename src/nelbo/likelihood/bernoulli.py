@@ -4,10 +4,13 @@ from __future__ import annotations
 
 __all__ = ["Bernoulli"]
 
+from typing import Any
+
 from torch import Tensor
 
 from .. import distributions
 from .base import Likelihood, of_values
+from .noise import Noise
 
 
 class Bernoulli(Likelihood):
@@ -18,6 +21,9 @@ class Bernoulli(Likelihood):
         shape: The shape of one example.
     """
 
+    takes = "binary"
+    density = False
+
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.shape = self.in_shape = of_values(shape)
@@ -25,3 +31,22 @@ class Bernoulli(Likelihood):
     def forward(self, h: Tensor) -> distributions.Bernoulli:
         """Map logits h, of shape (*batch, *shape), to p(x|z)."""
         return distributions.Bernoulli(h, len(self.shape))
+
+    @classmethod
+    def check(cls, x: Any) -> None:
+        """Refuse values that are neither 0 nor 1.
+
+        Raises:
+            ValueError: There is one.
+        """
+        bad = ~((x == 0) | (x == 1))
+        if bad.any():
+            raise ValueError(
+                f"likelihood='bernoulli' is for zeros and ones, but X holds {x[bad].ravel()[0]}. "
+                "Binarise it, as in (X > threshold).astype('float32'), or use "
+                "likelihood='gaussian'."
+            )
+
+    def noise(self) -> Noise:
+        """Return that there is none besides the coin flips."""
+        return Noise("none", type(self).__name__)

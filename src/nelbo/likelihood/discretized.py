@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from .. import distributions
 from .base import VARIANCE_FLOOR
+from .noise import Noise
 from .shared import SharedVariance
 
 
@@ -40,6 +41,8 @@ class DiscretizedGaussian(SharedVariance):
             two bins.
     """
 
+    takes = "bytes"
+    density = False
     low: Tensor
     width: Tensor
 
@@ -75,6 +78,10 @@ class DiscretizedGaussian(SharedVariance):
         return distributions.DiscretizedNormal(
             h, self.scale(h), self.low, self.width, self.bins, len(self.shape)
         )
+
+    def noise(self) -> Noise:
+        """Return the noise before rounding."""
+        return Noise(self.kind, "discretised Gaussian", self.variance.detach())
 
     def squared_residual(self, p: Distribution, x: Tensor) -> Tensor:
         r"""Return E[(y - h)^2 | y in the bin of x] for :math:`y \sim \mathcal{N}(h, \beta^2)`.

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from .. import distributions
+from .noise import Noise
 from .shared import SharedVariance
 
 
@@ -29,9 +30,20 @@ class Gaussian(SharedVariance):
             is ().
     """
 
+    linear_is_exact = True
+    variance_steps = 1
+
     def forward(self, h: Tensor) -> distributions.DiagonalNormal:
         """Map means h, of shape (*batch, *shape), to p(x|z)."""
         return distributions.DiagonalNormal(h, self.scale(h), len(self.shape))
+
+    def noise(self) -> Noise:
+        """Return the noise; a learned one at its floor predicts values exactly."""
+        return Noise(self.kind, "Gaussian", self.variance.detach(), self.floor, normal=True)
+
+    def solves_least_squares(self) -> bool:
+        """Return whether one variance is learned for all values."""
+        return self.learned and self.log_variance.ndim == 0
 
     def squared_residual(self, p: Distribution, x: Tensor) -> Tensor:
         """Return (x - h)^2."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 __all__ = ["HeteroscedasticGaussian"]
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from .. import distributions
+from ..linear import LinearGaussian, ppca
 from .base import VARIANCE_FLOOR, Likelihood, of_values
+from .noise import Noise
+from .shared import relative
 
 
 class HeteroscedasticGaussian(Likelihood):
@@ -21,6 +25,9 @@ class HeteroscedasticGaussian(Likelihood):
         floor: The variance below which :math:`\beta^2(z)` cannot fall; its root is added to
             the standard deviation.
     """
+
+    starts_linear = True
+    linear_is_exact = True
 
     def __init__(self, shape: tuple[int, ...], floor: float = VARIANCE_FLOOR) -> None:
         super().__init__()
@@ -35,3 +42,18 @@ class HeteroscedasticGaussian(Likelihood):
         loc, raw = h.chunk(2, dim=-len(self.shape))
         raw = raw.contiguous()  # softplus of values with gaps between them takes ten times as long
         return distributions.DiagonalNormal(loc, softplus(raw) + self.floor**0.5, len(self.shape))
+
+    def noise(self) -> Noise:
+        """Return that the noise depends on z."""
+        return Noise("from z", type(self).__name__, None, self.floor, normal=True)
+
+    def linear_model(self, mean: Tensor, covariance: Tensor, latent_dim: int) -> LinearGaussian:
+        """Return pPCA: at the start the noise is one number."""
+        return ppca(mean, covariance, latent_dim, floor=relative(self.floor, covariance))
+
+    def start_at(self, model: LinearGaussian) -> tuple[Tensor, Tensor]:
+        """Return a decoder whose means are the model's, and whose noise is its, whatever z."""
+        std = (model.variance.sqrt() - self.floor**0.5).clamp_min(1e-6)
+        raw = distributions.softplus_inverse(std).expand_as(model.bias)
+        weight = torch.cat([model.weight, torch.zeros_like(model.weight)])
+        return weight, torch.cat([model.bias, raw])

@@ -2,17 +2,17 @@ r"""Noise that has one :math:`\beta^2` for every z."""
 
 from __future__ import annotations
 
-__all__ = ["SharedVariance"]
+__all__ = ["SharedVariance", "relative"]
 
-import abc
 import math
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
+from ..linear import LinearGaussian, factor_analysis, ppca
 from .base import VARIANCE_FLOOR, Likelihood, of_values
+from .noise import Noise
 
 
 class SharedVariance(Likelihood):
@@ -33,6 +33,9 @@ class SharedVariance(Likelihood):
             is ().
     """
 
+    starts_linear = True
+    variance_steps = 2
+    # one is not the optimum itself; the running mean of training has come close by then
     log_variance: Tensor
     exact: tuple[str, ...] = ()
     """Buffers kept in float64 whatever the module is cast to: rounded ones would be another
@@ -94,15 +97,56 @@ class SharedVariance(Likelihood):
         floor = math.log(self.floor)
         return self.log_variance.detach().double() <= floor + 1e-6 * max(1.0, abs(floor))
 
+    @property
+    def kind(self) -> str:
+        """What the noise is: "fixed", "learned" or "per feature"."""
+        if not self.learned:
+            return "fixed"
+        return "per feature" if self.log_variance.ndim else "learned"
+
+    def noise(self) -> Noise:
+        """Return the noise, which is one for every z."""
+        return Noise(self.kind, type(self).__name__, self.variance.detach())
+
+    def learned_variance(self) -> nn.Parameter | None:
+        r"""Return :math:`\log \beta^2`, None where it is fixed."""
+        return self.log_variance if isinstance(self.log_variance, nn.Parameter) else None
+
+    def linear_model(self, mean: Tensor, covariance: Tensor, latent_dim: int) -> LinearGaussian:
+        """Return pPCA, factor analysis for noise per feature, or the best model of fixed noise."""
+        if not self.learned:
+            fixed = self.variance.flatten().squeeze().double().cpu()
+            return _of_fixed_noise(mean, covariance, latent_dim, fixed)
+        solve = factor_analysis if self.log_variance.ndim else ppca
+        return solve(mean, covariance, latent_dim, floor=relative(self.floor, covariance))
+
+    def start_at(self, model: LinearGaussian) -> tuple[Tensor, Tensor]:
+        """Take the noise of a linear model where it is learned; the decoder is the model's."""
+        if self.learned:
+            self.log_variance.copy_(model.variance.log().reshape(self.log_variance.shape))
+        return model.weight, model.bias
+
     def scale(self, h: Tensor) -> Tensor:
         r""":math:`\beta` in the precision of h."""
         return (0.5 * self.log_variance).exp().to(h.dtype)
 
-    @abc.abstractmethod
-    def squared_residual(self, p: Distribution, x: Tensor) -> Tensor:
-        r"""Return what :math:`\beta^2` must be the mean of, one number per value: the E step of EM.
 
-        Arguments:
-            p: p(x|z), as `forward` returned it.
-            x: Data, of shape (*batch, *shape).
-        """
+def relative(floor: float, covariance: Tensor) -> float:
+    """Return a floor in units of the mean variance, as solutions of linear models take it."""
+    spread = float(covariance.diagonal().mean())
+    return floor / spread if spread > 0 else floor
+
+
+def _of_fixed_noise(
+    mean: Tensor, covariance: Tensor, latent_dim: int, variance: Tensor
+) -> LinearGaussian:
+    """Return the model of maximum likelihood for given noise: directions that vary less than the
+    noise are left out.
+    """
+    std = variance.sqrt().expand_as(mean)
+    values, vectors = torch.linalg.eigh(covariance / std / std[:, None])
+    rank = min(latent_dim, len(mean))
+    weight = mean.new_zeros(len(mean), latent_dim)
+    gain = (values.flip(0)[:rank] - 1).clamp_min(0).sqrt()
+    weight[:, :rank] = std[:, None] * vectors.flip(1)[:, :rank] * gain
+    return LinearGaussian(weight, mean, variance)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.kl import kl_divergence
 
-from ..distributions import DiagonalNormal
+from ..distributions import DiagonalNormal, is_independent_normal
 from ..vae import VAE, Terms
 from .base import Objective, average, checked, mean_kl
 
@@ -190,7 +190,7 @@ def kl_by_group(terms: Terms) -> Tensor:
     """Return the KL of each latent dimension, of shape (*batch, latent_dim), or of all as one,
     (*batch, 1).
     """
-    if isinstance(terms.q, DiagonalNormal) and isinstance(terms.p, DiagonalNormal):
+    if is_independent_normal(terms.q) and is_independent_normal(terms.p):
         return kl_divergence(_apart(terms.q), _apart(terms.p))
     return mean_kl(terms).unsqueeze(-1)
 

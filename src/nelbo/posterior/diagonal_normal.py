@@ -4,10 +4,12 @@ from __future__ import annotations
 
 __all__ = ["DiagonalNormal"]
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from .. import distributions
+from ..linear import LinearGaussian
 from .base import SMALLEST_STD, Posterior
 
 
@@ -23,6 +25,8 @@ class DiagonalNormal(Posterior):
         latent_dim: Number of latent dimensions, at least 1.
     """
 
+    starts_linear = True
+
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         if latent_dim < 1:
@@ -34,3 +38,13 @@ class DiagonalNormal(Posterior):
         """Map features h, of shape (*batch, 2 * latent_dim), to q(z|x)."""
         loc, raw = h.chunk(2, dim=-1)
         return distributions.DiagonalNormal(loc, softplus(raw.contiguous()).clamp_min(SMALLEST_STD))
+
+    def start_at(self, model: LinearGaussian) -> tuple[Tensor, Tensor]:
+        """Return the exact means, and the conditional standard deviations of the exact posterior:
+        of all diagonal normals these have the highest ELBO.
+        """
+        gain, offset = model.posterior_affine()
+        noise = model.variance.expand_as(model.bias)[:, None]
+        precision = 1 + (model.weight.square() / noise).sum(0)
+        raw = distributions.softplus_inverse(precision.rsqrt())
+        return torch.cat([gain, torch.zeros_like(gain)]), torch.cat([offset, raw])

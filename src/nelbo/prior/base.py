@@ -1,20 +1,82 @@
-r"""What every prior answers."""
+r"""What every prior answers, so that nobody has to ask for its class."""
 
 from __future__ import annotations
 
 __all__ = ["Prior"]
 
 import abc
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.distributions import Distribution
+
+from ..distributions import Normal01, draw, is_independent_normal
+from ..naming import snake
+
+DRAWS = 4096
+"""Draws of a prior that is no normal, for its mean and variance."""
 
 
 class Prior(nn.Module, abc.ABC):
-    r"""Abstract prior: a module whose forward pass returns :math:`p(z)`."""
+    r"""Abstract prior: a module whose forward pass returns :math:`p(z)`; only that must be
+    written.
+    """
 
     latent_dim: int
 
     @abc.abstractmethod
     def forward(self) -> Distribution:
         """Return p(z), with event shape (latent_dim,)."""
+
+    @property
+    def name(self) -> str:
+        """What options call it."""
+        return snake(type(self).__name__)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it was built with besides the number of latent dimensions, as JSON holds it."""
+        return {}
+
+    @property
+    def standard(self) -> bool:
+        """Whether p(z) is N(0, I), whatever is learned."""
+        return isinstance(self(), Normal01)
+
+    def restart(self) -> None:
+        """Go back to where training starts, which is as near to N(0, I) as can be; by default
+        stay.
+        """
+
+    def moments(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of each coordinate, (latent_dim,): of draws, but of an
+        independent normal exactly.
+
+        Arguments:
+            device: Of the model.
+        """
+        p = self()
+        if is_independent_normal(p):
+            return p.loc, p.stddev
+        drawn = draw(p, (DRAWS,), torch.Generator(device).manual_seed(0), gradients=False)
+        return drawn.mean(0), drawn.std(0)
+
+    def slopes(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient of log p(z), (n, d), and a curvature that is positive definite, (n,
+        d, d), in float64.
+
+        By default the curvature is that of an independent normal of the same variances.
+
+        Arguments:
+            z: Points (n, d).
+        """
+        p = self()
+        if is_independent_normal(p):
+            precision = p.stddev.double().pow(-2).expand(z.shape)
+            return (p.mean - z) * precision, torch.diag_embed(precision)
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(p.log_prob(leaf).sum(), leaf)
+        scale = self.moments(z.device)[1].to(z).expand(z.shape)
+        return slope.double(), torch.diag_embed(scale.double().pow(-2))

@@ -34,7 +34,6 @@ from torch import Tensor
 from .. import diagnose, evaluate
 from ..data import Schema, Values
 from ..fitted import Fitted, RowCounts
-from ..likelihood import Bernoulli, SharedVariance
 
 MANY_ROWS = 0.05
 """Share of unreliable rows from which on it is worth a warning."""
@@ -377,16 +376,11 @@ def _explained(model: Fitted, x: Tensor, held_out: Any) -> Explained:
 
 def _noise(model: Fitted, x: Tensor) -> Noise:
     vae, schema = model.vae, model.schema
-    head = vae.likelihood
-    if isinstance(head, SharedVariance):
-        one = head.log_variance.ndim == 0
-        return _range(
-            "fixed" if not head.learned else "learned" if one else "per feature",
-            schema,
-            head.variance,
-        )
-    if isinstance(head, Bernoulli):
+    noise = vae.likelihood.noise()
+    if noise.kind == "none":
         return Noise("none", None, None)
+    if noise.variance is not None:
+        return _range(noise.kind, schema, noise.variance)
     with torch.no_grad():
         rows = x[:NOISE_ROWS].to(vae.device, vae.dtype)
         return _range("from z", schema, vae.decode(vae.encode(rows).mean).variance.mean(0))

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ..distributions import draw
-from ..likelihood import Gaussian
-from ..networks import Residual
+from ..networks import paths
 from ..vae import VAE
 from .rows import READ, Readable
 
@@ -40,14 +39,8 @@ def random_features(vae: VAE, x: Tensor, generator: torch.Generator) -> bool:
         Whether there is such a form (for a residual decoder and one learned :math:`\beta^2`) and
         enough rows to find it from. If not, nothing is changed.
     """
-    decoder, likelihood = vae.decoder, vae.likelihood
-    if not isinstance(decoder, Residual) or not decoder.hidden:
-        return False
-    if (
-        not isinstance(likelihood, Gaussian)
-        or not likelihood.learned
-        or likelihood.log_variance.ndim
-    ):
+    decoder, log_variance = paths.random_features(vae.decoder), vae.likelihood.learned_variance()
+    if decoder is None or log_variance is None or not vae.likelihood.solves_least_squares():
         return False
     enough = ROWS_PER_FEATURE * decoder.body.last.in_features
     if len(x) < enough:
@@ -63,7 +56,7 @@ def random_features(vae: VAE, x: Tensor, generator: torch.Generator) -> bool:
     decoder.body.last.weight.copy_(solution[:-1].T)
     decoder.body.last.bias.copy_(solution[-1])
     left = (residual - h @ solution.to(h)).square().mean().double()
-    likelihood.log_variance.copy_(left.clamp_min(likelihood.floor).log())
+    log_variance.copy_(left.clamp_min(vae.likelihood.floor).log())
     return True
 
 

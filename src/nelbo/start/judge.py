@@ -10,7 +10,6 @@ import math
 from torch import Tensor
 
 from .. import evaluate
-from ..likelihood import DiscretizedGaussian
 from ..linear import LinearGaussian
 from ..paired import surely_greater, trimmed_mean
 from ..vae import VAE
@@ -77,16 +76,21 @@ def _value_of_start(model: VAE, start: LinearGaussian, x: Tensor, samples: int) 
     """Return log p(x) of each row by the closed-form start: exact for a density, by sampling for a
     probability.
     """
-    if not isinstance(model.likelihood, DiscretizedGaussian):
+    if _is_linear_exactly(model):
         return start.log_prob(x.flatten(1).double())
     linear = copy.deepcopy(model)
     start_at(linear, start)
     return evaluate.log_likelihood(linear, x, evaluate.plain_method(linear), samples).value
 
 
+def _is_linear_exactly(model: VAE) -> bool:
+    """Return whether log p(x) of the model at its start is that of the linear model."""
+    return model.likelihood.linear_is_exact and model.prior.standard
+
+
 def _effort(model: VAE) -> tuple[int, int]:
     """Return how many rows and samples to compare on: fewer where both sides are sampled, at many
     times the cost.
     """
-    share = 4 if isinstance(model.likelihood, DiscretizedGaussian) else 1
+    share = 1 if _is_linear_exactly(model) else 4
     return JUDGING_ROWS // share, JUDGING_SAMPLES // share

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 from torch import Tensor
 
 from ..linear import Chunks
-from ..networks import Linear
+from ..networks.paths import is_linear
 from ..vae import VAE
 
 START_WORK = 5e9
@@ -38,6 +38,6 @@ def enough_rows(model: VAE, rows: Readable) -> Tensor | Readable:
     Networks with a nonlinear path leave the start at once; of many wide rows some are enough for
     them.
     """
-    if not (isinstance(model.encoder, Linear) and isinstance(model.decoder, Linear)):
+    if not (is_linear(model.encoder) and is_linear(model.decoder)):
         rows = rows.every(math.ceil(len(rows) * math.prod(model.shape) ** 2 / START_WORK))
     return rows.read() if math.prod(rows.shape) <= READ else rows

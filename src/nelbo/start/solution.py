@@ -4,27 +4,18 @@ from __future__ import annotations
 
 __all__ = ["closed_form", "closed_form_start", "has_linear_paths", "start_at"]
 
-import math
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..likelihood import Bernoulli, HeteroscedasticGaussian, SharedVariance
-from ..linear import Chunks, LinearGaussian, factor_analysis, moments, ppca
-from ..networks import Conv, Linear, Residual
+from ..linear import Chunks, LinearGaussian, moments
+from ..networks.paths import linear_path, silence
 from ..vae import VAE
 
 
 def has_linear_paths(vae: VAE) -> bool:
     """Return whether encoder and decoder both hold a linear path that a closed form can fill."""
-    return _path(vae.encoder) is not None and _path(vae.decoder) is not None
-
-
-def _path(network: nn.Module) -> nn.Linear | None:
-    """Return a network's linear path, if it has one; a layer that somebody else calls linear is
-    none.
-    """
-    return network.linear if isinstance(network, Linear | Residual | Conv) else None
+    paths = (linear_path(vae.encoder), linear_path(vae.decoder))
+    return all(path is not None for path in paths) and vae.posterior.starts_linear
 
 
 def closed_form(vae: VAE, x: Tensor | Chunks) -> LinearGaussian | None:
@@ -37,78 +28,44 @@ def closed_form(vae: VAE, x: Tensor | Chunks) -> LinearGaussian | None:
             at a time.
 
     Returns:
-        The linear model in model units, or None where the likelihood is not Gaussian. A discretised
+        The linear model in model units, or None where the likelihood has none. A discretised
         Gaussian gets that of the values as they are, a good start though not its optimum.
     """
-    likelihood = vae.likelihood
-    if not isinstance(likelihood, SharedVariance | HeteroscedasticGaussian):
+    if not vae.likelihood.starts_linear:
         return None
     mean, covariance = moments(x.flatten(1).cpu() if isinstance(x, Tensor) else x)
-    spread = float(covariance.diagonal().mean())
-    # theirs is relative to the mean variance
-    floor = likelihood.floor / spread if spread > 0 else likelihood.floor
-    if isinstance(likelihood, SharedVariance) and not likelihood.learned:
-        return _fixed_noise(
-            mean, covariance, vae.latent_dim, likelihood.variance.flatten().squeeze().double().cpu()
-        )
-    if isinstance(likelihood, SharedVariance) and likelihood.log_variance.ndim:
-        return factor_analysis(mean, covariance, vae.latent_dim, floor=floor)
-    return ppca(mean, covariance, vae.latent_dim, floor=floor)
-
-
-def _fixed_noise(
-    mean: Tensor, covariance: Tensor, latent_dim: int, variance: Tensor
-) -> LinearGaussian:
-    """Maximum likelihood for given noise: directions that vary less than the noise are left out."""
-    std = variance.sqrt().expand_as(mean)
-    values, vectors = torch.linalg.eigh(covariance / std / std[:, None])
-    rank = min(latent_dim, len(mean))
-    weight = mean.new_zeros(len(mean), latent_dim)
-    gain = (values.flip(0)[:rank] - 1).clamp_min(0).sqrt()
-    weight[:, :rank] = std[:, None] * vectors.flip(1)[:, :rank] * gain
-    return LinearGaussian(weight, mean, variance)
+    return vae.likelihood.linear_model(mean, covariance, vae.latent_dim)
 
 
 @torch.no_grad()
 def start_at(vae: VAE, model: LinearGaussian) -> None:
-    """Fill the linear paths with a linear model and its exact posterior; the nonlinear paths start
-    at zero.
+    """Fill the linear paths with a linear model and its posterior; the nonlinear paths start at
+    zero, and the prior where it is N(0, I), if it can.
 
     Arguments:
         vae: A model whose networks have linear paths.
         model: What `closed_form` returned, in model units.
 
     Raises:
-        TypeError: A network has no linear path, or the likelihood is not Gaussian.
+        TypeError: A network has no linear path, or the likelihood or the posterior does not start
+            at a linear model.
     """
-    decoder, encoder = _path(vae.decoder), _path(vae.encoder)
-    if decoder is None or encoder is None or isinstance(vae.likelihood, Bernoulli):
+    decoder, encoder = linear_path(vae.decoder), linear_path(vae.encoder)
+    able = vae.likelihood.starts_linear and vae.posterior.starts_linear
+    if decoder is None or encoder is None or not able:
         raise TypeError(
             "Only Gaussian models whose networks have a linear path (linear, residual, conv) can "
             "start at pPCA, "
-            f"got {type(vae.encoder).__name__}, {type(vae.decoder).__name__} and "
-            f"{type(vae.likelihood).__name__}."
+            f"got {type(vae.encoder).__name__}, {type(vae.decoder).__name__}, "
+            f"{type(vae.likelihood).__name__} and {type(vae.posterior).__name__}."
         )
-    size = math.prod(vae.shape)
-    gain, offset = model.posterior_affine()
-    precision = 1 + (model.weight.square() / model.variance.expand_as(model.bias)[:, None]).sum(0)
-    for layer in (decoder, encoder):
-        layer.weight.zero_()
-        layer.bias.zero_()
-    decoder.weight[:size] = model.weight.to(decoder.weight)
-    decoder.bias[:size] = model.bias.to(decoder.bias)
-    encoder.weight[: vae.latent_dim] = gain.to(encoder.weight)
-    encoder.bias[: vae.latent_dim] = offset.to(encoder.bias)
-    encoder.bias[vae.latent_dim :] = _softplus_inverse(precision.rsqrt()).to(encoder.bias)
-    if isinstance(vae.likelihood, SharedVariance) and vae.likelihood.learned:
-        vae.likelihood.log_variance.copy_(
-            model.variance.log().reshape(vae.likelihood.log_variance.shape)
-        )
-    elif isinstance(vae.likelihood, HeteroscedasticGaussian):
-        std = (model.variance.sqrt() - vae.likelihood.floor**0.5).clamp_min(1e-6)
-        decoder.bias[size:] = _softplus_inverse(std).to(decoder.bias)
-    for part in (vae.encoder, vae.decoder):
-        _silence(part)
+    for layer, head in ((decoder, vae.likelihood), (encoder, vae.posterior)):
+        weight, bias = head.start_at(model)
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    for network in (vae.encoder, vae.decoder):
+        silence(network)
+    vae.prior.restart()
 
 
 def closed_form_start(model: VAE, x: Tensor | Chunks, init: str) -> LinearGaussian | None:
@@ -131,16 +88,3 @@ def closed_form_start(model: VAE, x: Tensor | Chunks, init: str) -> LinearGaussi
         return None
     start_at(model, start)
     return start
-
-
-def _silence(network: nn.Module) -> None:
-    """Set the output layer of a network's nonlinear path, where it has one, to zero."""
-    body = getattr(network, "body", None)
-    if body is not None:
-        for parameter in list(body.parameters())[-2:]:
-            parameter.zero_()
-
-
-def _softplus_inverse(y: Tensor) -> Tensor:
-    """Return the number that softplus maps to y > 0, without overflow or cancellation."""
-    return y + torch.log(-torch.expm1(-y))

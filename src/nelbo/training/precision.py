@@ -13,7 +13,7 @@ __all__ = ["bfloat16_pays", "resolve_device", "resolve_precision"]
 import torch
 from torch import nn
 
-from ..likelihood import HeteroscedasticGaussian, SharedVariance
+from ..likelihood import Noise, likelihoods_in
 
 SMALLEST_STD = 0.05
 """Below this noise standard deviation, in scaled units, bfloat16 would cost more than 1e-3 nats per
@@ -67,14 +67,13 @@ def bfloat16_pays(module: nn.Module) -> bool:
     """Return whether every noise, learned or fixed, is large against bfloat16's rounding; one read
     off z may not be.
     """
-    parts = list(module.modules())
-    if any(isinstance(part, HeteroscedasticGaussian) for part in parts):
-        return False
-    return all(
-        bool((part.variance > SMALLEST_STD**2).all())
-        for part in parts
-        if isinstance(part, SharedVariance)
-    )
+    return all(_is_large(head.noise()) for head in likelihoods_in(module))
+
+
+def _is_large(noise: Noise) -> bool:
+    if noise.variance is None:
+        return noise.kind == "none"
+    return bool((noise.variance > SMALLEST_STD**2).all())
 
 
 def has_bfloat16(device: torch.device) -> bool:

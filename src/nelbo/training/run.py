@@ -32,7 +32,7 @@ from .muon import Muon
 from .precision import bfloat16_pays, resolve_device, resolve_precision
 from .schedule import WARMUP, Budget, Fall, epoch_order, stream_seed
 from .stored import KEPT, Stored, Stream
-from .variance import VarianceStep, learned_gaussians, refine
+from .variance import VarianceStep, learned_variances, refine
 
 VALIDATION_CHUNK = 1024
 """Examples times samples validated at once."""
@@ -453,7 +453,7 @@ class Run:
         """Add a record to the history and start counting anew."""
         seconds = self.elapsed()
         jacobian = self.units.log_density if _inner(self.objective).in_nats else 0.0
-        variances = [part.variance.detach().cpu() for part in learned_gaussians(self.objective)]
+        variances = [log.detach().exp().cpu() for log in learned_variances(self.objective)]
         scale = torch.as_tensor(self.units.scale, dtype=torch.float64)
         beta = float((variances[0] * scale**2).mean().sqrt()) if variances else None
         record = Record(

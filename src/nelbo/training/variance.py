@@ -18,7 +18,7 @@ round to x (Fisher's identity), so that each step is one of the EM algorithm (De
 
 from __future__ import annotations
 
-__all__ = ["VarianceStep", "learned_gaussians", "refine"]
+__all__ = ["VarianceStep", "learned_gaussians", "learned_variances", "refine"]
 
 import math
 from collections.abc import Callable
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from ..distributions import draw
-from ..likelihood import Gaussian, SharedVariance
+from ..likelihood import Likelihood, likelihoods_in
 from ..vae import VAE
 from .stored import Stored
 
@@ -39,19 +39,19 @@ FAR = 10.0
 """Factor beyond which a variance is mended before the first step."""
 ENOUGH = 2**20
 """Values over which one z per row averages well enough."""
-EM_STEPS = 2
-"""Steps at the end of training where one is not the optimum itself; the running mean has come close
-by then.
-"""
 SETTLED = 1e-3
 """Change of log beta^2 by such a step below which it was the last."""
 
 
-def learned_gaussians(module: nn.Module) -> list[SharedVariance]:
-    """Return every likelihood inside ``module`` that learns a variance, a Gaussian or a discretised
-    one.
-    """
-    return [part for part in module.modules() if isinstance(part, SharedVariance) and part.learned]
+def learned_gaussians(module: nn.Module) -> list[Likelihood]:
+    """Return every likelihood inside ``module`` that learns a variance by its closed form."""
+    return [head for head in likelihoods_in(module) if head.learned_variance() is not None]
+
+
+def learned_variances(module: nn.Module) -> list[nn.Parameter]:
+    r"""Return the :math:`\log \beta^2` of each of them."""
+    found = (part.learned_variance() for part in learned_gaussians(module))
+    return [parameter for parameter in found if parameter is not None]
 
 
 class VarianceStep:
@@ -75,7 +75,7 @@ class VarianceStep:
 
     def __init__(self, module: nn.Module) -> None:
         self.likelihoods = learned_gaussians(module)
-        self.parameters = [likelihood.log_variance for likelihood in self.likelihoods]
+        self.parameters = learned_variances(module)
 
     def before(self, optimizer: torch.optim.Optimizer) -> VarianceStep:
         """Take the step before each step of a torch optimiser, which then leaves the variances
@@ -111,8 +111,8 @@ class VarianceStep:
         """Return whether a variance is ten times too large or too small for the batch of the last
         backward pass.
         """
-        gradients = [(part, part.log_variance.grad) for part in self.likelihoods]
-        ratios = [_ratio(part, gradient) for part, gradient in gradients if gradient is not None]
+        both = zip(self.likelihoods, self.parameters, strict=True)
+        ratios = [_ratio(part, log.grad) for part, log in both if log.grad is not None]
         return any(bool(((ratio > FAR) | (ratio < 1 / FAR)).any()) for ratio in ratios)
 
     @torch.no_grad()
@@ -121,8 +121,7 @@ class VarianceStep:
         not ``finite``.
         """
         rate = max(1 / (step + 1), RATE * math.sqrt(factor))
-        for likelihood in self.likelihoods:
-            parameter = likelihood.log_variance
+        for likelihood, parameter in zip(self.likelihoods, self.parameters, strict=True):
             if parameter.grad is None:
                 continue
             gradient, parameter.grad = parameter.grad, None
@@ -132,24 +131,22 @@ class VarianceStep:
                 parameter.fill_(
                     _moved(
                         parameter.item(),
-                        gradient.item() / _values(likelihood),
+                        gradient.item() / _values(likelihood, gradient),
                         rate,
                         likelihood.floor,
                     )
                 )
                 continue
             # log(1 + rate (r / beta^2 - 1)) of the ratio in `_ratio`
-            moved = (
-                parameter
-                + (gradient * (-2 * rate / _values(likelihood))).clamp_min_(-rate).log1p_()
-            )
+            share = -2 * rate / _values(likelihood, gradient)
+            moved = parameter + (gradient * share).clamp_min_(-rate).log1p_()
             moved = moved.clamp_min_(math.log(likelihood.floor))
             parameter.copy_(torch.where(moved.isfinite() & finite, moved, parameter))
 
 
-def _ratio(likelihood: SharedVariance, gradient: Tensor) -> Tensor:
+def _ratio(likelihood: Likelihood, gradient: Tensor) -> Tensor:
     """Return r / beta^2, the batch's mean squared residual in units of the variance."""
-    return (1 - 2 * gradient / _values(likelihood)).clamp_min(0)
+    return (1 - 2 * gradient / _values(likelihood, gradient)).clamp_min(0)
 
 
 def _moved(log_variance: float, gradient: float, rate: float, floor: float) -> float:
@@ -162,9 +159,9 @@ def _moved(log_variance: float, gradient: float, rate: float, floor: float) -> f
     return max(log_variance + math.log1p(change), math.log(floor))
 
 
-def _values(likelihood: SharedVariance) -> float:
+def _values(likelihood: Likelihood, gradient: Tensor) -> float:
     """Return D, how many values of a row share a variance."""
-    return math.prod(likelihood.shape) / likelihood.log_variance.numel()
+    return math.prod(likelihood.shape) / gradient.numel()
 
 
 @torch.no_grad()
@@ -188,21 +185,22 @@ def refine(
         rows: Numbers of the rows of x that are meant; None is all.
     """
     likelihood = model.likelihood
-    if not isinstance(likelihood, SharedVariance) or not likelihood.learned:
+    log_variance = likelihood.learned_variance()
+    if log_variance is None:
         return
     rows = torch.arange(len(x)).to(x.device) if rows is None else rows
     rows = rows[:: max(1, len(rows) // most)] if most else rows
-    for _ in range(1 if isinstance(likelihood, Gaussian) else EM_STEPS):
-        mean = _mean_square(model, likelihood, x, rows, generator, prepare)
-        change = mean.log() - likelihood.log_variance.double()
-        likelihood.log_variance.copy_(mean.log())
+    for _ in range(likelihood.variance_steps):
+        mean = _mean_square(model, log_variance, x, rows, generator, prepare)
+        change = mean.log() - log_variance.double()
+        log_variance.copy_(mean.log())
         if float(change.abs().max()) < SETTLED:
             return
 
 
 def _mean_square(
     model: VAE,
-    likelihood: SharedVariance,
+    log_variance: Tensor,
     x: Tensor | Stored,
     rows: Tensor,
     generator: torch.Generator,
@@ -212,12 +210,12 @@ def _mean_square(
     log_variance's shape.
     """
     samples = max(1, min(16, ENOUGH // (len(rows) * math.prod(model.shape))))
-    total = torch.zeros(model.shape, dtype=torch.float64, device=likelihood.log_variance.device)
+    total = torch.zeros(model.shape, dtype=torch.float64, device=log_variance.device)
     for numbers in rows.split(1024):
         part = x[numbers] if prepare is None else prepare(x[numbers])
         q = model.encode(part)
         for _ in range(samples):
             p = model.decode(draw(q, (), generator))
-            total += likelihood.squared_residual(p, part).sum(0, dtype=torch.float64)
+            total += model.likelihood.squared_residual(p, part).sum(0, dtype=torch.float64)
     mean = total / (len(rows) * samples)
-    return (mean.mean() if likelihood.log_variance.ndim == 0 else mean).clamp_min(likelihood.floor)
+    return (mean.mean() if log_variance.ndim == 0 else mean).clamp_min(model.likelihood.floor)
