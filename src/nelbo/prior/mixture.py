@@ -1,48 +1,90 @@
-r"""A mixture of normals over z."""
+r"""A mixture of normals over z, learned with the model or fitted to it.
+
+.. math:: p(z) = \sum_k \pi_k \, \mathcal{N}(z \mid m_k, L_k L_k^\top)
+"""
 
 from __future__ import annotations
 
 __all__ = ["Mixture"]
 
-import torch
-from torch import Tensor
+from typing import Any
 
-from ..distributions import NormalMixture
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ..distributions import NormalMixture, softplus_inverse
 from .base import Prior
+
+SPREAD = 0.5
+"""Standard deviation of the means at first: far enough apart to become different, and so near that
+the mixture is almost N(0, I).
+"""
 
 
 class Mixture(Prior):
-    r"""A fixed mixture of normals, :math:`p(z) = \sum_k \pi_k \mathcal{N}(z \mid m_k, S_k)`.
+    r"""A mixture of normals, :math:`p(z) = \sum_k \pi_k \mathcal{N}(z \mid m_k, L_k L_k^\top)`.
 
-    It is fitted to where z of the training rows are, after training (Ghosh et al., 2020), and is
-    from then on the model's p(z): samples, bounds and log p(x) are of the model with it. At first
-    all components are N(0, I).
+    Learned, its weights, means and triangles are parameters that follow the gradient of the bound,
+    as in the Gaussian mixture VAE (Jiang et al., 2017). At first it is close to N(0, I), which one
+    component is exactly. Fixed, it is as `of` made it: a mixture fitted to where z of the training
+    rows are, after training (Ghosh et al., 2020).
 
     Arguments:
         latent_dim: Number of latent dimensions, at least 1.
         components: How many normals, at least 1.
+        learned: Whether they are trained with the rest of the model.
+
+    Raises:
+        TypeError: A number is no integer.
+        ValueError: It is less than 1.
     """
 
     log_weight: Tensor
     loc: Tensor
     scale_tril: Tensor
 
-    def __init__(self, latent_dim: int, components: int = 1) -> None:
+    def __init__(self, latent_dim: int, components: int = 8, learned: bool = True) -> None:
         super().__init__()
         for name, value in (("latent_dim", latent_dim), ("components", components)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} must be an integer, got {value!r}.")
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
-        self.latent_dim = latent_dim
-        self.register_buffer("log_weight", torch.full((components,), 1 / components).log())
-        self.register_buffer("loc", torch.zeros(components, latent_dim))
-        self.register_buffer("scale_tril", torch.eye(latent_dim).repeat(components, 1, 1))
+        self.latent_dim, self.learned = latent_dim, bool(learned)
+        values = {
+            "log_weight": torch.full((components,), 1 / components).log(),
+            "loc": torch.zeros(components, latent_dim),
+            "scale_tril": torch.eye(latent_dim).repeat(components, 1, 1),
+        }
+        for name, tensor in values.items():
+            if self.learned:
+                setattr(self, name, nn.Parameter(tensor))
+            else:
+                self.register_buffer(name, tensor)
+        self.restart()
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Put a learned mixture back to where it starts; its means come from a seed of their
+        own.
+        """
+        if not self.learned:
+            return
+        components, d = self.loc.shape
+        spread = SPREAD if components > 1 else 0.0
+        drawn = torch.randn(components, d, generator=torch.Generator().manual_seed(0))
+        diagonal = softplus_inverse(torch.tensor((1 - spread**2) ** 0.5))
+        self.log_weight.fill_(1 / components).log_()
+        self.loc.copy_(spread * (drawn - drawn.mean(0)))
+        self.scale_tril.copy_(diagonal * torch.eye(d).expand_as(self.scale_tril))
 
     @classmethod
     def of(cls, weights: Tensor, means: Tensor, covariances: Tensor) -> Mixture:
-        """Return the mixture with these weights (k,), means (k, latent_dim) and covariances, as
-        float32.
+        """Return the fixed mixture with these weights (k,), means (k, latent_dim) and covariances,
+        as float32.
         """
-        found = cls(means.shape[1], len(means))
+        found = cls(means.shape[1], len(means), learned=False)
         found.log_weight.copy_((weights / weights.sum()).log())
         found.loc.copy_(means)
         found.scale_tril.copy_(torch.linalg.cholesky(covariances))
@@ -53,6 +95,29 @@ class Mixture(Prior):
         """How many normals."""
         return len(self.log_weight)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it was built with besides the number of latent dimensions."""
+        return {"components": self.components, "learned": self.learned}
+
     def forward(self) -> NormalMixture:
         """Return p(z), with event shape (latent_dim,)."""
-        return NormalMixture(self.log_weight, self.loc, self.scale_tril)
+        if not self.learned:
+            return NormalMixture(self.log_weight, self.loc, self.scale_tril)
+        diagonal = softplus(self.scale_tril.diagonal(dim1=1, dim2=2))
+        triangle = self.scale_tril.tril(-1) + torch.diag_embed(diagonal)
+        return NormalMixture(self.log_weight.log_softmax(0), self.loc, triangle)
+
+    def slopes(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient of log p(z), (n, d), and the components' mean precision, (n, d, d),
+        in float64.
+        """
+        p = self()
+        triangle = p.scale_tril.double()
+        inverse = torch.cholesky_inverse(triangle)
+        centred = p.loc.double() - z.double()[:, None]  # (n, k, d)
+        pulls = torch.matmul(centred[..., None, :], inverse)[..., 0, :]
+        log_scale = triangle.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        height = p.log_weight.double() - 0.5 * (pulls * centred).sum(-1) - log_scale
+        share = height.softmax(-1)
+        return (share[..., None] * pulls).sum(1), torch.einsum("nk,kde->nde", share, inverse)
