@@ -13,6 +13,7 @@ __all__ = [
     "build",
     "build_objective",
     "check_objective",
+    "check_options",
     "choices",
     "resolve",
     "weights",
@@ -21,9 +22,8 @@ __all__ = [
 import dataclasses
 import difflib
 import inspect
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -33,6 +33,7 @@ from torch import nn
 from . import likelihood, networks, objective, posterior, prior
 from .brief import Brief
 from .likelihood import VARIANCE_FLOOR
+from .naming import snake
 from .vae import VAE
 
 NetworkFactory = Callable[[tuple[int, ...], tuple[int, ...]], nn.Module]
@@ -45,6 +46,20 @@ KINDS: dict[str, ModuleType] = {
     "network": networks,
     "objective": objective,
 }
+OPTIONS = ("likelihood", "prior", "posterior", "network")
+"""Kinds of parts whose options a configuration holds, as ``likelihood_options`` and so on."""
+GIVEN: dict[str, frozenset[str]] = {
+    "prior": frozenset({"latent_dim", "generator"}),
+    "likelihood": frozenset({"shape", "variance", "floor", "low", "width", "bins"}),
+    "posterior": frozenset({"latent_dim", "generator"}),
+    "network": frozenset({"in_shape", "out_shape", "generator"}),
+    "objective": frozenset({"vae", "samples"}),
+}
+"""Parameters of each kind that are no options: the model or its data say what they are, or an
+argument of their own does.
+"""
+VARIANTS = {("gaussian", "heteroscedastic"): "heteroscedastic_gaussian"}
+"""Likelihood and variance -> the likelihood that they are together."""
 SPELT = {"DReG": "dreg"}
 """Names that snake case would tear apart."""
 
@@ -62,7 +77,8 @@ class Spec(Brief):
         channels: Widths of convolutional stages.
         activation: Name of the activation.
         likelihood, prior, posterior: Names of heads.
-        components: Of a mixture prior.
+        likelihood_options, prior_options, posterior_options, network_options: Further options of
+            each, such as ``{"components": 4}``; those of networks go to encoder and decoder.
         variance: "learned", "per_feature", "heteroscedastic", a fixed beta^2, or one for each
             feature; in model units.
         floor: The smallest variance that may be learned, in model units.
@@ -81,11 +97,14 @@ class Spec(Brief):
     likelihood: str = "gaussian"
     variance: str | float | tuple[float, ...] = "learned"
     prior: str = "standard_normal"
-    components: int = 1
     posterior: str = "diagonal_normal"
     floor: float = VARIANCE_FLOOR
     low: float | tuple[float, ...] = 0.0
     width: float | tuple[float, ...] = 1 / 256
+    likelihood_options: Mapping[str, Any] = field(default_factory=dict)
+    prior_options: Mapping[str, Any] = field(default_factory=dict)
+    posterior_options: Mapping[str, Any] = field(default_factory=dict)
+    network_options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values.
@@ -108,6 +127,7 @@ class Spec(Brief):
         Raises:
             ValueError: A field is unknown or missing.
         """
+        values = _of_today(values)
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := set(values) - known:
             raise ValueError(
@@ -115,10 +135,30 @@ class Spec(Brief):
             )
         if missing := {"shape", "latent_dim"} - set(values):
             raise ValueError(f"The model's configuration lacks {', '.join(sorted(missing))}.")
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**fields)
+        return cls(**{name: _hashable(value) for name, value in values.items()})
+
+
+def _hashable(value: Any) -> Any:
+    """Return what JSON read, with tuples for lists, at any depth."""
+    if isinstance(value, list):
+        return tuple(map(_hashable, value))
+    if isinstance(value, dict):
+        return {name: _hashable(inner) for name, inner in value.items()}
+    return value
+
+
+def _of_today(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration in today's fields: older versions had one for the components of a
+    mixture, and let a likelihood ignore a variance that it has no use for.
+    """
+    values = dict(values)
+    components = values.pop("components", None)
+    if values.get("prior") == "mixture" and components is not None:
+        values["prior_options"] = {"components": components, "learned": False}
+    head = _classes("likelihood").get(values.get("likelihood", "gaussian"))
+    if head is not None and "variance" not in inspect.signature(head).parameters:
+        values["variance"] = "learned"
+    return values
 
 
 def choices(kind: str) -> tuple[str, ...]:
@@ -163,15 +203,14 @@ def weights(spec: Spec) -> dict[str, torch.Tensor]:
 
 def _assemble(spec: Spec, head: likelihood.Likelihood, generator: torch.Generator | None) -> VAE:
     """Put a model together around its likelihood."""
-    posterior_head = resolve("posterior", spec.posterior)(spec.latent_dim)
-    own = (
-        spec
-        if spec.decoder_hidden is None
-        else dataclasses.replace(spec, hidden=spec.decoder_hidden)
-    )
+    _check_networks(spec)
+    posterior_head = _latent_part("posterior", spec, generator)
+    own = spec
+    if spec.decoder_hidden is not None:
+        own = dataclasses.replace(spec, hidden=spec.decoder_hidden)
     decoder = _network(own, own.decoder, (own.latent_dim,), head.in_shape, generator)
     encoder = _network(spec, spec.encoder, head.shape, posterior_head.in_shape, generator)
-    return VAE(_prior(spec), decoder, head, encoder, posterior_head)
+    return VAE(_latent_part("prior", spec, generator), decoder, head, encoder, posterior_head)
 
 
 def build_objective(
@@ -193,40 +232,90 @@ def check_objective(name: str, options: Mapping[str, Any] | None = None) -> None
     Raises:
         ValueError: The name or an option is unknown; the message lists those known.
     """
-    # after vae and samples
-    known = list(inspect.signature(resolve("objective", name)).parameters)[2:]
+    check_options("objective", name, options)
+
+
+def check_options(kind: str, name: str, options: Mapping[str, Any] | None) -> None:
+    """Refuse options that a part does not know.
+
+    Arguments:
+        kind: "prior", "likelihood", "posterior", "network" or "objective".
+        name: Of the part.
+        options: Option -> value.
+
+    Raises:
+        ValueError: The name or an option is unknown; the message lists those known.
+    """
+    known = _options(kind, name)
     for option in options or {}:
         if option not in known:
-            cure = f"Known: {', '.join(known)}." if known else "It has none."
-            raise ValueError(f"objective {name!r} has no option {option!r}. {cure}")
+            _refuse(f"{kind} {name!r}", option, known)
 
 
-def _prior(spec: Spec) -> prior.Prior:
-    """Build a prior, giving it those of the spec's options that it knows."""
-    cls = resolve("prior", spec.prior)
-    known = inspect.signature(cls).parameters
-    options = {"components": spec.components} if "components" in known else {}
-    built: prior.Prior = cls(spec.latent_dim, **options)
-    return built
+def _refuse(part: str, option: str, known: list[str]) -> None:
+    """Say which options there are, and which may have been meant."""
+    close = difflib.get_close_matches(option, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    listed = f"Known: {', '.join(known)}." if known else "It has none."
+    raise ValueError(f"{part} has no option {option!r}.{hint} {listed}")
+
+
+def _options(kind: str, name: str) -> list[str]:
+    """Return the names of the options that a part has."""
+    parameters = inspect.signature(resolve(kind, name)).parameters
+    return [option for option in parameters if option not in GIVEN[kind]]
+
+
+def _check_networks(spec: Spec) -> None:
+    """Refuse options that neither network knows."""
+    if not spec.network_options:
+        return
+    names = [name for name in (spec.encoder, spec.decoder) if isinstance(name, str)]
+    if not names:
+        raise ValueError("network_options are for networks by name; a factory has its own.")
+    known = sorted({option for name in names for option in _options("network", name)})
+    for option in spec.network_options:
+        if option not in known:
+            _refuse("network " + " and ".join(map(repr, dict.fromkeys(names))), option, known)
+
+
+def _latent_part(kind: str, spec: Spec, generator: torch.Generator | None) -> Any:
+    """Build a prior or a posterior; one that has weights to draw takes them from ``generator``."""
+    name, options = getattr(spec, kind), getattr(spec, f"{kind}_options")
+    check_options(kind, name, options)
+    cls = resolve(kind, name)
+    drawn = {"generator": generator} if "generator" in inspect.signature(cls).parameters else {}
+    return cls(spec.latent_dim, **options, **drawn)
 
 
 def _likelihood(spec: Spec) -> likelihood.Likelihood:
-    """Build a likelihood, giving it those of the spec's options that it knows."""
-    cls = resolve("likelihood", spec.likelihood)
-    if cls is likelihood.Gaussian and spec.variance == "heteroscedastic":
-        cls = likelihood.HeteroscedasticGaussian
+    """Build a likelihood, giving it those of the spec's fields that it knows."""
+    name = VARIANTS.get((spec.likelihood, str(spec.variance)), spec.likelihood)
+    cls = resolve("likelihood", name)
+    check_options("likelihood", name, spec.likelihood_options)
     known = inspect.signature(cls).parameters
-    options = {
-        name: getattr(spec, name) for name in ("variance", "floor", "low", "width") if name in known
+    if "variance" not in known and spec.variance not in ("learned", "heteroscedastic"):
+        raise ValueError(
+            f"variance={spec.variance!r} has no meaning for likelihood {name!r}, which has no "
+            "beta^2 that is one for every z. Leave variance out, or use likelihood='gaussian'."
+        )
+    fields = {
+        option: getattr(spec, option)
+        for option in ("variance", "floor", "low", "width")
+        if option in known
     }
-    shaped = {
-        name: torch.tensor(value, dtype=torch.float64).reshape(spec.shape)
-        if isinstance(value, tuple)
-        else value
-        for name, value in options.items()
-    }
-    head: likelihood.Likelihood = cls(spec.shape, **shaped)
+    shaped = {option: _shaped(value, spec.shape) for option, value in fields.items()}
+    head: likelihood.Likelihood = cls(spec.shape, **shaped, **spec.likelihood_options)
     return head
+
+
+def _shaped(value: Any, shape: tuple[int, ...]) -> Any:
+    """Return one number for each feature as a tensor of an example's shape, and all else as it
+    is.
+    """
+    if not isinstance(value, tuple):
+        return value
+    return torch.tensor(value, dtype=torch.float64).reshape(shape)
 
 
 def _network(
@@ -239,11 +328,10 @@ def _network(
     """Build a network, giving it those of the spec's options that it knows."""
     if not isinstance(network, str):
         return network(in_shape, out_shape)
-    cls = resolve("network", network)
-    known = inspect.signature(cls).parameters
-    options = {
-        name: getattr(spec, name) for name in ("hidden", "channels", "activation") if name in known
-    }
+    cls, known = resolve("network", network), _options("network", network)
+    given = {"hidden": spec.hidden, "channels": spec.channels, "activation": spec.activation}
+    given |= spec.network_options
+    options = {name: value for name, value in given.items() if name in known}
     built: nn.Module = cls(in_shape, out_shape, generator=generator, **options)
     return built
 
@@ -252,12 +340,7 @@ def _classes(kind: str) -> dict[str, type[Any]]:
     """Return the concrete classes in a module's ``__all__`` by name."""
     members = (getattr(KINDS[kind], name) for name in KINDS[kind].__all__)
     return {
-        SPELT.get(c.__name__) or _snake(c.__name__): c
+        SPELT.get(c.__name__) or snake(c.__name__): c
         for c in members
         if inspect.isclass(c) and not inspect.isabstract(c)
     }
-
-
-def _snake(name: str) -> str:
-    """Turn DiagonalNormal into diagonal_normal, MLP into mlp and KLWarmUp into kl_warm_up."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z]{2})(?=[A-Z][a-z])", "_", name).lower()

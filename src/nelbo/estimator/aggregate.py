@@ -107,10 +107,11 @@ def adopt(
     if not (asked or better or (groups and gain > -FALLEN * error)):
         return {}
     whole = _aggregate(model, values[_spaced(every, ROWS)], schema)
-    model.prior = _mixture(whole, found[0]).to(model.device)
+    mixture = _mixture(whole, found[0]).to(model.device)
+    model.prior = mixture
     rows = f"; {groups} of its normals are for rows with rare values" if groups else ""
     return {
-        "value": f"mixture of {model.prior.components} normals",
+        "value": f"mixture of {mixture.components} normals",
         "reason": f"Fitted to z of the training rows, where N(0, I) and q(z) differ{rows}: log "
         "p(x) of "
         f"{len(judges):,} held-out rows is {gain:+.2f} ± {error:.2f} nats beside N(0, I).",
@@ -119,18 +120,18 @@ def adopt(
 
 def spec_of(spec: Spec, model: VAE) -> Spec:
     """Return the configuration of a model whose prior may have become a mixture."""
-    if not isinstance(model.prior, Mixture):
+    if model.prior.name == spec.prior:
         return spec
-    return dataclasses.replace(spec, prior=FITTED, components=model.prior.components)
+    return dataclasses.replace(spec, prior=FITTED, prior_options=model.prior.options)
 
 
 def untrained(spec: Spec, model: VAE) -> tuple[Spec, VAE]:
     """Return configuration and model with N(0, I), with which training goes on."""
-    if not isinstance(model.prior, Mixture):
+    if spec.prior != FITTED or spec.prior_options.get("learned", True):
         return spec, model
     model = copy.deepcopy(model)
     model.prior = StandardNormal(model.latent_dim).to(model.device)
-    return dataclasses.replace(spec, prior="standard_normal", components=1), model
+    return dataclasses.replace(spec, prior="standard_normal", prior_options={}), model
 
 
 def _spaced(rows: np.ndarray, most: int) -> np.ndarray:
