@@ -26,10 +26,11 @@ from nelbo import (
     objective,
     posterior,
     prior,
+    start,
     training,
 )
 from nelbo.checkpoint import CheckpointError
-from nelbo.estimator import fitting, start
+from nelbo.estimator import fitting
 from nelbo.training import Record
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
