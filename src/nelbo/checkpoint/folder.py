@@ -5,7 +5,7 @@ A checkpoint is JSON and safetensors; nothing in it is ever executed (no pickle,
     config.json          what to build: plain JSON, pretty, keys sorted
     model.safetensors    the numbers: dtypes and shapes as given
     manifest.json        format, kind, schema version; size and sha256 of every file, and its own
-    sha256 README.md, ...       further texts, if passed
+    README.md, ...       further texts, if passed
 
 *Writing* prepares a hidden sibling, because only a rename is done all at once by a file system:
 
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import math
@@ -45,6 +46,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from .. import __version__
+from ..whole import sync
 
 __all__ = [
     "CheckpointError",
@@ -63,21 +65,11 @@ FORMAT = "nelbo"
 SCHEMA_VERSION = 1
 CONFIG, TENSORS, MANIFEST = "config.json", "model.safetensors", "manifest.json"
 
-# no write lasts a day: older siblings are left-overs, whoever made them
-_STALE_SECONDS = 24 * 3600.0
-_CURE = "restore it from a copy, or fit and save again."
-_LARGEST_MANIFEST = 2**24
-_CHANGED_SIZE = "changed after it was written (it is larger)"
-_CHANGED = "changed after it was written (its sha256 differs)"
-# how often an operation yields to another process that is replacing the same folder
-_ATTEMPTS = 100
-_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-
+@functools.cache
 def host() -> str:
     """Return a word that stands for this machine."""
-    return _HOST
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def _sha256(data: bytes) -> str:
@@ -85,15 +77,26 @@ def _sha256(data: bytes) -> str:
 
 
 class CheckpointError(ValueError):
-    """A folder that is refused: absent, damaged, foreign, newer than this nelbo, or not to be
-    overwritten.
-    """
+    """A folder is absent, damaged, foreign, newer than this nelbo, or may not be overwritten."""
 
 
 class CheckpointWriteError(OSError):
-    """A write that the system refused (full disk, no permission); what was there before is
-    untouched.
-    """
+    """The system refused a write (full disk, no permission); what was there is untouched."""
+
+    @classmethod
+    def of(cls, error: OSError, message: str) -> CheckpointWriteError:
+        """Return a message about a system's error that keeps its errno."""
+        refused = cls(message)
+        refused.errno = error.errno
+        return refused
+
+
+def _damaged(what: str) -> CheckpointError:
+    return CheckpointError(f"{what}; restore it from a copy, or fit and save again.")
+
+
+def _changed(where: str) -> CheckpointError:
+    return _damaged(f"{where} was changed after it was written (its sha256 differs)")
 
 
 def write_folder(
@@ -110,19 +113,19 @@ def write_folder(
     Overwriting replaces only a folder that nelbo wrote (or an empty one). Files in it that its
     manifest does not list, such as notes put there by hand, move along to the new folder.
 
-    Args:
-        path: the folder to make. A symbolic link is followed, and stays a link.
-        config: plain JSON values under string keys; tuples become lists, NaN and infinities are
+    Arguments:
+        path: The folder to make. A symbolic link is followed, and stays a link.
+        config: Plain JSON values under string keys; tuples become lists, NaN and infinities are
             refused.
-        tensors: any shapes, dtypes, strides and devices; stored contiguous, read back on the CPU.
-        kind: what the folder holds; `read_folder` must ask for the same.
-        overwrite: replace an existing checkpoint.
-        extra_text: further files, name -> text, stored as UTF-8.
+        tensors: Any shapes, dtypes, strides and devices; stored contiguous, read back on the CPU.
+        kind: What the folder holds; `read_folder` must ask for the same.
+        overwrite: Whether to replace an existing checkpoint.
+        extra_text: Further files, name -> text, stored as UTF-8.
 
     Raises:
         CheckpointError: `path` is a file, or a non-empty folder that may not be replaced.
-        CheckpointWriteError: the system refused (errno says why); nothing was changed.
-        TypeError, ValueError: an argument cannot be stored.
+        CheckpointWriteError: The system refused (errno says why); nothing was changed.
+        TypeError, ValueError: An argument cannot be stored.
     """
     if not isinstance(config, Mapping):
         raise TypeError(f"config is a {type(config).__name__}; expected a dict.")
@@ -142,30 +145,39 @@ def write_folder(
         check_replaceable(target, overwrite)
         _write_and_swap(target, files, overwrite)
     except OSError as error:
-        reason = error.strerror or str(error).replace("\n", " ")
-        cure = "free some space" if error.errno in _FULL else "check the path and its permissions"
-        refused = CheckpointWriteError(
-            f"could not write {sum(map(len, files.values())):,} bytes to {os.fspath(path)}: "
-            f"{reason}. "
-            f"Nothing was lost: what was there before is unchanged; {cure}, or choose another path."
-        )
-        refused.errno = error.errno
-        raise refused from error
+        cure = "check the path and its permissions"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            cure = "free some space"
+        size = sum(map(len, files.values()))
+        raise CheckpointWriteError.of(
+            error,
+            f"could not write {size:,} bytes to {os.fspath(path)}: {_reason(error)}. Nothing was "
+            f"lost: what was there before is unchanged; {cure}, or choose another path.",
+        ) from error
 
 
-def read_folder(path: PathLike, *, kind: str = "model") -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a checkpoint folder of this `kind`, checking every byte of every file that its manifest
-    lists.
+def read_folder(
+    path: PathLike, *, kind: str = "model", attempts: int = 100
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a checkpoint folder, checking every byte of every file that its manifest lists.
 
-    Returns (config, tensors), tensors on the CPU with dtypes and shapes as written. While another
-    process overwrites the folder, the result is the old or the new state, whole.
+    While another process overwrites the folder, the result is the old or the new state, whole.
+
+    Arguments:
+        path: The folder.
+        kind: What it was written as.
+        attempts: How often to read it again because another process has just replaced it.
+
+    Returns:
+        config and tensors, these on the CPU with dtypes and shapes as written.
 
     Raises:
-        CheckpointError: names the folder and the file at fault, what was expected, and what to do.
+        CheckpointError: It names the folder and the file at fault, what was expected, and what to
+            do.
     """
     target = Path(os.path.realpath(path))
     place = _locate(target)
-    for _ in range(_ATTEMPTS):
+    for _ in range(attempts):
         try:
             return _read(place, os.fspath(path), kind)
         except CheckpointError:
@@ -178,8 +190,9 @@ def read_folder(path: PathLike, *, kind: str = "model") -> tuple[dict[str, Any],
 
 
 def remove_folder(path: PathLike) -> None:
-    """Remove a checkpoint folder, all at once; files in it that nelbo did not write stay, in a
-    folder of that name.
+    """Remove a checkpoint folder, all at once.
+
+    Files in it that nelbo did not write stay, in a folder of the same name.
 
     Raises:
         CheckpointError: It is not a folder that nelbo wrote.
@@ -194,18 +207,17 @@ def remove_folder(path: PathLike) -> None:
             with contextlib.suppress(OSError):  # it is not empty: others' files are in it
                 target.rmdir()
     except OSError as error:
-        reason = error.strerror or str(error).replace("\n", " ")
-        refused = CheckpointWriteError(
-            f"could not remove {os.fspath(path)}: {reason}. Remove it by hand."
-        )
-        refused.errno = error.errno
-        raise refused from error
+        raise CheckpointWriteError.of(
+            error, f"could not remove {os.fspath(path)}: {_reason(error)}. Remove it by hand."
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error).replace("\n", " ")
 
 
 def _check_json(value: Any, where: str) -> None:
-    """Refuse, by place, what JSON would drop or change: foreign types, keys that are not strings,
-    NaN.
-    """
+    """Refuse, by place, what JSON would drop or change: foreign types, odd keys, NaN."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -226,26 +238,22 @@ def _check_json(value: Any, where: str) -> None:
 
 def _json_bytes(value: Mapping[str, Any]) -> bytes:
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=dict) + "\n"
-    # Lone surrogates, as in undecodable file names, have no UTF-8: those alone are escaped, as JSON
-    # has it.
+    # Lone surrogates, as in undecodable file names, have no UTF-8: only those are escaped.
     return text.encode(errors="backslashreplace")
 
 
 def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     stored = {}
     for name, tensor in tensors.items():
-        # which safetensors keeps for itself
-        if not isinstance(name, str) or name == "__metadata__":
+        if not isinstance(name, str) or name == "__metadata__":  # safetensors keeps that name
             raise ValueError(f"tensors has the name {name!r}; expected another string.")
         if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.is_meta:
             raise TypeError(
                 f"tensors[{name!r}] is a {type(tensor).__name__}; expected a dense torch.Tensor."
             )
-        # A fresh copy each: safetensors refuses tensors that share storage (tied weights) or have
-        # gaps.
-        stored[name] = (
-            tensor.detach().cpu().resolve_conj().clone(memory_format=torch.contiguous_format)
-        )
+        # A copy of each: safetensors refuses tensors that share storage (tied weights) or have gaps
+        plain = tensor.detach().cpu().resolve_conj()
+        stored[name] = plain.clone(memory_format=torch.contiguous_format)
     try:
         return safetensors.torch.save(stored)
     except (SafetensorError, KeyError, ValueError) as error:
@@ -262,13 +270,19 @@ def _manifest_bytes(files: Mapping[str, bytes], kind: str) -> bytes:
             name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in files.items()
         },
     }
+    return _signed(manifest)
+
+
+def _signed(manifest: dict[str, Any]) -> bytes:
+    """Return the text of a manifest with its own sha256 in it."""
     return _json_bytes(manifest | {"sha256": _sha256(_json_bytes(manifest))})
 
 
-def _is_plain(name: object) -> bool:  # that is, can only mean a file directly in the folder
-    return (
-        isinstance(name, str) and name not in ("", ".") and re.search(r"[/\\\0]|\.\.", name) is None
-    )
+def _is_plain(name: object) -> bool:
+    """Return whether a name can only mean a file directly in the folder."""
+    if not isinstance(name, str) or name in ("", "."):
+        return False
+    return re.search(r"[/\\\0]|\.\.", name) is None
 
 
 def check_replaceable(target: Path, overwrite: bool) -> None:
@@ -303,45 +317,38 @@ def check_replaceable(target: Path, overwrite: bool) -> None:
 
 
 def _own_files(folder: Path) -> set[str] | None:
-    """Names of the files that nelbo wrote into `folder`; None if `folder` is not a nelbo folder."""
+    """Return the names of nelbo's files in a folder; None if it is not a folder of nelbo's."""
     try:
         manifest = _parse_json(_read_bytes(folder / MANIFEST, str(folder)), MANIFEST)
     except CheckpointError:
         return None
+    if manifest.get("format") != FORMAT:
+        return None
     files = manifest.get("files")
-    own = {CONFIG, TENSORS, MANIFEST, *(files if isinstance(files, dict) else ())}
-    return own if manifest.get("format") == FORMAT else None
+    if not isinstance(files, dict):
+        files = {}
+    return {CONFIG, TENSORS, MANIFEST, *files}
 
 
 def _write_and_swap(target: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
-    stem = f"{_stem(target)}{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
+    stem = f"{_stem(target)}{host()}-{os.getpid()}-{secrets.token_hex(4)}"
     new, old = target.with_name(stem + ".new"), target.with_name(stem + ".old")
     try:
         new.mkdir()
         for name, data in files.items():
             (new / name).write_bytes(data)
-            _fsync(new / name)
+            sync(new / name)
         if target.is_dir():
             _carry_over(target, new)
-        _fsync(new)
+        sync(new)
         _swap(new, old, target, overwrite)
-        _fsync(target.parent)
+        sync(target.parent)
     finally:
         _settle(new, old, target)
 
 
-def _fsync(path: Path) -> None:
-    if os.name == "nt":  # cannot do this
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _carry_over(source: Path, destination: Path) -> None:
-    """Bring along what is in `source` but is not nelbo's."""
+    """Copy what is in `source` but is not nelbo's."""
     own = (_own_files(source) or set()) | {entry.name for entry in destination.iterdir()}
     for entry in (entry for entry in source.iterdir() if entry.name not in own):
         if entry.is_dir() and not entry.is_symlink():
@@ -350,40 +357,36 @@ def _carry_over(source: Path, destination: Path) -> None:
             shutil.copy2(entry, destination / entry.name, follow_symlinks=False)
 
 
-def _swap(new: Path, old: Path, target: Path, overwrite: bool) -> None:
-    for _ in range(_ATTEMPTS):
+def _swap(new: Path, old: Path, target: Path, overwrite: bool, attempts: int = 100) -> None:
+    """Put `new` in the place of `target`; another process may be doing the same."""
+    for _ in range(attempts):
         try:
-            # all at once; succeeds only if `target` is missing or an empty folder
-            os.rename(new, target)
+            os.rename(new, target)  # succeeds only if `target` is missing or an empty folder
             return
         except OSError as error:
             if not overwrite or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise  # without `overwrite`: another process has just made a folder there
-        # from the last round, when another writer came in between
+        # of the last round, in which another writer came in between
         shutil.rmtree(old, ignore_errors=True)
-        # another writer has just set it aside: try again
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # another writer has just set it aside
             os.rename(target, old)
     raise OSError(errno.EBUSY, "another process keeps replacing the folder")
 
 
 def _settle(new: Path, old: Path, target: Path) -> None:
-    """End a write, finished or not: put `old` back if nothing took its place, remove what is left
-    over.
-    """
+    """End a write, finished or not: put `old` back if nothing took its place, and clean up."""
     if new.exists() and old.exists() and not os.path.lexists(target):
         with contextlib.suppress(OSError):
             os.rename(old, target)
         if old.exists() and not os.path.lexists(target):
             return  # not allowed to here: keep the only copy; read_folder finds it where it is
-    # `old` first: `new` beside it is the sign that `old` is still wanted, which must never be half
-    # true.
+    # `old` first, since `new` beside it is the sign that all of `old` is still wanted
     shutil.rmtree(old, ignore_errors=True)
     shutil.rmtree(new, ignore_errors=True)
 
 
-# with a digest, so that the longest name allowed leaves room for siblings
 def _stem(target: Path) -> str:
+    """Return how siblings begin: with a digest, as the name itself may be as long as is allowed."""
     return f".nelbo-{_sha256(os.fsencode(target.name))[:12]}-"
 
 
@@ -397,9 +400,16 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def recover(target: Path) -> Path | None:
-    """Settle what dead writers of `target` left; return the folder that a living one has set
-    aside.
+def recover(target: Path, stale: float = 24 * 3600.0) -> Path | None:
+    """Settle what dead writers left.
+
+    Arguments:
+        target: The folder they wrote.
+        stale: Seconds after which a writer is taken for dead, on whatever machine it ran: no write
+            lasts a day.
+
+    Returns:
+        The folder that a living writer has set aside; None where there is none.
     """
     aside, prefix = None, _stem(target)
     with contextlib.suppress(OSError, ValueError):
@@ -407,13 +417,12 @@ def recover(target: Path) -> Path | None:
         for stem in {name.removesuffix(".new").removesuffix(".old") for name in names}:
             machine, pid, _token = stem.removeprefix(prefix).split("-")
             new, old = target.with_name(stem + ".new"), target.with_name(stem + ".old")
-            # ctime, since a rename sets it: the mtime of `old` is as old as its contents.
+            # the time of the rename (the mtime of `old` is as old as its contents)
             changed = max(
                 (path.stat().st_ctime for path in (new, old) if path.exists()), default=0.0
             )
-            if time.time() - changed > _STALE_SECONDS or (
-                machine == _HOST and not is_alive(int(pid))
-            ):
+            dead = machine == host() and not is_alive(int(pid))
+            if dead or time.time() - changed > stale:
                 _settle(new, old, target)
             if new.exists() and old.exists():
                 aside = old
@@ -421,9 +430,11 @@ def recover(target: Path) -> Path | None:
 
 
 def _locate(target: Path) -> tuple[Path, int]:
-    """The folder that holds the state of `target` now, and which it is (0 if there is none)."""
-    # Put back by recover; or else, if its writer lives or we may not rename here, read where it is.
-    aside = None if os.path.exists(target) else recover(target)
+    """Return the folder that holds the state of `target` now, and which it is (0: none)."""
+    aside = None
+    if not os.path.exists(target):
+        # put back, or read where it is: its writer lives, or we may not rename here
+        aside = recover(target)
     for folder in (target, aside or target):
         # an inode alone is soon used again; a rename sets the ctime
         with contextlib.suppress(OSError):
@@ -436,7 +447,7 @@ def _read(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     folder, inode = place
     if not folder.is_dir():
-        found = "is a file" if inode else "no such folder"
+        found = ("no such folder", "is a file")[inode != 0]
         raise CheckpointError(
             f"{shown}: {found}; check the path, expected a folder that nelbo wrote."
         )
@@ -446,17 +457,32 @@ def _read(
     try:
         tensors = safetensors.torch.load(files[TENSORS])
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{shown}: {TENSORS} is not a safetensors file ({error}); {_CURE}"
-        ) from error
+        raise _damaged(f"{shown}: {TENSORS} is not a safetensors file ({error})") from error
     return config, tensors
 
 
 def _read_manifest(folder: Path, shown: str, kind: str) -> dict[str, Any]:
-    """The checked table of files: name -> {"sha256", "bytes"}."""
+    """Return the checked table of files: name -> {"sha256", "bytes"}."""
     where = f"{shown}: {MANIFEST}"
     raw = _read_bytes(folder / MANIFEST, shown)
     manifest = _parse_json(raw, where)
+    _check_format(manifest, where)
+    listed = manifest.get("files")
+    if not isinstance(listed, dict) or not {CONFIG, TENSORS} <= listed.keys():
+        raise _damaged(f"{where} does not list {CONFIG} and {TENSORS}")
+    for name in listed:
+        if not _is_plain(name) or name == MANIFEST:
+            raise _damaged(f"{where} lists {name!r}; expected plain file names")
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    if raw != _signed(body) or manifest.get("schema_version") != SCHEMA_VERSION:
+        raise _changed(where)
+    if (found := manifest.get("kind")) != kind:
+        raise CheckpointError(f"{shown} holds a {found!r}, expected a {kind!r}; check the path.")
+    return listed
+
+
+def _check_format(manifest: Mapping[str, Any], where: str) -> None:
+    """Refuse what another program wrote, or a newer nelbo."""
     if (found := manifest.get("format")) != FORMAT:
         raise CheckpointError(
             f"{where} has the format {found!r}, expected {FORMAT!r}: not a nelbo folder."
@@ -466,49 +492,42 @@ def _read_manifest(folder: Path, shown: str, kind: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{where}: written by a newer nelbo (schema {version}); upgrade nelbo."
         )
-    listed = manifest.get("files")
-    if not isinstance(listed, dict) or not {CONFIG, TENSORS} <= listed.keys():
-        raise CheckpointError(f"{where} does not list {CONFIG} and {TENSORS}; {_CURE}")
-    for name in listed:
-        if not _is_plain(name) or name == MANIFEST:
-            raise CheckpointError(f"{where} lists {name!r}; expected plain file names; {_CURE}")
-    body = {key: value for key, value in manifest.items() if key != "sha256"}
-    whole = _json_bytes(body | {"sha256": _sha256(_json_bytes(body))})
-    if raw != whole or version != SCHEMA_VERSION:
-        raise CheckpointError(f"{where} was {_CHANGED}; {_CURE}")
-    if (found := manifest.get("kind")) != kind:
-        raise CheckpointError(f"{shown} holds a {found!r}, expected a {kind!r}; check the path.")
-    return listed
 
 
-def _read_bytes(path: Path, shown: str, entry: Any = None) -> bytes:
-    """The bytes of one regular file, if they are those that the manifest's `entry` promises."""
+def _read_bytes(path: Path, shown: str, entry: Any = None, most: int = 2**24) -> bytes:
+    """Return the bytes of one regular file, if they are those that the manifest promises.
+
+    Arguments:
+        path: The file.
+        shown: The folder, as the user named it.
+        entry: What the manifest says of the file; None for the manifest itself.
+        most: Bytes to read at most of a file whose size is not known.
+    """
     where = f"{shown}: {path.name}"
-    size, digest = (
-        (entry.get("bytes"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
-    )
+    size, digest = None, None
+    if isinstance(entry, dict):
+        size, digest = entry.get("bytes"), entry.get("sha256")
+    if isinstance(size, int):
+        most = size
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # a pipe would be waited on for ever
-            raise CheckpointError(f"{where} is not a regular file; {_CURE}")
-        most = size if isinstance(size, int) else _LARGEST_MANIFEST
+            raise _damaged(f"{where} is not a regular file")
         if entry is not None and found.st_size < most:
-            raise CheckpointError(
-                f"{where} is truncated: {found.st_size} bytes, expected {size}; {_CURE}"
-            )
+            raise _damaged(f"{where} is truncated: {found.st_size} bytes, expected {size}")
         if found.st_size > most:  # not read: it may not fit into memory
-            raise CheckpointError(
-                f"{where} was {_CHANGED_SIZE}: {found.st_size} bytes, expected {most}; {_CURE}"
+            raise _damaged(
+                f"{where} was changed after it was written (it is larger): {found.st_size} bytes, "
+                f"expected {most}"
             )
         with path.open("rb") as file:
             data = file.read(most + 1)
+    except FileNotFoundError as error:
+        raise _damaged(f"{where} is missing") from error
     except OSError as error:
-        reason = (
-            "is missing" if error.errno == errno.ENOENT else f"cannot be read ({error.strerror})"
-        )
-        raise CheckpointError(f"{where} {reason}; {_CURE}") from error
+        raise _damaged(f"{where} cannot be read ({error.strerror})") from error
     if entry is not None and (len(data), _sha256(data)) != (size, digest):
-        raise CheckpointError(f"{where} was {_CHANGED}; {_CURE}")
+        raise _changed(where)
     return data
 
 
@@ -516,12 +535,10 @@ def _parse_json(data: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(data.decode())
         if not isinstance(value, dict):
-            raise CheckpointError(
-                f"{where} holds a {type(value).__name__}, expected a JSON object; {_CURE}"
-            )
+            raise _damaged(f"{where} holds a {type(value).__name__}, expected a JSON object")
         _check_json(value, "it")  # Python takes NaN, and 1e999 for infinity
     except CheckpointError:
         raise
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{where} is not valid JSON ({error}); {_CURE}") from error
+        raise _damaged(f"{where} is not valid JSON ({error})") from error
     return value

@@ -1,5 +1,4 @@
-"""One fit at a time in one place: a lock that ends with the process that holds it, however that
-ends.
+"""One fit at a time in one place: a lock that ends with the process that holds it.
 
 The lock is a file beside the folder, ``.nelbo-lock-…``, which the system locks for the process
 (``flock``, or ``msvcrt.locking`` on Windows). What a killed process leaves is a file that nobody
@@ -24,15 +23,13 @@ from .folder import CheckpointError, CheckpointWriteError, host, is_alive
 
 _held: dict[tuple[str, int, int], int] = {}
 """How often each thread of this process holds the lock of a path."""
-_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
-_ATTEMPTS = 20
-_MARK = 1 << 20  # a byte far behind the text, since Windows lets nobody read one that is locked
 
 
 @contextlib.contextmanager
 def locked(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep other fits away from a folder while the block lasts; a thread may lock what it has
-    locked already.
+    """Keep other fits away from a folder while the block lasts.
+
+    A thread may lock what it has locked already.
 
     Raises:
         CheckpointError: Another fit is at work there; the message says which process.
@@ -47,9 +44,8 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
         finally:
             _held[key] -= 1
         return
-    place = target.with_name(
-        f".nelbo-lock-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}"
-    )
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()
+    place = target.with_name(f".nelbo-lock-{digest[:12]}")
     descriptor = _take(place, os.fspath(path))
     _held[key] = 1
     try:
@@ -59,10 +55,11 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
         _release(place, descriptor)
 
 
-def _take(place: Path, shown: str) -> int:
+def _take(place: Path, shown: str, attempts: int = 20) -> int:
+    """Return the open file that holds the lock; other fits may be removing it meanwhile."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(_ATTEMPTS):
+        for _ in range(attempts):
             descriptor = os.open(place, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
             try:
                 if _locks(descriptor, shown) and _is(place, descriptor):
@@ -75,15 +72,13 @@ def _take(place: Path, shown: str) -> int:
                 raise
             os.close(descriptor)  # its owner has just ended, and removed it
     except OSError as error:
-        refused = CheckpointWriteError(
+        raise CheckpointWriteError.of(
+            error,
             f"{shown} cannot be written: {error.strerror or error}. Free some space or check the "
-            "permissions of "
-            f"{place.parent}, or choose another path."
-        )
-        refused.errno = error.errno
-        raise refused from error
+            f"permissions of {place.parent}, or choose another path.",
+        ) from error
     raise CheckpointError(
-        f"{shown} is being taken and left by other fits all the time. Choose another path."
+        f"{shown} is being locked and unlocked by other fits all the time. Choose another path."
     )
 
 
@@ -93,10 +88,11 @@ def _locks(descriptor: int, shown: str) -> bool:
         _system_lock(descriptor)
         return True
     except OSError as error:
-        owner = os.pread(descriptor, 100, 0) if hasattr(os, "pread") else b""
-        pid, _, where = owner.decode(errors="replace").strip().partition(" ")
-        if error.errno in _BUSY:
-            who = f"process {pid}" if pid.isdigit() else "another process"
+        pid, where = _owner(descriptor)
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            who = "another process"
+            if pid.isdigit():
+                who = f"process {pid}"
             raise CheckpointError(
                 f"{shown} is in use by another fit ({who}). Wait for it to end, or choose another "
                 "path."
@@ -104,18 +100,27 @@ def _locks(descriptor: int, shown: str) -> bool:
         if pid.isdigit() and int(pid) != os.getpid() and (where != host() or is_alive(int(pid))):
             raise CheckpointError(
                 f"{shown} is in use by another fit (process {pid}, or it was; this file system has "
-                "no locks). Wait for "
-                "it to end, choose another path, or, if it ended long ago, delete the file "
-                ".nelbo-lock-… beside it."
+                "no locks). Wait for it to end, choose another path, or, if it ended long ago, "
+                "delete the file .nelbo-lock-… beside it."
             ) from None
         return True
+
+
+def _owner(descriptor: int) -> tuple[str, str]:
+    """Return the number of the process in the file, and its machine; empty where unknown."""
+    text = b""
+    if hasattr(os, "pread"):
+        text = os.pread(descriptor, 100, 0)
+    pid, _, where = text.decode(errors="replace").strip().partition(" ")
+    return pid, where
 
 
 def _system_lock(descriptor: int) -> None:
     if sys.platform == "win32":
         import msvcrt
 
-        os.lseek(descriptor, _MARK, os.SEEK_SET)
+        # a byte far behind the text, since Windows lets nobody read one that is locked
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         finally:
@@ -135,7 +140,7 @@ def _is(place: Path, descriptor: int) -> bool:
 
 
 def _release(place: Path, descriptor: int) -> None:
-    # Removed while it is still locked: who opens it later opens another file.
+    # Removed while still locked, so that whoever opens this name later opens another file.
     with contextlib.suppress(OSError):
         if sys.platform != "win32":  # which removes no open file
             place.unlink()

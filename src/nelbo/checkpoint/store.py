@@ -4,12 +4,11 @@ A fit may train several times, one phase after the other. The folder holds the s
 under way, and what came of those that are finished:
 
     config.json          fingerprint, phase, state, earlier (name -> state), complete
-    model.safetensors    tensors of the phase under way; of an earlier one, "earlier.PHASE." before
-    their names
+    model.safetensors    tensors of the phase under way, and of earlier ones as "earlier.PHASE.NAME"
 
-A fit that is resumed goes through all its phases again: those that are finished give back at once
-what they came to, so that everything decided between them is decided again, with the same result. A
-fit that is complete is kept, too, until its model is saved.
+A resumed fit goes through all its phases again: those that are finished return their result at
+once, so that everything decided between them is decided again, with the same outcome. The state of
+a complete fit is kept, too, until its model is saved.
 """
 
 from __future__ import annotations
@@ -33,27 +32,24 @@ from .folder import (
 )
 from .lock import locked
 
-KIND = "training state"
-FIRST = "training"
-EARLIER = "earlier"
-MANY = 4096
-"""Threads that no machine has."""
-
 State = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 class Folder:
-    """The state of one fit in a folder. Itself, and each of its phases, is a
-    `nelbo.training.Store`.
+    """The state of one fit in a folder.
 
-    As a context manager it keeps other fits away, and says at once what would come to light after
-    hours: that the folder cannot be written, is no state's, or is another fit's.
+    The folder, and each of its phases, is a `nelbo.training.Store`. As a context manager it keeps
+    other fits away, and raises at once what would otherwise come to light after hours: that the
+    folder cannot be written, holds something else, or belongs to another fit.
 
     Arguments:
         path: The folder, made when there is something to save.
-        fingerprint: What the fit is (its configuration and data): a state with another one is
-            refused, unless its fit is complete; then it is replaced.
+        fingerprint: What identifies the fit (its configuration and data). A state with another
+            fingerprint is refused, unless its fit is complete; then it is replaced.
     """
+
+    kind = "training state"
+    """What the folder is written as."""
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: str) -> None:
         self.path = os.fspath(path)
@@ -75,8 +71,8 @@ class Folder:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def phase(self, name: str) -> Phase:
-        """Return where a phase of the fit keeps its state."""
+    def phase(self, name: str = "training") -> Phase:
+        """Return where a phase of the fit keeps its state; the first is called "training"."""
         return Phase(self, name)
 
     def load(self) -> State | None:
@@ -85,7 +81,7 @@ class Folder:
         Raises:
             CheckpointError: The folder is damaged, or holds the state of another run.
         """
-        return self.phase(FIRST).load()
+        return self.phase().load()
 
     def save(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Replace the state of the first phase, all or nothing.
@@ -94,10 +90,10 @@ class Folder:
             CheckpointError: The folder holds something else than a run's state.
             CheckpointWriteError: The system refused; the last state is unchanged.
         """
-        self.phase(FIRST).save(config, tensors)
+        self.phase().save(config, tensors)
 
     def finish(self) -> None:
-        """Mark the fit as complete, with all that its phases came to.
+        """Mark the fit as complete, with the results of all its phases.
 
         Raises:
             CheckpointError, CheckpointWriteError: As `save`.
@@ -108,8 +104,9 @@ class Folder:
             self.complete = True
 
     def clear(self) -> None:
-        """Remove the state, once what it is for is kept elsewhere. Files that others put there
-        stay.
+        """Remove the state, once the result of the fit is kept elsewhere.
+
+        Files that others put into the folder stay.
 
         Raises:
             CheckpointError: It is damaged, another run's, or in use by another fit.
@@ -120,7 +117,7 @@ class Folder:
                 remove_folder(self.path)
 
     def refuse(self, why: str) -> CheckpointError:
-        """Return the error that a state which cannot be gone on with is refused by."""
+        """Return the error for a state that cannot be resumed."""
         return CheckpointError(
             f"{self.path}: {why}. Restore it from a copy, or delete the folder to start anew."
         )
@@ -128,12 +125,14 @@ class Folder:
     @property
     def threads(self) -> int | None:
         """The number of threads that the fit began with, where there is a state that says so."""
-        states = [*self._done.values(), *([] if self._going is None else [self._going[1]])]
-        found = [config.get("threads") for config, _ in states]
-        return next(
-            (n for n in found if isinstance(n, int) and not isinstance(n, bool) and 0 < n < MANY),
-            None,
-        )
+        states = [*self._done.values()]
+        if self._going is not None:
+            states.append(self._going[1])
+        for config, _ in states:
+            count = config.get("threads")
+            if type(count) is int and 0 < count < 4096:  # which no machine has
+                return count
+        return None
 
     def _open(self) -> bool:
         """Take up what the folder holds; return whether it is the state of this fit."""
@@ -142,13 +141,12 @@ class Folder:
         if not exists(self.path):
             self._opened = True
             return False
-        config, tensors = read_folder(self.path, kind=KIND)
+        config, tensors = read_folder(self.path, kind=self.kind)
         mine = config.get("fingerprint") == self.fingerprint
         if not mine and config.get("complete") is not True:
             raise CheckpointError(
                 f"{self.path} holds the state of a run with other data or options. Repeat those to "
-                "resume it, "
-                "or delete the folder to start anew."
+                "resume it, or delete the folder to start anew."
             )
         self._opened = True
         if not mine:
@@ -157,8 +155,8 @@ class Folder:
         return True
 
     def _take(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Part what was read by phase."""
-        complete, phase, states = config.get("complete"), config.get("phase"), config.get(EARLIER)
+        """Sort what was read by phase."""
+        complete, phase, states = config.get("complete"), config.get("phase"), config.get("earlier")
         own: Any = config.get("state")
         if (
             not isinstance(complete, bool)
@@ -166,17 +164,14 @@ class Folder:
             or not isinstance(states, dict)
         ):
             raise self.refuse(
-                "config.json is no state of training: complete, phase or earlier is missing or odd"
+                "config.json is not a training state: complete, phase or earlier is missing or odd"
             )
         if not all(isinstance(state, dict) for state in (own, *states.values())) or phase in states:
-            raise self.refuse("config.json is no state of training: its states are odd")
+            raise self.refuse("config.json is not a training state: its states are odd")
         for name, state in states.items():
-            prefix = f"{EARLIER}.{name}."
-            found = {key: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
-            self._done[name] = (
-                state,
-                {key.removeprefix(prefix): value for key, value in found.items()},
-            )
+            prefix = _prefix(name)
+            keys = [key for key in tensors if key.startswith(prefix)]
+            self._done[name] = (state, {key.removeprefix(prefix): tensors.pop(key) for key in keys})
         self.complete = complete
         if own.get("finished") is True:
             self._done[phase] = (own, tensors)
@@ -204,23 +199,28 @@ class Folder:
             "fingerprint": self.fingerprint,
             "phase": name,
             "state": config,
-            EARLIER: {other: state[0] for other, state in earlier.items()},
+            "earlier": {other: state[0] for other, state in earlier.items()},
             "complete": complete,
         }
         named = {
-            f"{EARLIER}.{other}.{key}": t
+            _prefix(other) + key: value
             for other, state in earlier.items()
-            for key, t in state[1].items()
+            for key, value in state[1].items()
         }
-        write_folder(self.path, whole, tensors | named, kind=KIND, overwrite=True)
+        write_folder(self.path, whole, tensors | named, kind=self.kind, overwrite=True)
+
+
+def _prefix(phase: str) -> str:
+    """Return what precedes the names of an earlier phase's tensors."""
+    return f"earlier.{phase}."
 
 
 class Phase:
     """One training of a fit that has several: a `nelbo.training.Store`.
 
     Arguments:
-        folder: Of the fit.
-        name: Of the training.
+        folder: The fit's folder.
+        name: The training's name.
     """
 
     def __init__(self, folder: Folder, name: str) -> None:
@@ -235,7 +235,7 @@ class Phase:
         return self.folder._load(self.name)
 
     def save(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Replace the state, all or nothing; what earlier phases came to is kept beside it.
+        """Replace the state, all or nothing; the results of earlier phases are kept beside it.
 
         Raises:
             CheckpointError: The folder holds something else than a run's state.
@@ -244,17 +244,19 @@ class Phase:
         self.folder._save(self.name, config, tensors)
 
     def refuse(self, why: str) -> CheckpointError:
-        """Return the error that a state which cannot be gone on with is refused by."""
+        """Return the error for a state that cannot be resumed."""
         return self.folder.refuse(f"{self.name}: {why}")
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is something in a folder, once what a killed writer has set aside is put
-    back.
+    """Return whether there is something in a folder.
+
+    What a killed writer has set aside is put back first.
     """
     target = Path(os.path.realpath(path))
-    aside = recover(target)
-    folder = target if os.path.lexists(target) else aside
+    folder = recover(target)
+    if os.path.lexists(target):
+        folder = target
     try:
         return folder is not None and (not folder.is_dir() or any(folder.iterdir()))
     except OSError:
@@ -262,7 +264,7 @@ def exists(path: str | os.PathLike[str]) -> bool:
 
 
 def check_free(path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Say at once whether `write_folder` would refuse this path later, after hours of training.
+    """Raise at once what `write_folder` would raise later, after hours of training.
 
     Raises:
         CheckpointError: It is a file, or a folder that may not be replaced.
