@@ -457,7 +457,7 @@ def test_a_diagnosis_is_json_and_a_table() -> None:
     for finding in found.findings:
         assert f"\n{finding.name} " in text
         assert finding.reference or finding.verdict == "skipped"
-        assert bool(finding.sickness) <= (finding.verdict == "problem")
+        assert bool(finding.cause) <= (finding.verdict == "problem")
     with pytest.raises(KeyError, match="none of the findings"):
         found["nothing"]
 

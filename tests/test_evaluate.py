@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from helpers import build, digits, draw, linear_gaussian, loosen, normal, rng, started
 from nelbo import VAE, evaluate, objective
 from nelbo.evaluate import pareto_shape, row_noise
-from nelbo.evaluate.importance import Stream
+from nelbo.evaluate.importance import Weights
 
 
 def loose(
@@ -410,7 +410,7 @@ def test_autocast_does_not_reach_into_evaluation() -> None:
 
 def test_streamed_sums_are_those_of_all_weights_at_once() -> None:
     weight = 8 * normal(301, 7) - torch.linspace(0, 2000, 7, dtype=torch.float64)
-    stream = Stream(7, 301, weight.device)
+    stream = Weights(7, 301, weight.device)
     for part in weight.split([1, 32, 200, 60, 8]):
         stream.add(part)
     value, error, ess, khat = stream.result()
@@ -424,7 +424,7 @@ def test_streamed_sums_are_those_of_all_weights_at_once() -> None:
 
 
 def test_weights_that_vanish_are_told_as_such() -> None:
-    stream = Stream(2, 64, torch.device("cpu"))
+    stream = Weights(2, 64, torch.device("cpu"))
     dead = torch.full((32, 2), -math.inf, dtype=torch.float64)
     alive = dead.clone()
     alive[:, 1] = 0.0

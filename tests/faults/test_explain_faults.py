@@ -80,7 +80,7 @@ def test_a_model_whose_z_explains_little_is_not_healthy(with_training_rows: bool
     found = model.fitted_.diagnose(test, known)
     assert not found.healthy
     told = found["explained variance"]
-    assert (told.verdict, told.sickness) == ("problem", "z explains little of the data")
+    assert (told.verdict, told.cause) == ("problem", "z explains little of the data")
     assert told.advice
     share = 100 * r_squared(test, model.reconstruct(test), train)
     assert f"z explains {share:.0f} % of the variance" in told.sentence or not with_training_rows
@@ -175,7 +175,7 @@ def test_rare_values_that_are_drawn_as_often_as_they_are_there_are_no_problem() 
     x = model.schema_.to_model(drawn, noise="hash", dtype=torch.float64)
     found = diagnose.rare_values(model.model_, x, model.fitted_.units)
     assert {f"column {j} = 2" for j in range(3)} <= {entry.name for entry in found}
-    assert diagnose.judge_rare(found).verdict == "ok"
+    assert diagnose.Judge().rare(found).verdict == "ok"
 
 
 # -- how many latent dimensions

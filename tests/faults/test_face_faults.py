@@ -9,7 +9,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from nelbo import (
 from nelbo.cli import COMMANDS, main
 from nelbo.cli.options import FitOptions
 from nelbo.diagnose import cures
+from nelbo.diagnose.remedies import remedies
 
 pytestmark = pytest.mark.fault
 
@@ -271,11 +272,7 @@ def test_images_stay_arrays_where_frames_are_asked_for() -> None:
 
 def all_cures() -> list[cures.Cure]:
     """Every cure that a verdict can name."""
-    found: list[cures.Cure] = []
-    for value in vars(cures).values():
-        parts: Iterable[Any] = value if isinstance(value, tuple) else (value,)
-        found += [part for part in parts if isinstance(part, cures.Cure)]
-    return found
+    return [cure for cures_of_one in remedies().values() for cure in cures_of_one]
 
 
 def test_every_option_that_a_cure_names_exists_in_python_and_on_the_shell() -> None:
@@ -333,9 +330,15 @@ def test_nothing_in_use_is_advised_by_the_model_alone() -> None:
 
     residual = vae(likelihood.Gaussian((4,), variance="learned"), networks.Residual)
     dense = vae(likelihood.Gaussian((4,), variance=0.1), networks.MLP)
-    told = [cures.advise(cures.ENCODER, cures.used_by(model)) for model in (residual, dense)]
+    told = [
+        cures.advise(remedies()["weak encoder"], cures.used_by(model))
+        for model in (residual, dense)
+    ]
     assert ["residual" in text for text in told] == [False, True]
-    told = [cures.advise(cures.PRIOR, cures.used_by(model)) for model in (residual, dense)]
+    told = [
+        cures.advise(remedies()["prior mismatch"], cures.used_by(model))
+        for model in (residual, dense)
+    ]
     assert ['variance="learned"' in text for text in told] == [False, True]
     assert "learned prior" not in "".join(told)
 

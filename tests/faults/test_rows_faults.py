@@ -22,8 +22,7 @@ from helpers import ring
 from nelbo import VariationalAutoencoder
 from nelbo.cli import main
 from nelbo.data.known import KnownRows, Use
-from nelbo.diagnose import Estimate, Memorisation
-from nelbo.diagnose.verdicts import judge_memory
+from nelbo.diagnose import Estimate, Judge, Memorisation
 from nelbo.training import ALL_ROWS, History, ProgressBar, Record
 from nelbo.watching import watching
 
@@ -363,9 +362,9 @@ def test_diagnose_never_calls_a_model_healthy_by_rows_that_it_was_trained_on(
 def test_overfitting_of_a_fifth_of_a_nat_for_each_feature_is_a_problem() -> None:
     ahead = Estimate(13.4, 2.1, 180)
     one = Estimate(-150.0, 1.0, 180)
-    found, _ = judge_memory(Memorisation(one, one, ahead, Estimate(0.5, 0.03, 180), 1617), 64)
+    found, _ = Judge().memory(Memorisation(one, one, ahead, Estimate(0.5, 0.03, 180), 1617), 64)
     assert found.verdict == "problem"
-    assert found.sickness.startswith("overfitting")
+    assert found.cause.startswith("overfitting")
 
 
 # -- both trainings of a table

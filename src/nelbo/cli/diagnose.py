@@ -64,7 +64,7 @@ def diagnose(
     device
         Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
-    from ..diagnose.diagnosis import LEAST_ROWS
+    from ..diagnose import LEAST_ROWS
 
     which, limit = _which(rows, limit)
     check_seed(seed)

@@ -1,15 +1,17 @@
-"""What is wrong with a model, in numbers: each measurement by itself, and `diagnose`, a table of
-verdicts.
+"""What is wrong with a model, in numbers.
 
-Every measurement is in nats or without unit, has a standard error over rows, and is a function of
-the model, the rows and a seed alone.
+Each measurement is a function of its own, which returns a dataclass; `diagnose` makes all of them
+and returns a table of verdicts. Every measurement is in nats or without unit, has a standard error
+over rows, and is a function of the model, the rows and a seed alone. `Judge` holds the limits from
+which on a number is a warning or a problem, and `Cure` is what may be changed.
 """
 
 from __future__ import annotations
 
 from .calibration import Calibration, calibration
 from .comparison import Baseline, Memorisation, PriorMatch, baseline, memorisation, prior_match
-from .diagnosis import diagnose
+from .cures import Cure, Spell, in_python
+from .diagnosis import LEAST_ROWS, diagnose
 from .explained import Explained, explained
 from .finding import Diagnosis, Finding, Value
 from .gap import InferenceGap, best_normal, inference_gap
@@ -17,23 +19,27 @@ from .information import MutualInformation, RateDistortion, mutual_information, 
 from .latent import ActiveUnits, Collapse, active_units, collapse
 from .rare import RareValue, rare_values
 from .standard_error import Estimate
-from .verdicts import judge_explained, judge_rare
+from .verdicts import Judge
 
 __all__ = [
+    "LEAST_ROWS",
     "ActiveUnits",
     "Baseline",
     "Calibration",
     "Collapse",
+    "Cure",
     "Diagnosis",
     "Estimate",
     "Explained",
     "Finding",
     "InferenceGap",
+    "Judge",
     "Memorisation",
     "MutualInformation",
     "PriorMatch",
     "RareValue",
     "RateDistortion",
+    "Spell",
     "Value",
     "active_units",
     "baseline",
@@ -42,9 +48,8 @@ __all__ = [
     "collapse",
     "diagnose",
     "explained",
+    "in_python",
     "inference_gap",
-    "judge_explained",
-    "judge_rare",
     "memorisation",
     "mutual_information",
     "prior_match",

@@ -9,7 +9,7 @@ optimum.
 
 from __future__ import annotations
 
-__all__ = ["LEVELS", "Calibration", "calibration"]
+__all__ = ["Calibration", "calibration"]
 
 import math
 from collections.abc import Iterator
@@ -25,15 +25,6 @@ from ..vae import VAE
 from ..watching import pieces
 from .standard_error import Estimate, jackknife, mean
 
-SAMPLES = 8
-"""Draws of z for each row."""
-LEVELS = (0.5, 0.9)
-"""Central intervals whose coverage is counted."""
-BINS = 10
-"""Bins of the histogram of the probability integral transform."""
-FEATURES = 512
-"""Features, evenly spread, whose correlations are measured."""
-
 
 @dataclass(frozen=True, repr=False)
 class Calibration(Brief):
@@ -44,7 +35,7 @@ class Calibration(Brief):
             they agree.
         coverage: Share of values inside the central 50 % and 90 % intervals of p(x|z).
         coverage_by_feature: The same for each feature, of shape (2, D).
-        pit: Share of values in each tenth of p(x|z), of shape (10,); 0.1 each where calibrated.
+        pit: Share of values in each tenth of p(x|z), of shape (bins,), 0.1 each where calibrated.
         scale_by_feature: Root mean square of r of each feature, of shape (D,).
         gain: Nats per row that one :math:`\beta^2` per feature would add to E log p(x|z); None
             where the model does not have one :math:`\beta^2` for all.
@@ -72,6 +63,9 @@ def calibration(
     units: Units | None = None,
     seed: int = 0,
     memory: int = MEMORY,
+    samples: int = 8,
+    bins: int = 10,
+    features: int = 512,
 ) -> Calibration:
     """Hold the residuals of x against the noise of the model.
 
@@ -79,65 +73,96 @@ def calibration(
         vae: The model; its p(x|z) must be a diagonal normal.
         x: Rows of shape (n, *vae.shape), in model units.
         q: Where z is drawn from; None is the encoder's q(z|x).
-        units: Of the data; None are the model's own.
-        seed: Of the draws.
+        units: Units of the data; None are the model's own.
+        seed: The seed of the draws.
         memory: Bytes for intermediate results.
+        samples: Draws of z for each row.
+        bins: Bins of the histogram of the probability integral transform.
+        features: Features, evenly spread, whose correlations are measured, at most.
 
     Raises:
-        ValueError: p(x|z) is not Gaussian, rows that do not fit, or a q(z|x) that is no diagonal
-            normal.
+        ValueError: p(x|z) is not Gaussian, or the rows do not fit the model.
     """
     with judged(vae, x) as (model, rows):
-        scale = torch.as_tensor(1.0 if units is None else units.scale, dtype=torch.float64)
-        scale = scale.flatten() if scale.ndim else scale
-        level = torch.tensor(
-            [math.sqrt(2) * torch.special.erfinv(torch.tensor(p)).item() for p in LEVELS]
-        )
-        edges = torch.special.ndtri(torch.arange(1, BINS, dtype=torch.float64) / BINS)
         size = math.prod(model.shape)
-        step = max(1, math.ceil(size / FEATURES))
-        square, inside, first, beta, residual = [], [], [], 0.0, 0.0
-        by_feature, covered = torch.zeros(size, dtype=torch.float64), torch.zeros(len(LEVELS), size)
-        covered, bins = covered.double(), torch.zeros(BINS, dtype=torch.float64)
-        for r, std in _residuals(model, rows, q, seed, memory):
-            hit = r.abs() < level.to(r)[:, None, None, None]
-            square.append(r.square().mean((0, 2)))
-            inside.append(hit.double().mean((1, 3)))
-            by_feature += r.square().mean(0).sum(0)
-            covered += hit.double().mean(1).sum(1)
-            bins += torch.bincount(torch.bucketize(r.flatten(), edges), minlength=BINS)
-            first.append(r[0, :, ::step])
-            beta += float((std * scale).square().mean((0, 2)).sum())
-            residual += float((r * std * scale).square().mean((0, 2)).sum())
-        n, shares = len(rows), torch.cat(inside, 1)
-        by_feature /= n
-        return Calibration(
-            dispersion=mean(torch.cat(square)),
-            coverage=(mean(shares[0]), mean(shares[1])),
-            coverage_by_feature=covered / n,
-            pit=bins / bins.sum(),
-            scale_by_feature=by_feature.sqrt(),
-            gain=_gain(model, by_feature, n),
-            correlation=_correlation(torch.cat(first)),
-            beta=math.sqrt(beta / n),
-            residual=math.sqrt(residual / n),
+        step = max(1, math.ceil(size / features))
+        sums = _Sums(size, bins, units)
+        dispersion, coverage, some = [], [], []
+        for r, std in _residuals(model, rows, q, samples, seed, memory):
+            dispersion.append(r.square().mean((0, 2)))
+            coverage.append(sums.add(r, std))
+            some.append(r[0, :, ::step])
+    n = len(rows)
+    half, most = torch.cat(coverage, 1)
+    square = sums.square / n
+    return Calibration(
+        dispersion=mean(torch.cat(dispersion)),
+        coverage=(mean(half), mean(most)),
+        coverage_by_feature=sums.covered / n,
+        pit=sums.bins / sums.bins.sum(),
+        scale_by_feature=square.sqrt(),
+        gain=_gain(model, square, n),
+        correlation=_correlation(torch.cat(some)),
+        beta=math.sqrt(sums.beta / n),
+        residual=math.sqrt(sums.residual / n),
+    )
+
+
+class _Sums:
+    """Sums over rows that the residuals of one piece after the other are added to.
+
+    Arguments:
+        size: Values of one row, D.
+        bins: Bins of the histogram.
+        units: Units of the data; None are the model's own.
+    """
+
+    levels = (0.5, 0.9)
+    """Central intervals whose coverage is counted."""
+
+    def __init__(self, size: int, bins: int, units: Units | None) -> None:
+        self.scale = torch.ones(1, dtype=torch.float64)
+        if units is not None:
+            self.scale = torch.as_tensor(units.scale, dtype=torch.float64).flatten()
+        self.limits = torch.tensor(
+            [math.sqrt(2) * torch.special.erfinv(torch.tensor(p)).item() for p in self.levels]
         )
+        self.edges = torch.special.ndtri(torch.arange(1, bins, dtype=torch.float64) / bins)
+        self.square = torch.zeros(size, dtype=torch.float64)
+        self.covered = torch.zeros(len(self.levels), size, dtype=torch.float64)
+        self.bins = torch.zeros(bins, dtype=torch.float64)
+        self.beta = 0.0
+        self.residual = 0.0
+
+    def add(self, r: Tensor, std: Tensor) -> Tensor:
+        """Add residuals r = (x - f(z)) / beta with their beta, both (samples, rows, D).
+
+        Returns:
+            The share of each row's values inside the central intervals, of shape (levels, rows).
+        """
+        hit = (r.abs() < self.limits.to(r)[:, None, None, None]).double()
+        self.square += r.square().mean(0).sum(0)
+        self.covered += hit.mean(1).sum(1)
+        self.bins += torch.bincount(
+            torch.bucketize(r.flatten(), self.edges), minlength=len(self.bins)
+        )
+        self.beta += float((std * self.scale).square().mean((0, 2)).sum())
+        self.residual += float((r * std * self.scale).square().mean((0, 2)).sum())
+        return hit.mean((1, 3))
 
 
 def _residuals(
-    vae: VAE, x: Tensor, q: Normal | None, seed: int, memory: int
+    vae: VAE, x: Tensor, q: Normal | None, samples: int, seed: int, memory: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield r and beta at samples of z, chunk by chunk, both of shape (samples, rows, D), float64,
     on the CPU.
     """
-    begin = 0
-    for part in pieces(x.split(rows_at_once(vae, x, SAMPLES, memory)), "residuals"):
-        rows = slice(begin, begin + len(part))
-        begin += len(part)
+    index = torch.arange(len(x), device=x.device)
+    for rows in pieces(index.split(rows_at_once(vae, x, samples, memory)), "residuals"):
+        part = x[rows]
         normal = from_encoder(vae, part)[0] if q is None else q[rows]
-        p = vae.decode(
-            normal.from_noise(normals(row_keys(part), SAMPLES, vae.latent_dim, seed, 0, part))
-        )
+        noise = normals(row_keys(part), samples, vae.latent_dim, seed, 0, part)
+        p = vae.decode(normal.from_noise(noise))
         r, beta = vae.likelihood.residuals(p, part), vae.likelihood.beta(p)
         if r is None or beta is None:
             raise ValueError(
@@ -173,7 +198,9 @@ def _correlation(r: Tensor) -> Estimate | None:
         unit = centred / centred.norm(dim=0).clamp_min(1e-300)
         # The sum of squares of (features, features) correlations is that of the smaller Gram
         # matrix.
-        gram = unit.T @ unit if features < len(rows) else unit @ unit.T
+        if features > len(rows):
+            unit = unit.T
+        gram = unit.T @ unit
         off = float(gram.square().sum()) - features
         return off / (features * (features - 1)) - 1 / (len(rows) - 1)
 

@@ -29,14 +29,7 @@ from ..evaluate import (
     row_keys,
 )
 from ..vae import VAE
-from .standard_error import Estimate, jackknife, mean, subsample
-
-SEARCHED = 10_000
-"""Training rows that nearest neighbours are looked for in."""
-WIDEST = 4096
-"""Values of a row up to which the covariance matrix of the linear model is made."""
-IMPORTANCE = 100
-"""Importance samples behind each log p(x)."""
+from .standard_error import Estimate, jackknife, log_density, mean, subsample
 
 
 @dataclass(frozen=True)
@@ -92,6 +85,8 @@ def memorisation(
     units: Units | None = None,
     seed: int = 0,
     memory: int = MEMORY,
+    samples: int = 100,
+    searched: int = 10_000,
 ) -> Memorisation:
     """Hold training rows against unseen ones.
 
@@ -99,24 +94,26 @@ def memorisation(
         vae: The model.
         x: Unseen rows of shape (n, *vae.shape), in model units.
         train: Rows the model was fitted to, (m, *vae.shape).
-        units: Of the data; None are the model's own.
-        seed: Of importance samples and of the model's samples, of which there are as many as rows
-            in x.
+        units: Units of the data; None are the model's own.
+        seed: The seed of importance samples and of the model's samples, of which there are as many
+            as rows in x.
         memory: Bytes for intermediate results.
+        samples: Importance samples behind each log p(x).
+        searched: Training rows in which nearest neighbours are looked for, at most.
 
     Raises:
         ValueError: Rows that do not fit.
     """
-    shift, method = 0.0 if units is None else units.log_density, plain_method(vae)
+    method, shift = plain_method(vae), log_density(units)
     seen = subsample(train, len(x), seed)
-    log_p = [
-        log_likelihood(vae, rows, method, IMPORTANCE, seed, memory).value for rows in (seen, x)
-    ]
-    first, second = mean(log_p[0], shift), mean(log_p[1], shift)
+    first, second = (
+        mean(log_likelihood(vae, rows, method, samples, seed, memory).value, shift)
+        for rows in (seen, x)
+    )
     error = math.hypot(first.standard_error, second.standard_error)
     with judged(vae, x) as (model, rows):
         generator = torch.Generator(rows.device).manual_seed(seed)
-        known = subsample(train, SEARCHED, seed).to(rows)
+        known = subsample(train, searched, seed).to(rows)
         made = nearest(model.sample(len(rows), generator=generator), known)
         held = nearest(rows, known)
     return Memorisation(
@@ -135,6 +132,7 @@ def baseline(
     log_p: Tensor,
     units: Units | None = None,
     linear: Tensor | None = None,
+    widest: int = 4096,
 ) -> Baseline | None:
     """Hold a model against exact pPCA with as many latents.
 
@@ -143,22 +141,20 @@ def baseline(
         x: Unseen rows of shape (n, *vae.shape), in model units.
         train: Rows the model was fitted to, (m, *vae.shape): pPCA takes them as they are, unscaled.
         log_p: The model's log p(x) of each row of x, in model units, of shape (n,).
-        units: Of the data; None are the model's own.
+        units: Units of the data; None are the model's own.
         linear: log p(x) of each row of x under a pPCA that is known already, in the units of the
             data, of shape (n,).
+        widest: Values of a row up to which the covariance matrix of the linear model is made.
 
     Returns:
         The comparison, or None where p(x|z) is not Gaussian, or pPCA is neither given nor quickly
-        found: there are no training rows, or rows have more than 4,096 values.
+        found: there are no training rows, or rows have more than ``widest`` values.
     """
-    shift = 0.0 if units is None else units.log_density
+    shift = log_density(units)
     if linear is None:
-        wide = math.prod(vae.shape) > WIDEST
-        found = (
-            None
-            if train is None or wide or not vae.likelihood.density
-            else fit_baseline(train.flatten(1), vae.latent_dim)
-        )
+        if train is None or math.prod(vae.shape) > widest or not vae.likelihood.density:
+            return None
+        found = fit_baseline(train.flatten(1), vae.latent_dim)
         if found is None:
             return None
         linear = found.log_prob(x.flatten(1).cpu()) + shift
@@ -193,7 +189,7 @@ def prior_match(vae: VAE, x: Tensor, seed: int = 0) -> PriorMatch:
         vae: The model.
         x: Rows of shape (n, *vae.shape), at least 4; one draw of q(z|x) from each, and as many of
             p(z).
-        seed: Of the draws.
+        seed: The seed of the draws.
 
     Raises:
         ValueError: Rows that do not fit, or fewer than 4.

@@ -1,49 +1,31 @@
-"""All checks on one model, and the one sickness that explains most of what they find."""
+"""All checks on one model, and the one cause that explains most of what they find."""
 
 from __future__ import annotations
 
-__all__ = ["diagnose"]
+__all__ = ["LEAST_ROWS", "diagnose"]
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..data.units import Units
 from ..evaluate import MEMORY, judged
 from ..vae import VAE
-from .calibration import calibration
-from .comparison import SEARCHED, baseline, memorisation, prior_match
+from .calibration import Calibration, calibration
+from .comparison import baseline, memorisation, prior_match
 from .cures import Spell, in_python, used_by
 from .explained import explained
-from .finding import Diagnosis, Finding
-from .gap import inference_gap
+from .finding import Check, Diagnosis, Finding
+from .gap import InferenceGap, inference_gap
 from .information import mutual_information, rate_distortion
 from .latent import collapse
 from .rare import RareValue, rare_values
 from .standard_error import subsample
-from .verdicts import (
-    judge_baseline,
-    judge_calibration,
-    judge_collapse,
-    judge_explained,
-    judge_gap,
-    judge_information,
-    judge_memory,
-    judge_noise,
-    judge_prior,
-    judge_rare,
-    judge_rows,
-    skipped,
-)
+from .verdicts import Judge
 
-ROWS = 1000
-"""Rows looked at, unless told."""
-GAP_ROWS = 128
-"""Rows whose own q* is looked for: the standard error of a gap of a few nats is then a few
-tenths.
-"""
 LEAST_ROWS = 20
 """Fewer rows have no standard errors to speak of."""
 
@@ -53,7 +35,7 @@ def diagnose(
     x: Tensor,
     train: Tensor | None = None,
     *,
-    rows: int = ROWS,
+    rows: int = 1000,
     units: Units | None = None,
     linear: Tensor | None = None,
     seen: Tensor | None = None,
@@ -61,6 +43,7 @@ def diagnose(
     memory: int = MEMORY,
     used: Mapping[str, Any] | None = None,
     spell: Spell = in_python,
+    judge: Judge | None = None,
 ) -> Diagnosis:
     """Find out what is wrong with a model.
 
@@ -75,19 +58,20 @@ def diagnose(
         train: Rows it was fitted to. Without them memorisation is not looked at, nor pPCA unless
             ``linear`` is given.
         rows: How many rows of x to look at; where there are more, they are drawn with the seed.
-        units: Of the data; None are the model's own.
+        units: Units of the data; None are the model's own.
         linear: log p(x) of each row of x under exact pPCA, in the units of the data, where that is
             known; else it is found from ``train``, taken as they are.
         seen: Which rows of x the model was trained on, of shape (n,), where that is known: a model
             is not called healthy by such rows.
-        seed: Of everything drawn. Equal calls give equal answers.
+        seed: The seed of everything drawn. Equal calls give equal answers.
         memory: Bytes for intermediate results.
         used: Options in use that the model does not show, such as ``objective``: the advice leaves
             these out.
         spell: How the advice writes an option and its value; as in Python unless told.
+        judge: The limits of the verdicts; None are the usual ones.
 
     Raises:
-        ValueError: Rows that do not fit or are too few, ``rows`` below 20, or a q(z|x) that is no
+        ValueError: Rows do not fit or are too few, ``rows`` is below 20, or q(z|x) is not a
             diagonal normal.
     """
     for name, count in (("x", len(x)), ("rows", rows)):
@@ -96,82 +80,179 @@ def diagnose(
                 f"{name} must be at least {LEAST_ROWS} rows for standard errors, got {count}. Pass "
                 "more."
             )
-    many, total, x = subsample(x, SEARCHED, seed), len(x), subsample(x, rows, seed)
-    linear = None if linear is None else subsample(linear, rows, seed)
-    old = 0 if seen is None else int(subsample(seen, rows, seed).sum())
     if train is not None:
         with judged(vae, train):  # refuses what does not fit
             pass
-        train = subsample(train, SEARCHED, seed)
-    rare = rare_values(vae, many if train is None else train, units, seed)
-    found = _findings(vae, x, train, linear, rare, old, units, seed, memory)
-    known = {**used_by(vae), **(used or {})}
-    findings = tuple(finding.advised(known, spell) for finding in found)
-    leading = next((f.sickness for f in findings if f.verdict == "problem"), "")
-    return Diagnosis(leading, findings, len(x), total, None if train is None else len(train), seed)
+    examination = _Examination(
+        vae=vae,
+        x=subsample(x, rows, seed),
+        train=_subsampled(train, _Examination.searched, seed),
+        linear=_subsampled(linear, rows, seed),
+        seen=_subsampled(seen, rows, seed),
+        rare=_rare(vae, x, train, units, seed),
+        units=units,
+        seed=seed,
+        memory=memory,
+        judge=judge or Judge(),
+    )
+    known = used_by(vae) | dict(used or {})
+    findings = tuple(finding.advised(known, spell) for finding in examination.findings())
+    causes = [finding.cause for finding in findings if finding.cause]
+    return Diagnosis(
+        leading="".join(causes[:1]),
+        findings=findings,
+        rows=len(examination.x),
+        of=len(x),
+        train_rows=examination.train_rows,
+        seed=seed,
+    )
 
 
-def _findings(
-    vae: VAE,
-    x: Tensor,
-    train: Tensor | None,
-    linear: Tensor | None,
-    rare: tuple[RareValue, ...],
-    old: int,
-    units: Units | None,
-    seed: int,
-    memory: int,
-) -> list[Finding]:
-    """All findings, causes before consequences."""
-    shown = vae.likelihood.noise()
-    fixed = shown.normal and shown.kind == "fixed"
-    few = subsample(x, GAP_ROWS, seed)
-    gap = inference_gap(vae, few, units, seed, memory)
-    noise = best = None
-    if _is_gaussian(vae, x):
-        noise = calibration(vae, x, None, units, seed, memory)
-        best = calibration(vae, few, gap.q, units, seed, memory)
-    rate = rate_distortion(vae, x, units=units, seed=seed, memory=memory)
-    information = mutual_information(vae, x, seed=seed, memory=memory)
-    amortisation, approximation = judge_gap(gap)
-    says = judge_explained(explained(vae, x, train, units, memory))
-    found = [judge_collapse(collapse(vae, x), noise, fixed)]
-    if noise is None or best is None:
-        found.append(
-            skipped(
-                "noise level",
-                "p(x|z) is not Gaussian: there is no beta^2 to compare residuals with.",
-            )
-        )
-    else:
-        found.append(judge_noise(noise, best, fixed))
-    theirs = None if linear is None else subsample(linear, GAP_ROWS, seed)
-    beside = baseline(vae, few, train, gap.found.value, units, theirs)
-    missing = "These rows were trained on themselves." if old else "No training rows were passed."
-    if beside is not None:
-        against = judge_baseline(beside)
-    elif train is None:
-        against = skipped("against pPCA", missing)
-    else:
-        against = skipped(
-            "against pPCA", "pPCA is for Gaussian p(x|z) and rows of at most 4,096 values."
-        )
+def _rare(
+    vae: VAE, x: Tensor, train: Tensor | None, units: Units | None, seed: int
+) -> tuple[RareValue, ...]:
+    """Look for rare values in as many rows as there are, training rows if possible."""
     if train is None:
-        found += [skipped("train against unseen", missing), against, amortisation, says]
-    else:
-        ahead, copies = judge_memory(memorisation(vae, x, train, units, seed, memory), x[0].numel())
-        found += [ahead, against, amortisation, says, copies]
-    found += [judge_prior(rate, information, prior_match(vae, x, seed))]
-    found += [judge_rare(rare)] if rare else []
-    found += [approximation]
-    if noise is not None:
-        found += judge_calibration(noise)
-    found += [judge_rows(old, len(x))] if old else []
-    return [*found, judge_information(rate, information)]
+        train = x
+    return rare_values(vae, subsample(train, _Examination.searched, seed), units, seed)
 
 
-@torch.no_grad()
-def _is_gaussian(vae: VAE, x: Tensor) -> bool:
-    with judged(vae, x[:1]) as (model, rows):
-        p = model.decode(model.encode(rows).mean)
-        return model.likelihood.beta(p) is not None
+def _subsampled(x: Tensor | None, rows: int, seed: int) -> Tensor | None:
+    if x is None:
+        return None
+    return subsample(x, rows, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Examination:
+    """What is examined, and the findings in the order of causes.
+
+    Attributes:
+        vae: The model.
+        x: The rows looked at.
+        train: Rows it was fitted to, or None.
+        linear: log p(x) of each row of x under exact pPCA, or None.
+        seen: Which rows of x it was fitted to, or None where that is not known.
+        rare: The rare values that were compared.
+        units: Units of the data.
+        seed: The seed of everything drawn.
+        memory: Bytes for intermediate results.
+        judge: The limits of the verdicts.
+    """
+
+    vae: VAE
+    x: Tensor
+    train: Tensor | None
+    linear: Tensor | None
+    seen: Tensor | None
+    rare: tuple[RareValue, ...]
+    units: Units | None
+    seed: int
+    memory: int
+    judge: Judge
+    gap_rows: int = 128
+    """Rows whose own q* is looked for: the standard error of a gap of a few nats is then a few
+    tenths."""
+    searched: int = 10_000
+    """Rows in which nearest neighbours and rare values are looked for."""
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield all findings, causes before consequences."""
+        rate = rate_distortion(
+            self.vae, self.x, units=self.units, seed=self.seed, memory=self.memory
+        )
+        information = mutual_information(self.vae, self.x, seed=self.seed, memory=self.memory)
+        match = prior_match(self.vae, self.x, self.seed)
+        amortisation, approximation = self.judge.gaps(self.gap)
+        share = explained(self.vae, self.x, self.train, self.units, self.memory)
+        ahead, *copies = self.memory_findings()
+        yield self.judge.collapse(collapse(self.vae, self.x), self.noise, self.fixed)
+        yield self.noise_finding()
+        yield ahead
+        yield self.ppca_finding()
+        yield amortisation
+        yield self.judge.explained(share)
+        yield from copies
+        yield self.judge.matching_prior(rate, information, match)
+        if self.rare:
+            yield self.judge.rare(self.rare)
+        yield approximation
+        if self.noise is not None:
+            yield from self.judge.calibration(self.noise)
+        if self.trained_on:
+            yield self.judge.rows(self.trained_on, len(self.x))
+        yield self.judge.information(rate, information)
+
+    def noise_finding(self) -> Finding:
+        """Hold beta^2 against the residuals."""
+        if self.noise is None:
+            return Check("noise level").skipped(
+                "p(x|z) is not Gaussian: there is no beta^2 to compare residuals with."
+            )
+        best = calibration(self.vae, self.few, self.gap.q, self.units, self.seed, self.memory)
+        return self.judge.noise(self.noise, best, self.fixed)
+
+    def memory_findings(self) -> tuple[Finding, ...]:
+        """Hold training rows, where there are any, against unseen ones."""
+        if self.train is None:
+            return (Check("train against unseen").skipped(self.no_training_rows),)
+        found = memorisation(self.vae, self.x, self.train, self.units, self.seed, self.memory)
+        return self.judge.memory(found, self.x[0].numel())
+
+    def ppca_finding(self) -> Finding:
+        """Hold the model against exact pPCA."""
+        linear = _subsampled(self.linear, self.gap_rows, self.seed)
+        log_p = self.gap.found.value
+        found = baseline(self.vae, self.few, self.train, log_p, self.units, linear)
+        if found is not None:
+            return self.judge.baseline(found)
+        check = Check("against pPCA")
+        if self.train is None:
+            return check.skipped(self.no_training_rows)
+        return check.skipped("pPCA is for Gaussian p(x|z) and rows of at most 4,096 values.")
+
+    @cached_property
+    def few(self) -> Tensor:
+        """The rows whose own q* is looked for."""
+        return subsample(self.x, self.gap_rows, self.seed)
+
+    @cached_property
+    def gap(self) -> InferenceGap:
+        """The gap of inference on `few` rows."""
+        return inference_gap(self.vae, self.few, self.units, self.seed, self.memory)
+
+    @cached_property
+    def noise(self) -> Calibration | None:
+        """Residuals at the encoder's z; None where p(x|z) is not Gaussian."""
+        with judged(self.vae, self.x[:1]) as (model, rows):
+            p = model.decode(model.encode(rows).mean)
+            if model.likelihood.beta(p) is None:
+                return None
+        return calibration(self.vae, self.x, None, self.units, self.seed, self.memory)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether beta^2 is fixed."""
+        noise = self.vae.likelihood.noise()
+        return noise.normal and noise.kind == "fixed"
+
+    @property
+    def trained_on(self) -> int:
+        """How many of the rows the model was fitted to, as far as that is known."""
+        if self.seen is None:
+            return 0
+        return int(self.seen.sum())
+
+    @property
+    def train_rows(self) -> int | None:
+        """How many training rows are looked at."""
+        if self.train is None:
+            return None
+        return len(self.train)
+
+    @property
+    def no_training_rows(self) -> str:
+        """Why there are no training rows to compare with."""
+        if self.trained_on:
+            return "These rows were trained on themselves."
+        return "No training rows were passed."

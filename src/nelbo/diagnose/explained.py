@@ -1,5 +1,5 @@
-r"""How much of the data z explains: the share of their variance that reconstructions f(E[z|x])
-have.
+r"""How much of the data z explains: the share of their variance that the reconstructions f(E[z|x])
+account for.
 
 .. math:: R^2 = 1 - \sum_i |x_i - f(\mu(x_i))|^2 \Big/ \sum_i |x_i - \bar x|^2
 
@@ -25,11 +25,6 @@ from ..evaluate import MEMORY, judged, rows_at_once
 from ..linear import LinearGaussian, moments, ppca
 from ..vae import VAE
 from .standard_error import Estimate
-
-WIDEST = 4096
-"""Values of a row up to which the covariance matrix of the linear model is made."""
-VALUES = 2**23
-"""Values of training rows that components are found in, at most: 10,000 rows of 784 features."""
 
 
 @dataclass(frozen=True)
@@ -61,32 +56,39 @@ def explained(
     train: Tensor | None = None,
     units: Units | None = None,
     memory: int = MEMORY,
+    widest: int = 4096,
+    values: int = 2**23,
 ) -> Explained:
-    """Measure how much of the variance of rows their reconstructions have.
+    """Measure how much of the variance of rows their reconstructions account for.
 
     Arguments:
         vae: The model.
         x: Rows of shape (n, *vae.shape), in model units, best such that the model has not seen.
         train: Rows it was fitted to, (m, *vae.shape): principal components are found in them.
             Without any they are found in one half of x and judged on the other.
-        units: Of the data. Columns of a table are standardised by the training rows; None, and
-            images, keep the model's scale.
+        units: Units of the data. Columns of a table are standardised by the training rows; None,
+            and images, keep the model's scale.
         memory: Bytes for intermediate results.
+        widest: Values of a row up to which the covariance matrix of the linear model is made.
+        values: Values of training rows in which components are found, at most: 10,000 rows of 784
+            features.
 
     Raises:
-        ValueError: Rows that do not fit.
+        ValueError: The rows do not fit the model.
     """
     with judged(vae, x) as (model, rows):
         parts = rows.split(rows_at_once(model, rows, 1, memory))
         x_hat = torch.cat([model.decode(model.encode(part).mean).mean.cpu() for part in parts])
-    reference = x if train is None else train[:: math.ceil(train.numel() / VALUES)]
+    reference = x
+    if train is not None:
+        reference = train[:: math.ceil(train.numel() / values)]
     shift, scale = _scaling(reference, units)
     x, x_hat, reference = (
         (_columns(t, units) - shift) / scale for t in (x.cpu(), x_hat, reference.cpu())
     )
     total, error = x.square().sum(1), (x - x_hat).square().sum(1)
     share = _ratio(total - error, total)
-    if x.shape[1] > WIDEST or len(reference) < 3 or not bool(total.sum() > 0):
+    if x.shape[1] > widest or len(reference) < 3 or not bool(total.sum() > 0):
         return Explained(share)
     left = [torch.zeros(len(x), dtype=torch.float64) for _ in range(2)]
     for fitted, others in _folds(len(x), reference, x, crossed=train is None):
@@ -107,7 +109,9 @@ def explained(
 
 def _columns(t: Tensor, units: Units | None) -> Tensor:
     """Return rows (n, D), float64, in the data's units where the data are a table."""
-    return t.flatten(1).double() if units is None or units.columns is None else units.columns(t)
+    if units is None or units.columns is None:
+        return t.flatten(1).double()
+    return units.columns(t)
 
 
 def _scaling(t: Tensor, units: Units | None) -> tuple[Tensor, Tensor]:
@@ -147,11 +151,10 @@ def _ratio(part: Tensor, whole: Tensor) -> Estimate:
     """Return the sum of one over the sum of the other, with the standard error of a ratio (Cochran,
     1977).
     """
-    n, value = len(part), float(part.sum() / whole.sum().clamp_min(1e-300))
+    n = len(part)
+    value = float(part.sum() / whole.sum().clamp_min(1e-300))
     residual = part - value * whole
-    error = (
-        float(residual.std()) * math.sqrt(n) / max(float(whole.sum()), 1e-300)
-        if n > 1
-        else math.inf
-    )
+    error = math.inf
+    if n > 1:
+        error = float(residual.std()) * math.sqrt(n) / max(float(whole.sum()), 1e-300)
     return Estimate(value, error, n)

@@ -1,23 +1,23 @@
-"""What a diagnosis is made of, and how it reads."""
+"""The parts of a diagnosis, and how it is printed."""
 
 from __future__ import annotations
 
-__all__ = ["VERDICTS", "Diagnosis", "Finding", "Value"]
+__all__ = ["Check", "Diagnosis", "Finding", "Value", "Verdict"]
 
 import dataclasses
 import math
 import textwrap
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from ..brief import aligned
 from .cures import Cure, Spell, advise, in_python
 from .standard_error import Estimate
 
-VERDICTS = ("ok", "warning", "problem", "skipped")
-"""What a finding may come to; "skipped" says why it was not looked at."""
-WIDTH = 100
-"""Characters in a line of text."""
+Verdict = Literal["ok", "warning", "problem", "skipped"]
+"""What a finding may come to; "skipped" says why nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Value:
     """A number with its name.
 
     Attributes:
-        label: What it is.
+        label: What the number is.
         number: An estimate, or a plain number where there is nothing to estimate.
         unit: "nats" or empty.
     """
@@ -35,23 +35,20 @@ class Value:
     unit: str = ""
 
     def __str__(self) -> str:
-        whole = isinstance(self.number, Estimate | int)
-        told = (
-            f"{self.number:,}"
-            if isinstance(self.number, int)
-            else str(self.number)
-            if whole
-            else f"{self.number:.4g}"
-        )
-        return f"{told} {self.unit}".rstrip()
+        return f"{self._number()} {self.unit}".rstrip()
+
+    def _number(self) -> str:
+        if isinstance(self.number, Estimate):
+            return str(self.number)
+        if isinstance(self.number, int):
+            return f"{self.number:,}"
+        return f"{self.number:.4g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types; a number that is not finite is None."""
-        found = (
-            self.number
-            if isinstance(self.number, Estimate)
-            else Estimate(float(self.number), math.nan, 0)
-        )
+        found = self.number
+        if not isinstance(found, Estimate):
+            found = Estimate(float(found), math.nan, 0)
         return {
             "label": self.label,
             "value": _finite(found.value),
@@ -63,38 +60,45 @@ class Value:
 
 @dataclass(frozen=True)
 class Finding:
-    """One check.
+    """The outcome of one check.
 
     Attributes:
         name: What was looked at.
         verdict: "ok", "warning", "problem" or "skipped".
-        sentence: What was seen, in one sentence.
+        sentence: What was seen, in one or two sentences.
         values: The numbers behind it.
         advice: What to change, in options that exist and are not in use; empty where nothing needs
             changing.
         reference: Author, year.
-        sickness: Its name, where this finding alone is one; empty otherwise.
+        cause: What is wrong with the model, where this finding alone shows it; empty otherwise.
         cures: What the advice is chosen from.
     """
 
     name: str
-    verdict: str
+    verdict: Verdict
     sentence: str
     values: tuple[Value, ...] = ()
     advice: str = ""
     reference: str = ""
-    sickness: str = ""
+    cause: str = ""
     cures: tuple[Cure, ...] = ()
 
     def advised(self, used: Mapping[str, Any], spell: Spell = in_python) -> Finding:
-        """Return the finding with those of its cures as advice that are open to a model with these
+        """Return the finding with advice: those of its cures that are open to a model with these
         options.
         """
-        return (
-            dataclasses.replace(self, advice=advise(self.cures, used, spell))
-            if self.cures
-            else self
-        )
+        if not self.cures:
+            return self
+        return dataclasses.replace(self, advice=advise(self.cures, used, spell))
+
+    def remark(self) -> Iterator[str]:
+        """Yield the lines that say what the table of numbers cannot hold."""
+        reference = ""
+        if self.reference:
+            reference = f" ({self.reference})"
+        yield from _wrapped(f"{self.verdict}: {self.name}. {self.sentence}{reference}", "  ")
+        if self.advice:
+            yield from _wrapped(f"→ {self.advice}", "    ", "  ")
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
@@ -103,17 +107,58 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What all findings of one check share, whatever they come to.
+
+    Attributes:
+        name: What is looked at.
+        reference: Author, year.
+        cause: What is wrong with the model where the verdict is "problem".
+        cures: What may be changed where the verdict is not "ok".
+    """
+
+    name: str
+    reference: str = ""
+    cause: str = ""
+    cures: tuple[Cure, ...] = ()
+
+    def found(
+        self, verdict: Verdict, sentence: str, values: Iterable[Value] = (), **changes: Any
+    ) -> Finding:
+        """Return the finding; ``changes`` replaces the check's fields where cases differ."""
+        check = dataclasses.replace(self, **changes)
+        cause, cures = check.cause, check.cures
+        if verdict != "problem":
+            cause = ""
+        if verdict == "ok":
+            cures = ()
+        return Finding(
+            check.name,
+            verdict,
+            sentence,
+            tuple(values),
+            reference=check.reference,
+            cause=cause,
+            cures=cures,
+        )
+
+    def skipped(self, why: str) -> Finding:
+        """Return a finding that says why nothing was measured."""
+        return Finding(self.name, "skipped", why)
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """What is wrong with a model; prints as a table.
 
     Attributes:
-        leading: The one sickness that explains most, such as "posterior collapse: beta^2 is fixed
+        leading: The one cause that explains most, such as "posterior collapse: beta^2 is fixed
             far too large"; empty where the model is healthy.
-        findings: Every check, causes first.
+        findings: The outcome of every check, causes before their consequences.
         rows: Rows looked at.
         of: Rows there were.
         train_rows: Training rows looked at; None without any.
-        seed: Of everything drawn.
+        seed: The seed of everything drawn.
     """
 
     leading: str
@@ -131,9 +176,10 @@ class Diagnosis:
     @property
     def advice(self) -> str:
         """What to change first; empty where the model is healthy."""
-        return next(
-            (f.advice for f in self.findings if f.sickness and f.sickness == self.leading), ""
-        )
+        for finding in self.findings:
+            if finding.cause and finding.cause == self.leading:
+                return finding.advice
+        return ""
 
     def __getitem__(self, name: str) -> Finding:
         """Return the finding of that name.
@@ -145,7 +191,7 @@ class Diagnosis:
             if finding.name == name:
                 return finding
         raise KeyError(
-            f"{name!r} is none of the findings: {', '.join(f.name for f in self.findings)}."
+            f"There is no finding {name!r}, only {', '.join(f.name for f in self.findings)}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,47 +207,42 @@ class Diagnosis:
         return "\n".join([*self._head(), "", *self._table(), *self._remarks()])
 
     def _head(self) -> list[str]:
-        warnings = sum(f.verdict == "warning" for f in self.findings)
-        told = {0: "no warnings", 1: "1 warning"}.get(warnings, f"{warnings} warnings")
-        whole = "" if self.rows == self.of else f" of {self.of:,}, drawn with seed {self.seed}"
-        where = f"{self.rows:,} rows{whole}" + (
-            f"; {self.train_rows:,} training rows" if self.train_rows else ""
-        )
+        count = Counter(finding.verdict for finding in self.findings)["warning"]
+        warnings = {0: "no warnings", 1: "1 warning"}.get(count, f"{count} warnings")
+        where = f"{self.rows:,} rows"
+        if self.rows != self.of:
+            where += f" of {self.of:,}, drawn with seed {self.seed}"
+        if self.train_rows:
+            where += f"; {self.train_rows:,} training rows"
         if self.healthy:
-            return [f"Healthy: no problem found, {told} ({where})."]
+            return [f"Healthy: no problem found, {warnings} ({where})."]
         return [f"Diagnosis: {self.leading} ({where}).", *_wrapped(f"Cure: {self.advice}", "")]
 
     def _table(self) -> list[str]:
-        lines = [("finding", "", "value", "verdict")]
+        lines: list[Sequence[str]] = [("finding", "", "value", "verdict")]
         for finding in self.findings:
             cells = [(value.label, str(value)) for value in finding.values] or [("", "–")]
-            for number, (label, value) in enumerate(cells):
-                first = number == 0
-                lines.append(
-                    (finding.name if first else "", label, value, finding.verdict if first else "")
-                )
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+            lines.append((finding.name, *cells[0], finding.verdict))
+            lines += [("", label, value, "") for label, value in cells[1:]]
+        return aligned(lines, left=len(lines[0]))
 
     def _remarks(self) -> list[str]:
-        """What the table cannot hold, the worst first."""
+        """Return the lines below the table, the worst first."""
         lines = []
-        for verdict in ("problem", "warning"):
-            for finding in (f for f in self.findings if f.verdict == verdict):
-                reference = f" ({finding.reference})" if finding.reference else ""
-                lines += [
-                    "",
-                    *_wrapped(f"{verdict}: {finding.name}. {finding.sentence}{reference}", "  "),
-                ]
-                lines += _wrapped(f"→ {finding.advice}", "    ", "  ") if finding.advice else []
-        for finding in (f for f in self.findings if f.verdict == "skipped"):
-            lines += ["", *_wrapped(f"skipped: {finding.name}. {finding.sentence}", "  ")]
+        for verdict in ("problem", "warning", "skipped"):
+            for finding in self.findings:
+                if finding.verdict == verdict:
+                    lines += ["", *finding.remark()]
         return lines
 
 
-def _wrapped(text: str, later: str, first: str = "") -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=later)
+def _wrapped(text: str, later: str, first: str = "", width: int = 100) -> list[str]:
+    """Break a text into lines of ``width`` characters, indented by ``first`` and ``later``."""
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=later)
 
 
 def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
+    """Return a number that JSON can hold, or None."""
+    if math.isfinite(number):
+        return number
+    return None

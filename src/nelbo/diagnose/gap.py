@@ -14,6 +14,7 @@ from __future__ import annotations
 __all__ = ["InferenceGap", "best_normal", "inference_gap"]
 
 import dataclasses
+import enum
 import math
 from dataclasses import dataclass, field
 
@@ -37,20 +38,15 @@ from ..evaluate import (
 )
 from ..vae import VAE
 from ..watching import pieces
-from .standard_error import Estimate, mean
+from .standard_error import Estimate, log_density, mean
 
-STEPS = 100
-"""Steps of Adam for each row's q*."""
-STEP_SIZE = 0.1
-"""Its first step, in standard deviations of where it starts; a cosine takes it to zero."""
-SAMPLES = 8
-"""Draws of z behind each step."""
-JUDGED = 64
-"""Draws of z behind each ELBO."""
-IMPORTANCE = 300
-"""Importance samples behind log p(x), where it has to be sampled."""
-CLIMB, CHOICE, JUDGE = (1_000_003, 2_000_003, 3_000_017)
-"""Offsets of the seed: noise that q* was found with must not judge it."""
+
+class _Seed(enum.IntEnum):
+    """Offsets of the seed: noise that q* was found with must not judge it."""
+
+    CLIMB = 1_000_003
+    CHOICE = 2_000_003
+    JUDGE = 3_000_017
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,13 @@ class InferenceGap:
 
 
 def inference_gap(
-    vae: VAE, x: Tensor, units: Units | None = None, seed: int = 0, memory: int = MEMORY
+    vae: VAE,
+    x: Tensor,
+    units: Units | None = None,
+    seed: int = 0,
+    memory: int = MEMORY,
+    draws: int = 64,
+    importance: int = 300,
 ) -> InferenceGap:
     """Measure the gap between log p(x) and the ELBO, and its parts.
 
@@ -91,42 +93,44 @@ def inference_gap(
     Arguments:
         vae: The model.
         x: Rows of shape (n, *vae.shape), in model units. A hundred rows take seconds.
-        units: Of the data; None are the model's own.
-        seed: Of all draws.
+        units: Units of the data; None are the model's own.
+        seed: The seed of all draws.
         memory: Bytes for intermediate results.
+        draws: Draws of z behind each ELBO.
+        importance: Importance samples behind each log p(x), where it has to be sampled.
 
     Raises:
-        ValueError: Rows that do not fit, or a q(z|x) that is no diagonal normal.
+        ValueError: The rows do not fit the model.
     """
-    shift = 0.0 if units is None else units.log_density
+    shift = log_density(units)
     with judged(vae, x) as (model, rows):
-        found, q = _log_p(model, rows, seed, memory), best_normal(model, rows, seed, memory)
-        elbo = elbo_and_rate(model, rows, JUDGED, seed + JUDGE, memory)[0].cpu()
-        best, rate = (
-            column.cpu() for column in elbo_and_rate(model, rows, JUDGED, seed + JUDGE, memory, q)
-        )
-        # a lower bound like ELBO(q*), and from a bad start the lower of the two
-        if found.method == "importance":
-            found = dataclasses.replace(found, value=torch.maximum(found.value, best))
-        log_p = found.value
-        return InferenceGap(
-            log_p=mean(log_p, shift),
-            elbo=mean(elbo, shift),
-            best=mean(best, shift),
-            total=mean(log_p - elbo),
-            approximation=mean(log_p - best),
-            amortisation=mean(best - elbo),
-            rate=mean(rate),
-            found=found,
-            q=q,
-        )
+        found = _log_p(model, rows, importance, seed, memory)
+        q = best_normal(model, rows, seed, memory)
+        elbo, _ = elbo_and_rate(model, rows, draws, seed + _Seed.JUDGE, memory)
+        best, rate = elbo_and_rate(model, rows, draws, seed + _Seed.JUDGE, memory, q)
+    elbo, best, rate = elbo.cpu(), best.cpu(), rate.cpu()
+    # a lower bound like ELBO(q*), and from a bad start the lower of the two
+    if found.method == "importance":
+        found = dataclasses.replace(found, value=torch.maximum(found.value, best))
+    log_p = found.value
+    return InferenceGap(
+        log_p=mean(log_p, shift),
+        elbo=mean(elbo, shift),
+        best=mean(best, shift),
+        total=mean(log_p - elbo),
+        approximation=mean(log_p - best),
+        amortisation=mean(best - elbo),
+        rate=mean(rate),
+        found=found,
+        q=q,
+    )
 
 
-def _log_p(vae: VAE, x: Tensor, seed: int, memory: int) -> LogLikelihood:
+def _log_p(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikelihood:
     """Return log p(x) of each row by the best method that takes seconds."""
     found = without_sampling(vae, x, memory)
     if found is None or bool(found.unreliable.any()):
-        return log_likelihood(vae, x, "importance", IMPORTANCE, seed, memory, proposal="refined")
+        return log_likelihood(vae, x, "importance", samples, seed, memory, proposal="refined")
     return found
 
 
@@ -140,59 +144,75 @@ def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Nor
     Arguments:
         vae: The model.
         x: Rows of shape (n, *vae.shape).
-        seed: Of the noise.
+        seed: The seed of the noise.
         memory: Bytes for intermediate results.
     """
+    ascent = _Ascent(seed, memory)
     with judged(vae, x) as (model, rows):
-        loc, scale = [], []
-        parts = rows.split(rows_at_once(model, rows, 2 * SAMPLES, memory, gradients=True))
-        for part in pieces(parts, "looking for the best q(z|x)"):
-            encoder, laplace = from_encoder(model, part)[0], refined(model, part)[0].mean_field
-            start = _better(model, part, [encoder, laplace], seed + CHOICE, memory)
-            best = _better(
-                model,
-                part,
-                [encoder, laplace, _climb(model, part, start, seed)],
-                seed + CHOICE,
-                memory,
-            )
-            loc.append(best.loc)
-            scale.append(best.scale)
-        return Normal(torch.cat(loc), torch.cat(scale))
+        together = rows_at_once(model, rows, 2 * ascent.samples, memory, gradients=True)
+        parts = pieces(rows.split(together), "looking for the best q(z|x)")
+        found = [ascent.best(model, part) for part in parts]
+        return Normal(torch.cat([q.loc for q in found]), torch.cat([q.scale for q in found]))
 
 
-def _better(vae: VAE, x: Tensor, candidates: list[Normal], seed: int, memory: int) -> Normal:
-    """Return, row by row, the candidate of highest ELBO under common noise."""
-    bounds = [elbo_and_rate(vae, x, JUDGED, seed, memory, c)[0] for c in candidates]
-    heights = torch.stack(bounds).nan_to_num(-math.inf)
-    chosen = heights.argmax(0)
-    row = torch.arange(len(x), device=x.device)
-    loc, scale = (
-        torch.stack([getattr(c, name) for c in candidates])[chosen, row]
-        for name in ("loc", "scale")
-    )
-    return Normal(loc, scale)
+@dataclass(frozen=True)
+class _Ascent:
+    """How each row's q* is looked for.
 
+    Attributes:
+        seed: The seed of the noise.
+        memory: Bytes for intermediate results.
+    """
 
-def _climb(vae: VAE, x: Tensor, start: Normal, seed: int) -> Normal:
-    """Raise the ELBO of each row by Adam, in coordinates where the start is a standard normal."""
-    keys, d = row_keys(x), vae.latent_dim
-    move, stretch = (torch.zeros_like(start.loc, requires_grad=True) for _ in range(2))
-    optimiser = torch.optim.Adam([move, stretch], lr=STEP_SIZE, betas=(0.9, 0.99))
-    for step in pieces(range(STEPS), "looking for the best q(z|x)"):
-        for group in optimiser.param_groups:
-            group["lr"] = STEP_SIZE * 0.5 * (1 + math.cos(math.pi * step / STEPS))
-        half = normals(keys, SAMPLES // 2, d, seed + CLIMB, step, x)
-        u = torch.cat([half, -half])
-        with torch.enable_grad():
-            q = Normal(start.loc + start.scale * move, start.scale * stretch.exp())
-            z = q.from_noise(u)
-            # Only the path counts: the score has mean zero; without it an exact q has no noise
-            # (Roeder et al., 2017).
-            held = Normal(q.loc.detach(), q.scale.detach())
-            bound = vae.terms_at(x, z, held).log_weight.mean(0)
-            move.grad, stretch.grad = torch.autograd.grad(-bound.sum(), (move, stretch))
-        for gradient in (move.grad, stretch.grad):
-            gradient.nan_to_num_(0.0, 0.0, 0.0)
-        optimiser.step()
-    return Normal((start.loc + start.scale * move).detach(), (start.scale * stretch.exp()).detach())
+    seed: int
+    memory: int
+    steps: int = 100
+    """Steps of Adam for each row's q*."""
+    step_size: float = 0.1
+    """The first step, in standard deviations of where it starts; a cosine takes it to zero."""
+    samples: int = 8
+    """Draws of z behind each step."""
+    draws: int = 64
+    """Draws of z behind each ELBO by which candidates are chosen."""
+
+    def best(self, vae: VAE, x: Tensor) -> Normal:
+        """Return the best diagonal normal of each row."""
+        candidates = [from_encoder(vae, x)[0].mean_field, refined(vae, x)[0].mean_field]
+        start = self.better(vae, x, candidates)
+        return self.better(vae, x, [*candidates, self.climb(vae, x, start)])
+
+    def better(self, vae: VAE, x: Tensor, candidates: list[Normal]) -> Normal:
+        """Return, row by row, the candidate of highest ELBO under common noise."""
+        seed = self.seed + _Seed.CHOICE
+        bounds = [elbo_and_rate(vae, x, self.draws, seed, self.memory, q)[0] for q in candidates]
+        chosen = torch.stack(bounds).nan_to_num(-math.inf).argmax(0)
+        row = torch.arange(len(x), device=x.device)
+        loc = torch.stack([q.loc for q in candidates])[chosen, row]
+        scale = torch.stack([q.scale for q in candidates])[chosen, row]
+        return Normal(loc, scale)
+
+    def climb(self, vae: VAE, x: Tensor, start: Normal) -> Normal:
+        """Raise the ELBO of each row by Adam, in coordinates where the start is a standard
+        normal.
+        """
+        keys = row_keys(x)
+        move, stretch = (torch.zeros_like(start.loc, requires_grad=True) for _ in range(2))
+        optimiser = torch.optim.Adam([move, stretch], lr=self.step_size, betas=(0.9, 0.99))
+        for step in pieces(range(self.steps), "looking for the best q(z|x)"):
+            for group in optimiser.param_groups:
+                group["lr"] = self.step_size * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+            seed = self.seed + _Seed.CLIMB
+            half = normals(keys, self.samples // 2, vae.latent_dim, seed, step, x)
+            with torch.enable_grad():
+                q = Normal(start.loc + start.scale * move, start.scale * stretch.exp())
+                z = q.from_noise(torch.cat([half, -half]))
+                # Only the path counts: the score has mean zero; without it an exact q has no noise
+                # (Roeder et al., 2017).
+                held = Normal(q.loc.detach(), q.scale.detach())
+                bound = vae.terms_at(x, z, held).log_weight.mean(0)
+                move.grad, stretch.grad = torch.autograd.grad(-bound.sum(), (move, stretch))
+            for gradient in (move.grad, stretch.grad):
+                gradient.nan_to_num_(0.0, 0.0, 0.0)
+            optimiser.step()
+        loc, scale = start.loc + start.scale * move, start.scale * stretch.exp()
+        return Normal(loc.detach(), scale.detach())

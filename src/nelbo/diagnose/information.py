@@ -33,14 +33,7 @@ from ..evaluate import (
 )
 from ..vae import VAE
 from ..watching import pieces
-from .standard_error import Estimate, jackknife, mean
-
-SAMPLES = 16
-"""Draws of z for each row."""
-MIXTURE_SAMPLES = 4
-"""Draws of z for each row that are held against all n components of q(z)."""
-MIXTURE_NUMBERS = 2**23
-"""Numbers of an (z, components, latent_dim) table that are held at once."""
+from .standard_error import Estimate, jackknife, log_density, mean
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,14 +64,14 @@ class MutualInformation(Brief):
     KL(q(z) || p(z)) is what I leaves of the rate.
 
     Attributes:
-        lower, upper: Of I(x;z) under q. ``upper`` is at most the rate.
+        lower, upper: Estimates of I(x;z) under q. ``upper`` is at most the rate.
         ceiling: log n. Where ``lower`` is within a nat of it, n rows cannot tell how large I is,
             only that it is large.
-        kl_lower, kl_upper: Of KL(q(z) || p(z)). Where p is a diagonal normal ``kl_lower`` is at
-            least the KL of a normal with the mean and covariance of q(z), which no q(z) with these
-            falls below.
-        mean, variance: Of q(z) in each dimension, of shape (latent_dim,); the standard normal
-            prior's are 0 and 1.
+        kl_lower, kl_upper: Estimates of KL(q(z) || p(z)). Where p is a diagonal normal ``kl_lower``
+            is at least the KL of a normal with the mean and covariance of q(z), which no q(z) with
+            these falls below.
+        mean, variance: Moments of q(z) in each dimension, of shape (latent_dim,); those of N(0, I)
+            are 0 and 1.
     """
 
     lower: Estimate
@@ -98,7 +91,7 @@ class MutualInformation(Brief):
 def rate_distortion(
     vae: VAE,
     x: Tensor,
-    samples: int = SAMPLES,
+    samples: int = 16,
     units: Units | None = None,
     seed: int = 0,
     memory: int = MEMORY,
@@ -109,14 +102,14 @@ def rate_distortion(
         vae: The model.
         x: Rows of shape (n, *vae.shape), in model units.
         samples: Draws of z for each row.
-        units: Of the data; None are the model's own.
-        seed: Of the draws.
+        units: Units of the data; None are the model's own.
+        seed: The seed of the draws.
         memory: Bytes for intermediate results.
 
     Raises:
         ValueError: Rows that do not fit, or a q(z|x) that is no diagonal normal.
     """
-    shift = 0.0 if units is None else units.log_density
+    shift = log_density(units)
     with judged(vae, x) as (model, rows):
         rate, distortion = _row_rates(model, rows, samples, seed, memory)
         each = _per_dimension(model, rows)
@@ -137,7 +130,9 @@ def _row_rates(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> tup
         for terms in sampled_terms(vae, part, from_encoder(vae, part)[0], samples, seed):
             sampled.append((terms.log_post - terms.log_prior).double())
             found.append(-terms.log_lik.double())
-        rate.append(torch.cat(sampled).mean(0) if kl is None else kl.double())
+        if kl is None:
+            kl = torch.cat(sampled).mean(0)
+        rate.append(kl.double())
         distortion.append(torch.cat(found).mean(0))
     return torch.cat(rate).cpu(), torch.cat(distortion).cpu()
 
@@ -152,15 +147,15 @@ def _per_dimension(vae: VAE, x: Tensor) -> Tensor | None:
 
 
 def mutual_information(
-    vae: VAE, x: Tensor, samples: int = MIXTURE_SAMPLES, seed: int = 0, memory: int = MEMORY
+    vae: VAE, x: Tensor, samples: int = 4, seed: int = 0, memory: int = MEMORY
 ) -> MutualInformation:
     """Split the rate into I(x;z) and KL(q(z) || p(z)).
 
     Arguments:
         vae: The model.
         x: Rows of shape (n, *vae.shape), at least 2.
-        samples: Draws of z for each row.
-        seed: Of the draws.
+        samples: Draws of z for each row that are held against all n components of q(z).
+        seed: The seed of the draws.
         memory: Bytes for intermediate results.
 
     Raises:
@@ -175,7 +170,9 @@ def mutual_information(
         own, other = _mixture(loc, scale, loc + scale * u)
         n = len(rows)
         rate = _row_rates(model, rows, samples, seed, memory)[0]
-        own, other = own.cpu(), other.cpu() if float(other.mean()) < float(rate.mean()) else rate
+        own, other = own.cpu(), other.cpu()
+        if not float(other.mean()) < float(rate.mean()):
+            other = rate
         centre, variance = loc.mean(0), loc.var(0, correction=0) + scale.square().mean(0)
         p = model.prior()
         kl_upper, kl_lower = mean(rate - own), mean(rate - other)
@@ -189,16 +186,15 @@ def mutual_information(
         )
 
 
-def _mixture(loc: Tensor, scale: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def _mixture(loc: Tensor, scale: Tensor, z: Tensor, numbers: int = 2**23) -> tuple[Tensor, Tensor]:
     """Return log q(z|x) - log q(z) of each row, (n,), with and without the row's own component in
-    q(z).
+    q(z), ``numbers`` of the table (z, components, latent_dim) at a time.
     """
     samples, n, d = z.shape
     components = DiagonalNormal(loc, scale)
     own, other = [], []
-    for index in torch.arange(n, device=z.device).split(
-        max(1, MIXTURE_NUMBERS // (n * d * samples))
-    ):
+    together = max(1, numbers // (n * d * samples))
+    for index in torch.arange(n, device=z.device).split(together):
         table = components.log_prob(z[:, index, None])  # (samples, rows, components)
         mine = index[None, :, None].expand(samples, -1, 1)
         itself = table.gather(2, mine)[..., 0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ACTIVE", "ActiveUnits", "Collapse", "active_units", "collapse"]
+__all__ = ["ActiveUnits", "Collapse", "active_units", "collapse"]
 
 import math
 from dataclasses import dataclass
@@ -15,16 +15,6 @@ from ..brief import Brief
 from ..evaluate import judged
 from ..vae import VAE
 
-ACTIVE = 0.01
-"""A latent dimension is active if its posterior mean varies by more than this over the data (Burda
-et al., 2016).
-"""
-
-TRACY_WIDOM = 2.02
-"""99 % quantile of the Tracy-Widom law for real data, which largest eigenvalues of noise follow
-(Johnstone, 2001).
-"""
-
 
 @dataclass(frozen=True, repr=False)
 class ActiveUnits(Brief):
@@ -33,7 +23,7 @@ class ActiveUnits(Brief):
     Attributes:
         variance: Variance of each posterior mean over the data, of shape (latent_dim,); the prior's
             is 1.
-        active: Whether each exceeds 0.01.
+        active: Whether each exceeds the threshold, 0.01 unless told.
     """
 
     variance: Tensor
@@ -46,18 +36,19 @@ class ActiveUnits(Brief):
 
 
 @torch.no_grad()
-def active_units(vae: VAE, x: Tensor, chunk: int = 4096) -> ActiveUnits:
-    """Count the active units, those with Var_x(E_q[z_u]) > 0.01 (Burda et al., 2016).
+def active_units(vae: VAE, x: Tensor, chunk: int = 4096, threshold: float = 0.01) -> ActiveUnits:
+    """Count the active units, those with Var_x(E_q[z_u]) > ``threshold`` (Burda et al., 2016).
 
     Arguments:
         vae: The model.
         x: Rows of shape (n, *vae.shape), in model units.
         chunk: Rows encoded at once.
+        threshold: The variance above which a latent dimension is active; the authors have 0.01.
     """
     parts = [part.to(vae.device, vae.dtype) for part in x.split(chunk)]
     means = torch.cat([vae.encode(part).mean for part in parts])
     variance = means.double().var(0, correction=0)
-    return ActiveUnits(variance, variance > ACTIVE)
+    return ActiveUnits(variance, variance > threshold)
 
 
 @dataclass(frozen=True)
@@ -70,7 +61,7 @@ class Collapse:
 
     Attributes:
         active: Active units.
-        latent_dim: Of how many.
+        latent_dim: How many units there are.
         useful: Directions, at most latent_dim, that stand out of the data's own noise; None if x is
             not Gaussian.
         supported: Directions, at most latent_dim, that vary more than the model's :math:`\beta^2`;
@@ -103,17 +94,17 @@ def collapse(vae: VAE, x: Tensor) -> Collapse:
     with judged(vae, x) as (model, rows):
         active = active_units(model, rows).count
         std = noise_level(model, model.encode(rows).mean)
-        useful, supported = (
-            (None, None) if std is None else _directions(rows, std, model.latent_dim)
-        )
+        useful = supported = None
+        if std is not None:
+            useful, supported = _directions(rows, std, model.latent_dim)
         return Collapse(active, model.latent_dim, useful, supported, len(rows))
 
 
 def noise_level(vae: VAE, z: Tensor) -> Tensor | None:
-    r"""Return :math:`\beta` of each feature, its root mean square over z where it depends on it;
-    None if not Gaussian.
+    r"""Return :math:`\beta` of each feature, (D,), float64 and in model units, or None if p(x|z)
+    is not Gaussian.
 
-    Of shape (D,), float64, in model units.
+    Where it depends on z it is the root mean square over the rows of z.
     """
     total = torch.zeros(math.prod(vae.shape), dtype=torch.float64, device=z.device)
     for part in z.split(512):
@@ -142,9 +133,15 @@ def _directions(x: Tensor, std: Tensor, latent_dim: int) -> tuple[int, int]:
     return useful, int((values[:latent_dim] > 1).sum())
 
 
-def _largest(n: int, features: int) -> float:
+def _largest(n: int, features: int, quantile: float = 2.02) -> float:
     """Return the largest eigenvalue that the covariance of n rows of unit noise has once in a
     hundred times.
+
+    Arguments:
+        n: Rows.
+        features: Values of a row.
+        quantile: The 99 % quantile of the Tracy-Widom law for real data, which the largest
+            eigenvalues of noise follow (Johnstone, 2001).
     """
     a, b = math.sqrt(max(n - 1, 1)), math.sqrt(features)
-    return float((a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / n
+    return float((a + b) ** 2 + quantile * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / n

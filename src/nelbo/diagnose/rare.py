@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = ["RareValue", "rare_values"]
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,16 +23,13 @@ from ..evaluate import judged
 from ..vae import VAE
 from .standard_error import Estimate
 
-DRAWN = 20_000
-"""Samples."""
-
 
 @dataclass(frozen=True)
 class RareValue:
     """How often a value is in the data and in samples.
 
     Attributes:
-        name: Of the column and the value, as in "smoker = 1".
+        name: Column and value, as in "smoker = 1".
         data, samples: Shares of rows that have it.
         z: Their difference in standard errors, positive where samples have it more often.
     """
@@ -48,41 +46,49 @@ class RareValue:
 
 
 def rare_values(
-    vae: VAE, x: Tensor, units: Units | None = None, seed: int = 0
+    vae: VAE, x: Tensor, units: Units | None = None, seed: int = 0, samples: int = 20_000
 ) -> tuple[RareValue, ...]:
     """Count how often rare values of a table are drawn, those first that differ most.
 
     Arguments:
         vae: The model.
         x: Rows of shape (n, *vae.shape), in model units.
-        units: Of the data; None are the model's own.
-        seed: Of the samples.
+        units: Units of the data; None are the model's own.
+        seed: The seed of the samples.
+        samples: How many rows are drawn from the model.
 
     Returns:
         One entry for each value that up to a tenth of the rows have, at least five, in columns of
         at most 20 different values; none for images.
     """
-    columns = None if units is None else units.columns
-    if len(vae.shape) > 1 or (units is not None and columns is None):
+    if len(vae.shape) > 1 or (units is not None and units.columns is None):
         return ()
     with judged(vae, x[:1]) as (model, like):
-        drawn = model.sample(DRAWN, generator=torch.Generator(like.device).manual_seed(seed)).cpu()
-    data, samples = (
-        t.flatten(1).double() if columns is None else columns(t) for t in (x.cpu(), drawn)
-    )
-    named = "column {}".format if units is None or units.name is None else units.name
+        generator = torch.Generator(like.device).manual_seed(seed)
+        drawn = model.sample(samples, generator=generator).cpu()
+    read: Callable[[Tensor], Tensor] = _values
+    name: Callable[[int], str] = "column {}".format
+    if units is not None:
+        read = units.columns or read
+        name = units.name or name
     found = []
-    for column, draws, j in zip(
-        data.T.numpy(), samples.T.numpy(), range(data.shape[1]), strict=True
-    ):
+    columns = zip(read(x.cpu()).T.numpy(), read(drawn).T.numpy(), strict=True)
+    for j, (column, draws) in enumerate(columns):
         values, counts = distinct(column)
         for i in rare(column):
             middles = (values[1:] + values[:-1]) / 2
             share = float(np.mean(np.searchsorted(middles, draws) == i))
             found.append(
-                _compared(f"{named(j)} = {values[i]:.6g}", counts[i] / len(x), len(x), share, DRAWN)
+                _compared(
+                    f"{name(j)} = {values[i]:.6g}", counts[i] / len(x), len(x), share, samples
+                )
             )
     return tuple(sorted(found, key=lambda entry: -abs(entry.z)))
+
+
+def _values(rows: Tensor) -> Tensor:
+    """Return the values of rows (n, D) as they are, in float64."""
+    return rows.flatten(1).double()
 
 
 def _compared(name: str, data: float, rows: int, drawn: float, samples: int) -> RareValue:

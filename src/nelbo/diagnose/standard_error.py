@@ -1,8 +1,8 @@
-"""A number with its standard error, and the rows it comes from."""
+"""Numbers measured on rows, with their standard errors."""
 
 from __future__ import annotations
 
-__all__ = ["Estimate", "jackknife", "mean", "subsample"]
+__all__ = ["Estimate", "jackknife", "log_density", "mean", "subsample"]
 
 import math
 from collections.abc import Callable
@@ -11,12 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..data.units import Units
 from ..evaluate import mean_error
-
-BLOCKS = 10
-"""Blocks of rows that the jackknife leaves out in turn."""
-MOST_DIGITS = 4
-"""Decimals that are printed at most."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,22 +34,30 @@ class Estimate:
         return f"Estimate({self}, {self.rows:,} rows)"
 
     def __str__(self) -> str:
-        """Both to two digits of the error."""
+        """Both to two digits of the error, and at most four decimals."""
         if not math.isfinite(self.standard_error):
             return f"{self.value:,.4g} ± ?"
-        size = (
-            math.floor(math.log10(self.standard_error)) if self.standard_error > 0 else -MOST_DIGITS
-        )
-        digits = min(max(1 - size, 0), MOST_DIGITS)
+        digits = 4
+        if self.standard_error > 0:
+            digits = min(max(1 - math.floor(math.log10(self.standard_error)), 0), digits)
         return f"{round(self.value, digits) + 0.0:,.{digits}f} ± {self.standard_error:,.{digits}f}"
 
     def above(self, limit: float) -> bool:
-        """Whether the value exceeds a limit by two standard errors."""
+        """Return whether the value exceeds a limit by two standard errors."""
         return self.value - 2 * self.standard_error > limit
 
     def below(self, limit: float) -> bool:
-        """Whether the value falls short of a limit by two standard errors."""
+        """Return whether the value falls short of a limit by two standard errors."""
         return self.value + 2 * self.standard_error < limit
+
+
+def log_density(units: Units | None) -> float:
+    """Return what is added to log p(x) in model units for that in the data's, in nats; 0 without
+    units.
+    """
+    if units is None:
+        return 0.0
+    return units.log_density
 
 
 def mean(values: Tensor, shift: float = 0.0) -> Estimate:
@@ -64,18 +68,18 @@ def mean(values: Tensor, shift: float = 0.0) -> Estimate:
     return Estimate(float(values.mean()) + shift, mean_error(values), len(values))
 
 
-def jackknife(statistic: Callable[[Tensor], float], rows: int) -> Estimate:
+def jackknife(statistic: Callable[[Tensor], float], rows: int, blocks: int = 10) -> Estimate:
     """Estimate a statistic of many rows, and its standard error by leaving out blocks of them
     (Tukey, 1958).
 
     Arguments:
         statistic: From the indices of the rows to use, of shape (m,), to a number.
-        rows: How many rows there are.
+        rows: How many rows there are. Fewer than two a block are too few for a standard error.
+        blocks: Blocks of rows that are left out in turn.
     """
     every = torch.arange(rows)
     value = statistic(every)
-    blocks = min(BLOCKS, rows)
-    if rows < 2 * BLOCKS:
+    if rows < 2 * blocks:
         return Estimate(value, math.inf, rows)
     left = torch.tensor(
         [statistic(every[every % blocks != block]) for block in range(blocks)], dtype=torch.float64

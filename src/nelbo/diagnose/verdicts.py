@@ -1,483 +1,505 @@
-"""From measurements to verdicts: every limit is a constant here, with its reason.
+"""From measurements to verdicts: every limit is a field of `Judge`, with its reason.
 
 A limit counts as passed only where the number is beyond it by two standard errors.
 """
 
 from __future__ import annotations
 
-__all__ = [
-    "judge_baseline",
-    "judge_calibration",
-    "judge_collapse",
-    "judge_explained",
-    "judge_gap",
-    "judge_information",
-    "judge_memory",
-    "judge_noise",
-    "judge_prior",
-    "judge_rare",
-    "judge_rows",
-    "skipped",
-]
+__all__ = ["Judge"]
 
 import math
+from dataclasses import dataclass
 
-from . import cures
 from .calibration import Calibration
 from .comparison import Baseline, Memorisation, PriorMatch
 from .explained import Explained
-from .finding import Finding, Value
+from .finding import Check, Finding, Value, Verdict
 from .gap import InferenceGap
 from .information import MutualInformation, RateDistortion
 from .latent import Collapse
 from .rare import RareValue
+from .remedies import remedies
 from .standard_error import Estimate
 
-DISPERSION = (1.5, 3.0)
-"""Residual variance over beta^2, or its inverse, from which on beta^2 is off and far off. A factor
-of 1.5 costs 0.05 to 0.1 nats for each feature, a factor of 3 costs 0.2 to 0.5: half the log of the
-ratio against half the ratio less 1."""
-GAP = ((1.0, 0.1), (2.0, 1.0))
-"""A gap of inference matters from a nat and a tenth of the rate of q* on, all there is to say about
-z. It is a problem where it costs as much as that. Good encoders lose a nat or two (Cremer et al.,
-2018), those of models with a small beta^2 up to the rate on rows they have not seen."""
-PRIOR = ((1.0, 0.2), (2.0, 0.4))
-"""KL(q(z) || p(z)), in nats and as a share of the rate: what q(z) would need of a better prior."""
-ENERGY = 0.05
-"""Energy coefficient of q(z) and p(z): that of normals of which one is twice as wide, in any
-dimension.
-"""
-PER_FEATURE = (0.06, 0.125)
-"""Nats per feature that training rows are ahead: what unseen residuals of 1.12 and 1.25 times the
-variance cost.
-"""
-CLOSER = (0.6, 0.8)
-"""Share of (sample, unseen row) pairs where the sample is closer to a training row; 1/2 is
-right.
-"""
-FURTHER = 0.1
-"""The same share where samples are further off than nearly all unseen rows."""
-GAIN = 0.05
-"""Nats for each feature that one beta^2 per feature would add, from which on it is worth having."""
-CORRELATION = 0.04
-"""Mean squared correlation of residuals: 0.2 squared, as if each feature knew a twenty-fifth of
-each other.
-"""
-BASELINE = 0.5
-"""Nats that a model may stay below the linear one: what rounding and an unlucky seed cost a model
-that became it.
-"""
-COVERAGE = 0.1
-"""Distance of the coverage of the central 50 % from 50 % at which the noise has another shape than
-a normal's.
-"""
-INACTIVE = 0.5
-"""Share of useful directions up to which too few units are active. A curved sheet needs fewer than
-its linear span.
-"""
-EXPLAINED = (0.02, 0.05)
-"""Share of the variance by which z may be behind PCA: what a nonlinear encoder costs on rows it has
-not seen.
-"""
-RARELY, OFTEN = (0.75, 0.5), (1.33, 2.0)
-"""How many times as often as in the data a rare value may be drawn."""
-SURE_OF_RARE = 3.5
-"""Standard errors that this takes: many values are compared."""
-LISTED = 3
-"""Rare values that a finding tells."""
 
+@dataclass(frozen=True)
+class Judge:
+    """Limits, and the findings that follow from them.
 
-def skipped(name: str, why: str) -> Finding:
-    """Return a finding that says why there is none."""
-    return Finding(name, "skipped", why)
+    Fields that are pairs hold the limit of a warning and that of a problem.
+    """
 
+    dispersion: tuple[float, float] = (1.5, 3.0)
+    """Residual variance over beta^2, or its inverse, from which on beta^2 is off and far off. A
+    factor of 1.5 costs 0.05 to 0.1 nats for each feature, a factor of 3 costs 0.2 to 0.5: half the
+    log of the ratio against half the ratio less 1."""
+    gap: tuple[tuple[float, float], tuple[float, float]] = ((1.0, 0.1), (2.0, 1.0))
+    """A gap of inference, in nats and as a share of the rate of q*, which is all there is to say
+    about z: the larger of the two counts. Good encoders lose a nat or two (Cremer et al., 2018),
+    those of models with a small beta^2 up to the rate on rows they have not seen."""
+    prior: tuple[tuple[float, float], tuple[float, float]] = ((1.0, 0.2), (2.0, 0.4))
+    """KL(q(z) || p(z)), in nats and as a share of the rate: what q(z) would gain by a better
+    prior."""
+    energy: float = 0.05
+    """Energy coefficient of q(z) and p(z): that of normals of which one is twice as wide, in any
+    dimension."""
+    ahead_per_feature: tuple[float, float] = (0.06, 0.125)
+    """Nats per feature by which training rows are ahead: what unseen residuals of 1.12 and 1.25
+    times the variance cost."""
+    closer: tuple[float, float] = (0.6, 0.8)
+    """Share of (sample, unseen row) pairs where the sample is closer to a training row; 1/2 is
+    right."""
+    further: float = 0.1
+    """The same share where samples are further off than nearly all unseen rows."""
+    gain_per_feature: float = 0.05
+    """Nats for each feature that one beta^2 per feature would add, from which on it is worth
+    having."""
+    correlation: float = 0.04
+    """Mean squared correlation of residuals: 0.2 squared, as if each feature knew a twenty-fifth of
+    each other."""
+    below_ppca: float = 0.5
+    """Nats that a model may stay below the linear one: what rounding and an unlucky seed cost a
+    model that became it."""
+    coverage: float = 0.1
+    """Distance of the coverage of the central 50 % from 50 % at which the noise has another shape
+    than a normal's."""
+    inactive: float = 0.5
+    """Share of useful directions up to which too few units are active. A curved sheet needs fewer
+    than its linear span."""
+    behind_pca: tuple[float, float] = (0.02, 0.05)
+    """Share of the variance by which z may be behind PCA: what a nonlinear encoder costs on rows it
+    has not seen."""
+    rarely: tuple[float, float] = (0.75, 0.5)
+    """How many times as often as in the data a rare value is drawn, at least."""
+    often: tuple[float, float] = (1.33, 2.0)
+    """How many times as often as in the data a rare value is drawn, at most."""
+    sure_of_rare: float = 3.5
+    """Standard errors by which the share of a rare value must be off, since many are compared."""
+    rare_listed: int = 3
+    """Rare values that a finding shows."""
 
-def judge_collapse(found: Collapse, noise: Calibration | None, fixed: bool) -> Finding:
-    """Posterior collapse, and whether a beta^2 that is fixed too large is its cause."""
-    values = [Value("active units", found.active), Value("of latent_dim", found.latent_dim)]
-    if found.useful is not None and found.supported is not None:
+    # -- z and its noise
+
+    def collapse(self, found: Collapse, noise: Calibration | None, fixed: bool) -> Finding:
+        """Judge posterior collapse, and whether a beta^2 that is fixed too large causes it.
+
+        Arguments:
+            found: Active units and useful directions.
+            noise: Residuals at the encoder's z; None where p(x|z) is not Gaussian.
+            fixed: Whether beta^2 is fixed.
+        """
+        check = Check("active units", "Burda et al., 2016")
+        values = [Value("active units", found.active), Value("of latent_dim", found.latent_dim)]
+        sentence = f"{found.active} of {found.latent_dim} latent dimensions carry information."
+        none = "No latent dimension carries information"
+        if found.useful is None or found.supported is None:
+            if found.active:
+                return check.found("ok", sentence, values)
+            return check.found("problem", f"{none}.", values, **_ignored())
+        check = Check("active units", "Lucas et al., 2019")
         values += [
             Value("useful directions", found.useful),
             Value("varying more than beta^2", found.supported),
         ]
-    drowned = noise is not None and noise.dispersion.below(1 / DISPERSION[1])
-    few = found.useful is not None and found.useful > 0 and found.active <= INACTIVE * found.useful
-    nothing = found.useful == 0
-    verdict, sickness, advice = "ok", "", cures.NONE
-    sentence = f"{found.active} of {found.latent_dim} latent dimensions carry information."
-    if found.active == 0 and nothing:
-        verdict, advice = "warning", cures.NOTHING_TO_ENCODE
-        sentence = (
-            "No latent dimension carries information, and no direction of the data "
-            "stands out of the noise."
-        )
-    elif (found.active == 0 or few) and drowned and fixed:
-        verdict, sickness = "problem", "posterior collapse: beta^2 is fixed far too large"
-        advice = cures.BETA_LARGE
-        sentence = (
-            f"{found.active} of {found.latent_dim} latent dimensions are active, though "
-            f"{found.useful} directions of "
-            f"the data stand out: only {found.supported} vary more than beta^2, which is far above "
-            "the residuals."
-        )
-    elif found.active == 0:
-        verdict, sickness = "problem", "posterior collapse: the decoder ignores z"
-        advice = cures.IGNORED
-        stand = (
-            ""
-            if found.useful is None
-            else f", though {found.useful} directions of the data stand out of the noise"
-        )
-        sentence = f"No latent dimension carries information{stand}."
-    elif few:
-        verdict, advice = "warning", cures.FEW_ACTIVE
-        sentence += f" {found.useful} directions of the data stand out of the noise."
-    reference = "Lucas et al., 2019" if found.useful is not None else "Burda et al., 2016"
-    return Finding(
-        "active units", verdict, sentence, tuple(values), "", reference, sickness, advice
-    )
-
-
-def judge_noise(q: Calibration, best: Calibration, fixed: bool) -> Finding:
-    """Residual variance against beta^2: at the encoder's z, and at those of each row's best q,
-    which acquits beta^2.
-    """
-    values = (
-        Value("residual variance / beta^2", q.dispersion),
-        Value("at the best q(z|x)", best.dispersion),
-        Value("beta", q.beta),
-        Value("residual (root mean square)", q.residual),
-    )
-    name, reference = "noise level", "Rybkin et al., 2021"
-    kind = "fixed" if fixed else "learned"
-    advice: tuple[cures.Cure, ...]
-    for verdict, limit in (("problem", DISPERSION[1]), ("warning", DISPERSION[0])):
-        far = "far " if verdict == "problem" else ""
-        if best.dispersion.above(limit) and q.dispersion.above(limit):
-            told = (
-                f"Residuals have {best.dispersion.value:.3g} times the variance beta^2 "
-                "even where z is at its best."
+        stand_out = f"{found.useful} directions of the data stand out of the noise"
+        few = found.active <= self.inactive * found.useful
+        if found.active and not few:
+            return check.found("ok", sentence, values)
+        if found.useful == 0:
+            return check.found(
+                "warning",
+                f"{none}, and no direction of the data stands out of the noise.",
+                values,
+                cures=remedies()["nothing to encode"],
             )
-            if fixed:
-                sick, advice = f"beta^2 is fixed {far}too small", cures.BETA_SMALL
-            else:
-                sick = f"overfitting: beta^2, learned on training rows, is {far}too small for these"
-                advice = cures.UNLIKE_TRAINING
-        elif best.dispersion.below(1 / limit) and q.dispersion.below(1 / limit):
-            told = f"beta^2 is {1 / q.dispersion.value:.3g} times the variance of the residuals."
-            sick = f"beta^2 is {kind} {far}too large"
-            advice = cures.BETA_LARGE if fixed else cures.BETA_BEHIND
-        else:
-            continue
-        return Finding(
-            name, verdict, told, values, "", reference, sick if verdict == "problem" else "", advice
+        if fixed and noise is not None and noise.dispersion.below(1 / self.dispersion[1]):
+            return check.found(
+                "problem",
+                f"{found.active} of {found.latent_dim} latent dimensions are active, though "
+                f"{found.useful} directions of the data stand out: only {found.supported} vary "
+                "more than beta^2, which is far above the residuals.",
+                values,
+                cause="posterior collapse: beta^2 is fixed far too large",
+                cures=remedies()["beta^2 too large"],
+            )
+        if found.active == 0:
+            return check.found("problem", f"{none}, though {stand_out}.", values, **_ignored())
+        return check.found(
+            "warning",
+            f"{sentence} {stand_out}.",
+            values,
+            cures=remedies()["few active units"],
         )
-    sentence = "beta^2 is the variance of the residuals."
-    if q.dispersion.above(DISPERSION[0]):
-        sentence = (
-            "beta^2 is right where z is at its best; what is off is where the encoder puts z."
+
+    def noise(self, q: Calibration, best: Calibration, fixed: bool) -> Finding:
+        """Judge beta^2 by the residual variance, at the encoder's z and at those of each row's best
+        q: beta^2 is wrong only where both say so.
+        """
+        check = Check("noise level", "Rybkin et al., 2021")
+        values = (
+            Value("residual variance / beta^2", q.dispersion),
+            Value("at the best q(z|x)", best.dispersion),
+            Value("beta", q.beta),
+            Value("residual (root mean square)", q.residual),
         )
-    return Finding(name, "ok", sentence, values, "", reference)
+        grades: tuple[tuple[Verdict, str, float], ...] = (
+            ("problem", "far ", self.dispersion[1]),
+            ("warning", "", self.dispersion[0]),
+        )
+        for verdict, far, limit in grades:
+            if q.dispersion.above(limit) and best.dispersion.above(limit):
+                told = (
+                    f"The residual variance is {best.dispersion.value:.3g} times beta^2 even where "
+                    "z is at its best."
+                )
+                return check.found(verdict, told, values, **_too_small(fixed, far))
+            if q.dispersion.below(1 / limit) and best.dispersion.below(1 / limit):
+                told = f"beta^2 is {1 / q.dispersion.value:.3g} times the residual variance."
+                return check.found(verdict, told, values, **_too_large(fixed, far))
+        if q.dispersion.above(self.dispersion[0]):
+            told = "beta^2 is right where z is at its best; it is the encoder that misplaces z."
+            return check.found("ok", told, values)
+        return check.found("ok", "beta^2 agrees with the residual variance.", values)
 
-
-def judge_gap(found: InferenceGap) -> tuple[Finding, Finding]:
-    """Amortisation and approximation, against what there is to say about z."""
-    rate = max(found.rate.value, 0.0)
-    unreliable = float(found.found.unreliable.double().mean())
-    verdict = _graded(found.amortisation, [max(least, share * rate) for least, share in GAP])
-    amortisation = Finding(
-        "amortisation gap",
-        verdict,
-        (
+    def gaps(self, found: InferenceGap) -> tuple[Finding, Finding]:
+        """Judge amortisation and approximation, against what there is to say about z."""
+        rate = max(found.rate.value, 0.0)
+        amortisation = Check(
+            "amortisation gap",
+            "Cremer et al., 2018",
+            "underfit encoder (large amortisation gap)",
+            remedies()["weak encoder"],
+        ).found(
+            _graded(found.amortisation, _larger(self.gap, rate)),
             f"The encoder loses {found.amortisation.value:.3g} nats against the best diagonal "
-            "normal "
-            "of each row."
-        ),
-        (
-            Value("ELBO(q*) - ELBO(q)", found.amortisation, "nats"),
-            Value("ELBO(q)", found.elbo, "nats"),
-            Value("rate of q*", found.rate, "nats"),
-        ),
-        "",
-        "Cremer et al., 2018",
-        "underfit encoder (large amortisation gap)" if verdict == "problem" else "",
-        cures.NONE if verdict == "ok" else cures.ENCODER,
-    )
-    verdict = _graded(found.approximation, [max(least, share * rate) for least, share in GAP])
-    doubt = (
-        f" For {unreliable:.0%} of the rows log p(x) is a guess from below."
-        if unreliable > 0.05
-        else ""
-    )
-    approximation = Finding(
-        "approximation gap",
-        verdict,
-        (
-            f"The best diagonal normals are {found.approximation.value:.3g} nats below log "
-            f"p(x).{doubt}"
-        ),
-        (
-            Value("log p(x) - ELBO(q*)", found.approximation, "nats"),
-            Value("log p(x)", found.log_p, "nats"),
-        ),
-        "",
-        "Cremer et al., 2018",
-        "the posterior family is too simple (large approximation gap)"
-        if verdict == "problem"
-        else "",
-        cures.NONE if verdict == "ok" else cures.APPROXIMATION,
-    )
-    return amortisation, approximation
-
-
-def judge_information(rate: RateDistortion, found: MutualInformation) -> Finding:
-    """Rate, distortion and information: numbers to compare models by, without a right or wrong."""
-    sentence = (
-        f"Of the rate, {_range(found.lower.value, found.upper.value)} nats are information about x."
-    )
-    if found.saturated:
-        sentence = (
-            f"{found.lower.rows:,} rows can show no more than log n = {found.ceiling:.2f} nats of "
-            "information about x; "
-            f"the truth is up to {found.upper.value:.4g}."
+            "normal of each row.",
+            (
+                Value("ELBO(q*) - ELBO(q)", found.amortisation, "nats"),
+                Value("ELBO(q)", found.elbo, "nats"),
+                Value("rate of q*", found.rate, "nats"),
+            ),
         )
-    values = (
-        Value("rate R", rate.rate, "nats"),
-        Value("distortion D", rate.distortion, "nats"),
-        Value("I(x;z) at least", found.lower, "nats"),
-        Value("I(x;z) at most", found.upper, "nats"),
-    )
-    return Finding(
-        "rate", "ok", sentence, values, "", "Alemi et al., 2018; Hoffman & Johnson, 2016"
-    )
+        told = f"The best diagonal normals are {found.approximation.value:.3g} nats below log p(x)."
+        unreliable = float(found.found.unreliable.double().mean())
+        if unreliable > 0.05:
+            told += f" For {unreliable:.0%} of the rows log p(x) is only a lower bound."
+        approximation = Check(
+            "approximation gap",
+            "Cremer et al., 2018",
+            "the posterior family is too simple (large approximation gap)",
+            remedies()["simple posterior"],
+        ).found(
+            _graded(found.approximation, _larger(self.gap, rate)),
+            told,
+            (
+                Value("log p(x) - ELBO(q*)", found.approximation, "nats"),
+                Value("log p(x)", found.log_p, "nats"),
+            ),
+        )
+        return amortisation, approximation
 
+    def explained(self, found: Explained) -> Finding:
+        """Judge whether z carries what columns have in common, as principal components do."""
+        values = [Value("R² of reconstruct", found.share)]
+        sentence = f"z explains {100 * found.share.value:.0f} % of the variance"
+        if found.pca is not None and found.ppca is not None:
+            values += [Value("PCA", found.pca), Value("pPCA (posterior means)", found.ppca)]
+            sentence += f"; as many principal components explain {100 * found.pca.value:.0f} %"
+        verdict: Verdict = "ok"
+        if found.behind(self.behind_pca[1]):
+            verdict = "problem"
+        elif found.behind(self.behind_pca[0]):
+            verdict = "warning"
+        return Check(
+            "explained variance",
+            "Tipping & Bishop, 1999",
+            "z explains little of the data",
+            remedies()["z explains little"],
+        ).found(verdict, f"{sentence}.", values)
 
-def judge_prior(rate: RateDistortion, found: MutualInformation, match: PriorMatch) -> Finding:
-    """Whether samples of p(z) are like those of q(z) that the decoder knows."""
-    verdict = _graded(
-        found.kl_lower, [max(least, share * rate.rate.value) for least, share in PRIOR]
-    )
-    if verdict == "ok" and match.energy.above(ENERGY):
-        verdict = "warning"
-    off = int(((found.variance - 1).abs() > 0.5).sum()) + int((found.mean.abs() > 0.5).sum())
-    sentence = "Draws of p(z) look like those of q(z)."
-    if verdict != "ok":
-        sentence = (
+    def information(self, rate: RateDistortion, found: MutualInformation) -> Finding:
+        """Report rate, distortion and information, which compare models: none is right or wrong."""
+        told = (
+            f"{_range(found.lower.value, found.upper.value)} nats of the rate are information "
+            "about x."
+        )
+        if found.saturated:
+            told = (
+                f"{found.lower.rows:,} rows can show no more than log n = {found.ceiling:.2f} nats "
+                f"of information about x; the truth is up to {found.upper.value:.4g}."
+            )
+        return Check("rate", "Alemi et al., 2018; Hoffman & Johnson, 2016").found(
+            "ok",
+            told,
+            (
+                Value("rate R", rate.rate, "nats"),
+                Value("distortion D", rate.distortion, "nats"),
+                Value("I(x;z) at least", found.lower, "nats"),
+                Value("I(x;z) at most", found.upper, "nats"),
+            ),
+        )
+
+    def matching_prior(
+        self, rate: RateDistortion, found: MutualInformation, match: PriorMatch
+    ) -> Finding:
+        """Judge whether samples of p(z) are like those of q(z), which the decoder knows."""
+        verdict = _graded(found.kl_lower, _larger(self.prior, rate.rate.value))
+        if verdict == "ok" and match.energy.above(self.energy):
+            verdict = "warning"
+        off = int(((found.variance - 1).abs() > 0.5).sum()) + int((found.mean.abs() > 0.5).sum())
+        told = (
             f"q(z) is at least {found.kl_lower.value:.3g} nats from p(z): samples start where the "
-            "decoder was trained "
-            f"little, and will look unlike the data; {off} means or variances of q(z) are off by "
-            "more than a half."
+            "decoder has seen little training, and will look unlike the data; "
+            f"{off} means or variances of q(z) differ from those of N(0, I) by more than 0.5."
         )
-    return Finding(
-        "q(z) against p(z)",
-        verdict,
-        sentence,
-        (
-            Value("KL(q(z) || p(z)) at least", found.kl_lower, "nats"),
-            Value("at most", found.kl_upper, "nats"),
-            Value("energy coefficient", match.energy),
-        ),
-        "",
-        "Hoffman & Johnson, 2016",
-        "q(z) is far from p(z): samples will look unlike the data" if verdict == "problem" else "",
-        cures.NONE if verdict == "ok" else cures.PRIOR,
-    )
+        if verdict == "ok":
+            told = "Draws of p(z) look like those of q(z)."
+        return Check(
+            "q(z) against p(z)",
+            "Hoffman & Johnson, 2016",
+            "q(z) is far from p(z): samples will look unlike the data",
+            remedies()["prior mismatch"],
+        ).found(
+            verdict,
+            told,
+            (
+                Value("KL(q(z) || p(z)) at least", found.kl_lower, "nats"),
+                Value("at most", found.kl_upper, "nats"),
+                Value("energy coefficient", match.energy),
+            ),
+        )
 
+    # -- residuals
 
-def judge_calibration(found: Calibration) -> tuple[Finding, ...]:
-    """Coverage, noise by feature, and what residuals know of each other."""
-    half, most = found.coverage
-    features = len(found.scale_by_feature)
-    shape = half.above(0.5 + COVERAGE) or half.below(0.5 - COVERAGE)
-    coverage = Finding(
-        "coverage",
-        "warning" if shape else "ok",
-        f"The central 50 % intervals of p(x|z) hold {half.value:.1%} of the values, the 90 % ones "
-        f"{most.value:.1%}.",
-        (Value("of central 50 %", half), Value("of central 90 %", most)),
-        reference="Gneiting et al., 2007",
-        cures=cures.COVERAGE if shape else cures.NONE,
-    )
-    findings = [coverage]
-    if found.gain is not None:
-        uneven = found.gain > GAIN * features
+    def calibration(self, found: Calibration) -> tuple[Finding, ...]:
+        """Judge coverage, noise by feature, and the correlation of residuals, as far as they were
+        measured.
+        """
+        findings = [self._coverage(found)]
+        if found.gain is not None:
+            findings.append(self._uneven(found, found.gain))
+        if found.correlation is not None:
+            findings.append(self._correlated(found.correlation))
+        return tuple(findings)
+
+    def _coverage(self, found: Calibration) -> Finding:
+        half, most = found.coverage
+        off = half.above(0.5 + self.coverage) or half.below(0.5 - self.coverage)
+        return Check("coverage", "Gneiting et al., 2007", cures=remedies()["coverage"]).found(
+            _warning(off),
+            f"The central 50 % intervals of p(x|z) hold {half.value:.1%} of the values, the 90 % "
+            f"ones {most.value:.1%}.",
+            (Value("of central 50 %", half), Value("of central 90 %", most)),
+        )
+
+    def _uneven(self, found: Calibration, gain: float) -> Finding:
         low, high = float(found.scale_by_feature.min()), float(found.scale_by_feature.max())
-        findings.append(
-            Finding(
-                "noise by feature",
-                "warning" if uneven else "ok",
-                f"Residuals of single features are {low:.2g} to {high:.2g} times beta; one beta^2 "
-                "for each would add "
-                f"{max(found.gain, 0.0):.3g} nats per row.",
-                (
-                    Value("gain of one beta^2 each", found.gain, "nats"),
-                    Value("smallest / beta", low),
-                    Value("largest", high),
-                ),
-                reference="Tipping & Bishop, 1999",
-                cures=cures.UNEVEN if uneven else cures.NONE,
-            )
+        return Check(
+            "noise by feature", "Tipping & Bishop, 1999", cures=remedies()["uneven noise"]
+        ).found(
+            _warning(gain > self.gain_per_feature * len(found.scale_by_feature)),
+            f"Residuals of single features are {low:.2g} to {high:.2g} times beta; one beta^2 for "
+            f"each would add {max(gain, 0.0):.3g} nats per row.",
+            (
+                Value("gain of one beta^2 each", gain, "nats"),
+                Value("smallest / beta", low),
+                Value("largest", high),
+            ),
         )
-    if found.correlation is not None:
-        tied = found.correlation.above(CORRELATION)
-        root = math.sqrt(max(found.correlation.value, 0.0))
-        findings.append(
-            Finding(
-                "residual correlation",
-                "warning" if tied else "ok",
-                f"Residuals of two features correlate by {root:.2g} (root mean square): "
-                + (
-                    "structure is left that z does not carry."
-                    if tied
-                    else "little structure is left."
-                ),
-                (Value("mean squared correlation", found.correlation),),
-                reference="Tipping & Bishop, 1999",
-                cures=cures.TIED if tied else cures.NONE,
-            )
+
+    def _correlated(self, correlation: Estimate) -> Finding:
+        tied = correlation.above(self.correlation)
+        left = {
+            True: "z does not capture all of the structure",
+            False: "little structure is left",
+        }
+        root = math.sqrt(max(correlation.value, 0.0))
+        return Check(
+            "residual correlation",
+            "Tipping & Bishop, 1999",
+            cures=remedies()["correlated residuals"],
+        ).found(
+            _warning(tied),
+            f"Residuals of two features correlate by {root:.2g} (root mean square): {left[tied]}.",
+            (Value("mean squared correlation", correlation),),
         )
-    return tuple(findings)
 
+    # -- rows and samples
 
-def judge_memory(found: Memorisation, features: int) -> tuple[Finding, Finding]:
-    """Training rows beside unseen ones, and samples beside both."""
-    verdict = _graded(found.difference, [limit * features for limit in PER_FEATURE])
-    ahead = Finding(
-        "train against unseen",
-        verdict,
-        (
+    def memory(self, found: Memorisation, features: int) -> tuple[Finding, Finding]:
+        """Judge overfitting by training rows beside unseen ones, and memorisation by samples beside
+        both.
+
+        Arguments:
+            found: The measurements.
+            features: Values of one row.
+        """
+        low, high = self.ahead_per_feature
+        ahead = Check(
+            "train against unseen",
+            "Wu et al., 2017",
+            "overfitting: log p(x) is far higher on training rows",
+            remedies()["overfitting"],
+        ).found(
+            _graded(found.difference, (low * features, high * features)),
             f"log p(x) of training rows is {found.difference.value:.3g} nats above that of unseen "
-            "rows."
-        ),
-        (
-            Value("train - unseen", found.difference, "nats"),
-            Value("log p(x) unseen", found.test, "nats"),
-        ),
-        "",
-        "Wu et al., 2017",
-        "overfitting: log p(x) is far higher on training rows" if verdict == "problem" else "",
-        cures.NONE if verdict == "ok" else cures.OVERFITTED,
-    )
-    copies = _graded(found.closer, list(CLOSER))
-    far = found.closer.below(FURTHER)
-    sentence = (
-        "A sample is closer to the training rows than an unseen row is in "
-        f"{found.closer.value:.0%} of pairs."
-    )
-    near = Finding(
-        "samples against train",
-        "warning" if far else copies,
-        sentence + (" Samples are noisier, or smoother, than data." if far else ""),
-        (
+            "rows.",
+            (
+                Value("train - unseen", found.difference, "nats"),
+                Value("log p(x) unseen", found.test, "nats"),
+            ),
+        )
+        check = Check(
+            "samples against train",
+            "Meehan et al., 2020",
+            "memorisation: samples are copies of training rows",
+            remedies()["memorisation"],
+        )
+        values = (
             Value("share closer than unseen", found.closer),
             Value("training rows searched", found.searched),
-        ),
-        "",
-        "Meehan et al., 2020",
-        "memorisation: samples are copies of training rows" if copies == "problem" else "",
-        cures.COPIES if copies != "ok" else cures.UNLIKE_DATA if far else cures.NONE,
-    )
-    return ahead, near
+        )
+        told = (
+            "A sample is closer to the training rows than an unseen row is in "
+            f"{found.closer.value:.0%} of pairs."
+        )
+        if found.closer.below(self.further):
+            told += " Samples are noisier, or smoother, than the data."
+            unlike = remedies()["samples unlike the data"]
+            return ahead, check.found("warning", told, values, cures=unlike)
+        return ahead, check.found(_graded(found.closer, self.closer), told, values)
+
+    def rows(self, seen: int, rows: int) -> Finding:
+        """Report that rows cannot say how the model does on new ones, since it was trained on
+        ``seen`` of them.
+        """
+        which = f"{seen:,} of these {rows:,} rows were"
+        if seen == rows:
+            which = f"All of these {rows:,} rows were"
+        return Check(
+            "new rows",
+            cause="unknown on new rows: these were trained on",
+            cures=remedies()["rows trained on"],
+        ).found(
+            "problem",
+            f"{which} trained on: they cannot say how the model does on new rows, nor whether it "
+            "overfits.",
+            (Value("rows trained on", seen), Value("of", rows)),
+        )
+
+    def baseline(self, found: Baseline) -> Finding:
+        """Judge whether the model is worse than the linear one it contains."""
+        verdict: Verdict = "ok"
+        if found.gain.below(-self.below_ppca):
+            verdict = "problem"
+        side = {True: "below", False: "above"}[found.gain.value < 0]
+        return Check(
+            "against pPCA",
+            "Tipping & Bishop, 1999",
+            "underfit: worse than exact pPCA",
+            remedies()["worse than pPCA"],
+        ).found(
+            verdict,
+            f"log p(x) is {abs(found.gain.value):.3g} nats {side} that of exact pPCA of the same "
+            "latent size.",
+            (Value("log p(x) - pPCA", found.gain, "nats"), Value("pPCA", found.linear, "nats")),
+        )
+
+    def rare(self, found: tuple[RareValue, ...]) -> Finding:
+        """Judge whether rare values are drawn as often as they are in the data, by the one furthest
+        off.
+
+        Arguments:
+            found: At least one, those first that differ most.
+        """
+        sure = [entry for entry in found if abs(entry.z) > self.sure_of_rare]
+        verdict: Verdict = "ok"
+        worst = found[0]
+        grades: tuple[Verdict, ...] = ("warning", "problem")
+        for grade, low, high in zip(grades, self.rarely, self.often, strict=True):
+            off = [entry for entry in sure if not low <= entry.ratio <= high]
+            if off:
+                verdict, worst = grade, off[0]
+        often = {True: "rarely", False: "often"}[worst.ratio < 1]
+        listed = [worst, *(entry for entry in found if entry is not worst)][: self.rare_listed]
+        told = (
+            f"{worst.name} is {100 * worst.data.value:.2f} % of the data and "
+            f"{100 * worst.samples.value:.2f} % of samples"
+        )
+        if len(found) > 1:
+            told += f"; {len(found)} rare values were compared"
+        return Check(
+            "rare values",
+            cause=f"rare values are drawn too {often}",
+            cures=remedies()["rare values"],
+        ).found(
+            verdict,
+            f"{told}.",
+            (
+                Value(f"{entry.name}, {where}", number)
+                for entry in listed
+                for where, number in (("data", entry.data), ("samples", entry.samples))
+            ),
+        )
 
 
-def judge_rows(seen: int, rows: int) -> Finding:
-    """Whether the rows can say at all how the model does on new ones."""
-    which = (
-        f"All of these {rows:,} rows were"
-        if seen == rows
-        else f"{seen:,} of these {rows:,} rows were"
-    )
-    return Finding(
-        "new rows",
-        "problem",
-        f"{which} trained on: they cannot say how the model does on new rows, nor whether it "
-        "overfits.",
-        (Value("rows trained on", seen), Value("of", rows)),
-        "",
-        "",
-        "unknown on new rows: these were trained on",
-        cures.HELD_OUT,
-    )
+def _ignored() -> dict[str, object]:
+    return {
+        "cause": "posterior collapse: the decoder ignores z",
+        "cures": remedies()["z is ignored"],
+    }
 
 
-def judge_baseline(found: Baseline) -> Finding:
-    """The model must not be worse than the linear one it contains."""
-    worse = found.gain.below(-BASELINE)
-    told = "above" if found.gain.value >= 0 else "below"
-    return Finding(
-        "against pPCA",
-        "problem" if worse else "ok",
-        f"log p(x) is {abs(found.gain.value):.3g} nats {told} that of exact pPCA of the same "
-        "latent size.",
-        (Value("log p(x) - pPCA", found.gain, "nats"), Value("pPCA", found.linear, "nats")),
-        "",
-        "Tipping & Bishop, 1999",
-        "underfit: worse than exact pPCA" if worse else "",
-        cures.BELOW_PPCA if worse else cures.NONE,
-    )
+def _too_small(fixed: bool, far: str) -> dict[str, object]:
+    """Return cause and cures of a beta^2 below the residual variance."""
+    if fixed:
+        return {
+            "cause": f"beta^2 is fixed {far}too small",
+            "cures": remedies()["beta^2 too small"],
+        }
+    return {
+        "cause": f"overfitting: beta^2, learned on training rows, is {far}too small for these",
+        "cures": remedies()["unlike the training rows"],
+    }
 
 
-def judge_explained(found: Explained) -> Finding:
-    """Whether z carries what columns have in common, as principal components do."""
-    values = [Value("R² of reconstruct", found.share)]
-    sentence = f"z explains {100 * found.share.value:.0f} % of the variance"
-    if found.pca is not None and found.ppca is not None:
-        values += [Value("PCA", found.pca), Value("pPCA (posterior means)", found.ppca)]
-        sentence += f"; as many principal components explain {100 * found.pca.value:.0f} %"
-    verdict = (
-        "problem"
-        if found.behind(EXPLAINED[1])
-        else "warning"
-        if found.behind(EXPLAINED[0])
-        else "ok"
-    )
-    return Finding(
-        "explained variance",
-        verdict,
-        sentence + ".",
-        tuple(values),
-        "",
-        "Tipping & Bishop, 1999",
-        "z explains little of the data" if verdict == "problem" else "",
-        cures.NONE if verdict == "ok" else cures.EXPLAINED,
-    )
+def _too_large(fixed: bool, far: str) -> dict[str, object]:
+    """Return cause and cures of a beta^2 above the residual variance."""
+    if fixed:
+        return {
+            "cause": f"beta^2 is fixed {far}too large",
+            "cures": remedies()["beta^2 too large"],
+        }
+    return {
+        "cause": f"beta^2 is learned {far}too large",
+        "cures": remedies()["beta^2 not yet learned"],
+    }
 
 
-def judge_rare(found: tuple[RareValue, ...]) -> Finding:
-    """Whether rare values are drawn as often as they are in the data, judged by the one furthest
-    off.
+def _larger(
+    limits: tuple[tuple[float, float], tuple[float, float]], rate: float
+) -> tuple[float, float]:
+    """Return the larger of a number of nats and a share of the rate, for a warning and a
+    problem.
     """
-    sure = [entry for entry in found if abs(entry.z) > SURE_OF_RARE]
-    verdict, worst = "ok", found[0]
-    for grade, low, high in zip(("warning", "problem"), RARELY, OFTEN, strict=True):
-        off = [entry for entry in sure if not low <= entry.ratio <= high]
-        verdict, worst = (grade, off[0]) if off else (verdict, worst)
-    listed = [worst, *(entry for entry in found if entry is not worst)][:LISTED]
-    values = [
-        Value(f"{entry.name}, {where}", number)
-        for entry in listed
-        for where, number in (("data", entry.data), ("samples", entry.samples))
-    ]
-    rarely = "rarely" if worst.ratio < 1 else "often"
-    return Finding(
-        "rare values",
-        verdict,
-        f"{worst.name} is {100 * worst.data.value:.2f} % of the data and "
-        f"{100 * worst.samples.value:.2f} % of samples"
-        + (f"; {len(found)} rare values were compared." if len(found) > 1 else "."),
-        tuple(values),
-        "",
-        "",
-        f"rare values are drawn too {rarely}" if verdict == "problem" else "",
-        cures.NONE if verdict == "ok" else cures.RARE,
-    )
+    (nats, share), (most_nats, most_share) = limits
+    return max(nats, share * rate), max(most_nats, most_share * rate)
 
 
-def _graded(number: Estimate, limits: list[float]) -> str:
-    """Return "problem", "warning" or "ok" for a number that should be small."""
+def _graded(number: Estimate, limits: tuple[float, float]) -> Verdict:
+    """Return the verdict on a number that should be small."""
     warning, problem = limits
-    return "problem" if number.above(problem) else "warning" if number.above(warning) else "ok"
+    if number.above(problem):
+        return "problem"
+    return _warning(number.above(warning))
+
+
+def _warning(off: bool) -> Verdict:
+    if off:
+        return "warning"
+    return "ok"
 
 
 def _range(low: float, high: float) -> str:
-    return f"{low:.3g} to {high:.3g}" if f"{low:.3g}" != f"{high:.3g}" else f"{low:.3g}"
+    """Return two numbers as a range, or as one where they print alike."""
+    return " to ".join(dict.fromkeys((f"{low:.3g}", f"{high:.3g}")))

@@ -23,19 +23,13 @@ Whoever measures something else about a model, as `nelbo.diagnose` does, builds 
 from __future__ import annotations
 
 from .annealing import Settings
+from .auto import without_sampling
 from .bidirectional import Bracket
 from .exact import affine_decoder
 from .importance import elbo_and_rate, pareto_shape, sampled_terms
 from .judging import MEMORY, in_precision, judged, rows_at_once
 from .laplace import refined
-from .marginal import (
-    bidirectional,
-    elbo,
-    log_likelihood,
-    methods,
-    plain_method,
-    without_sampling,
-)
+from .marginal import bidirectional, elbo, log_likelihood, methods, plain_method
 from .proposal import Normal, from_encoder
 from .result import UNRELIABLE, Cost, LogLikelihood, Scores, mean_error
 from .row_noise import BLOCK, normals, row_keys

@@ -16,7 +16,7 @@ sizes are adapted, to each row and temperature, on pilot chains that are thrown 
 
 from __future__ import annotations
 
-__all__ = ["SIMULATED", "Settings", "annealed", "chunk", "follow", "groups", "pilot"]
+__all__ = ["Settings", "annealed", "chunk", "follow", "groups", "pilot"]
 
 import math
 import numbers
@@ -30,19 +30,12 @@ from torch import Tensor
 from ..vae import VAE
 from ..watching import pieces
 from . import row_noise
-from .chains import SCHEDULES, Schedule, anneal, start_noise, stream, temperatures
-from .importance import Stream
+from .chains import SCHEDULES, Schedule, Stream, anneal, start_noise, stream, temperatures
+from .importance import Weights
 from .judging import rows_at_once
 from .laplace import PROPOSALS
 from .proposal import Normal
 from .result import Cost, LogLikelihood, rounded
-
-PILOTS = 4
-"""Pilot chains of each row."""
-PASSES = 2
-"""How often they run."""
-FORWARD, PILOT, BACKWARD, SIMULATED = range(4)
-"""Streams of noise that share one seed."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ class Settings:
     Attributes:
         temperatures: Number of distributions between the start and the posterior.
         leapfrogs: Gradient steps of each Hamiltonian move.
-        acceptance: Share of moves that step sizes aim at.
+        acceptance: Share of accepted moves that step sizes aim at.
         schedule: "linear", "sigmoid" (slow at both ends; Grosse et al., 2015), or "power" (slow at
             the start, for starts wider than the posterior).
         start: "searched" (a normal fitted to each posterior at the best mode that can be found),
@@ -62,7 +55,7 @@ class Settings:
             other modes.
 
     Raises:
-        TypeError: A number is none.
+        TypeError: A setting is not a number.
         ValueError: A number is out of range, or a name is unknown.
     """
 
@@ -101,7 +94,9 @@ def annealed(
     vae: VAE, x: Tensor, chains: int, seed: int, memory: int, settings: Settings
 ) -> LogLikelihood:
     """Estimate log p(x) of each row by annealed importance sampling: a stochastic lower bound."""
-    begun, columns, rates, spent = time.perf_counter(), [], [], Cost()
+    begun = time.perf_counter()
+    columns, rates = [], []
+    spent = Cost()
     for part in pieces(x.split(chunk(vae, x, chains, memory)), "annealed importance sampling"):
         start, schedule, cost = pilot(vae, part, seed, memory, settings)
         sums, rate, more = follow(vae, part, start, schedule, chains, seed, settings)
@@ -119,7 +114,8 @@ def annealed(
 
 def chunk(vae: VAE, x: Tensor, chains: int, memory: int) -> int:
     """Return how many rows are annealed at once."""
-    return rows_at_once(vae, x, min(max(chains, PILOTS), row_noise.BLOCK), memory, gradients=True)
+    together = min(max(chains, Pilot.chains), row_noise.BLOCK)
+    return rows_at_once(vae, x, together, memory, gradients=True)
 
 
 def follow(
@@ -131,25 +127,29 @@ def follow(
     seed: int,
     settings: Settings,
     z: Tensor | None = None,
-) -> tuple[Stream, Tensor, Cost]:
+) -> tuple[Weights, Tensor, Cost]:
     """Run all chains of some rows: forwards, or backwards from posterior samples z (n, latent_dim).
 
     Returns:
         Their weights, which backwards are 1 / w, the mean acceptance of each row, and the cost.
     """
-    sums, rate, spent = Stream(len(x), chains, x.device), torch.zeros(len(x)).to(x), Cost()
+    sums = Weights(len(x), chains, x.device)
+    rate = torch.zeros(len(x)).to(x)
+    spent = Cost()
     keys = row_noise.row_keys(x)
     for group, count in groups(chains):
-        own = stream(seed, FORWARD if z is None else BACKWARD, group)
         if z is None:
+            own = stream(seed, Stream.FORWARD, group)
             u = start_noise(keys, count, vae.latent_dim, own, x)
+            run = anneal(vae, x, keys, start, u, schedule, own, settings.leapfrogs)
+            sums.add(run.log_weight)
         else:
+            own = stream(seed, Stream.BACKWARD, group)
             u = start.to_noise(z[None]).expand(count, -1, -1)
-        run = anneal(
-            vae, x, keys, start, u, schedule, own, settings.leapfrogs, backward=z is not None
-        )
-        sums.add(run.log_weight if z is None else -run.log_weight)
-        rate, spent = rate + run.acceptance * (count / chains), spent + run.cost
+            run = anneal(vae, x, keys, start, u, schedule, own, settings.leapfrogs, backward=True)
+            sums.add(-run.log_weight)
+        rate = rate + run.acceptance * (count / chains)
+        spent += run.cost
     return sums, rate, spent
 
 
@@ -161,32 +161,54 @@ def groups(chains: int) -> Iterator[tuple[int, int]]:
         yield group, min(row_noise.BLOCK, chains - begin)
 
 
+@dataclass(frozen=True)
+class Pilot:
+    """Pilot chains, on which step sizes are adapted before they are held.
+
+    Attributes:
+        chains: Chains of each row.
+        passes: How often they run; each begins with the step sizes that the one before ended with.
+        share: Share of the temperatures at which they stop.
+        at_least: Temperatures, where there are as many, however small the share.
+    """
+
+    chains: int = 4
+    passes: int = 2
+    share: float = 0.25
+    at_least: int = 20
+
+    def temperatures(self, settings: Settings) -> Tensor:
+        """Return the temperatures at which pilot chains stop."""
+        count = settings.temperatures
+        few = max(math.ceil(self.share * count), min(count, self.at_least))
+        return temperatures(few, settings.schedule)
+
+
 def pilot(
     vae: VAE, x: Tensor, seed: int, memory: int, settings: Settings
 ) -> tuple[Normal, Schedule, Cost]:
-    """Make the start of each row, and adapt step sizes to it on a few chains with a quarter of the
+    """Make the start of each row, and adapt step sizes to it on a few chains with fewer
     temperatures.
     """
+    pilots = Pilot()
     start, cost = PROPOSALS[settings.start](vae, x, memory)
     if settings.start in ("refined", "searched"):
         start = Normal(start.loc, start.scale * settings.widen)
     t = temperatures(settings.temperatures, settings.schedule)
-    coarse = temperatures(
-        max(math.ceil(settings.temperatures / 4), min(settings.temperatures, 20)), settings.schedule
-    )
+    coarse = pilots.temperatures(settings)
     guess = torch.full(
         (len(x),), min(1.0, 1.2 * vae.latent_dim**-0.25), dtype=torch.float64, device=x.device
     )
     plan = Schedule(coarse, guess.expand(len(coarse) - 1, -1))
     keys = row_noise.row_keys(x)
-    # each begins with the step sizes that the one before ended up with
-    for attempt in range(PASSES):
-        own = stream(seed, PILOT, attempt)
-        u = start_noise(keys, PILOTS, vae.latent_dim, own, x)
+    for attempt in range(pilots.passes):
+        own = stream(seed, Stream.PILOT, attempt)
+        u = start_noise(keys, pilots.chains, vae.latent_dim, own, x)
         run = anneal(
             vae, x, keys, start, u, plan, own, settings.leapfrogs, target=settings.acceptance
         )
-        plan, cost = Schedule(coarse, run.step_size), cost + run.cost
+        plan = Schedule(coarse, run.step_size)
+        cost += run.cost
     # A pilot's step is known at its own temperatures, from the second half on of a run-in; in
     # between, the nearest.
     nearest = torch.searchsorted(coarse[1:-1].contiguous(), t[1:].contiguous())

@@ -20,12 +20,9 @@ from ..brief import Brief
 from ..distributions import draw
 from ..vae import VAE
 from ..watching import pieces
-from .annealing import SIMULATED, Settings, chunk, follow, pilot
-from .chains import stream
+from .annealing import Settings, chunk, follow, pilot
+from .chains import Stream, stream
 from .result import Cost, mean_error
-
-TOGETHER = 64
-"""Rows simulated together. Part of what a seed means, so never tuned at run time."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +33,7 @@ class Bracket(Brief):
         x: The rows, of shape (n, *shape), in the units of the model.
         lower: Stochastic lower bounds, of shape (n,).
         upper: Stochastic upper bounds, of shape (n,).
-        chains: Behind each.
+        chains: Chains behind each bound.
         cost: What it took.
     """
 
@@ -60,14 +57,34 @@ class Bracket(Brief):
 
 
 def bracket(
-    vae: VAE, n: int, like: Tensor, chains: int, seed: int, memory: int, settings: Settings
+    vae: VAE,
+    n: int,
+    like: Tensor,
+    chains: int,
+    seed: int,
+    memory: int,
+    settings: Settings,
+    together: int = 64,
 ) -> Bracket:
-    """Simulate n rows and bound log p(x) of each from both sides."""
-    begun, spent = time.perf_counter(), Cost()
-    generator = torch.Generator(like.device).manual_seed(stream(seed, SIMULATED))
+    """Simulate n rows and bound log p(x) of each from both sides.
+
+    Arguments:
+        vae: The model.
+        n: Rows to simulate.
+        like: A tensor of the dtype and on the device of the rows, (1, *shape).
+        chains: Chains of each row, in each direction.
+        seed: The seed of rows and chains.
+        memory: Bytes for intermediate results.
+        settings: How to anneal.
+        together: Rows simulated together. It is part of what a seed means, so never tuned at run
+            time.
+    """
+    begun = time.perf_counter()
+    spent = Cost()
+    generator = torch.Generator(like.device).manual_seed(stream(seed, Stream.SIMULATED))
     z = draw(vae.prior(), (n,), generator, gradients=False).to(like)
     simulated = [
-        draw(vae.decode(piece), (), generator, gradients=False) for piece in z.split(TOGETHER)
+        draw(vae.decode(piece), (), generator, gradients=False) for piece in z.split(together)
     ]
     x = torch.cat(simulated)
     step = chunk(vae, like, chains, memory)

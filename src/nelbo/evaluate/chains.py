@@ -11,10 +11,19 @@ the mass matrix.
 
 from __future__ import annotations
 
-__all__ = ["SCHEDULES", "Run", "Schedule", "anneal", "start_noise", "stream", "temperatures"]
+__all__ = [
+    "SCHEDULES",
+    "Run",
+    "Schedule",
+    "Stream",
+    "anneal",
+    "start_noise",
+    "stream",
+    "temperatures",
+]
 
 import dataclasses
-import math
+import enum
 from dataclasses import dataclass
 
 import torch
@@ -26,34 +35,58 @@ from . import row_noise
 from .proposal import Normal, log_joint_and_gradient
 from .result import Cost
 
-RATE = 0.25
-"""How fast the logarithm of an adapting step size follows its acceptance."""
-LONGEST = 1.8
-"""Step sizes end here: a leapfrog on a unit normal is unstable from 2 on."""
 SCHEDULES = ("linear", "sigmoid", "power")
+
+
+class Stream(enum.IntEnum):
+    """Streams of noise that share one seed."""
+
+    FORWARD = 0
+    PILOT = 1
+    BACKWARD = 2
+    SIMULATED = 3
+    SEARCH = 4
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Temperatures t from 0 to 1, of shape (steps + 1,), and a step size for each step and row,
-    (steps, n).
+    """Temperatures and step sizes of annealing.
+
+    Attributes:
+        t: Temperatures from 0 to 1, of shape (steps + 1,).
+        step_size: The step size of each step and row, of shape (steps, n).
+        rate: How fast the logarithm of an adapting step size follows its acceptance.
+        longest: Where step sizes end: a leapfrog on a unit normal is unstable from 2 on.
     """
 
     t: Tensor
     step_size: Tensor
+    rate: float = 0.25
+    longest: float = 1.8
+
+    def flipped(self) -> Schedule:
+        """Return the schedule from 1 to 0."""
+        return dataclasses.replace(self, t=self.t.flip(0), step_size=self.step_size.flip(0))
 
 
 def temperatures(count: int, schedule: str) -> Tensor:
-    """Return ``count`` + 1 rising numbers from 0 to 1, float64."""
+    """Return ``count`` + 1 rising numbers from 0 to 1, float64.
+
+    Arguments:
+        count: How many steps there are.
+        schedule: "linear", "sigmoid" or "power", as in `Settings`.
+    """
     even = torch.linspace(0, 1, count + 1, dtype=torch.float64)
     if schedule == "sigmoid":
         curve = torch.sigmoid(8 * even - 4)
         return (curve - curve[0]) / (curve[-1] - curve[0])
-    return even**4 if schedule == "power" else even
+    if schedule == "power":
+        return even**4
+    return even
 
 
-def stream(seed: int, name: int, group: int = 0) -> int:
-    """Return a seed of its own for each stream of noise."""
+def stream(seed: int, name: Stream, group: int = 0) -> int:
+    """Return a seed of its own for each stream of noise and each group of chains."""
     return (8 * (seed + (group << 40)) + name) % 2**63
 
 
@@ -69,11 +102,11 @@ class Run:
     """Chains that have arrived.
 
     Attributes:
-        u: Where, of shape (chains, n, latent_dim), in the start's noise.
+        u: Where they are, of shape (chains, n, latent_dim), in the start's noise.
         log_weight: log w of each, of shape (chains, n), float64.
-        acceptance: Mean over chains and moves, of shape (n,).
-        step_size: Those used, of shape (steps, n).
-        cost: Evaluations.
+        acceptance: Acceptance of each row, the mean over chains and moves, of shape (n,).
+        step_size: The step sizes used, of shape (steps, n).
+        cost: What it took.
     """
 
     u: Tensor
@@ -106,7 +139,7 @@ def anneal(
         u: Where chains begin, (chains, n, latent_dim): at draws of the start, or of the posterior
             if ``backward``.
         schedule: Temperatures and step sizes.
-        seed: Of momenta and acceptances.
+        seed: The seed of momenta and acceptances.
         leapfrogs: Gradient steps of each move.
         target: Acceptance that step sizes are adapted to, beginning at those of the schedule; None
             leaves them.
@@ -114,8 +147,11 @@ def anneal(
             forward path.
     """
     chains, n, d = u.shape
-    t = schedule.t.flip(0) if backward else schedule.t
-    sizes = schedule.step_size.flip(0) if backward else schedule.step_size
+    ahead = 1
+    if backward:
+        schedule = schedule.flipped()
+        ahead = 0
+    t = schedule.t
     path = _Path(vae, x, start)
     state = path.at(u)
     log_weight = torch.zeros(chains, n, dtype=torch.float64, device=x.device)
@@ -125,25 +161,22 @@ def anneal(
     for k in pieces(range(1, len(t)), "annealed chains"):
         log_weight += float(t[k] - t[k - 1]) * state.log_ratio
         if k == len(t) - 1:  # nothing is asked of a chain after its last weight
-            used.append(used[-1] if used else sizes[0])
+            used.append([schedule.step_size[0], *used][-1])
             break
         drawn = row_noise.normals(keys, chains, d + 1, seed, k, x)
-        size = (sizes[k if backward else k - 1].log() + factor).exp().clamp_max(LONGEST)
+        size = (schedule.step_size[k - ahead].log() + factor).exp().clamp_max(schedule.longest)
         state, chance = _move(path, state, drawn, size, float(t[k]), leapfrogs)
         rate = chance.mean(0)
         accepted += rate
         used.append(size)
         if target is not None:
-            factor += RATE * (rate - target)
+            factor += schedule.rate * (rate - target)
     moves = len(t) - 2
     gradients = chains * n * (1 + moves * leapfrogs)
-    return Run(
-        state.u,
-        -log_weight if backward else log_weight,
-        accepted / moves if moves else torch.full_like(accepted, math.nan),
-        torch.stack(used),
-        Cost(gradients, gradients),
-    )
+    if backward:
+        log_weight = -log_weight
+    # 0 / 0, not a number, where there were no moves
+    return Run(state.u, log_weight, accepted / moves, torch.stack(used), Cost(gradients, gradients))
 
 
 @dataclass(frozen=True)
@@ -169,6 +202,16 @@ class _State:
     def slope(self, t: float) -> Tensor:
         """Gradient of log f_t for u; the start's is -u."""
         return torch.lerp(-self.u, self.gradient, t)
+
+    def where(self, take: Tensor, other: _State) -> _State:
+        """Return these chains where ``take`` (chains, n) says so, else the others."""
+        each = take[..., None]
+        return _State(
+            torch.where(each, self.u, other.u),
+            torch.where(take, self.log_start, other.log_start),
+            torch.where(take, self.log_joint, other.log_joint),
+            torch.where(each, self.gradient, other.gradient),
+        )
 
 
 class _Path:
@@ -200,15 +243,11 @@ def _move(
     momentum = momentum + 0.5 * step * state.slope(t)
     for index in range(leapfrogs):
         moved = path.at(moved.u + step * momentum)
-        momentum = momentum + (step if index < leapfrogs - 1 else 0.5 * step) * moved.slope(t)
+        length = step
+        if index == leapfrogs - 1:
+            length = 0.5 * step
+        momentum = momentum + length * moved.slope(t)
     ended = moved.energy(t) + 0.5 * momentum.double().square().sum(-1)
     chance = (begun - ended).clamp_max(0.0).exp().nan_to_num(0.0)
     take = torch.special.ndtr(last) < chance
-    chosen = [
-        torch.where(take[..., None] if new.ndim > take.ndim else take, new, old)
-        for new, old in (
-            (getattr(moved, field.name), getattr(state, field.name))
-            for field in dataclasses.fields(_State)
-        )
-    ]
-    return _State(*chosen), chance
+    return moved.where(take, state), chance

@@ -12,7 +12,7 @@ proposal r is the encoder's q(z|x), or a normal fitted to the posterior of each 
 
 from __future__ import annotations
 
-__all__ = ["elbo_and_rate", "importance", "pareto_shape", "sampled_terms"]
+__all__ = ["elbo_and_rate", "from_encoder_itself", "importance", "pareto_shape", "sampled_terms"]
 
 import math
 import time
@@ -33,28 +33,27 @@ Sampled = Callable[[VAE, Tensor, int], tuple[Source, Cost]]
 """From a model, rows (n, *shape) and bytes of memory to what their samples come from, and what that
 took.
 """
-DECODED = 1024
-"""Rows that a CPU decodes at once: layers of 128 units then stay in its cache. All at once took a
-fifth longer.
-"""
-AGREED = 0.01
-"""Where a row's largest weights agree to this share they have no tail: what differs may be rounding
-alone.
-"""
+
+
+def from_encoder_itself(vae: VAE, x: Tensor, memory: int) -> tuple[Source, Cost]:
+    """Return the encoder's q(z|x), whatever distribution it is."""
+    return own(vae, x), Cost()
 
 
 def importance(
     vae: VAE, x: Tensor, samples: int, seed: int, memory: int, proposal: Sampled
 ) -> LogLikelihood:
     """Estimate log p(x) of each row by ``samples`` draws from its proposal."""
-    begun, columns, spent = time.perf_counter(), [], Cost()
+    begun = time.perf_counter()
+    columns = []
+    spent = Cost()
     parts = x.split(rows_at_once(vae, x, min(samples, row_noise.BLOCK), memory))
     for part in pieces(parts, "importance sampling"):
         source, cost = proposal(vae, part, memory)
-        stream = Stream(len(part), samples, part.device)
+        weights = Weights(len(part), samples, part.device)
         for terms in sampled_terms(vae, part, source, samples, seed):
-            stream.add(terms.log_weight.double())
-        columns.append(stream.result())
+            weights.add(terms.log_weight.double())
+        columns.append(weights.result())
         spent += cost
     value, error, ess, khat = (torch.cat(column).cpu() for column in zip(*columns, strict=True))
     error = rounded(error, value, x.dtype)
@@ -80,7 +79,11 @@ def elbo_and_rate(
     )
     for rows in pieces(parts, "ELBO"):
         part = x[rows]
-        q = own(vae, part) if normal is None else normal[rows]
+        q: Source
+        if normal is None:
+            q = own(vae, part)
+        else:
+            q = normal[rows]
         bound, rate = torch.zeros(2, len(rows), dtype=torch.float64, device=x.device)
         for terms in sampled_terms(vae, part, q, samples, seed):
             bound += terms.log_weight.double().sum(0)
@@ -90,21 +93,34 @@ def elbo_and_rate(
     return torch.cat(bounds), torch.cat(rates)
 
 
-def sampled_terms(vae: VAE, x: Tensor, source: Source, samples: int, seed: int) -> Iterator[Terms]:
-    """Yield the terms of one chunk of rows, block by block."""
+def sampled_terms(
+    vae: VAE, x: Tensor, source: Source, samples: int, seed: int, decoded: int = 1024
+) -> Iterator[Terms]:
+    """Yield the log-densities at ``samples`` draws z of each row, block by block.
+
+    Arguments:
+        vae: The model.
+        x: Rows (n, *shape), as many as fit in memory together.
+        source: Where z is drawn from.
+        samples: Draws for each row.
+        seed: The seed of the noise.
+        decoded: Rows that a CPU decodes at once: layers of 128 units then stay in its cache. All at
+            once took a fifth longer.
+    """
     keys = row_noise.row_keys(x)
     for number, start in enumerate(range(0, samples, row_noise.BLOCK)):
         z = source.draws(keys, min(row_noise.BLOCK, samples - start), seed, number, x)
-        few = max(1, DECODED // len(x)) if x.device.type == "cpu" else len(z)
+        few = len(z)
+        if x.device.type == "cpu":
+            few = max(1, decoded // len(x))
         parts = [vae.terms_at(x, part, source) for part in z.split(few)]
-        yield (
-            parts[0]
-            if len(parts) == 1
-            else replace(parts[0], log_lik=torch.cat([p.log_lik for p in parts]), z=z)
-        )
+        terms = parts[0]
+        if len(parts) > 1:
+            terms = replace(terms, log_lik=torch.cat([p.log_lik for p in parts]), z=z)
+        yield terms
 
 
-class Stream:
+class Weights:
     """Running sums of weights per row, relative to the largest weight so far, and the largest few
     weights.
     """
@@ -137,17 +153,21 @@ class Stream:
         value = self.peak + (self.sum / k).log()
         ess = (self.sum.square() / self.square).nan_to_num(0.0)
         variance = (1 / ess - 1 / k).clamp_min(0) * k / max(k - 1, 1)
-        error = variance.sqrt() if k > 1 else torch.full_like(value, math.inf)
+        error = variance.sqrt()
+        if k == 1:
+            error = torch.full_like(value, math.inf)
         return value, error, ess, pareto_shape(self.top, k)
 
 
-def pareto_shape(top: Tensor, samples: int) -> Tensor:
+def pareto_shape(top: Tensor, samples: int, agreed: float = 0.01) -> Tensor:
     """Fit a generalised Pareto distribution to the largest weights of each row (Zhang & Stephens,
     2009).
 
     Arguments:
         top: The largest log-weights in decreasing order, (m + 1, n); the last is the threshold.
         samples: How many weights there were in all.
+        agreed: Share to which the largest weights of a row without a tail agree: what differs may
+            be rounding alone.
 
     Returns:
         The shape k of each row, with the weak prior towards 0.5 of Vehtari et al. (2024), of shape
@@ -168,5 +188,5 @@ def pareto_shape(top: Tensor, samples: int) -> Tensor:
     mean = (theta * weight).sum(0)
     k = torch.log1p(-mean * excess).mean(0)
     k = (k * m + 5) / (m + 10)
-    found = torch.where(excess[-1] > AGREED, k, -math.inf)
+    found = torch.where(excess[-1] > agreed, k, -math.inf)
     return torch.where(top[0].isfinite(), found, math.inf)

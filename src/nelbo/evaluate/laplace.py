@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..vae import VAE
 from ..watching import pieces
-from .chains import Schedule, anneal, start_noise, stream, temperatures
+from .chains import Schedule, Stream, anneal, start_noise, stream, temperatures
 from .judging import MEMORY, rows_at_once
 from .proposal import Normal, Proposal, from_encoder, from_prior, log_joint, log_joint_and_gradient
 from .result import Cost
@@ -39,8 +39,6 @@ wider than that.
 """
 SEARCHERS, TEMPERATURES, LEAPFROGS = 3, 50, 4
 """Chains of each row that look for modes, and how they move."""
-SEARCH = 4
-"""Stream of their noise."""
 FIRST_STEP, NARROW = 0.4, 0.1
 """Step size they begin with, and a width around where they end that is safe to probe, in units of
 the prior's.
@@ -125,7 +123,7 @@ def _search(vae: VAE, x: Tensor) -> tuple[Tensor, Cost]:
     prior, cost = from_prior(vae, x)
     t = temperatures(TEMPERATURES, "power")
     sizes = torch.full((TEMPERATURES, len(x)), FIRST_STEP, dtype=torch.float64, device=x.device)
-    keys, seed = row_keys(x), stream(0, SEARCH)
+    keys, seed = row_keys(x), stream(0, Stream.SEARCH)
     u = start_noise(keys, SEARCHERS, vae.latent_dim, seed, x)
     run = anneal(vae, x, keys, prior, u, Schedule(t, sizes), seed, LEAPFROGS, target=0.8)
     z = prior.from_noise(run.u)

@@ -15,10 +15,11 @@ says that there is nothing beyond.
 
 from __future__ import annotations
 
-__all__ = ["MOST_DIMENSIONS", "quadrature"]
+__all__ = ["Quadrature", "quadrature"]
 
 import math
 import time
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,29 +30,37 @@ from ..watching import pieces
 from .judging import rows_at_once
 from .result import Cost, LogLikelihood, from_numbers, rounded
 
-MOST_DIMENSIONS = 2
-REACH = 10.0
-"""Half the width of the first grid, for a standard normal prior: what lies outside weighs e^-50 of
-it.
-"""
-RINGS, GROWTH = 6, 4
-"""Rings around it at most, and how many times wider each makes it, and its own cells: to |z| =
-40,960.
-"""
-FIRST = {1: 1024, 2: 96}
-"""Cells along each axis of the first grid."""
-NEGLIGIBLE = 30.0
-"""Nats below the largest value at which a cell is dropped."""
-CONVERGED = 1e-7
-"""Change of log p(x) by halving all cells at which a row is done; float32 cannot do better than
-1e-5.
-"""
-UNRESOLVED = 0.01
-"""Change, beyond rounding, from which on the error is called infinite."""
-DEEPEST = 20
-"""Halvings at most."""
-MOST_CELLS = 2**20
-"""Cells of one row at most."""
+
+@dataclass(frozen=True)
+class Quadrature:
+    """How fine the grid is.
+
+    Attributes:
+        most_dimensions: Latent dimensions that a grid can cover.
+        reach: Half the width of the first grid for a standard normal prior: what lies outside
+            weighs e^-50 of it.
+        rings: Rings around the first grid, at most.
+        growth: How many times wider each ring makes the grid, and its own cells: six rings reach to
+            |z| = 40,960.
+        first: Cells along each axis of the first grid, for one and two dimensions.
+        negligible: Nats below the largest value at which a cell is dropped.
+        converged: Change of log p(x) by halving all cells at which a row is done; float32 cannot do
+            better than 1e-5.
+        unresolved: Change, beyond rounding, from which on the error is called infinite.
+        deepest: Halvings, at most.
+        most_cells: Cells of one row, at most.
+    """
+
+    most_dimensions: int = 2
+    reach: float = 10.0
+    rings: int = 6
+    growth: int = 4
+    first: tuple[int, int] = (1024, 96)
+    negligible: float = 30.0
+    converged: float = 1e-7
+    unresolved: float = 0.01
+    deepest: int = 20
+    most_cells: int = 2**20
 
 
 def quadrature(vae: VAE, x: Tensor, memory: int) -> LogLikelihood:
@@ -65,13 +74,13 @@ def quadrature(vae: VAE, x: Tensor, memory: int) -> LogLikelihood:
         ValueError: More than two latent dimensions.
     """
     begun = time.perf_counter()
-    if vae.latent_dim > MOST_DIMENSIONS:
+    settings = Quadrature()
+    if vae.latent_dim > settings.most_dimensions:
         raise ValueError(
-            f'method="quadrature" is for at most {MOST_DIMENSIONS} latent dimensions, and this '
-            "model has "
-            f'{vae.latent_dim}. Use method="ais" or "importance".'
+            f'method="quadrature" is for at most {settings.most_dimensions} latent dimensions, and '
+            f'this model has {vae.latent_dim}. Use method="ais" or "importance".'
         )
-    grid = _Grid(vae, x, memory)
+    grid = _Grid(vae, x, memory, settings)
     values, errors = zip(
         *(grid.integrate(row) for row in pieces(range(len(x)), "quadrature")), strict=True
     )
@@ -83,15 +92,24 @@ def quadrature(vae: VAE, x: Tensor, memory: int) -> LogLikelihood:
 class _Grid:
     """Cells over the latent space, in groups (g, 2^d, d) of the neighbours that share a parent
     twice as wide.
+
+    Arguments:
+        vae: The model.
+        x: Rows (n, *shape).
+        memory: Bytes for intermediate results.
+        settings: How fine the grid is.
     """
 
-    def __init__(self, vae: VAE, x: Tensor, memory: int) -> None:
-        self.vae, self.x = vae, x
+    def __init__(self, vae: VAE, x: Tensor, memory: int, settings: Quadrature) -> None:
+        self.vae = vae
+        self.x = x
+        self.settings = settings
         self.piece = rows_at_once(vae, x, 1, memory)
         self.decodes = 0
-        self.reach = _reach(vae, x)
+        self.reach = self._reach()
         self.rounding = torch.finfo(x.dtype).eps
-        d, count = vae.latent_dim, FIRST[vae.latent_dim]
+        d = vae.latent_dim
+        count = settings.first[d - 1]
         self.width = 2 * self.reach / count
         axis = (
             torch.arange(count, device=x.device, dtype=torch.float64) + 0.5
@@ -108,49 +126,57 @@ class _Grid:
 
     def integrate(self, row: int) -> tuple[float, float]:
         """Return log p(x) of one row and what the last halving changed."""
+        settings = self.settings
         cells, width, height, whole = self.start(row)
         previous = change = math.nan
-        for _ in range(DEEPEST):
+        for _ in range(settings.deepest):
             value = float((height + cells.shape[2] * width.log()[:, None]).logsumexp((0, 1)))
-            change, rounding = abs(value - previous), self.rounding * abs(value)
-            if (
-                change < max(CONVERGED, 100 * self.rounding, rounding)
-                or not whole
-                or not math.isfinite(value)
-            ):
+            change = abs(value - previous)
+            rounding = self.rounding * abs(value)
+            if change < max(settings.converged, 100 * self.rounding, rounding):
+                break
+            if not whole or not math.isfinite(value):
                 break
             high, low = height.amax(1), height.amin(1)
-            hopeful = high + 2 * (high - low) >= high.max() - NEGLIGIBLE
+            hopeful = high + 2 * (high - low) >= high.max() - settings.negligible
             cells, width, height = cells[hopeful], width[hopeful], height[hopeful]
             # The widest are halved first, until all are of one width; only then does a change tell
             # of convergence.
             widest = width == width.max()
-            if int(widest.sum()) * len(self.corners) ** 2 > MOST_CELLS:
+            if int(widest.sum()) * len(self.corners) ** 2 > settings.most_cells:
                 change = math.inf
                 break
-            previous = value if bool(widest.all()) else math.nan
+            previous = math.nan
+            if bool(widest.all()):
+                previous = value
             halves = (
                 cells[widest][:, :, None] + width[widest][:, None, None, None] * self.corners
             ).flatten(0, 1)
             narrow = (width[widest] / 2).repeat_interleave(len(self.corners))
-            cells, width = torch.cat([cells[~widest], halves]), torch.cat([width[~widest], narrow])
+            cells = torch.cat([cells[~widest], halves])
+            width = torch.cat([width[~widest], narrow])
             height = torch.cat([height[~widest], self.height(row, halves)])
-        return value, change if whole and change < max(UNRESOLVED, rounding) else math.inf
+        if whole and change < max(settings.unresolved, rounding):
+            return value, change
+        return value, math.inf
 
     def start(self, row: int) -> tuple[Tensor, Tensor, Tensor, bool]:
         """Return the first cells of one row, a width for each group, heights, and whether all its
         mass is in them.
         """
-        cells, widths, heights = [self.first], [self.width], [self.height(row, self.first)]
+        cells = [self.first]
+        widths = [self.width]
+        heights = [self.height(row, self.first)]
         whole = False
-        for index in range(1, RINGS + 1):
+        for index in range(1, self.settings.rings + 1):
             ring, ceiling = self.ring(index)
-            possible = ceiling >= max(float(height.max()) for height in heights) - NEGLIGIBLE
+            highest = max(float(height.max()) for height in heights)
+            possible = ceiling >= highest - self.settings.negligible
             whole = not bool(possible.any())
             if whole:
                 break
             cells.append(ring[possible])
-            widths.append(self.width * GROWTH**index)
+            widths.append(self.width * self.settings.growth**index)
             heights.append(self.height(row, cells[-1]))
         width = torch.cat(
             [torch.full_like(c[:, 0, 0], w) for c, w in zip(cells, widths, strict=True)]
@@ -161,11 +187,12 @@ class _Grid:
         """Return the cells of a ring, and the most that log p(x, z) can be in each group whatever
         x, of shape (g,).
         """
-        outer = self.first.abs().amax((1, 2)) > self.reach / GROWTH
-        ring, width = GROWTH**index * self.first[outer], GROWTH**index * self.width
+        growth = self.settings.growth
+        outer = self.first.abs().amax((1, 2)) > self.reach / growth
+        ring = growth**index * self.first[outer]
         if len(self.ceilings) < index:
             # the corner where a prior that falls outwards is largest
-            nearest = ring - 0.5 * width * ring.sign()
+            nearest = ring - 0.5 * (growth**index * self.width) * ring.sign()
             self.decodes += nearest[..., 0].numel()
             parts = [
                 self.ceiling(z.to(self.x.dtype)) for z in nearest.flatten(0, 1).split(self.piece)
@@ -174,11 +201,15 @@ class _Grid:
         return ring, self.ceilings[index - 1]
 
     def ceiling(self, z: Tensor) -> Tensor:
-        """Return the largest log p(x, z) over all x, of shape (n,): a normal's at its mean, a
-        probability's 0.
+        """Return the largest log p(x, z) over all x, of shape (n,): that of a density is at its
+        mode, and that of a probability is at most 0.
         """
         p = self.vae.decode(z)
-        most: Tensor = p.log_prob(p.mean).clamp_min(0.0) + self.vae.prior().log_prob(z)
+        try:
+            likely = p.mode
+        except NotImplementedError:
+            likely = p.mean
+        most: Tensor = p.log_prob(likely).clamp_min(0.0) + self.vae.prior().log_prob(z)
         return most.nan_to_num(-math.inf)
 
     def height(self, row: int, cells: Tensor) -> Tensor:
@@ -189,10 +220,9 @@ class _Grid:
         parts = [self.vae.terms_at(x, z.to(x.dtype), p).log_joint.double() for z in pieces]
         return torch.cat(parts).nan_to_num(-math.inf, math.inf, -math.inf).view(cells.shape[:2])
 
-
-def _reach(vae: VAE, x: Tensor) -> float:
-    """Return half the width of the first grid: further than any prior has mass."""
-    if vae.prior.standard:
-        return REACH
-    generator = torch.Generator(x.device).manual_seed(0)
-    return 2.0 * float(draw(vae.prior(), (4096,), generator, gradients=False).abs().max())
+    def _reach(self) -> float:
+        """Return half the width of the first grid: further than any prior has mass."""
+        if self.vae.prior.standard:
+            return self.settings.reach
+        generator = torch.Generator(self.x.device).manual_seed(0)
+        return 2.0 * float(draw(self.vae.prior(), (4096,), generator, gradients=False).abs().max())

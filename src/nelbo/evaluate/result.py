@@ -4,10 +4,9 @@ from __future__ import annotations
 
 __all__ = ["Cost", "LogLikelihood", "Scores", "from_numbers", "mean_error", "rounded"]
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +19,7 @@ from ..brief import aligned, selected
 Array = npt.NDArray[Any]
 
 UNRELIABLE = 0.7
-"""Pareto shape above which an importance estimate is not to be trusted (Vehtari et al., 2024)."""
-UNSURE = 0.5
-"""Standard error, in nats, above which one is not where weights are too few for a Pareto shape: of
-16, 3 carry it all.
-
-One weight that carries it all has an error of 1 nat, however many there are, so that no larger
-limit could tell."""
+"""Pareto shape above which an importance estimate is unreliable (Vehtari et al., 2024)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,7 @@ class Cost:
     Attributes:
         decodes: Evaluations of p(x|z), over all rows and samples.
         gradients: How many of them came with a gradient for z.
-        seconds: Of wall-clock time.
+        seconds: Wall-clock time.
     """
 
     decodes: int = 0
@@ -57,13 +50,13 @@ class LogLikelihood:
 
     Attributes:
         value: The estimates, of shape (n,).
-        standard_error: Of each estimate, by the delta method; 0 where exact; by quadrature, what
-            the last refinement of the grid changed.
+        standard_error: The standard error of each estimate, by the delta method; 0 where exact; by
+            quadrature, what the last refinement of the grid changed.
         ess: Effective number of samples (of chains, for AIS) behind each estimate; infinite where
             nothing is sampled.
-        khat: Shape of the Pareto tail of each row's weights: above 0.7 the estimate is not to be
-            trusted (Vehtari et al., 2024). Minus infinity where the weights are all equal, NaN with
-            fewer than 25 samples.
+        khat: Shape of the Pareto tail of each row's weights: above 0.7 the estimate is unreliable
+            (Vehtari et al., 2024). Minus infinity where the weights are all equal, NaN with fewer
+            than 25 samples.
         method: "exact", "quadrature", "importance", "ais", or, where rows needed different ones,
             such as "importance + ais".
         samples: Samples, or chains, of each row, of shape (n,); 0 where nothing is sampled.
@@ -86,6 +79,11 @@ class LogLikelihood:
     cost: Cost = field(default_factory=Cost)
     trained: Tensor | None = None
 
+    unsure: ClassVar[float] = 0.5
+    """Standard error, in nats, above which an estimate is unreliable where weights are too few for
+    a Pareto shape: of 16, 3 carry it all. One weight that carries it all has an error of 1 nat,
+    however many there are, so that no larger limit could tell."""
+
     @property
     def mean(self) -> float:
         """Mean over examples, nats per example."""
@@ -105,7 +103,7 @@ class LogLikelihood:
         Pareto k above 0.7; where samples are too few for it, a standard error above 0.5 nats; or no
         error known.
         """
-        unsure = self.khat.isnan() & (self.standard_error > UNSURE)
+        unsure = self.khat.isnan() & (self.standard_error > self.unsure)
         return (self.khat > UNRELIABLE) | unsure | ~self.standard_error.isfinite()
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
@@ -131,13 +129,9 @@ class LogLikelihood:
 
     def numpy(self) -> Scores:
         """Return the same with numpy arrays in place of tensors."""
-        arrays: dict[str, Any] = {
-            name: value.numpy() if isinstance(value, Tensor) else value
-            for name, value in (
-                (field.name, getattr(self, field.name)) for field in dataclasses.fields(self)
-            )
-        }
-        return Scores(**arrays)
+        values = dict(vars(self))
+        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return Scores(**values | {name: value.numpy() for name, value in tensors.items()})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.numpy().summary})"
@@ -200,11 +194,11 @@ class Scores:
 
     def torch(self) -> LogLikelihood:
         """Return the same with tensors in place of numpy arrays."""
-        tensors: dict[str, Any] = {
-            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-            for name, value in vars(self).items()
-        }
-        return LogLikelihood(**tensors)
+        values = dict(vars(self))
+        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        return LogLikelihood(
+            **values | {name: torch.from_numpy(value) for name, value in arrays.items()}
+        )
 
     def __len__(self) -> int:
         return len(self.value)
@@ -214,27 +208,31 @@ class Scores:
         """The mean with its standard error, the method, and how many rows are unreliable, in one
         line.
         """
-        error = (
-            f" ± {self.mean_standard_error:.2f}" if math.isfinite(self.mean_standard_error) else ""
-        )
-        rows = f"{len(self):,} row" + ("" if len(self) == 1 else "s")
-        most = int(self.samples.max(initial=0))
-        how = (
-            f"{self.method}, {most:,} {'chains' if self.method == 'ais' else 'samples'}"
-            if most
-            else self.method
-        )
+        mean = f"mean {self.mean:.2f}"
+        if math.isfinite(self.mean_standard_error):
+            mean += f" ± {self.mean_standard_error:.2f}"
+        rows = f"{len(self):,} rows"
+        if len(self) == 1:
+            rows = "1 row"
+        rows += self._seen()
         doubtful = int(self.unreliable.sum())
-        told = f"; {doubtful:,} of them unreliable" if doubtful else ""
-        return f"mean {self.mean:.2f}{error} nats over {rows}{self._seen()}{told}; {how}"
+        if doubtful:
+            rows += f"; {doubtful:,} of them unreliable"
+        how = self.method
+        most = int(self.samples.max(initial=0))
+        if most:
+            how += f", {most:,} {({'ais': 'chains'}).get(self.method, 'samples')}"
+        return f"{mean} nats over {rows}; {how}"
 
     def _seen(self) -> str:
         """Say how many rows the model was fitted to, and how far they are from the others."""
-        count = 0 if self.trained is None else int(self.trained.sum())
-        if self.trained is None or count == 0:
+        if self.trained is None or not self.trained.any():
             return ""
+        count = int(self.trained.sum())
+        if count == len(self) == 1:
+            return ", trained on"
         if count == len(self):
-            return ", trained on" if count == 1 else ", all of them trained on"
+            return ", all of them trained on"
         new, seen = self.value[~self.trained].mean(), self.value[self.trained].mean()
         return f", {count:,} of them trained on (mean {seen:.2f}; the others {new:.2f})"
 
@@ -243,31 +241,47 @@ class Scores:
 
     def __str__(self) -> str:
         sampled = bool((self.samples > 0).any())
-        heads = ["row", "log p(x)", "standard error", *(["ess", "Pareto k"] if sampled else []), ""]
-        rows = [
-            ["…", *[""] * (len(heads) - 1)] if i is None else self._row(i, sampled)
-            for i in selected(len(self))
-        ]
+        heads = ["row", "log p(x)", "standard error"]
+        if sampled:
+            heads += ["ess", "Pareto k"]
+        heads.append("")
+        rows = []
+        for i in selected(len(self)):
+            if i is None:
+                rows.append(["…", *[""] * (len(heads) - 1)])
+            else:
+                rows.append(self._row(i, sampled))
         return "\n".join([*aligned([heads, *rows], left=0), self.summary])
 
     def _row(self, i: int, sampled: bool) -> list[str]:
+        """Return the cells of one row of the table."""
         error = float(self.standard_error[i])
-        numbers = [f"{self.value[i]:,.2f}", "<1e-6" if 0 < error < 1e-6 else f"{error:.2g}"]
+        cells = [f"{i:,}", f"{self.value[i]:,.2f}", f"{error:.2g}"]
+        if 0 < error < 1e-6:
+            cells[-1] = "<1e-6"
         if sampled:
-            ess, khat = float(self.ess[i]), float(self.khat[i])
-            numbers += [
-                f"{ess:.1f}" if math.isfinite(ess) else "–",
-                f"{khat:.2f}" if math.isfinite(khat) else "–",
-            ]
-        notes = ["unreliable"] if self.unreliable[i] else []
-        notes += ["trained on"] if self.trained is not None and self.trained[i] else []
-        return [f"{i:,}", *numbers, ", ".join(notes)]
+            cells += [_finite(self.ess[i], 1), _finite(self.khat[i], 2)]
+        notes = []
+        if self.unreliable[i]:
+            notes.append("unreliable")
+        if self.trained is not None and self.trained[i]:
+            notes.append("trained on")
+        return [*cells, ", ".join(notes)]
+
+
+def _finite(number: float, digits: int) -> str:
+    """Return a number in a cell, or a dash where it is not finite."""
+    if math.isfinite(number):
+        return f"{number:.{digits}f}"
+    return "–"
 
 
 def mean_error(values: Tensor) -> float:
     """Return the standard error of the mean of values (n,); infinite for one."""
     n = len(values)
-    return float(values.std()) / math.sqrt(n) if n > 1 else math.inf
+    if n < 2:
+        return math.inf
+    return float(values.std()) / math.sqrt(n)
 
 
 def rounded(error: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
@@ -275,7 +289,7 @@ def rounded(error: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
     that hides all.
     """
     rounding = torch.finfo(dtype).eps * value.abs()
-    return torch.where(rounding < UNSURE, torch.maximum(error, rounding), math.inf)
+    return torch.where(rounding < LogLikelihood.unsure, torch.maximum(error, rounding), math.inf)
 
 
 def from_numbers(value: Tensor, error: Tensor, method: str, cost: Cost) -> LogLikelihood:

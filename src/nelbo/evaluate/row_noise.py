@@ -18,8 +18,6 @@ BLOCK = 32
 """Samples of one row that are drawn together. Part of the definition of the noise, so never tuned
 at run time.
 """
-GOLDEN = -7046029254386353131
-"""2^64 / golden ratio, odd: steps of this size visit all 64-bit integers as evenly as can be."""
 
 
 def row_keys(x: Tensor) -> Tensor:
@@ -47,7 +45,9 @@ def stream(seed: int, number: int) -> int:
 def block(keys: Tensor, size: int, seed: int, number: int, like: Tensor) -> Tensor:
     """Draw block ``number`` of standard normal noise, (BLOCK, n, size)."""
     pairs = math.ceil(size / 2)
-    place = torch.arange(1, BLOCK * pairs + 1).reshape(BLOCK, 1, pairs) * GOLDEN
+    # 2^64 / golden ratio, odd: steps of this size visit all 64-bit integers as evenly as can be
+    golden = -7046029254386353131
+    place = torch.arange(1, BLOCK * pairs + 1).reshape(BLOCK, 1, pairs) * golden
     bits = _scramble(place + _scramble(keys ^ stream(seed, number))[:, None])
     # Box & Muller (1958): two normals of one hash; half a unit keeps the logarithm finite.
     radius = (
@@ -64,4 +64,6 @@ def normals(keys: Tensor, count: int, size: int, seed: int, number: int, like: T
     """
     blocks = math.ceil(count / BLOCK)
     drawn = [block(keys, size, seed, number * blocks + index, like) for index in range(blocks)]
-    return (drawn[0] if blocks == 1 else torch.cat(drawn))[:count]
+    if blocks == 1:
+        return drawn[0][:count]
+    return torch.cat(drawn)[:count]

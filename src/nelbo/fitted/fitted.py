@@ -27,9 +27,7 @@ from ..baseline import ProbabilisticPCA
 from ..brief import Brief
 from ..data import Schema, Values
 from ..data.known import KnownRows, Uses
-from ..diagnose import Diagnosis, diagnose
-from ..diagnose.cures import Spell, in_python
-from ..diagnose.diagnosis import LEAST_ROWS
+from ..diagnose import LEAST_ROWS, Diagnosis, Spell, diagnose, in_python
 from ..distributions import draw
 from ..training import History, Units
 from ..vae import VAE

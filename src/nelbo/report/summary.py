@@ -370,7 +370,7 @@ def _explained(model: Fitted, x: Tensor, held_out: Any) -> Explained:
     judged = judged[:: math.ceil(len(judged) / EXPLAINED_ROWS)]
     found = diagnose.explained(model.vae, judged, x, model.units)
     pca = None if found.pca is None else found.pca.value
-    little = diagnose.judge_explained(found).verdict == "problem"
+    little = diagnose.Judge().explained(found).verdict == "problem"
     return Explained(found.share.value, pca, len(judged), held_out is not None, little)
 
 
