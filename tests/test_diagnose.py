@@ -458,7 +458,7 @@ def test_a_diagnosis_is_json_and_a_table() -> None:
         assert f"\n{finding.name} " in text
         assert finding.reference or finding.verdict == "skipped"
         assert bool(finding.cause) <= (finding.verdict == "problem")
-    with pytest.raises(KeyError, match="none of the findings"):
+    with pytest.raises(KeyError, match="no finding 'nothing', only"):
         found["nothing"]
 
 

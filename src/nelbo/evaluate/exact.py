@@ -20,6 +20,10 @@ from .result import Cost, LogLikelihood, from_numbers
 def exact(vae: VAE, x: Tensor) -> LogLikelihood:
     """Return log p(x) of a linear-Gaussian model.
 
+    Arguments:
+        vae: The model.
+        x: Rows (n, *shape).
+
     Raises:
         ValueError: The model has no closed form.
     """
@@ -28,9 +32,8 @@ def exact(vae: VAE, x: Tensor) -> LogLikelihood:
     if model is None:
         raise ValueError(
             'method="exact" needs an affine decoder, a Gaussian likelihood whose variance does not '
-            "depend on z, and a "
-            'standard normal prior. This model has no closed form: use method="importance" or '
-            '"ais".'
+            "depend on z, and a standard normal prior. This model has no closed form: "
+            'use method="importance" or "ais".'
         )
     value = model.log_prob(x.flatten(1).double().cpu())
     return from_numbers(
@@ -64,5 +67,7 @@ def affine_decoder(vae: VAE) -> LinearGaussian | None:
     rounding = 64 * torch.finfo(torch.float64).eps * outputs.abs().amax(0)
     if not bool((gap <= 1e-9 * (outputs - bias).abs().amax(0) + rounding).all()):
         return None
-    variance = noise.variance if noise.is_one_number else noise.variance.flatten()
+    variance = noise.variance
+    if not noise.is_one_number:
+        variance = variance.flatten()
     return LinearGaussian(weight.cpu(), bias.cpu(), variance.cpu())

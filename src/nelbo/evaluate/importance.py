@@ -7,7 +7,7 @@ of each row.
 
 In expectation the right-hand side never exceeds log p(x) and rises with K (Burda et al., 2016). The
 proposal r is the encoder's q(z|x), or a normal fitted to the posterior of each row
-(`proposal.Refined`).
+(`laplace`, `gauss_newton`).
 """
 
 from __future__ import annotations

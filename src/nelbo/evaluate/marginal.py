@@ -16,7 +16,7 @@ from .annealing import Settings, annealed
 from .auto import Auto
 from .bidirectional import Bracket, bracket
 from .exact import affine_decoder, exact
-from .fisher import mixture
+from .gauss_newton import mixture
 from .importance import Sampled, elbo_and_rate, from_encoder_itself, importance
 from .judging import MEMORY, judged
 from .laplace import PROPOSALS

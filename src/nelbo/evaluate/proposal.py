@@ -1,5 +1,6 @@
-"""Where samples of z start: one source for each row, from the encoder or the prior (from p(z|x)
-itself: `mode`).
+"""Where samples of z come from: one source for each row, from the encoder or from the prior.
+
+Those fitted to p(z|x) itself are in `laplace` and `gauss_newton`.
 """
 
 from __future__ import annotations
@@ -29,9 +30,6 @@ from . import row_noise
 from .judging import MEMORY
 from .result import Cost
 
-FEW_DRAWS = 64
-"""Draws of each row's q(z|x) where that is no normal, for its mean and variance."""
-
 
 class Source(Distribution, abc.ABC):
     """Abstract: one distribution per row, whose draws belong to the row."""
@@ -43,10 +41,10 @@ class Source(Distribution, abc.ABC):
         """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim).
 
         Arguments:
-            keys: Of the rows, (n,), from `row_noise.row_keys`.
+            keys: Keys of the rows, (n,), from `row_noise.row_keys`.
             count: At most `row_noise.BLOCK`.
-            seed: Of the noise.
-            number: Of the block.
+            seed: The seed of the noise.
+            number: The number of the block.
             like: A tensor of the dtype and on the device that is wanted.
         """
 
@@ -63,14 +61,26 @@ class Normal(Source):
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
         self.loc, self.scale = loc, scale
         self.full = scale.ndim > loc.ndim
-        diagonal = scale.diagonal(dim1=-2, dim2=-1) if self.full else scale
+        diagonal = scale
+        if self.full:
+            diagonal = scale.diagonal(dim1=-2, dim2=-1)
         self.log_scale = diagonal.log().sum(-1)
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
 
     @property
     def marginal_std(self) -> Tensor:
         """The standard deviation of each coordinate, of shape (n, latent_dim)."""
-        return self.scale.norm(dim=-1) if self.full else self.scale
+        if not self.full:
+            return self.scale
+        width: Tensor = self.scale.norm(dim=-1)
+        return width
+
+    @property
+    def triangle(self) -> Tensor:
+        """L, of shape (n, latent_dim, latent_dim)."""
+        if self.full:
+            return self.scale
+        return torch.diag_embed(self.scale)
 
     @property
     def conditional_std(self) -> Tensor:
@@ -122,8 +132,8 @@ class Normal(Source):
 
 
 class Rows(Source):
-    """A q(z|x) that is no normal: each row's draws come from a generator of the row's own, one row
-    at a time.
+    """A q(z|x) that is not a normal: each row's draws come from a generator of the row's own, one
+    row at a time.
 
     Arguments:
         whole: q(z|x) of all rows.
@@ -148,7 +158,7 @@ class Rows(Source):
 
 
 class Mapped(Source):
-    """A q(z|x) that is no normal, but maps standard normal noise to z.
+    """A q(z|x) that is not a normal, but maps standard normal noise to z.
 
     Arguments:
         q: q(z|x) of all rows, with a method ``from_noise``.
@@ -184,28 +194,30 @@ def own(vae: VAE, x: Tensor) -> Source:
     return Rows(q, [vae.encode(row) for row in x.split(1)])
 
 
-def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
+def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY, blocks: int = 2) -> tuple[Normal, Cost]:
     """Return q(z|x) where it is a normal, else one of the mean and variances of some of its
     draws.
+
+    Arguments:
+        vae: The model.
+        x: Rows (n, *shape).
+        memory: Bytes for intermediate results.
+        blocks: Blocks of `row_noise.BLOCK` draws behind the mean and variances.
     """
     source = own(vae, x)
     if isinstance(source, Normal):
         return source, Cost()
     keys = row_noise.row_keys(x)
     drawn = torch.cat(
-        [
-            source.draws(keys, row_noise.BLOCK, 0, number, x)
-            for number in range(FEW_DRAWS // row_noise.BLOCK)
-        ]
+        [source.draws(keys, row_noise.BLOCK, 0, number, x) for number in range(blocks)]
     )
-    return Normal(
-        drawn.mean(0), drawn.std(0).clamp_min(torch.finfo(drawn.dtype).tiny ** 0.5)
-    ), Cost()
+    smallest = torch.finfo(drawn.dtype).tiny ** 0.5
+    return Normal(drawn.mean(0), drawn.std(0).clamp_min(smallest)), Cost()
 
 
 def from_prior(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
-    """p(z), the same for every row; for a prior that is no diagonal normal, one of the same means
-    and variances.
+    """Return p(z), the same for every row; for a prior that is not a diagonal normal, one of the
+    same means and variances.
     """
     loc, scale = vae.prior.moments(x.device)
     shape = (len(x), vae.latent_dim)

@@ -1,0 +1,282 @@
+r"""A normal fitted to p(z|x) by Gauss-Newton steps, which take few decodes and no gradient.
+
+With :math:`f(z)` the numbers that p(x|z) is made of, such as a normal's mean and log standard
+deviation, :math:`J = \partial f / \partial z` by differences, :math:`s` the gradient of
+:math:`\log p(x \mid z)` for f and :math:`i` its Fisher information, a diagonal,
+
+.. math::
+    g = -z + J^\top s, \qquad H = I + J^\top \operatorname{diag}(i) \, J
+
+for p(z) = N(0, I). H is positive definite wherever z stands, far from every mode too, so
+:math:`z + H^{-1} g` climbs; at the top N(z, H^{-1}) is Laplace's normal. Samples come from it,
+widened, and a quarter of them from the encoder's q(z|x): whichever of the two is right, no weight
+is above four times what it alone would give (Hesterberg, 1995).
+"""
+
+from __future__ import annotations
+
+__all__ = ["Mixture", "fitted", "mixture"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..vae import VAE
+from . import row_noise
+from .judging import MEMORY, rows_at_once
+from .laplace import refined
+from .proposal import Normal, Source, from_encoder, log_joint, own
+from .result import Cost
+
+
+def fitted(vae: VAE, x: Tensor, memory: int = MEMORY, starts: int = 8) -> tuple[Normal, Cost]:
+    """Fit a normal to p(z|x) of each row, at the mode that the encoder leads to; for outliers, at
+    the best of several.
+
+    Where the likelihood does not say how log p(x|z) bends, it is `laplace.refined`, which takes
+    gradients.
+
+    Arguments:
+        vae: The model.
+        x: Rows (n, *shape).
+        memory: Bytes for intermediate results.
+        starts: How many further starts outliers have.
+    """
+    if not _is_known(vae, x):
+        return refined(vae, x, memory)
+    steps = GaussNewton()
+    pieces = x.split(rows_at_once(vae, x, 3 * (vae.latent_dim + 1), memory))
+    parts = [steps.fit(vae, piece, memory, starts) for piece in pieces]
+    loc = torch.cat([part[0] for part in parts])
+    scale = torch.cat([part[1] for part in parts])
+    return Normal(loc, scale), sum((part[2] for part in parts), Cost())
+
+
+def mixture(samples: int, vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Mixture, Cost]:
+    """Return what ``samples`` draws of each row come from: the encoder's q(z|x) and a wider normal
+    fitted to p(z|x).
+    """
+    rule = Blend()
+    first = own(vae, x)
+    normal, cost = fitted(vae, x, memory, rule.starts(samples))
+    return Mixture(first, rule.widened(normal, first), samples, rule.own), cost
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How draws of the encoder and of a fitted normal are mixed.
+
+    Attributes:
+        own: One sample in so many is the encoder's.
+        widen: How much wider than the fitted normal the others are.
+        agreed: Nats of KL below which the encoder's q(z|x) and the fitted normal are the same.
+        most_starts: Further starts of an outlier, at most.
+        samples_per_start: No more starts than one for this many samples, so that a table of
+            outliers takes at most a few times as long.
+    """
+
+    own: int = 4
+    widen: float = 1.2
+    agreed: float = 0.02
+    most_starts: int = 8
+    samples_per_start: int = 100
+
+    def starts(self, samples: int) -> int:
+        """Return how many further starts outliers have."""
+        return min(self.most_starts, math.ceil(samples / self.samples_per_start))
+
+    def widened(self, normal: Normal, first: Source) -> Normal:
+        """Return the fitted normal, wider, but where the encoder agrees with it the encoder's.
+
+        Where the encoder has the posterior, its weights are all equal, and any width beside it
+        would lose that.
+        """
+        wide = Normal(normal.loc, self.widen * normal.scale)
+        if not isinstance(first, Normal):
+            return wide
+        agreed = _divergence(first, normal) < self.agreed
+        return Normal(
+            torch.where(agreed[:, None], first.loc, wide.loc),
+            torch.where(agreed[:, None, None], first.triangle, wide.scale),
+        )
+
+
+def _divergence(q: Normal, p: Normal) -> Tensor:
+    """Return KL(q || p) of each row's normals, of shape (n,), in nats; p has a triangle."""
+    both = torch.cat([q.triangle, (q.loc - p.loc)[..., None]], -1)
+    square = torch.linalg.solve_triangular(p.scale, both, upper=False).square().sum((-2, -1))
+    divergence: Tensor = 0.5 * (square - q.loc.shape[-1]) + p.log_scale - q.log_scale
+    return divergence
+
+
+class Mixture(Source):
+    """Draws of which every fourth, say, the first included, is of one source, and the rest of a
+    normal.
+
+    Arguments:
+        first: The one source.
+        second: The normal.
+        samples: How many draws there will be in all: it makes the shares exact.
+        every: One in so many is of the first source.
+    """
+
+    def __init__(self, first: Source, second: Normal, samples: int, every: int) -> None:
+        self.first = first
+        self.second = second
+        self.every = every
+        self.share = math.ceil(samples / every) / samples
+        super().__init__(second.batch_shape, second.event_shape, validate_args=False)
+
+    def draws(self, keys: Tensor, count: int, seed: int, number: int, like: Tensor) -> Tensor:
+        """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim)."""
+        z = self.second.draws(keys, count, seed, number, like)
+        z[:: self.every] = self.first.draws(keys, count, seed, number, like)[:: self.every]
+        return z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of ``value`` (samples, n, latent_dim), in nats."""
+        first = self.first.log_prob(value) + math.log(self.share)
+        if self.share == 1:
+            return first
+        return torch.logaddexp(first, self.second.log_prob(value) + math.log1p(-self.share))
+
+
+@dataclass(frozen=True)
+class GaussNewton:
+    """Gauss-Newton steps to a mode of log p(x, z).
+
+    Attributes:
+        iterations: Steps, at most; most rows take three, far outliers dozens.
+        settled: Expected gain of a step, in nats, below which a row has arrived.
+        lengths: Lengths tried along a step.
+        reach: How far differences reach, as a share of the conditional standard deviation.
+        nearest, furthest: The limits of that.
+        lost: Nats that a climb gains where the encoder knew nothing of a row: then the nearest mode
+            need not be the one.
+        wide: Standard deviation of the draws at which such a row starts again, beside the encoder's
+            z, drawn in to where the prior has its mass.
+        seed: The seed of these draws.
+    """
+
+    iterations: int = 40
+    settled: float = 0.05
+    lengths: tuple[float, ...] = (1.0, 0.5, 0.2, 0.05, 0.01)
+    reach: float = 0.3
+    nearest: float = 1e-3
+    furthest: float = 0.3
+    lost: float = 100.0
+    wide: float = 1.5
+    seed: int = 5
+
+    def fit(self, vae: VAE, x: Tensor, memory: int, starts: int) -> tuple[Tensor, Tensor, Cost]:
+        """Return a mode of each row, and a triangle L, L L^T = H^-1; of outliers the best of
+        several modes.
+        """
+        start, cost = from_encoder(vae, x, memory)
+        begun = log_joint(vae, x, start.loc[None])[0]
+        loc, lower, height, spent = self.climb(vae, x, start.loc, start.marginal_std)
+        cost += spent
+        lost = (height - begun > self.lost).nonzero()[:, 0]
+        if len(lost) == 0:
+            return loc, lower, cost
+        rows = x[lost]
+        keys = row_noise.row_keys(rows)
+        drawn = row_noise.block(keys, vae.latent_dim, self.seed, 0, rows)[: starts - 1]
+        length = start.loc[lost].norm(dim=-1, keepdim=True)
+        nearer = start.loc[lost] * (math.sqrt(vae.latent_dim) / length).clamp_max(1.0)
+        for other in (nearer, *(self.wide * drawn)):
+            found, triangle, top, spent = self.climb(vae, rows, other, torch.ones_like(other))
+            cost += spent
+            known = (height + Normal(loc, lower).log_scale)[lost]
+            better = top + Normal(found, triangle).log_scale > known
+            which = lost[better]
+            loc[which] = found[better]
+            lower[which] = triangle[better]
+            height[which] = top[better]
+        return loc, lower, cost
+
+    def climb(
+        self, vae: VAE, x: Tensor, start: Tensor, std: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Cost]:
+        """Climb from z = ``start`` to a mode, and return it, a triangle L there, log p(x, z) there,
+        and what it took.
+        """
+        loc = start.clone()
+        cost = Cost()
+        lower = torch.diag_embed(std)
+        reach = self.reach * std
+        height = log_joint(vae, x, loc[None])[0]
+        active = torch.arange(len(x), device=x.device)
+        for _ in range(self.iterations):
+            near = reach[active].clamp(self.nearest, self.furthest)
+            gradient, curvature = _slopes(vae, x[active], loc[active], near)
+            cost += Cost(decodes=(vae.latent_dim + 1) * len(active))
+            root = _inverse_root(curvature)
+            usable = root.isfinite().all((-2, -1)) & gradient.isfinite().all(-1)
+            active, gradient, root = active[usable], gradient[usable], root[usable]
+            lower[active] = root.to(lower.dtype)
+            width = curvature[usable].diagonal(dim1=-2, dim2=-1).rsqrt()
+            reach[active] = self.reach * width.to(reach.dtype)
+            whitened = torch.matmul(gradient[:, None], root)
+            far = 0.5 * whitened.square().sum((-2, -1)) > self.settled
+            active = active[far]
+            move = torch.matmul(root, whitened.mT)[far, :, 0].to(loc.dtype)
+            if len(active) == 0:
+                break
+            tried = torch.stack([loc[active] + length * move for length in self.lengths])
+            heights, which = log_joint(vae, x[active], tried).max(0)
+            cost += Cost(decodes=len(self.lengths) * len(active))
+            better = (heights > height[active]).nonzero()[:, 0]
+            active = active[better]
+            loc[active] = tried[which[better], better]
+            height[active] = heights[better]
+        return loc, lower, height, cost
+
+
+def _inverse_root(curvature: Tensor) -> Tensor:
+    """Return the lower triangle L with L L^T = H^-1 of each H (n, d, d), not finite where H is no
+    curvature.
+    """
+    root, failed = torch.linalg.cholesky_ex(curvature.flip(-2, -1))
+    eye = torch.eye(curvature.shape[-1], dtype=root.dtype, device=root.device)
+    # Of the reversed coordinates H = R R^T, so that H^-1 = R^-T R^-1; reversed again, R^-T is a
+    # lower triangle.
+    inverse: Tensor = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False).mT.flip(
+        -2, -1
+    )
+    return torch.where(failed[:, None, None] == 0, inverse, math.nan)
+
+
+def _slopes(vae: VAE, x: Tensor, z: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """Return g (n, d) and H (n, d, d) at z (n, d), in float64, by differences of ``reach`` (n,
+    d).
+    """
+    points = torch.cat([z[None], z + torch.diag_embed(reach).movedim(1, 0)])
+    features, score, information = _local(vae, x, points)
+    # (n, d, features)
+    jacobian = (features[1:] - features[:1]).div_(reach.T[..., None]).movedim(0, 1)
+    slope, precision = vae.prior.slopes(z)
+    gradient = torch.matmul(jacobian, score[..., None])[..., 0].double() + slope
+    curvature = torch.matmul(jacobian * information[:, None], jacobian.mT).double() + precision
+    return gradient, curvature
+
+
+def _is_known(vae: VAE, x: Tensor) -> bool:
+    """Return whether the likelihood says how log p(x|z) bends."""
+    p = vae.decode(x.new_zeros(1, 1, vae.latent_dim))
+    return vae.likelihood.local_quadratic(p, x[:1]) is not None
+
+
+def _local(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return f at all z (samples, n, d), and at the first of them the score and the information of
+    f, (n, features).
+
+    Raises:
+        ValueError: The likelihood does not say.
+    """
+    found = vae.likelihood.local_quadratic(vae.decode(z), x)
+    if found is None:
+        raise ValueError(f"{type(vae.likelihood).__name__} does not say how log p(x|z) bends.")
+    return found
