@@ -24,11 +24,6 @@ from torch import Tensor
 from .brief import Brief
 from .linear import Chunks, LinearGaussian, moments, ppca
 
-FLOOR = 1e-12
-"""Least noise variance, relative to the mean variance of the columns: below it there is only
-rounding.
-"""
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ProbabilisticPCA(Brief):
@@ -74,33 +69,42 @@ class ProbabilisticPCA(Brief):
 
 @torch.no_grad()
 def fit_baseline(
-    x: Tensor | Chunks, latent_dim: int, unit: Tensor | None = None, constant: tuple[int, ...] = ()
+    x: Tensor | Chunks,
+    latent_dim: int,
+    unit: Tensor | None = None,
+    constant: tuple[int, ...] = (),
+    floor: float = 1e-12,
 ) -> ProbabilisticPCA | None:
     """Return exact probabilistic PCA of the rows of x.
 
     Arguments:
         x: Training rows (n, D), n >= 2, in data units; or what reads them a part at a time.
         latent_dim: q >= 1. With q >= D it is the normal with every correlation.
-        unit: In which columns are compared, (D,): the standard deviation of each. None takes them
-            as they are.
+        unit: The unit of each column, (D,), its standard deviation. None takes columns as they are.
         constant: Columns to leave out.
+        floor: Least noise variance, relative to the mean variance of the columns: below it there is
+            only rounding.
 
     Returns:
         The model, or None where no column varies or there are fewer than three rows.
     """
     mean, covariance = moments(x, exact=True)
-    kept = (
-        torch.ones(len(mean), dtype=torch.bool) if unit is None else covariance.diagonal().cpu() > 0
-    )
+    kept = torch.ones(len(mean), dtype=torch.bool)
+    if unit is not None:
+        kept = covariance.diagonal().cpu() > 0
     kept[list(constant)] = False
     rows, columns = x.shape[0], int(kept.sum())
     if columns == 0 or rows < 3:
         return None
-    own = torch.ones(columns, dtype=torch.float64) if unit is None else unit.double()[kept]
-    mean, covariance = mean.cpu()[kept], covariance.cpu()[kept][:, kept] * (rows / (rows - 1))
-    mean, covariance = mean / own, covariance / own / own[:, None]
+    own = torch.ones(columns, dtype=torch.float64)
+    if unit is not None:
+        own = unit.double()[kept]
+    mean = mean.cpu()[kept] / own
+    covariance = covariance.cpu()[kept][:, kept] * (rows / (rows - 1)) / own / own[:, None]
     # of n rows, n - 1 directions vary: one must be left for the noise
     rank = min(latent_dim, rows - 2)
-    found = ppca(mean, covariance, rank, floor=FLOOR, directions=min(rows, columns))
-    variance = found.variance if unit is None else found.variance * own.square()
+    found = ppca(mean, covariance, rank, floor=floor, directions=min(rows, columns))
+    variance = found.variance
+    if unit is not None:
+        variance = variance * own.square()
     return ProbabilisticPCA(LinearGaussian(found.weight * own[:, None], mean * own, variance), kept)

@@ -19,26 +19,29 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-TRIMMED = 0.002
-"""Share of the rows that is left out on either side, at least one: twice one in a thousand."""
-FEWEST = 50
-"""Rows from which the extremes are left out: of fewer, each is much of what is known."""
-ROUNDING = 1e-5
-"""Gain, relative to the numbers compared, below which float32 may have made it up."""
 
-
-def trimmed_mean(difference: Tensor) -> tuple[float, float]:
+def trimmed_mean(
+    difference: Tensor, trimmed: float = 0.002, fewest: int = 50
+) -> tuple[float, float]:
     """Return the trimmed mean of paired differences (n,) and its standard error, which is inf for
     one row.
 
-    A difference that is not a number counts as none: two models that find a row impossible agree on
+    A difference that is not a number counts as zero: two models that find a row impossible agree on
     it.
+
+    Arguments:
+        difference: Differences, of shape (n,).
+        trimmed: Share of the rows that is left out on either side, at least one: twice one in a
+            thousand.
+        fewest: Rows from which the extremes are left out: of fewer, each is much of what is known.
     """
     values = (
         difference.double().nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf).sort().values
     )
     n = len(values)
-    k = math.ceil(TRIMMED * n) if n >= FEWEST else 0
+    k = 0
+    if n >= fewest:
+        k = math.ceil(trimmed * n)
     kept = values[k : n - k]
     mean = float(kept.mean())
     if n < 2 or not math.isfinite(mean):
@@ -47,14 +50,15 @@ def trimmed_mean(difference: Tensor) -> tuple[float, float]:
     return mean, float(winsorised.std()) / ((1 - 2 * k / n) * math.sqrt(n))
 
 
-def surely_greater(one: Tensor, other: Tensor, confidence: float) -> bool:
-    """Return whether ``one`` is greater than ``other``, row by row, beyond chance and beyond
+def surely_greater(one: Tensor, other: Tensor, confidence: float, rounding: float = 1e-5) -> bool:
+    """Return whether ``one`` is significantly greater than ``other``, row by row, and by more than
     rounding.
 
     Arguments:
         one, other: log p(x) of the same rows by two models, or bounds on it, of shape (n,).
-        confidence: Of Student's t test on the trimmed mean, one-sided.
+        confidence: The confidence of Student's one-sided t test on the trimmed mean.
+        rounding: Gain, relative to the numbers compared, below which float32 may have made it up.
     """
     mean, error = trimmed_mean(one.double() - other.double())
-    least = ROUNDING * max(1.0, float(other.double().abs().median()))
+    least = rounding * max(1.0, float(other.double().abs().median()))
     return mean > least and mean > float(stdtrit(len(one) - 1, confidence)) * error

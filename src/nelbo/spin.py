@@ -15,22 +15,24 @@ __all__ = ["SHORT", "USERS", "in_force", "shorten"]
 import os
 import sys
 
-ROUNDS = {"GenuineIntel": 30_000}
-"""Rounds of the loop by the processor's maker: a round is a pause of 140 cycles there. Rented Intel
-machines take so long to wake a core that with 1,000 rounds (50 microseconds) two threads were
-slower than one; 30,000 are 1.3 milliseconds, where 300,000 are the default."""
-FEW_ROUNDS = 1_000
-"""Rounds on all others: on AMD EPYC they cost nothing alone."""
 
+def _rounds(intel: int = 30_000, others: int = 1_000) -> int:
+    """Return how many rounds of the loop a waiting thread is to make on this processor.
 
-def _rounds() -> int:
-    """Return how many rounds a waiting thread is to make on this processor."""
+    Arguments:
+        intel: Rounds on Intel's, where one is a pause of 140 cycles. Rented machines take so long
+            to wake a core that with 1,000 rounds (50 microseconds) two threads were slower than
+            one; 30,000 are 1.3 milliseconds, where 300,000 are the default.
+        others: Rounds on all others: on AMD EPYC they cost nothing alone.
+    """
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             head = file.read(200)
     except OSError:
-        return FEW_ROUNDS
-    return next((rounds for maker, rounds in ROUNDS.items() if maker in head), FEW_ROUNDS)
+        return others
+    if "GenuineIntel" in head:
+        return intel
+    return others
 
 
 SHORT = {"GOMP_SPINCOUNT": str(_rounds()), "KMP_BLOCKTIME": "1"}

@@ -36,16 +36,25 @@ def products(network: nn.Module, shape: Sequence[int]) -> int:
 
     Arguments:
         network: Any module.
-        shape: Of one example x.
+        shape: The shape of one example x.
     """
-    places = math.prod(shape[-2:]) if len(shape) > 2 else 1
-    weights = [weight for weight in network.parameters() if not is_lazy(weight)]
-    return sum(weight.numel() * (places if weight.ndim > 2 else 1) for weight in weights)
+    places = 1
+    if len(shape) > 2:
+        places = math.prod(shape[-2:])
+    total = 0
+    for weight in network.parameters():
+        if is_lazy(weight):
+            continue
+        times = 1
+        if weight.ndim > 2:
+            times = places
+        total += times * weight.numel()
+    return total
 
 
 def worth(work: float) -> int:
-    """Return how many threads so many multiplications are worth: a rule, so that results can be had
-    again.
+    """Return how many threads this many multiplications are worth: a rule, so that results can be
+    reproduced.
     """
     return max(1, int(work // PRODUCTS))
 
@@ -67,12 +76,14 @@ def allowed() -> int:
     uses fewer.
     """
     with _lock:
-        return _inside[0] if _inside and not _here.depth else torch.get_num_threads()
+        if _inside and not _here.depth:
+            return _inside[0]
+        return torch.get_num_threads()
 
 
 @contextlib.contextmanager
 def using(number: int) -> Iterator[None]:
-    """Let torch work with so many threads; when the block ends, with as many as before."""
+    """Let torch work with this many threads inside the block; afterwards with as many as before."""
     before = allowed()
     with _lock:
         if not _here.depth:

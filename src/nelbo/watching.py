@@ -1,7 +1,7 @@
-"""How far a long computation has come: loops tell, and whoever watches is told.
+"""How far a long computation has come: loops report their progress to whoever watches.
 
 Nobody has to pass a callback on: `watching` is in force for all that is called inside it, and a
-loop within a loop tells its share of the outer one's.
+loop within a loop reports its share of the outer one's progress.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Tell = Callable[[str, float], None]
-"""Is told what is being done, and the share of it that is done, 0 to 1."""
+"""Takes what is being done, in words, and the share of it that is done, from 0 to 1."""
 
 _watcher: ContextVar[tuple[Tell, str, float, float] | None] = ContextVar("_watcher", default=None)
-"""Who is told, of what, and from which share to which."""
+"""Who watches, what is being done, and from which share to which."""
 
 
 @contextlib.contextmanager
 def watching(tell: Tell) -> Iterator[None]:
-    """Let ``tell`` know how far the loops inside have come."""
+    """Report how far the loops inside the block have come to ``tell``."""
     token = _watcher.set((tell, "", 0.0, 1.0))
     try:
         yield
@@ -36,8 +36,8 @@ def pieces(items: Sequence[T], what: str) -> Iterator[T]:
 
     Arguments:
         items: The pieces, each about as much work.
-        what: What is done with them, in a few words; in a loop inside another one the outer one's
-            words count.
+        what: What is done with them, in a few words; a loop inside another one keeps the outer
+            one's words.
     """
     watched = _watcher.get()
     if watched is None:

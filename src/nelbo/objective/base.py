@@ -34,17 +34,17 @@ class Objective(nn.Module, abc.ABC):
     its Jacobian.
     """
     weighted = False
-    """Whether ``train()`` mode has another quantity than ``eval()``: a KL with another weight,
-    another q.
+    """Whether ``train()`` mode returns another quantity than ``eval()``: a KL with another weight,
+    say, or another q.
     """
     groups = 1
-    """In how many groups of ``samples`` the draws of an example fall."""
+    """How many groups of ``samples`` draws an example has."""
     ramp = 0.0
-    """Share of a run over which it still changes; nothing may stop early before."""
+    """Share of a run over which the objective still changes; training may not stop early before."""
 
     progress: Tensor
-    """Which part of a run is spent, 0 to 1: `nelbo.fit` sets it at every step. Outside of a run it
-    is 1.
+    """How much of a run is spent, from 0 to 1: `nelbo.fit` sets it at every step. Outside of a run
+    it is 1.
     """
 
     def __init__(self, vae: VAE, samples: int = 1) -> None:
@@ -61,7 +61,7 @@ class Objective(nn.Module, abc.ABC):
 
     @property
     def draws(self) -> int:
-        """How many z an example takes in all."""
+        """How many z are drawn for an example in all."""
         return self.groups * self.samples
 
     @property
@@ -73,19 +73,19 @@ class Objective(nn.Module, abc.ABC):
         return self.draws == 1
 
     def done(self) -> Tensor:
-        """Return which part of the `ramp` is behind, 0 to 1."""
-        return (
-            (self.progress / self.ramp).clamp(max=1.0)
-            if self.ramp
-            else torch.ones_like(self.progress)
-        )
+        """Return how much of the `ramp` is spent, from 0 to 1."""
+        if not self.ramp:
+            return torch.ones_like(self.progress)
+        return (self.progress / self.ramp).clamp(max=1.0)
 
 
 def mean_kl(terms: Terms) -> Tensor:
     """Return KL(q(z|x) || p(z)), of shape (*batch,): exact where it has a closed form, else
     averaged over the z.
     """
-    return (terms.log_post - terms.log_prior).mean(0) if terms.kl is None else terms.kl
+    if terms.kl is None:
+        return (terms.log_post - terms.log_prior).mean(0)
+    return terms.kl
 
 
 def average(terms: Terms) -> Tensor:
@@ -101,14 +101,23 @@ def importance(log_weight: Tensor, dim: int = 0) -> Tensor:
 def checked(
     name: str, value: object, low: float, high: float = math.inf, *, above: bool = False
 ) -> float:
-    """Return an option as a number, if it is one from ``low`` (or above it) to ``high``.
+    """Return an option as a number, if it is one from ``low`` to ``high``.
+
+    Arguments:
+        name: The option, as users know it.
+        value: What they passed.
+        low: The least number.
+        high: The greatest number.
+        above: Whether the number must be greater than ``low``.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is not such a number.
     """
-    wanted = f"a number {'above' if above else 'of at least'} {low:g}" + (
-        f", at most {high:g}" if high < math.inf else ""
-    )
+    wanted = f"a number of at least {low:g}"
+    if above:
+        wanted = f"a number above {low:g}"
+    if high < math.inf:
+        wanted += f", at most {high:g}"
     if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
         raise ValueError(f"{name} must be {wanted}, got {value!r}.")
     number = float(value)
@@ -121,7 +130,7 @@ def count(name: str, value: object) -> int:
     """Return an option as an integer, if it is one of at least 1.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is not such an integer.
     """
     number = checked(name, value, 1)
     if number != int(number):

@@ -1,4 +1,4 @@
-"""The evidence lower bound, and what is left of it without noise."""
+"""The evidence lower bound, and what remains of it without noise."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from ..distributions import draw, random_bytes
 from ..vae import VAE
 from .base import Objective, average, checked
 
-MOST = 0.9
-"""Of a corruption."""
-
 
 class ELBO(Objective):
     r""":math:`\frac1L \sum_l \log p(x \mid z_l) - KL(q(z \mid x) \| p(z))` (Kingma & Welling,
@@ -21,15 +18,15 @@ class ELBO(Objective):
 
     The KL term is exact where it has a closed form, and an average over the same samples where not.
 
-    With ``corruption``, q(z|x) is made from x with some of its values put at 0, which in scaled
-    data is their mean, and the others raised in proportion, in ``train()`` mode only. Whatever z is
-    drawn from, this is a bound (Im et al., 2017); an encoder that has to do without some values
-    learns fewer rows by heart.
+    With ``corruption``, in ``train()`` mode only, the encoder sees x with some of its values set to
+    0, which in scaled data is their mean, and the others scaled up in proportion, as in dropout.
+    This is a bound whatever z is drawn from (Im et al., 2017), and an encoder that has to do
+    without some values overfits less.
 
     Arguments:
         vae: The model.
         samples: How many z are drawn for each example.
-        corruption: Share of the values that are put at 0, at most 0.9.
+        corruption: Share of the values that are set to 0, at most 0.9.
 
     Raises:
         ValueError: ``samples`` is less than 1, or ``corruption`` is out of range.
@@ -39,7 +36,7 @@ class ELBO(Objective):
 
     def __init__(self, vae: VAE, samples: int = 1, corruption: float = 0.0) -> None:
         super().__init__(vae, samples)
-        self.corruption = checked("corruption", corruption, 0, MOST)
+        self.corruption = checked("corruption", corruption, 0, 0.9)
         self.weighted = self.corruption > 0
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -53,7 +50,7 @@ class ELBO(Objective):
 
 
 class Autoencoder(Objective):
-    r"""The plain autoencoder, :math:`-\|x - f(\mu(x))\|^2`: what is left of the ELBO as
+    r"""The plain autoencoder, :math:`-\|x - f(\mu(x))\|^2`: what remains of the ELBO as
     :math:`\beta^2 \to 0`.
 
     For comparison only: it is not a bound on log p(x), and q(z|x) keeps the width it started with.

@@ -46,7 +46,9 @@ class STL(Objective):
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the ELBO of each example of x (*batch, *shape), of shape (*batch,), in nats."""
         terms = self.vae.terms(x, self.samples, generator)
-        return path_weight(terms).mean(0) if self.training else average(terms)
+        if self.training:
+            return path_weight(terms).mean(0)
+        return average(terms)
 
 
 class DReG(Objective):

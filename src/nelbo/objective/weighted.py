@@ -21,11 +21,6 @@ from ..distributions import DiagonalNormal, is_independent_normal
 from ..vae import VAE, Terms
 from .base import Objective, average, checked, mean_kl
 
-LATEST = 0.9
-"""Largest share of a run over which a weight may change: a last step always starts before its time
-is up.
-"""
-
 
 class BetaVAE(Objective):
     r""":math:`E_q[\log p(x \mid z)] - \beta \, KL(q(z \mid x) \| p(z))` (Higgins et al., 2017).
@@ -54,9 +49,9 @@ class BetaVAE(Objective):
         eval() the ELBO.
         """
         terms = self.vae.terms(x, self.samples, generator)
-        return (
-            terms.log_lik.mean(0) - self.beta * mean_kl(terms) if self.training else average(terms)
-        )
+        if not self.training:
+            return average(terms)
+        return terms.log_lik.mean(0) - self.beta * mean_kl(terms)
 
 
 class KLWarmUp(Objective):
@@ -82,18 +77,16 @@ class KLWarmUp(Objective):
 
     def __init__(self, vae: VAE, samples: int = 1, share: float = 0.3) -> None:
         super().__init__(vae, samples)
-        self.ramp = checked("share", share, 0, LATEST, above=True)
+        self.ramp = _share(share)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in
         eval() the ELBO.
         """
         terms = self.vae.terms(x, self.samples, generator)
-        return (
-            terms.log_lik.mean(0) - self.done() * mean_kl(terms)
-            if self.training
-            else average(terms)
-        )
+        if not self.training:
+            return average(terms)
+        return terms.log_lik.mean(0) - self.done() * mean_kl(terms)
 
 
 class FreeBits(Objective):
@@ -104,7 +97,7 @@ class FreeBits(Objective):
     in training. Dimensions are counted one by one where q(z|x) and p(z) are diagonal normals; else
     all are one group, with :math:`\lambda` times their number free. Rows of a batch share its
     verdict: a dimension below :math:`\lambda` costs each of them :math:`\lambda`, one above costs
-        each its own KL. The mean over the batch is the formula's.
+    each its own KL. The mean over the batch is the formula's.
 
     Arguments:
         vae: The model.
@@ -133,7 +126,10 @@ class FreeBits(Objective):
         kl = kl_by_group(terms)
         free = self.free * self.vae.latent_dim / kl.shape[-1]
         batch = tuple(range(kl.ndim - 1))
-        costs = kl.detach().mean(batch) > free if batch else kl.detach() > free
+        mean = kl.detach()
+        if batch:
+            mean = mean.mean(batch)
+        costs = mean > free
         return terms.log_lik.mean(0) - torch.where(costs, kl, free).sum(-1)
 
 
@@ -171,7 +167,7 @@ class Capacity(Objective):
         super().__init__(vae, samples)
         self.capacity = checked("capacity", capacity, 0)
         self.gamma = checked("gamma", gamma, 0)
-        self.ramp = checked("share", share, 0, LATEST, above=True)
+        self.ramp = _share(share)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval()
@@ -184,6 +180,14 @@ class Capacity(Objective):
             terms.log_lik.mean(0)
             - self.gamma * (mean_kl(terms) - self.capacity * self.done()).abs()
         )
+
+
+def _share(value: object) -> float:
+    """Return the share of a run over which a weight changes.
+
+    It is at most 0.9, since a last step always starts before the run's time is up.
+    """
+    return checked("share", value, 0, 0.9, above=True)
 
 
 def kl_by_group(terms: Terms) -> Tensor:
