@@ -497,7 +497,7 @@ def test_long_work_shows_a_bar_on_a_terminal_alone(
 ) -> None:
     write("wine.csv", wine())
     fitted(pd.read_csv("wine.csv")).save("run")
-    monkeypatch.setattr("nelbo.cli.progress.AFTER", 0.0)
+    monkeypatch.setattr("nelbo.cli.progress.Bar.after", 0.0)
     arguments = (
         command,
         "run",
@@ -520,6 +520,6 @@ def test_short_work_shows_nothing(shell: Shell, monkeypatch: pytest.MonkeyPatch)
     fitted(pd.read_csv("wine.csv")).save("run")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr("nelbo.cli.progress.AFTER", 1000.0)
+    monkeypatch.setattr("nelbo.cli.progress.Bar.after", 1000.0)
     assert main(["encode", "run", "wine.csv", "--out", "z.npy"]) == 0
     assert terminal.getvalue() == ""

@@ -336,5 +336,5 @@ def test_the_doctor_knows_who_decided_how_threads_wait(
     code: str, settings: dict[str, str], waiting: str
 ) -> None:
     code += "\nimport nelbo\nfrom nelbo import spin\nfrom nelbo.cli import doctor\nimport os\n"
-    code += f"assert {waiting!r} in doctor.WAITING[spin.in_force()], spin.in_force()"
+    code += f"assert {waiting!r} in doctor.waiting(), spin.in_force()"
     environment(code, **settings)

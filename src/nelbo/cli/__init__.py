@@ -25,9 +25,6 @@ from .interrupt import Terminated, restored
 if TYPE_CHECKING:
     from cyclopts import App
 
-WRONG_USE = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
-"""What people mend, as against defects of the program; CheckpointError is a ValueError."""
-
 COMMANDS = {
     "fit": (
         "fit:fit",
@@ -50,54 +47,56 @@ COMMANDS = {
         "Say what nelbo runs on: versions, processors, threads, device, precision, free disk.",
     ),
 }
+"""Where each command is, and what the list of commands says of it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors of use are one line on standard error."""
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        arguments = sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without ± or × shows ? in their place
-    debug = bool(os.environ.get("NELBO_DEBUG"))
     try:
         with restored(), warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _note
-            code = _run(tokens)
+            code = _run([*arguments])
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Terminated as stop:
+        return _say(str(stop) or "Terminated.", 143)
     except KeyboardInterrupt as stop:
-        terminated = isinstance(stop, Terminated)
-        return _say(
-            str(stop) or ("Terminated." if terminated else "Interrupted."),
-            143 if terminated else 130,
-        )
+        return _say(str(stop) or "Interrupted.", 130)
     except Exception as error:
-        if debug:
+        if os.environ.get("NELBO_DEBUG"):
             raise
-        if "allocate memory" in str(error) or "out of memory" in str(error).lower():
-            error = MemoryError()  # torch has its own kinds
-        if isinstance(error, WRONG_USE) and not _slipped(error):
-            return _say(_for_the_shell(_one_line(error)), 2)
-        return _say(
-            (
-                f"{type(error).__name__}: {_one_line(error)} (This is a bug; run with "
-                "NELBO_DEBUG=1 "
-                "for the traceback.)"
-            ),
-            1,
-        )
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Tell what went wrong, and return 2 for what the user can mend, 1 for a defect of nelbo."""
+    if "allocate memory" in str(error) or "out of memory" in str(error).lower():
+        error = MemoryError()  # torch has its own kinds
+    wrong_use = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
+    if isinstance(error, wrong_use) and not _slipped(error):
+        return _say(_for_the_shell(_one_line(error)), 2)
+    return _say(
+        f"{type(error).__name__}: {_one_line(error)} (This is a bug; run with NELBO_DEBUG=1 for "
+        "the traceback.)",
+        1,
+    )
 
 
 def _run(tokens: list[str]) -> int:
     from cyclopts.exceptions import CycloptsError
 
     app = _app()
-    # "-" is no option
+    # "-" would be taken for an option
     tokens = [stdin.NAME if token == stdin.STANDARD_INPUT else token for token in tokens]
     if tokens[:1] == ["fit"]:
         from . import config
@@ -106,14 +105,17 @@ def _run(tokens: list[str]) -> int:
     try:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        command = f" {tokens[0]}" if tokens and tokens[0] in COMMANDS else ""
+        command = [name for name in tokens[:1] if name in COMMANDS]
         message = re.sub(
             r"parameter --(data|run)\b",
             lambda match: match[1].upper(),
             _one_line(error).rstrip("."),
         )
-        raise ValueError(f"{message}. See: nelbo{command} --help") from error
-    return result if isinstance(result, int) else 0
+        cure = " ".join(["nelbo", *command, "--help"])
+        raise ValueError(f"{message}. See: {cure}") from error
+    if isinstance(result, int):
+        return result
+    return 0
 
 
 def _app() -> App:
@@ -127,8 +129,7 @@ def _app() -> App:
         help="Variational autoencoders with Gaussian noise, and log-likelihoods that can "
         "be trusted.\n\n"
         "DATA is a built-in name (digits), an .npy, .npz, .csv or .parquet file, a folder of "
-        "images, or - for standard "
-        "input. RUN is the folder that fit writes.",
+        "images, or - for standard input. RUN is the folder that fit writes.",
         help_format="plaintext",
         help_formatter=Paragraphs(),
         suppress_keyboard_interrupt=False,
@@ -139,19 +140,19 @@ def _app() -> App:
 
 
 def _slipped(error: Exception) -> bool:
-    """Whether Python itself raised a TypeError: a slip of ours, where those meant for users come
-    from a `raise`.
+    """Return whether Python itself raised a TypeError, which is a defect of nelbo.
+
+    Those meant for users come from a line with ``raise``.
     """
-    line = (
-        (traceback.extract_tb(error.__traceback__)[-1].line or "raise")
-        if error.__traceback__
-        else "raise"
-    )
-    return isinstance(error, TypeError) and not line.startswith("raise")
+    frames = traceback.extract_tb(error.__traceback__)
+    if not isinstance(error, TypeError) or not frames:
+        return False
+    line = frames[-1].line or "raise"
+    return not line.startswith("raise")
 
 
 def _one_line(error: BaseException) -> str:
-    """Tell an error in one line, with the file it is about and, where it says none, a cure."""
+    """Tell an error in one line, with the file it is about and a cure."""
     if isinstance(error, MemoryError):
         return (
             f"Out of memory. {error} Use fewer rows, a smaller --batch-size or --hidden, "
@@ -170,7 +171,7 @@ def _for_the_shell(message: str) -> str:
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
-    """Show a warning as people read it, without the place in the code that it comes from."""
+    """Show a warning without the place in the code that it comes from."""
     from .flags import visible
 
     sys.stderr.write(visible(f"nelbo: {_for_the_shell(' '.join(str(message).split()))}\n"))

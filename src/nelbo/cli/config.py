@@ -1,6 +1,4 @@
-"""TOML files of options: read before the command line is, which wins, and written beside the
-model.
-"""
+"""TOML files of options, read before the command line (which wins) and written beside the model."""
 
 from __future__ import annotations
 
@@ -20,10 +18,6 @@ import cyclopts
 from .. import __version__
 from .options import FitOptions
 from .reading import ReadOptions
-
-LARGEST = 2**20
-"""Bytes of a file of options."""
-OTHER_KEYS = ("data", "out", "overwrite", "resume", "quiet", "json")
 
 
 def sources(tokens: Sequence[str]) -> list[cyclopts.config.Dict]:
@@ -49,26 +43,11 @@ def _path(tokens: Sequence[str]) -> str | None:
 
 def read(path: str) -> dict[str, Any]:
     """Return options by name; lists become what the command line takes, "512,512"."""
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(LARGEST + 1)
-        if len(text) > LARGEST:
-            raise ValueError(
-                f"--config {path} is larger than {LARGEST:,} bytes. Pass a file of options."
-            )
-        values = tomllib.loads(text.decode())
-    except FileNotFoundError:
-        raise ValueError(f"--config {path} does not exist. Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"--config {path} is not valid TOML: {error}.") from error
-    except RecursionError:
-        raise ValueError(f"--config {path} is not valid TOML: it is nested too deeply.") from None
-    known = [
-        *OTHER_KEYS,
-        *(field.name for kind in (FitOptions, ReadOptions) for field in dataclasses.fields(kind)),
-    ]
+    known = ["data", "out", "overwrite", "resume", "quiet", "json"]
+    for kind in (FitOptions, ReadOptions):
+        known += [field.name for field in dataclasses.fields(kind)]
     found: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in _parsed(path).items():
         name = key.replace("-", "_")
         if isinstance(value, dict):
             raise ValueError(
@@ -76,13 +55,34 @@ def read(path: str) -> dict[str, Any]:
                 "table."
             )
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+            hint = f"Known: {', '.join(known)}."
+            for close in difflib.get_close_matches(name, known, n=1):
+                hint = f"Did you mean {close}?"
             raise ValueError(f"--config {path} has the unknown key {key}. {hint}")
         if name in found:
             raise ValueError(f"--config {path} has {name} twice, with - and with _. Keep one.")
-        found[name] = ",".join(map(str, value)) if isinstance(value, list) else value
+        if isinstance(value, list):
+            value = ",".join(map(str, value))
+        found[name] = value
     return found
+
+
+def _parsed(path: str, largest: int = 2**20) -> dict[str, Any]:
+    """Return what a TOML file holds, unless it has more bytes than any file of options."""
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(largest + 1)
+        if len(text) > largest:
+            raise ValueError(
+                f"--config {path} is larger than {largest:,} bytes. Pass a file of options."
+            )
+        return tomllib.loads(text.decode())
+    except FileNotFoundError:
+        raise ValueError(f"--config {path} does not exist. Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config {path} is not valid TOML: {error}.") from error
+    except RecursionError:
+        raise ValueError(f"--config {path} is not valid TOML: it is nested too deeply.") from None
 
 
 def to_toml(data: str, options: FitOptions, reading: ReadOptions) -> str:
@@ -90,14 +90,10 @@ def to_toml(data: str, options: FitOptions, reading: ReadOptions) -> str:
     lines = [
         f"# Written by nelbo {__version__}. Repeat with: nelbo fit --config run.toml --out RUN"
     ]
-    for name, value in {
-        "data": data,
-        **dataclasses.asdict(options),
-        **dataclasses.asdict(reading),
-    }.items():
-        # JSON's strings, numbers and booleans are TOML's; what is None is left to be decided by the
-        # data.
-        lines.append(
-            f"# {name} =" if value is None else f"{name} = {json.dumps(value, ensure_ascii=False)}"
-        )
+    values = {"data": data, **dataclasses.asdict(options), **dataclasses.asdict(reading)}
+    for name, value in values.items():
+        if value is None:
+            lines.append(f"# {name} =")  # the data decide
+        else:  # JSON's strings, numbers and booleans are TOML's
+            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"

@@ -8,12 +8,10 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+from ..whole import write_file
 from . import files, progress
 from .flags import WHOLE, Flag, Json, as_flag, check_seed, check_which, visible
 from .reading import ReadOptions
-
-MOST = 1000
-"""Rows that are looked at, unless told."""
 
 
 def diagnose(
@@ -31,8 +29,9 @@ def diagnose(
     device: str = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
-    """Find out what is wrong with the model in RUN: a table of verdicts, and one diagnosis with its
-    cure.
+    """Find out what is wrong with the model in RUN.
+
+    The result is a table of verdicts, and one diagnosis with its cure.
 
     Parameters
     ----------
@@ -43,8 +42,8 @@ def diagnose(
         are best. Where DATA also holds rows that it was trained on, the others are compared with
         these.
     train
-        The rows it was fitted to, where DATA does not hold them: they show whether it memorised or
-        overfitted.
+        The rows it was fitted to, where DATA does not hold them: they show whether the model
+        memorised rows or overfitted.
     rows
         Which rows of DATA to look at: held-out, trained or all. By default the held-out ones, where
         there are any.
@@ -90,16 +89,21 @@ def diagnose(
     }
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if out is not None:
-        files.write_whole(Path(out), lambda file: file.write(text.encode()))
-    said = chosen.sentence(data)
-    print(
-        visible(text if as_json else f"{found}\n" + (f"\nNote: {said}\n" if said else "")), end=""
-    )
+        write_file(Path(out), lambda file: file.write(text.encode()))
+    if not as_json:
+        text = f"{found}\n"
+        if said := chosen.sentence(data):
+            text += f"\nNote: {said}\n"
+    print(visible(text), end="")
 
 
-def _which(rows: str | None, limit: int | None) -> tuple[str | None, int]:
-    """Return which rows to look at, and how many; a number as --rows is taken for --limit, as it
-    once was.
+def _which(rows: str | None, limit: int | None, most: int = 1000) -> tuple[str | None, int]:
+    """Return which rows to look at, and how many of them.
+
+    Arguments:
+        rows: What --rows says. A number is taken for --limit, as in earlier versions.
+        limit: What --limit says.
+        most: How many to look at where it says nothing.
     """
     flag = "--limit"
     if rows is not None and rows.lstrip("-").isdigit() and limit is None:
@@ -107,4 +111,6 @@ def _which(rows: str | None, limit: int | None) -> tuple[str | None, int]:
     if limit is not None and limit < 1:
         raise ValueError(f"{flag} must be at least 1, got {limit}.")
     check_which(rows)
-    return rows, MOST if limit is None else limit
+    if limit is None:
+        limit = most
+    return rows, limit

@@ -1,5 +1,6 @@
-"""Data in, rows and pictures out: each output is whole or absent, and replaces nothing unless told
-to.
+"""Data in, rows and pictures out.
+
+Each output is whole or absent, and replaces nothing without --overwrite.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ __all__ = [
 
 import os
 import re
-import secrets
-import shutil
 import sys
 import warnings
 from collections import Counter
@@ -26,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..whole import write_file, write_folder
 from . import heavy, stdin
 from .flags import visible
 from .interrupt import raising
@@ -40,18 +40,12 @@ if TYPE_CHECKING:
 
     Columns = Mapping[str, npt.NDArray[Any]]
 
-SUFFIXES = (".npy", ".csv", ".parquet")
-ROWS_AT_ONCE = 1024
 MARK = ".nelbo"
-"""File in a folder of named PNGs that lists them: a folder that holds others, too, is not
-replaced.
-"""
+"""The file that lists the PNGs of a folder: one that holds others, too, is not replaced."""
 
 
 def read(where: str, reading: ReadOptions) -> Data:
-    """Read DATA, tell what was decided about it, and refuse what is no number, by row and
-    column.
-    """
+    """Read DATA, tell what was decided about it, and refuse what is not a number, by its place."""
     from ..data import DataWarning, load
 
     piped = where in (stdin.STANDARD_INPUT, stdin.NAME)
@@ -59,11 +53,15 @@ def read(where: str, reading: ReadOptions) -> Data:
         warnings.simplefilter("ignore", DataWarning)  # all that these say is in the notes
         if piped:
             data = stdin.read(reading, _checked)
+            notes = data.notes
         else:
             source = load(where, **reading.arguments())
-    for note in data.notes if piped else source.notes:
+            notes = source.notes
+    for note in notes:
         warnings.warn(note, DataWarning, stacklevel=2)
-    return data if piped else _checked(source, where, where, reading)
+    if piped:
+        return data
+    return _checked(source, where, where, reading)
 
 
 def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Data:
@@ -81,9 +79,11 @@ def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Data
             raise ValueError(told) from error
         asked = {name: value for name, value in reading.arguments().items() if name != "resize"}
         line = line_of(Path(path).expanduser(), Reading(**asked), int(found[1]))
-        told = told.replace(found[0], f"line {line}")
-        counted = "" if source.columns else " (columns counting from 0)"
-        raise ValueError(told.replace(" (counting from 0)", counted)) from error
+        counted = " (columns counting from 0)"
+        if source.columns:
+            counted = ""
+        told = told.replace(found[0], f"line {line}").replace(" (counting from 0)", counted)
+        raise ValueError(told) from error
 
 
 def open_model(run: str, device: str) -> Fitted:
@@ -103,7 +103,10 @@ def check_fits(model: Fitted, data: Data) -> None:
 
 
 def check_output(
-    out: str | None, overwrite: bool, pictures: bool = False, suffixes: Sequence[str] = SUFFIXES
+    out: str | None,
+    overwrite: bool,
+    pictures: bool = False,
+    suffixes: Sequence[str] = (".npy", ".csv", ".parquet"),
 ) -> None:
     """Refuse an output before anything is computed for it.
 
@@ -112,37 +115,57 @@ def check_output(
             output.
         overwrite: Whether it may exist.
         pictures: Whether a name without suffix means a folder of PNGs.
-        suffixes: Of files that can be written.
+        suffixes: The suffixes of files that can be written.
 
     Raises:
         ValueError: It exists, has an unknown suffix, or no file can be made there.
-        ImportError: What writes it is not installed.
+        ImportError: The package that writes it is not installed.
     """
     if out is None:
         return
     path = Path(out)
     suffix = path.suffix.lower()
-    if suffix not in suffixes and not (pictures and not suffix):
-        folder = ", or a name without suffix: a folder of PNGs" if pictures else ""
-        raise ValueError(f"--out {out} must end in {', '.join(suffixes)}{folder}.")
-    if path.is_dir() == bool(suffix) and path.exists():
-        raise ValueError(f"--out {out} is a {'folder' if suffix else 'file'}. Choose another name.")
-    if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
+    if pictures and not suffix:
+        _check_folder(path, out, overwrite)
+        needed = {"PIL": "image"}
+    elif suffix in suffixes:
+        _check_file(path, out, overwrite)
+        needed = {}
+        if suffix == ".parquet":
+            needed = {"pyarrow": "table"}
+    else:
+        kinds = ", ".join(suffixes)
+        if pictures:
+            kinds += ", or a name without suffix: a folder of PNGs"
+        raise ValueError(f"--out {out} must end in {kinds}.")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"--out {out} cannot be written: {parent} is not a writable folder.")
+    for module, extra in needed.items():
+        _needs(module, extra, out)
+
+
+def _check_file(path: Path, out: str, overwrite: bool) -> None:
+    """Refuse what is a folder, or a file that may not be replaced."""
+    if path.is_dir():
+        raise ValueError(f"--out {out} is a folder. Choose another name.")
+    if path.exists() and not overwrite:
         raise ValueError(f"--out {out} exists. Choose another name, or pass --overwrite.")
-    if path.is_dir() and not _ours(path):
+
+
+def _check_folder(path: Path, out: str, overwrite: bool) -> None:
+    """Refuse what is a file, or a folder that may not be replaced."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise ValueError(f"--out {out} is a file. Choose another name.")
+    if any(path.iterdir()) and not overwrite:
+        raise ValueError(f"--out {out} exists. Choose another name, or pass --overwrite.")
+    if not _ours(path):
         raise ValueError(
             f"--out {out} holds other files than PNGs that nelbo wrote, so it is not replaced. "
             "Choose another name."
         )
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(
-            f"--out {out} cannot be written: {parent} is not a folder one may write to."
-        )
-    if suffix == ".parquet":
-        _needs("pyarrow", "table", out)
-    if not suffix:
-        _needs("PIL", "image", out)
 
 
 def _needs(module: str, extra: str, out: str) -> None:
@@ -175,15 +198,18 @@ def write_rows(
     flat = array.reshape(len(array), -1)
     columns = {**(lead or {}), **{name: flat[:, j] for j, name in enumerate(names)}}
     if out is None:
-        for line in _csv(columns, header):
-            sys.stdout.write(visible(line) if sys.stdout.isatty() else line)
+        lines = _csv(columns, header)
+        if sys.stdout.isatty():
+            lines = map(visible, lines)
+        sys.stdout.writelines(lines)
     else:
         _write_columns(out, columns, array)
 
 
 def write_results(out: str, data: Data, results: Columns, mask: npt.NDArray[np.bool_]) -> None:
-    """Write results of some rows to a file: after a row's number and name, or, as an .npy, stacked
-    by themselves.
+    """Write results of some rows to a file, each after the row's number and name.
+
+    An .npy holds the results alone, side by side.
     """
     import numpy as np
 
@@ -197,13 +223,11 @@ def _write_columns(out: str, columns: Columns, array: npt.NDArray[Any]) -> None:
         ".csv": lambda file: file.writelines(line.encode() for line in _csv(columns, header=True)),
         ".parquet": lambda file: _write_parquet(file, columns),
     }
-    write_whole(Path(out), writers[Path(out).suffix.lower()])
+    write_file(Path(out), writers[Path(out).suffix.lower()])
 
 
 def _numbered(data: Data) -> Columns:
-    """Return what tells rows apart in a file of results: their numbers from 0, and the names of
-    pictures.
-    """
+    """Return what identifies rows in a file of results: numbers from 0, and names of pictures."""
     import numpy as np
 
     return {"row": np.arange(len(data.values)), **named(data)}
@@ -213,21 +237,9 @@ def named(data: Data) -> Columns:
     """Return the names of pictures as a column; of other data there is none."""
     import numpy as np
 
-    return {} if data.files is None else {"file": np.array(data.files)}
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file, all or nothing: what was there stays until all is on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = _beside(path)
-    try:
-        with part.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    if data.files is None:
+        return {}
+    return {"file": np.array(data.files)}
 
 
 def write_pictures(
@@ -238,57 +250,50 @@ def write_pictures(
     Arguments:
         out: The folder.
         pictures: The images.
-        names: Of the files they belong to, whose names they keep; None calls them 000000.png, ...
+        names: The names of the files they belong to, which they keep; None calls them 000000.png
+            and so on.
     """
     from PIL import Image
 
-    path = Path(out)
-    places = [f"{i:06d}.png" for i in range(len(pictures))] if names is None else _as_png(names)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part, old = _beside(path), _beside(path)
-    try:
-        part.mkdir()
+    places = [f"{i:06d}.png" for i in range(len(pictures))]
+    if names is not None:
+        places = _as_png(names)
+
+    def fill(folder: Path) -> None:
         if names is not None:
-            (part / MARK).write_text("\n".join(places) + "\n", encoding="utf-8")
+            (folder / MARK).write_text("\n".join(places) + "\n", encoding="utf-8")
         for place, picture in zip(places, pictures, strict=True):
-            (part / place).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(part / place)
-        if path.exists():
-            os.rename(path, old)
-        os.rename(part, path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        if old.exists() and not path.exists():
-            os.rename(old, path)
-        shutil.rmtree(old, ignore_errors=True)
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / place)
 
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    write_folder(Path(out), fill)
 
 
 def _as_png(names: Sequence[str]) -> list[str]:
-    """Return names that end in .png, in place of the suffix where that leaves them different."""
+    """Return names with .png for a suffix, or after the suffix where names would be the same."""
     short = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
-    twice = {name for name, count in Counter(short).items() if count > 1}
-    return [f"{name}.png" if png in twice else png for name, png in zip(names, short, strict=True)]
+    count = Counter(short)
+    for i, name in enumerate(names):
+        if count[short[i]] > 1:
+            short[i] = f"{name}.png"
+    return short
 
 
 def _ours(folder: Path) -> bool:
-    """Whether a folder holds nothing but PNGs that an earlier command wrote."""
+    """Return whether a folder holds nothing but PNGs that an earlier command wrote."""
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     if MARK in files:
         return files == {MARK, *(folder / MARK).read_text(encoding="utf-8").splitlines()}
     return all(re.fullmatch(r"\d+\.png", name) for name in files)
 
 
-def _csv(columns: Columns, header: bool) -> Iterator[str]:
-    """Lines of CSV: each number in the fewest digits that give it back."""
+def _csv(columns: Columns, header: bool, together: int = 1024) -> Iterator[str]:
+    """Yield lines of CSV, some rows together, each number in the fewest digits that identify it."""
     if header:
         yield ",".join(_quoted(name) for name in columns) + "\n"
     rows = len(next(iter(columns.values())))
-    for start in range(0, rows, ROWS_AT_ONCE):
-        cells = [_cells(column[start : start + ROWS_AT_ONCE]) for column in columns.values()]
+    for start in range(0, rows, together):
+        cells = [_cells(column[start : start + together]) for column in columns.values()]
         yield "".join(",".join(row) + "\n" for row in zip(*cells, strict=True))
 
 

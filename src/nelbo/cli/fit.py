@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from ..whole import write_file
 from . import config as toml
 from . import files, heavy, progress, show
 from .flags import Flag, Json, in_flags, visible
@@ -220,7 +221,7 @@ def _report(
     results = _results(summary, data, run, options, missing)
     refused = None
     try:
-        files.write_whole(
+        write_file(
             run / RESULTS, lambda file: file.write(results.encode(errors="backslashreplace"))
         )
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "WHICH",
     "WHOLE",
     "Flag",
     "Json",
@@ -27,14 +26,16 @@ from .reading import ReadOptions
 
 Flag = Annotated[bool, Parameter(negative=())]
 """A switch without its opposite."""
-WHICH = ("held-out", "trained", "all")
-"""What --rows takes."""
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
-def _whole(kind: Any, tokens: Sequence[Token]) -> Any:
-    """Return a whole number, or another word that an option takes; what is nearly one is not
-    rounded in silence.
+def _whole(kind: Any, tokens: Sequence[Token], most_digits: int = 100) -> Any:
+    """Return a whole number, or another word that an option takes; nothing is rounded in silence.
+
+    Arguments:
+        kind: The annotation of the option.
+        tokens: What was written for it.
+        most_digits: Digits after which Python itself would refuse to read a number.
     """
     text = tokens[0].value.strip()
     others = typing.get_args(kind)
@@ -43,20 +44,17 @@ def _whole(kind: Any, tokens: Sequence[Token]) -> Any:
         return text
     if type(None) in others and text.lower() in ("none", "null"):
         return None
-    if not re.fullmatch(r"[+-]?[0-9]+(_[0-9]+)*", text) or len(text) > MOST_DIGITS:
+    if not re.fullmatch(r"[+-]?[0-9]+(_[0-9]+)*", text) or len(text) > most_digits:
         raise ValueError  # cyclopts tells option, value, type and the file that it comes from
     return int(text)
 
 
-MOST_DIGITS = 100
 WHOLE = Parameter(converter=_whole)
 """For options that take a whole number, and nothing that has to be rounded to be one."""
 
 
 def visible(text: str) -> str:
-    """Return a text with control characters in it spelt out, so that no file name can give orders
-    to a terminal.
-    """
+    """Return a text with control characters spelt out: no file name can give a terminal orders."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -67,9 +65,13 @@ NAMES = {"random_state": "seed", "score_samples_k": "samples"}
 def as_flag(option: str, value: Any = None) -> str:
     """Return an option of Python as it is written on the shell."""
     name = NAMES.get(option, option).replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{name}" if value else f"--no-{name}"
-    return f"--{name}" if value is None else f"--{name} {value}"
+    if value is True:
+        return f"--{name}"
+    if value is False:
+        return f"--no-{name}"
+    if value is None:
+        return f"--{name}"
+    return f"--{name} {value}"
 
 
 def in_flags(text: str, options: type) -> str:
@@ -84,39 +86,36 @@ def in_flags(text: str, options: type) -> str:
     """
     if text.startswith("--config"):
         return text  # the keys of a file are written as in Python
-    names = [
-        *NAMES,
-        *(field.name for kind in (options, ReadOptions) for field in dataclasses.fields(kind)),
-    ]
+    names = [*NAMES]
+    for kind in (options, ReadOptions):
+        names += [field.name for field in dataclasses.fields(kind)]
     every, longer = "|".join(names), "|".join(name for name in names if "_" in name)
-    begin, value = (
-        r"(?<![\w/.=\[-])",
-        r"""("[^"]*"|'[^']*'|\([\d, ]*\)|None|True|False|-?\d[\d.e+-]*\d|\d)""",
-    )
+    begin = r"(?<![\w/.=\[-])"
+    value = r"""("[^"]*"|'[^']*'|\([\d, ]*\)|None|True|False|-?\d[\d.e+-]*\d|\d)"""
     text = re.sub(
         rf"{begin}({every})={value}", lambda found: as_flag(found[1], _value(found[2])), text
     )
     text = re.sub(rf"^({every})(?= (?:must|is|cannot)\b)", lambda found: as_flag(found[1]), text)
     text = re.sub(rf"{begin}({longer})(?![\w/=-]|\.\w)", lambda found: as_flag(found[1]), text)
-    return (
-        re.sub(r"\((\d+(?:, \d+)*),?\)", lambda found: found[1].replace(" ", ""), text)
-        if text[:2] == "--"
-        else text
-    )
+    if text.startswith("--"):  # a tuple among what the flag takes
+        text = re.sub(r"\((\d+(?:, \d+)*),?\)", lambda found: found[1].replace(" ", ""), text)
+    return text
 
 
 def _value(text: str) -> str | bool:
-    """Return a value as the shell takes it: a number or word as it is, None as "none", a tuple with
-    commas alone.
-    """
+    """Return a value as the shell takes it: None as "none", a tuple without parentheses."""
     value = ast.literal_eval(text)
+    if isinstance(value, bool):
+        return value
+    if value is None:
+        return "none"
     if isinstance(value, tuple):
         return ",".join(map(str, value))
-    return value if isinstance(value, bool) else "none" if value is None else str(value)
+    return str(value)
 
 
 def check_seed(seed: int) -> None:
-    """Refuse, before a model or data are read, what no stream of random numbers takes.
+    """Refuse a seed that no random generator takes, before a model or data are read.
 
     Raises:
         ValueError: The seed is out of range.
@@ -126,10 +125,10 @@ def check_seed(seed: int) -> None:
 
 
 def check_which(rows: str | None) -> None:
-    """Refuse, before anything is read, what no --rows can be.
+    """Refuse what --rows does not take, before anything is read.
 
     Raises:
         ValueError: It is none of the words.
     """
-    if rows is not None and rows not in WHICH:
-        raise ValueError(f"--rows must be {', '.join(WHICH[:-1])} or {WHICH[-1]}, got {rows!r}.")
+    if rows not in (None, "held-out", "trained", "all"):
+        raise ValueError(f"--rows must be held-out, trained or all, got {rows!r}.")

@@ -26,15 +26,17 @@ def restored() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            if handler is None:  # it was not set from Python
+                handler = signal.SIG_DFL
+            signal.signal(number, handler)
 
 
 def raising() -> None:
     """From now on raise KeyboardInterrupt on Ctrl-C, and `Terminated` on SIGTERM.
 
     It is called once there is something to put in order or to save. Before that `nelbo.__main__`
-    ends the process at
-    once: an exception in the middle of an import may be lost, or leave half a module behind.
+    ends the process at once: an exception in the middle of an import may be lost, or leave half a
+    module behind.
     """
     if threading.current_thread() is not threading.main_thread():
         return

@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-AFTER = 2.0
-"""Seconds after which work counts as long."""
-
 
 class Bar:
     """A bar on standard error that appears after a while, and vanishes at the end."""
+
+    after = 2.0
+    """Seconds of work after which it appears: what is done sooner needs no bar."""
 
     def __init__(self) -> None:
         self.begun = time.monotonic()
@@ -24,12 +24,15 @@ class Bar:
         self.what, self.share = "", 0.0
 
     def __call__(self, what: str, share: float) -> None:
-        """Show what is being done, and how much of it is done: loops one after another inside a
-        third go back.
+        """Show what is being done, and how much of it is done.
+
+        Inside one piece of work the share only grows, though inner loops begin again.
         """
-        self.what, self.share = what, share if what != self.what else max(share, self.share)
+        if what == self.what:
+            share = max(share, self.share)
+        self.what, self.share = what, share
         if self.bar is None:
-            if time.monotonic() - self.begun < AFTER:
+            if time.monotonic() - self.begun < self.after:
                 return
             self._appear()
         self.bar.update(self.task, completed=self.share, description=what)
@@ -56,7 +59,7 @@ class Bar:
 
 @contextlib.contextmanager
 def shown(quiet: bool = False) -> Iterator[None]:
-    """Show how far the work inside has come: nothing unless it takes long, and on a terminal."""
+    """Show how far the work inside has come, if it takes long and standard error is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield
         return

@@ -1,11 +1,13 @@
-"""The options that say how DATA is read, where its files leave that open, and what is read; every
-command that takes DATA has them.
+"""The options that say how DATA is read, where its files leave that open, and what is read.
+
+Every command that takes DATA has them.
 """
 
 from __future__ import annotations
 
 __all__ = ["Data", "ReadOptions"]
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,12 +18,13 @@ if TYPE_CHECKING:
     from ..data import Values
 
 READING = Parameter(group=Group("Reading DATA", sort_key=9))
+"""Where the help of a command lists these options."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """What is None is found out from the files, and told."""
+    """How DATA is read; what is None is found out from the files, and told."""
 
     header: Annotated[bool | None, READING] = None
     """Whether the first line of a .csv holds names."""
@@ -30,11 +33,9 @@ class ReadOptions:
     delimiter: Annotated[str | None, READING] = None
     """What separates the fields of a .csv: one character, tab, or blanks (any number)."""
     missing: Annotated[str | None, READING] = None
-    """What stands for missing cells of a .csv, beside the usual marks, separated by commas: -999 or
-    unknown,-.
-    """
+    """Further marks of missing cells in a .csv, comma-separated: -999 or unknown,-."""
     resize: Annotated[str | None, READING] = None
-    """Size, such as 28x28 (height by width), that the pictures of a folder are resized to."""
+    """Resize the pictures of a folder to this height and width, such as 28x28."""
 
     def arguments(self) -> dict[str, Any]:
         """Return them as `nelbo.data.load` takes them.
@@ -42,16 +43,17 @@ class ReadOptions:
         Raises:
             ValueError: The size cannot be read.
         """
-        found = re.fullmatch(r"(\d+) *[xX×,] *(\d+)", self.resize or "1x1")
-        if found is None:
-            raise ValueError(f"--resize must be HEIGHTxWIDTH, such as 28x28, got {self.resize!r}.")
-        return {
-            "header": self.header,
-            "index_column": self.index_column,
-            "delimiter": self.delimiter,
-            "missing": None if self.missing is None else self.missing.split(","),
-            "resize": None if self.resize is None else (int(found[1]), int(found[2])),
-        }
+        found: dict[str, Any] = dataclasses.asdict(self)
+        if self.missing is not None:
+            found["missing"] = self.missing.split(",")
+        if self.resize is not None:
+            size = re.fullmatch(r"(\d+) *[xX×,] *(\d+)", self.resize)
+            if size is None:
+                raise ValueError(
+                    f"--resize must be HEIGHTxWIDTH, such as 28x28, got {self.resize!r}."
+                )
+            found["resize"] = (int(size[1]), int(size[2]))
+        return found
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Data:
 
     Attributes:
         values: The rows.
-        files: Of a folder of pictures, the name of each.
+        files: The name of each picture, where DATA is a folder of them.
         notes: What was decided about the files, in words.
     """
 

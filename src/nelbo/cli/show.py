@@ -17,19 +17,12 @@ if TYPE_CHECKING:
     from ..report import Baseline, Bracket, Density, Noise, Summary
     from .options import FitOptions
 
-WIDTH = 100
-"""Characters of a line of prose."""
-STOPPED = {
-    "steps": "all steps done",
-    "seconds": "the time was up",
-    "early": "the validation bound no longer improved",
-    "callback": "a callback ended it",
-}
-
 
 def fit(summary: Summary, data: str, options: FitOptions, written: Sequence[str]) -> str:
-    """Say what a fit came to."""
-    held = 0 if summary.density is None else summary.density.rows
+    """Say how good a fitted model is."""
+    held = 0
+    if summary.density is not None:
+        held = summary.density.rows
     shape = " × ".join(map(str, summary.shape))
     lines = [f"{data}: {summary.training_rows:,} rows of {shape} trained on, {held:,} held out", ""]
     lines += _comparison(summary)
@@ -39,59 +32,70 @@ def fit(summary: Summary, data: str, options: FitOptions, written: Sequence[str]
         *_chosen(summary),
         f"Training      {_count(summary.epochs, 'epoch')}, {_count(summary.steps, 'step')}, "
         f"{summary.seconds:.1f} s; "
-        f"ended because {STOPPED.get(summary.stopped, summary.stopped)}",
+        f"ended because {_ended(summary.stopped)}",
     ]
-    lines += ["", *(f"Note: {text}" for text in summary.warnings)] if summary.warnings else []
+    if summary.warnings:
+        lines += ["", *(f"Note: {text}" for text in summary.warnings)]
     return "\n".join([*lines, "", "Written:", *(f"  {path}" for path in written)]) + "\n"
+
+
+def _ended(stopped: str) -> str:
+    """Say why training ended."""
+    why = {
+        "steps": "all steps were done",
+        "seconds": "the time was up",
+        "early": "the validation bound no longer improved",
+        "callback": "a callback ended it",
+    }
+    return why.get(stopped, stopped)
 
 
 def _explained(summary: Summary) -> str:
     """Say how much of the data z explains."""
     found = summary.explained
-    beside = "" if found.pca is None else f" (PCA: {100 * found.pca:.0f} %)"
-    rows = "" if found.held_out else ", on the rows trained on"
-    return f"Explained     z explains {100 * found.share:.0f} % of the variance{beside}{rows}"
+    text = f"Explained     z explains {100 * found.share:.0f} % of the variance"
+    if found.pca is not None:
+        text += f" (PCA: {100 * found.pca:.0f} %)"
+    if not found.held_out:
+        text += ", on the rows trained on"
+    return text
 
 
 def _chosen(summary: Summary) -> list[str]:
     """Say how many latent dimensions were chosen, and why, where that was left open."""
     found = summary.recipe.get("latent_dim")
-    return (
-        []
-        if found is None
-        else textwrap.wrap(f"Latent size   {found['reason']}", WIDTH, subsequent_indent=14 * " ")
-    )
+    if found is None:
+        return []
+    return _wrapped("Latent size", found["reason"], 14)
+
+
+def _wrapped(name: str, text: str, column: int, width: int = 100) -> list[str]:
+    """Return lines of prose that begin at a column, after a name."""
+    indent = column * " "
+    first = name.ljust(column)
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=indent)
 
 
 def _comparison(summary: Summary) -> list[str]:
-    """The table of held-out log p(x), the model beside exact pPCA."""
+    """Return the table of held-out log p(x), the model beside exact pPCA."""
     if summary.density is None:
         return [
             "log p(x)      not measured: no rows were held out",
             f"beta          {beta(summary.noise)}",
         ]
-    rows = [("", "held-out log p(x)" if summary.rows.any_new else "log p(x)", "bits/dim", "beta")]
-    rows.append(
-        (
-            f"this model, latent size {summary.latent_dim}",
-            *_cells(summary.density),
-            beta(summary.noise),
-        )
-    )
+    title = "log p(x)"
+    if summary.rows.any_new:
+        title = "held-out log p(x)"
+    size = f"latent size {summary.latent_dim}"
+    rows = [
+        ("", title, "bits/dim", "beta"),
+        (f"this model, {size}", *_cells(summary.density), beta(summary.noise)),
+    ]
     if summary.baseline is not None:
         base = summary.baseline
-        rows.append(
-            (
-                f"exact pPCA, latent size {summary.latent_dim}",
-                *_cells(base.density),
-                beta(base.noise),
-            )
-        )
-        gain = f"{base.gain:+.2f}" + (
-            "" if base.gain_error is None else f" ± {base.gain_error:.2f}"
-        )
-        rows.append(("difference, row by row", gain, "", _verdict(base.gain, base.gain_error)))
-    # bits/dim only of 8-bit data
+        rows.append((f"exact pPCA, {size}", *_cells(base.density), beta(base.noise)))
+        rows.append(("difference, row by row", _gain(base), "", _verdict(base)))
+    # a column without values is left out: only 8-bit data have bits/dim
     columns = [cells for cells in zip(*rows, strict=True) if any(cells[1:])]
     widths = [max(map(len, cells)) for cells in columns]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True)]
@@ -103,20 +107,16 @@ def _comparison(summary: Summary) -> list[str]:
 
 
 def density(found: Density, linear: Baseline | None = None, said: Sequence[str] = ()) -> str:
-    """Say what an evaluation came to, beside exact pPCA where that is known."""
+    """Say what log p(x) is, beside exact pPCA's where that is known."""
     value, bits = _cells(found)
     lines = [f"log p(x)           {value} nats per row, over {found.rows:,} rows; {_how(found)}"]
     if bits:
         lines.append(f"bits per dimension {bits}")
     if linear is not None:
-        gain = f"{linear.gain:+.2f}" + (
-            "" if linear.gain_error is None else f" ± {linear.gain_error:.2f}"
-        )
-        verdict = _verdict(linear.gain, linear.gain_error)
-        lines.append(f"exact pPCA         {_cells(linear.density)[0]} nats per row")
-        lines.append(
-            f"difference         {gain} nats per row" + (f": {verdict}" if verdict else "")
-        )
+        difference = f"difference         {_gain(linear)} nats per row"
+        if verdict := _verdict(linear):
+            difference += f": {verdict}"
+        lines += [f"exact pPCA         {_cells(linear.density)[0]} nats per row", difference]
     if found.row_error:
         lines.append(f"error of one row   {found.row_error:.2g} nats (median over rows)")
     if found.effective_samples is not None:
@@ -131,9 +131,7 @@ def density(found: Density, linear: Baseline | None = None, said: Sequence[str] 
             f"cost               {found.evaluations:,.0f} decodes per row, {found.seconds:.1f} s"
         )
     if found.reason:
-        lines += textwrap.wrap(
-            found.reason, WIDTH, initial_indent="why so" + 13 * " ", subsequent_indent=19 * " "
-        )
+        lines += _wrapped("why so", found.reason, 19)
     return "\n".join([*lines, *(f"Note: {text}" for text in (*said, *found.warnings()))]) + "\n"
 
 
@@ -142,35 +140,50 @@ def unreliable(found: npt.NDArray[np.bool_], run: str, data: str) -> str:
     count = int(found.sum())
     if count == 0:
         return ""
-    which = "the row" if len(found) == 1 else f"{count:,} of {len(found):,} rows"
+    which = f"{count:,} of {len(found):,} rows"
+    if len(found) == 1:
+        which = "the row"
     return (
         f"log p(x) of {which} is unreliable and may be higher (column unreliable of --out). Better "
-        "samples: "
-        f"nelbo evaluate {run} {data} --rows all --out FILE"
+        f"samples: nelbo evaluate {run} {data} --rows all --out FILE"
     )
 
 
 def notes(*said: str) -> None:
-    """Print notes on standard error, where they are in the way of nothing."""
+    """Print notes on standard error, so that standard output holds results alone."""
     for text in said:
         if text:
             print(f"nelbo: {text}", file=sys.stderr, flush=True)
 
 
 def bracket(found: Bracket) -> str:
-    """Say how far log p(x) is trapped on simulated rows."""
-    error = "unknown" if found.gap_error is None else f"{found.gap_error:.3f}"
+    """Say between which bounds log p(x) of simulated rows lies."""
+    error = "unknown"
+    if found.gap_error is not None:
+        error = f"{found.gap_error:.3f}"
     return (
         f"simulated rows     {found.rows:,}: log p(x) between {found.lower:.2f} and "
-        f"{found.upper:.2f}, "
-        f"gap {found.gap:.3f} ± {error} nats, {found.seconds:.1f} s\n"
+        f"{found.upper:.2f}, gap {found.gap:.3f} ± {error} nats, {found.seconds:.1f} s\n"
     )
 
 
 def _cells(found: Density) -> tuple[str, str]:
-    error = "" if found.standard_error is None else f" ± {found.standard_error:.2f}"
-    bits = found.bits_per_dimension
-    return f"{found.mean:.2f}{error}", "" if bits is None else f"{bits:.4f}"
+    """Return log p(x) and bits per dimension, this empty where there is none."""
+    bits = ""
+    if found.bits_per_dimension is not None:
+        bits = f"{found.bits_per_dimension:.4f}"
+    return _with_error(f"{found.mean:.2f}", found.standard_error), bits
+
+
+def _gain(linear: Baseline) -> str:
+    """Return how much higher the model's log p(x) is than exact pPCA's."""
+    return _with_error(f"{linear.gain:+.2f}", linear.gain_error)
+
+
+def _with_error(mean: str, error: float | None) -> str:
+    if error is None:
+        return mean
+    return f"{mean} ± {error:.2f}"
 
 
 def beta(noise: Noise) -> str:
@@ -183,12 +196,16 @@ def beta(noise: Noise) -> str:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+    if number == 1:
+        return f"1 {what}"
+    return f"{number:,} {what}s"
 
 
 def _how(found: Density) -> str:
+    if found.method == "exact":
+        return "exact"
     if found.samples == 0:
-        return "exact" if found.method == "exact" else f"by {found.method}"
+        return f"by {found.method}"
     if found.method == "ais":
         return f"{found.samples:,} annealed chains per row, a lower bound"
     if found.method != "importance":
@@ -196,12 +213,16 @@ def _how(found: Density) -> str:
     return f"{found.samples:,} importance samples per row, a lower bound"
 
 
-def _verdict(gain: float, error: float | None) -> str:
+def _verdict(linear: Baseline) -> str:
+    """Say whether the model is better than exact pPCA; empty where no error is known."""
+    gain, error = linear.gain, linear.gain_error
     if not error:
         return ""
-    if abs(gain) < 0.005:
+    if abs(gain) < 0.005:  # which is printed as zero
         return "the same"
     ratio = abs(gain) / error
     if ratio < 2:
         return "no clear difference"
-    return f"{'better' if gain > 0 else 'worse'} by {ratio:.0f} standard errors"
+    if gain > 0:
+        return f"better by {ratio:.0f} standard errors"
+    return f"worse by {ratio:.0f} standard errors"

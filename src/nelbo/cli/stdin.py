@@ -17,14 +17,9 @@ if TYPE_CHECKING:
     Check = Callable[[Source, str, str, ReadOptions], Data]
 
 STANDARD_INPUT = "-"
+"""What users write for it."""
 NAME = "standard input"
-KINDS = (
-    (b"\x1f\x8b", ".csv.gz"),
-    (b"\x93NUMPY", ".npy"),
-    (b"PK\x03\x04", ".npz"),
-    (b"PAR1", ".parquet"),
-)
-"""How files begin that are not text; all else is taken for CSV."""
+"""What messages call it."""
 
 
 def read(reading: ReadOptions, check: Check) -> Data:
@@ -32,8 +27,8 @@ def read(reading: ReadOptions, check: Check) -> Data:
 
     Arguments:
         reading: How to read it.
-        check: Returns data in which all is well, given their name for messages and the file they
-            are in.
+        check: Returns data that have passed all checks, given their name for messages and the
+            file they are in.
 
     Raises:
         ValueError: It is closed, empty, or cannot be read.
@@ -64,9 +59,7 @@ def read(reading: ReadOptions, check: Check) -> Data:
 
 
 def _kept(folder: Path) -> Path:
-    """Copy standard input to a file, which readers may go over more than once, and return its
-    path.
-    """
+    """Copy standard input to a file, which can be read more than once, and return its path."""
     import shutil
 
     stream = getattr(sys.stdin, "buffer", None)
@@ -83,5 +76,17 @@ def _kept(folder: Path) -> Path:
         begin = file.read(8)
     if not begin:
         raise ValueError(f"{NAME} is empty. Pipe data in, as in: nelbo score RUN - < data.csv")
-    suffix = next((suffix for magic, suffix in KINDS if begin.startswith(magic)), ".csv")
-    return unnamed.rename(unnamed.with_suffix(suffix))
+    return unnamed.rename(unnamed.with_suffix(_suffix(begin)))
+
+
+def _suffix(begin: bytes) -> str:
+    """Return the kind of a file by its first bytes; what is none of these is taken for CSV."""
+    if begin.startswith(b"\x1f\x8b"):
+        return ".csv.gz"
+    if begin.startswith(b"\x93NUMPY"):
+        return ".npy"
+    if begin.startswith(b"PK\x03\x04"):
+        return ".npz"
+    if begin.startswith(b"PAR1"):
+        return ".parquet"
+    return ".csv"
