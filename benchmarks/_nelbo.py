@@ -28,7 +28,7 @@ from nelbo import (
     training,
 )
 from nelbo.training import Record
-from nelbo.training.direct import Direct
+from nelbo.training.fast.direct import Direct
 
 from ._common import product_rate, timed, training_products
 from .peers._contest import IMAGES, SAMPLES, log_likelihood, peak_bytes, read, write

@@ -28,7 +28,10 @@ from torch import Tensor, nn
 
 from nelbo import VariationalAutoencoder, networks, training
 from nelbo.estimator.defaults import HIDDEN, HIDDEN_OF_DECODER, HIDDEN_OF_ENCODER
-from nelbo.training import adamw, run, schedule
+from nelbo.training import budget, run
+from nelbo.training.budget import default_batch_size
+from nelbo.training.optimisers import Muon, adamw
+from nelbo.training.rate import RateSchedule, default_learning_rate
 
 from ._common import data_file, images, kept, machine, picture, report
 from .tables import noised, part, read
@@ -79,15 +82,15 @@ def averaging(*args: Any, **options: Any) -> training.History:
     return FIT(*args, **{"average": 2e-3, **options})
 
 
-def fall(decay: float | None) -> Callable[[float | None], schedule.Fall]:
+def fall(decay: float | None) -> Callable[[float | None], RateSchedule]:
     """Return what plans another fall of the rate than the default's."""
-    of = schedule.Fall.of
+    of = RateSchedule.of
     return lambda _: of(decay)
 
 
 def rate(times: float) -> Callable[[float], float]:
     """Return the default peak rate, so many times."""
-    before = schedule.default_learning_rate
+    before = default_learning_rate
     return lambda steps: times * before(steps)
 
 
@@ -122,15 +125,15 @@ VARIANTS: dict[str, tuple[dict[str, Any], Callable[[], contextlib.AbstractContex
     "plain net": ({"network": "mlp"}, NOTHING),
     "batch 64": ({"batch_size": 64}, NOTHING),
     "batch 256 from the first step": ({"batch_size": 256}, NOTHING),
-    "batches up to 512": ({}, replaced((schedule, "LARGEST_BATCH", 512))),
+    "batches up to 512": ({}, replaced((budget, "default_batch_size", partial(default_batch_size, largest=512)))),
     "rate / 2": ({}, replaced((training.loop, "default_learning_rate", rate(0.5)))),
     "rate x 2": ({}, replaced((training.loop, "default_learning_rate", rate(2.0)))),
-    "cosine": ({}, replaced((schedule.Fall, "of", fall(None)))),
-    "rate falls all along": ({}, replaced((schedule.Fall, "of", fall(1.0)))),
-    "rate falls over half": ({}, replaced((schedule.Fall, "of", fall(0.5)))),
-    "rate falls over a tenth": ({}, replaced((schedule.Fall, "of", fall(0.1)))),
+    "cosine": ({}, replaced((RateSchedule, "of", fall(None)))),
+    "rate falls all along": ({}, replaced((RateSchedule, "of", fall(1.0)))),
+    "rate falls over half": ({}, replaced((RateSchedule, "of", fall(0.5)))),
+    "rate falls over a tenth": ({}, replaced((RateSchedule, "of", fall(0.1)))),
     "second moments over 100 steps": ({}, replaced((adamw, "BETAS", (0.9, 0.99)))),
-    "Muon": ({}, replaced((run, "OPTIMIZERS", {"adamw": run.Muon}))),
+    "Muon": ({}, replaced((run, "OPTIMIZERS", {"adamw": Muon}))),
     "averaged weights": ({}, replaced((training, "fit", averaging))),
     "weight decay 0.1": ({"weight_decay": 0.1}, NOTHING),
     "relu": ({"activation": "relu"}, NOTHING),

@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from nelbo import VariationalAutoencoder
-from nelbo.training.variance import VarianceStep
+from nelbo.training.noise_step import VarianceStep
 
 from ._common import images, machine, report
 
@@ -129,7 +129,7 @@ def fit(X: Any, start: str, rule: type[VarianceStep], steps: int, seed: int) -> 
     )
     with (
         mock.patch("nelbo.training.run.VarianceStep", rule),
-        mock.patch("nelbo.training.schedule.Budget.validate_every", 20),
+        mock.patch("nelbo.training.budget.Budget.validate_every", 20),
     ):
         return list(model.fit(X).history_.records)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import nelbo
 from nelbo import VAE, likelihood, networks, objective, posterior, prior
-from nelbo.training.direct import ACTIVATIONS, Direct
+from nelbo.training.fast.direct import ACTIVATIONS, Direct
 
 CPU = torch.device("cpu")
 NETWORKS: dict[str, Callable[..., nn.Module]] = {

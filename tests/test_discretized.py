@@ -23,7 +23,8 @@ from nelbo.cli import main
 from nelbo.data import Schema
 from nelbo.distributions import DiagonalNormal, DiscretizedNormal
 from nelbo.likelihood import DiscretizedGaussian
-from nelbo.training.variance import refine
+from nelbo.data import as_rows
+from nelbo.training.noise_step import refine
 
 BETAS = [1e-4, 1e-3, 1 / 512, 1 / 256, 0.01, 0.1, 1.0, 10.0]
 CENTRES = (torch.arange(256, dtype=torch.float64) + 0.5) / 256
@@ -283,7 +284,7 @@ def test_each_step_of_the_variance_climbs_to_the_maximum_likelihood(beta: float)
     vae = constant_model(part, h)
     heights = []
     for _ in range(40):
-        refine(vae, x, rng(2))
+        refine(vae, as_rows(x), rng(2))
         heights.append(float(part(h).log_prob(x).mean().detach()))
     (gradient,) = torch.autograd.grad(part(h).log_prob(x).mean(), part.log_variance)
     assert abs(float(gradient)) < 1e-3

@@ -30,6 +30,7 @@ from nelbo import (
     training,
 )
 from nelbo.checkpoint import CheckpointError
+from nelbo.data.order import stream_seed
 from nelbo.estimator import fitting
 from nelbo.training import Record
 
@@ -358,7 +359,7 @@ def test_a_warm_start_goes_on() -> None:
     x, test = ring(400), ring(200, seed=1)
     model = vae(**WINNING, warm_start=True).fit(x)
     _, held = fitting.split(400, 0.1, model.seed_)
-    noise = torch.Generator().manual_seed(training.schedule.stream_seed(model.seed_, "validation"))
+    noise = torch.Generator().manual_seed(stream_seed(model.seed_, "validation"))
     rows = model.schema_.to_model(x[held], noise="centre")
     reached = (
         float(objective.ELBO(model.model_).eval()(rows, noise).detach().mean())

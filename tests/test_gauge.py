@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from nelbo.training.gauge import Gauge
+from nelbo.training.clipping import Clipping
 
 CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ def gradients(length: float) -> list[torch.Tensor]:
 def test_long_gradients_are_divided_down_to_the_limit_and_the_mean_forgets_their_length(
     host: bool,
 ) -> None:
-    gauge = Gauge(10.0, CPU, host)
+    gauge = Clipping(10.0, CPU, host)
     for step in range(20):
         divisor, finite = gauge.judge(gradients(2.0), step, settled=step >= 10)
         assert bool(finite)
@@ -44,7 +44,7 @@ def test_long_gradients_are_divided_down_to_the_limit_and_the_mean_forgets_their
 def test_a_gradient_that_is_not_finite_is_counted_and_leaves_no_trace(
     host: bool, clip: float | None, value: float
 ) -> None:
-    gauge = Gauge(clip, CPU, host)
+    gauge = Clipping(clip, CPU, host)
     gauge.judge(gradients(2.0), 0, settled=False)
     gauge.add(torch.tensor([1.0, 2.0]), True if host else torch.tensor(True))
     before = gauge.state()
@@ -59,7 +59,7 @@ def test_a_gradient_that_is_not_finite_is_counted_and_leaves_no_trace(
 
 
 def test_both_kinds_of_numbers_decide_alike_and_are_kept_alike() -> None:
-    host, device = Gauge(3.0, CPU, True), Gauge(3.0, CPU, False)
+    host, device = Clipping(3.0, CPU, True), Clipping(3.0, CPU, False)
     generator = torch.Generator().manual_seed(0)
     for step in range(60):
         length = float(torch.rand((), generator=generator) ** -2)
@@ -72,7 +72,7 @@ def test_both_kinds_of_numbers_decide_alike_and_are_kept_alike() -> None:
         )
     assert float(host.mean_norm) == pytest.approx(float(device.mean_norm), rel=1e-5)
     for gauge in (host, device):
-        other_gauge = Gauge(3.0, CPU, gauge.host)
+        other_gauge = Clipping(3.0, CPU, gauge.host)
         other_gauge.load_state(gauge.state())
         assert other_gauge.state() == gauge.state()
         gauge.restart()

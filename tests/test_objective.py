@@ -40,7 +40,7 @@ from nelbo import (
 from nelbo.cli.options import FitOptions
 from nelbo.distributions import DiagonalNormal
 from nelbo.linear import LinearGaussian
-from nelbo.training.variance import VarianceStep
+from nelbo.training.noise_step import VarianceStep
 
 WEIGHTED = ("beta_vae", "capacity", "free_bits", "kl_warm_up")
 IMPORTANCE = ("ciwae", "dreg", "iwae", "miwae", "piwae")

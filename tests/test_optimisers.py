@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from nelbo.training.adamw import AdamW
-from nelbo.training.muon import Muon, orthogonal
+from nelbo.training.optimisers.adamw import AdamW
+from nelbo.training.optimisers.muon import Muon, orthogonal
 
 BOTH = pytest.mark.parametrize("kind", [AdamW, Muon])
 

@@ -30,6 +30,8 @@ from helpers import (
 )
 from nelbo import VariationalAutoencoder, checkpoint, evaluate, fit, objective, training
 from nelbo.data import to_uint8
+from nelbo.data.order import epoch_order, stream_seed
+from nelbo.training.rate import RateSchedule
 from nelbo.linear import moments, ppca
 
 STILL = 1e-30
@@ -85,8 +87,8 @@ def test_01_log_density_and_kl_are_sums_and_only_examples_are_averaged(
     record = fit(objective.ELBO(vae), x, max_epochs=1, batch_size=40, learning_rate=STILL).records[
         -1
     ]
-    order = training.schedule.epoch_order(40, 0, 0)
-    own = objective.ELBO(vae)(x[order], rng(training.schedule.stream_seed(0, "noise", 0))).detach()
+    order = epoch_order(40, 0, 0)
+    own = objective.ELBO(vae)(x[order], rng(stream_seed(0, "noise", 0))).detach()
     assert record.train == pytest.approx(float(own.mean()), rel=1e-9)
     assert record.kl == pytest.approx(float(kl.detach().mean()), rel=1e-9)
 
@@ -398,7 +400,7 @@ def test_15_clipping_stands_between_backward_and_step() -> None:
     """A gradient 1e8 times too long reaches the optimiser's running mean little longer than an
     ordinary one.
     """
-    at, moved = training.loop.WARMUP + 10, {}
+    at, moved = RateSchedule.WARMUP + 10, {}
     for clip in (10.0, None):
         loss = Spoiled(build(network="mlp", variance=1.0), at, 1e8)
         store = Memory()

@@ -33,9 +33,13 @@ from helpers import (
 )
 from nelbo import VAE, History, evaluate, fit, initialize, objective, training
 from nelbo.linear import moments, ppca
-from nelbo.training import run, schedule
+from nelbo.data import as_rows
+from nelbo.data.order import epoch_order, stream_seed
+from nelbo.training import run
+from nelbo.training.budget import Budget, default_batch_size
+from nelbo.training.rate import DECAY, RateSchedule
 from nelbo.training.precision import bfloat16_pays, has_bfloat16, resolve_precision
-from nelbo.training.variance import VarianceStep, learned_gaussians, refine
+from nelbo.training.noise_step import VarianceStep, learned_gaussians, refine
 
 STILL = 1e-30
 """A learning rate that moves no weight."""
@@ -92,20 +96,20 @@ def test_every_epoch_visits_each_row_once_in_an_order_of_its_own() -> None:
     order = (10 * torch.cat(probe.rows)[:, 0]).round().long().reshape(3, 10)
     assert torch.equal(order.sort(1).values, torch.arange(10).expand(3, 10))
     for epoch in range(3):
-        assert torch.equal(order[epoch], schedule.epoch_order(10, 5, epoch))
+        assert torch.equal(order[epoch], epoch_order(10, 5, epoch))
     assert len({tuple(o.tolist()) for o in order}) == 3
 
 
 @settings(max_examples=30)
 @given(rows=st.integers(1, 400), seed=st.integers(0, 2**62), epoch=st.integers(0, 10**6))
 def test_order_is_a_pure_function_of_seed_and_epoch(rows: int, seed: int, epoch: int) -> None:
-    order = schedule.epoch_order(rows, seed, epoch)
+    order = epoch_order(rows, seed, epoch)
     assert torch.equal(order.sort().values, torch.arange(rows))
     torch.randn(3)
-    assert torch.equal(order, schedule.epoch_order(rows, seed, epoch))
+    assert torch.equal(order, epoch_order(rows, seed, epoch))
     if rows > 20:
-        assert not torch.equal(order, schedule.epoch_order(rows, seed + 1, epoch))
-        assert not torch.equal(order, schedule.epoch_order(rows, seed, epoch + 1))
+        assert not torch.equal(order, epoch_order(rows, seed + 1, epoch))
+        assert not torch.equal(order, epoch_order(rows, seed, epoch + 1))
 
 
 @pytest.mark.usefixtures("untouched_random_state")
@@ -133,7 +137,7 @@ def test_same_seed_same_bits_whatever_the_global_random_state() -> None:
 
 def test_streams_of_different_keys_are_different() -> None:
     keys = [(s, w, i) for s in (0, 1) for w in ("noise", "order") for i in range(50)]
-    seeds = {schedule.stream_seed(*key) for key in keys}
+    seeds = {stream_seed(*key) for key in keys}
     assert len(seeds) == len(keys)
     assert all(0 <= seed < 2**63 for seed in seeds)
 
@@ -181,7 +185,7 @@ def test_a_huge_gradient_is_shortened_before_the_step(clip: float | None) -> Non
     """AdamW's running mean of gradients tells what arrived at it: a tenth of the newest
     gradient.
     """
-    spike, store = training.loop.WARMUP + 5, Memory()
+    spike, store = RateSchedule.WARMUP + 5, Memory()
     probe = Probe(small(variance=1.0), {spike: 1e8})
     fit(
         probe,
@@ -276,28 +280,28 @@ def test_frozen_weights_stay() -> None:
 
 def test_rate_rises_over_the_warmup_and_falls_as_a_cosine() -> None:
     def rate(step: int, progress: float, warmup: int) -> float:
-        return schedule.learning_rate_factor(step, progress, warmup, schedule.Fall.of(None))
+        return RateSchedule.of(None).at(step, progress, warmup)
 
     assert rate(0, 0.0, 50) == pytest.approx(1 / 50)
     assert rate(24, 0.0, 50) == pytest.approx(0.5)
     assert rate(10**6, 0.5, 50) == pytest.approx(0.505)
-    assert rate(10**6, 1.0, 50) == pytest.approx(schedule.FINAL_FACTOR)
+    assert rate(10**6, 1.0, 50) == pytest.approx(RateSchedule.FINAL_FACTOR)
     falling = [rate(100, p / 100, 50) for p in range(101)]
     assert falling == sorted(falling, reverse=True)
     assert rate(0, 0.0, 0) == 1.0
 
 
 def test_rate_stays_and_falls_in_a_straight_line() -> None:
-    fall = schedule.Fall.of(0.25)
+    fall = RateSchedule.of(0.25)
     assert [fall.factor(p) for p in (0.0, 0.5, 0.75)] == [1.0, 1.0, 1.0]
     assert fall.factor(0.875) == pytest.approx(0.5)
-    assert fall.factor(1.0) == schedule.FINAL_FACTOR
-    assert schedule.Fall.of(1.0).factor(0.3) == pytest.approx(0.7)
+    assert fall.factor(1.0) == RateSchedule.FINAL_FACTOR
+    assert RateSchedule.of(1.0).factor(0.3) == pytest.approx(0.7)
     assert not fall.over(1.0)  # the limits end a run, not the fall
 
 
 def test_a_fall_that_is_called_for_takes_its_share_of_the_shorter_run() -> None:
-    fall = schedule.Fall.of(0.25)
+    fall = RateSchedule.of(0.25)
     assert fall.pending(0.3)
     now = fall.now(0.3)
     assert (now.start, now.end) == (0.3, pytest.approx(0.4))
@@ -407,8 +411,8 @@ def test_rate_in_force_is_the_schedules_at_every_record() -> None:
         learning_rate=3e-3,
     )
     for record in history.records:
-        expected = 3e-3 * schedule.learning_rate_factor(
-            record.step, record.step / 90, training.loop.WARMUP, schedule.Fall.of(schedule.DECAY)
+        expected = 3e-3 * RateSchedule.of(DECAY).at(
+            record.step, record.step / 90
         )
         assert record.learning_rate == pytest.approx(expected, rel=1e-12)
 
@@ -421,8 +425,8 @@ def test_the_rate_reaches_the_optimiser() -> None:
         probe.before[1]["vae.decoder.layers.0.weight"]
         - probe.before[0]["vae.decoder.layers.0.weight"]
     )
-    expected = 5e-3 * schedule.learning_rate_factor(
-        0, 0.0, training.loop.WARMUP, schedule.Fall.of(schedule.DECAY)
+    expected = 5e-3 * RateSchedule.of(DECAY).at(
+        0, 0.0
     )
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, expected), rtol=1e-3, atol=0)
 
@@ -461,19 +465,19 @@ def test_training_ends_at_the_limit_in_seconds() -> None:
 
 def test_without_limits_the_number_of_steps_grows_with_the_rows() -> None:
     def steps(rows: int) -> int | None:
-        return schedule.Budget.resolve(rows, None, None, None, None).max_steps
+        return Budget.resolve(rows, None, None, None, None).max_steps
 
     assert (steps(100), steps(60_000), steps(10**7)) == (2030, 20_000, 60_000)
-    assert schedule.Budget.resolve(100, None, None, None, 5.0).max_steps is None
+    assert Budget.resolve(100, None, None, None, 5.0).max_steps is None
 
 
 @settings(max_examples=50)
 @given(rows=st.integers(1, 10**7))
 def test_default_batches_are_powers_of_two_that_fit(rows: int) -> None:
-    size = schedule.default_batch_size(rows)
+    size = default_batch_size(rows)
     assert 32 <= size <= 512
     assert size & (size - 1) == 0
-    budget = schedule.Budget.resolve(rows, None, 1, None, None)
+    budget = Budget.resolve(rows, None, 1, None, None)
     assert budget.batch_size == min(size, rows)
     alone = rows % budget.batch_size == 1 and rows > 1  # one row joins the batch before
     assert budget.steps_per_epoch == math.ceil(rows / budget.batch_size) - alone
@@ -486,7 +490,7 @@ def test_default_batches_are_powers_of_two_that_fit(rows: int) -> None:
     epochs=st.integers(1, 3),
 )
 def test_every_epoch_visits_every_row_once(rows: int, batch_size: int | None, epochs: int) -> None:
-    budget = schedule.Budget.resolve(rows, batch_size, epochs, None, None)
+    budget = Budget.resolve(rows, batch_size, epochs, None, None)
     places = [budget.place(step) for step in range(budget.max_steps or 0)]
     assert [epoch for epoch, start, _ in places if start == 0] == list(range(epochs))
     for (epoch, _, end), (following, start, _) in itertools.pairwise(places):
@@ -502,11 +506,11 @@ def test_every_epoch_visits_every_row_once(rows: int, batch_size: int | None, ep
 
 
 def test_default_batches_begin_small_and_double() -> None:
-    budget = schedule.Budget.resolve(60_000, None, None, 400, None)
+    budget = Budget.resolve(60_000, None, None, 400, None)
     sizes = [end - start for _, start, end in map(budget.place, range(250))]
     assert sizes == [64] * 64 + [128] * 64 + [256] * 122
     # asked for, so kept
-    assert schedule.Budget.resolve(60_000, 512, None, 400, None).place(0) == (0, 0, 512)
+    assert Budget.resolve(60_000, 512, None, 400, None).place(0) == (0, 0, 512)
 
 
 @pytest.mark.parametrize(
@@ -565,7 +569,7 @@ def test_records_are_in_the_users_units() -> None:
     runs = []
     for units in (training.Units(), training.Units(-7.5, scale)):
         vae = small(variance="per_feature")
-        runs.append(fit(objective.ELBO(vae), x, validation=x, max_steps=10, units=units).records)
+        runs.append(fit(objective.ELBO(vae), as_rows(x, units=units), validation=x, max_steps=10).records)
         noise = vae.likelihood.variance.detach()
     for plain, scaled in zip(*runs, strict=True):
         assert scaled.validation == pytest.approx(plain.validation - 7.5)
@@ -823,7 +827,7 @@ def test_the_first_step_goes_to_the_batchs_own_optimum(name: str, variance: str)
     """Samples are weighed as the objective weighs them: equally, or by their importance."""
     vae = small(torch.float64, variance=variance)
     x, loss = normal(8, 3), getattr(objective, name)(vae, 4)
-    terms = vae.terms(x, 4, rng(schedule.stream_seed(0, "noise", 0)))
+    terms = vae.terms(x, 4, rng(stream_seed(0, "noise", 0)))
     share = (
         terms.log_weight.softmax(0)
         if name == "IWAE"
@@ -832,7 +836,7 @@ def test_the_first_step_goes_to_the_batchs_own_optimum(name: str, variance: str)
     square = (x - vae.decode(terms.z).mean).square() * share[..., None]
     best = square.sum(0).mean(0).detach()
     step = VarianceStep(loss)
-    (-loss(x, rng(schedule.stream_seed(0, "noise", 0))).mean()).backward()
+    (-loss(x, rng(stream_seed(0, "noise", 0))).mean()).backward()
     step.step(0, 1.0, torch.tensor(True))
     torch.testing.assert_close(
         vae.likelihood.variance.detach(), best if variance == "per_feature" else best.mean()
@@ -886,13 +890,13 @@ def test_refine_takes_training_rows_and_the_posterior_into_account() -> None:
     q = vae.encode(x)
     spread = (q.variance[:1] @ model.weight.T.square()).mean()
     expected = float(((x - q.mean @ model.weight.T - model.bias).square().mean() + spread).detach())
-    refine(vae, x, rng(1))
+    refine(vae, as_rows(x), rng(1))
     assert float(vae.likelihood.variance.detach()) == pytest.approx(expected, rel=0.01)
     far = torch.stack([x[:250], torch.full((250, 6), 1e3, dtype=torch.float64)], 1).reshape(500, 6)
-    refine(vae, far, rng(1), 250)  # every second row: none of the far ones
+    refine(vae, as_rows(far).spaced(250, 2**24), rng(1))  # every second row: none of the far ones
     assert float(vae.likelihood.variance.detach()) == pytest.approx(expected, rel=0.1)
     fixed = build((6,), 2, "linear", variance=0.7)
-    refine(fixed, x, rng(1))
+    refine(fixed, as_rows(x), rng(1))
     assert float(fixed.likelihood.variance) == pytest.approx(0.7)
     assert learned_gaussians(fixed) == []
 
@@ -1018,7 +1022,7 @@ def test_a_model_whose_first_bound_is_not_finite_is_refused() -> None:
 # ------------------------------------------------------------
 
 
-def test_a_transform_sees_each_batch_of_stored_rows_with_new_noise() -> None:
+def test_a_step_sees_each_batch_of_stored_rows_with_new_noise() -> None:
     seen = []
 
     def transform(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -1026,34 +1030,34 @@ def test_a_transform_sees_each_batch_of_stored_rows_with_new_noise() -> None:
         return rows / 100 + torch.rand(rows.shape, generator=generator)
 
     bytes_ = torch.arange(60, dtype=torch.uint8).reshape(20, 3)
-    history = fit(objective.ELBO(small()), bytes_, batch_size=10, max_epochs=2, transform=transform)
+    rows = as_rows(bytes_, step=transform)
+    history = fit(objective.ELBO(small()), rows, batch_size=10, max_epochs=2)
     assert {rows.dtype for rows in seen} == {torch.uint8}
     assert history.records[-1].epoch == 2
-    again = fit(objective.ELBO(small()), bytes_, batch_size=10, max_epochs=2, transform=transform)
+    again = fit(objective.ELBO(small()), rows, batch_size=10, max_epochs=2)
     assert again.column("train") == history.column("train")
 
 
-def test_a_transform_that_does_not_fit_is_refused_by_name() -> None:
+def test_a_step_that_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(
-        ValueError, match=r"transform\(x\) has shape \(1, 2\), but the model needs \('n', 3\)"
+        ValueError, match=r"step\(x\) has shape \(1, 2\), but the model needs \('n', 3\)"
     ):
-        fit(objective.ELBO(small()), torch.zeros(9, 3), transform=lambda rows, _: rows[:, :2])
+        fit(objective.ELBO(small()), as_rows(torch.zeros(9, 3), step=lambda rows, _: rows[:, :2]))
     with pytest.raises(TypeError, match="x must be a tensor of floats"):
         fit(objective.ELBO(small()), torch.zeros(9, 3, dtype=torch.uint8))
     with pytest.raises(ValueError, match="x contains NaN or infinite values"):
         spoiled = torch.zeros(9, 3)
         spoiled[7, 1] = math.nan
-        fit(objective.ELBO(small()), spoiled, transform=lambda rows, _: rows)
+        fit(objective.ELBO(small()), as_rows(spoiled, step=lambda rows, _: rows))
 
 
 def test_validation_looks_at_rows_evenly_spaced() -> None:
     rows = torch.arange(5000.0)[:, None]
-    chosen = run.validated(rows)
+    chosen = run.validated(as_rows(rows)).read()
     assert len(chosen) <= run.VALIDATED
     assert float(chosen[0]) == 0
     assert float(chosen[-1]) > 4990
-    assert run.validated(rows[:2048]) is not rows
-    assert len(run.validated(rows[:2048])) == 2048
+    assert len(run.validated(as_rows(rows[:2048]))) == 2048
 
 
 def test_averaged_weights_are_the_running_mean_of_those_of_the_steps() -> None:

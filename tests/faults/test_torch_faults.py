@@ -50,6 +50,7 @@ from nelbo import (
     prior,
 )
 from nelbo.cli import main
+from nelbo.data import as_rows
 from nelbo.training import VarianceStep
 
 pytestmark = pytest.mark.fault
@@ -691,7 +692,7 @@ def test_batches_that_come_in_their_own_order_are_taken_as_they_come(x: Callable
         (
             lambda: Pairs(ROWS.byte()),
             TypeError,
-            r"x must yield tensors of floats, got torch\.uint8.*transform",
+            r"x must yield tensors of floats, got torch\.uint8.*step",
         ),
         (lambda: [{"x": ROWS}], TypeError, "x must be a tensor of floats, got list"),
         (
@@ -720,7 +721,7 @@ def test_data_that_cannot_be_trained_on_are_refused_by_name(
         fit(objective.ELBO(model()), x(), max_epochs=1)
 
 
-def test_a_transform_is_given_the_rows_of_a_dataset_as_they_are() -> None:
+def test_a_step_is_given_the_rows_of_a_dataset_as_they_are() -> None:
     pictures = (40 * ROWS.abs()).to(torch.uint8)
 
     def scaled(rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -728,7 +729,8 @@ def test_a_transform_is_given_the_rows_of_a_dataset_as_they_are() -> None:
         return rows / 40
 
     assert equal_bits(
-        trained_on(Pairs(pictures), transform=scaled), trained_on(pictures, transform=scaled)
+        trained_on(as_rows(Pairs(pictures), step=scaled)),
+        trained_on(as_rows(pictures, step=scaled)),
     )
     with pytest.raises(
         ValueError, match="batch_size cannot be chosen where x yields batches as they come"

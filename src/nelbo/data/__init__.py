@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nelbo.data.dataset import as_rows
+from nelbo.data.rows import Rows
 from nelbo.data.schema import Schema
 from nelbo.data.steps.dequantise import to_uint8
 from nelbo.data.values import Values, validate_array
@@ -17,7 +19,17 @@ from nelbo.data.warned import DataWarning
 if TYPE_CHECKING:
     from nelbo.data.read.load import Source, load
 
-__all__ = ["DataWarning", "Schema", "Source", "Values", "load", "to_uint8", "validate_array"]
+__all__ = [
+    "DataWarning",
+    "Rows",
+    "Schema",
+    "Source",
+    "Values",
+    "as_rows",
+    "load",
+    "to_uint8",
+    "validate_array",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from nelbo.brief import aligned, selected
 from nelbo.data.moments import Scale, channel_axis, chunks, fit_channels, fit_scaling
+from nelbo.data.rows import InMemory
 from nelbo.data.steps.affine import Affine, borrowed
 from nelbo.data.steps.dequantise import (
     LEVELS,
@@ -42,6 +43,7 @@ from nelbo.data.steps.layout import (
     user_shape,
 )
 from nelbo.data.steps.whitening import Axes, mix, mixed_variance, unmix
+from nelbo.data.units import Units
 from nelbo.data.values import Values
 
 __all__ = ["Schema"]
@@ -454,6 +456,41 @@ class Schema:
             self._check_units(flat[part])
         rows, numbers = borrowed(flat), (self._flat(self.shift), self._flat(self.scale))
         return rows, Affine(*numbers, self.mixing, self.shape, self.layout, rows.dtype)
+
+    def rows(
+        self,
+        X: Any,
+        keep: bool = True,
+        index: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> InMemory:
+        """Return rows as a model is trained on them, which know its units and their own.
+
+        Arguments:
+            X: Rows.
+            keep: As in `stored`.
+            index: Numbers of those that are meant, int64; None is all.
+            generator: Source of noise where they are read outside of training.
+
+        Raises:
+            ValueError: As `to_model`.
+        """
+        stored, step = self.stored(X, keep)
+        return InMemory(
+            stored, step=step, index=index, generator=generator, units=self.units, checked=True
+        )
+
+    @property
+    def units(self) -> Units:
+        """What turns numbers of the model into those of the data."""
+        density, scale = -self.log_scale_sum, torch.tensor(self.scale)
+        if self.kind != "table" or self.dequantize or self.discrete:
+            return Units(density, scale)
+
+        def columns(t: Tensor) -> Tensor:
+            return torch.from_numpy(self.from_model(t.double()))
+
+        return Units(density, scale, columns, self.feature_name)
 
     def conformed(self, array: Array) -> Array:
         """Rows (n, D) in the user's order, once their shape is seen to fit."""

@@ -11,7 +11,6 @@ few rows for that many columns it does not.
 from __future__ import annotations
 
 __all__ = [
-    "Jitter",
     "Watched",
     "hidden_for",
     "is_table",
@@ -33,17 +32,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .. import training
 from ..data import Schema, Values
+from ..data.jitter import Jittered
 from ..data.moments import chunks
-from ..data.steps.whitening import Axes, root_of
+from ..data.rows import Rows
+from ..data.steps.whitening import Axes
 from ..linear import LinearGaussian, moments, ppca
 from ..objective import Objective
 from ..paired import trimmed_mean
 from ..vae import VAE
-from .rows import Rows
 
 PLAIN = {
     "network": "auto",
@@ -101,8 +100,6 @@ MOST_ROWS = 10_000
 """Rows that the comparison looks at."""
 MARGIN = 0.01
 """Nats that whitening may lose in it: no more than rounding and floors cost."""
-POWER = 3
-"""Of the time left that the jitter goes with: most of a run has little of it, and the end none."""
 
 
 def is_table(estimator: Any, array: np.ndarray) -> bool:
@@ -171,40 +168,6 @@ def _gain(train: Values, test: Values, latent_dim: int) -> np.ndarray:
         - whitened.log_scale_sum
     )
     return np.asarray((full - linear).numpy())
-
-
-class Jitter:
-    """Normal noise on training rows, correlated as they are, shrinking in training: Silverman's
-    bandwidth at first.
-
-    A network that sees rows with noise of width h cannot learn them by heart: it fits what a kernel
-    density estimate of bandwidth h is an estimate of. Validation rows have no noise, and choose the
-    moment to stop, and so the width.
-
-    Arguments:
-        objective: What is trained; it knows how far training has come.
-        rows: All training rows.
-    """
-
-    def __init__(self, objective: Objective, rows: Rows) -> None:
-        self.objective = objective
-        self.transform = rows.transform
-        self.root = torch.from_numpy(silverman(*rows.shape) * root_of(moments(rows)[1])).to(
-            rows.dtype
-        )
-
-    def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the rows, as they are stored, in model units (n, *shape) with fresh noise."""
-        rows = rows if self.transform is None else self.transform(rows, generator)
-        noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
-        if self.root.device != rows.device:  # once: a copy at every step would wait for a GPU
-            self.root = self.root.to(rows.device)
-        return rows + (1 - self.objective.progress) ** POWER * (noise @ self.root)
-
-
-def silverman(rows: int, columns: int) -> float:
-    """Return the bandwidth that suits normal data of unit variance (Silverman, 1986)."""
-    return float((4 / ((columns + 2) * rows)) ** (1 / (columns + 4)))
 
 
 def hidden_for(
@@ -306,16 +269,10 @@ class Watched:
     Arguments:
         history: Of the first training.
         callbacks: Of the fit; one that returns True ends the second training.
-        units: Of the data.
     """
 
-    def __init__(
-        self,
-        history: training.History,
-        callbacks: Sequence[training.Callback],
-        units: training.Units,
-    ) -> None:
-        self.history, self.callbacks, self.units = history, callbacks, units
+    def __init__(self, history: training.History, callbacks: Sequence[training.Callback]) -> None:
+        self.history, self.callbacks = history, callbacks
         self.second = training.History()
         self.before = history.records[-1].seconds
         self.until = 1
@@ -381,14 +338,11 @@ def refit(
     try:
         training.fit(
             objective,
-            rows.stored,
+            Jittered(rows),
             early_stopping=False,
             seed=seed,
             callbacks=callbacks,
-            units=None if watched is None else watched.units,
             history=None if watched is None else watched.second,
-            transform=Jitter(objective, rows),
-            rows=rows.index,
             store=store,
             store_every=store_every,
             **limits,

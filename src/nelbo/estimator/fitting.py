@@ -22,7 +22,10 @@ import torch
 from .. import checkpoint, spec, training
 from .. import start as begin
 from ..data import Schema, Values
+from ..data.jitter import Jittered
 from ..data.known import KnownRows
+from ..data.order import stream_seed
+from ..data.rows import Rows
 from ..data.steps.whitening import mixed_variance
 from ..data.warned import warn
 from ..fitted import Fitted, door, linear
@@ -31,7 +34,6 @@ from ..networks.paths import is_linear
 from ..threads import using
 from ..vae import VAE
 from . import aggregate, defaults, latent, options, recipe
-from .rows import Rows
 
 PASSED_ON = (
     "max_epochs",
@@ -112,10 +114,11 @@ def train(
     rows, held = split(
         len(X), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10
     )
-    noise = torch.Generator().manual_seed(training.schedule.stream_seed(plan.seed, "dequantise"))
-    x, transform = schema.stored(X, training.resolve_device(plan.limits["device"]).type == "cpu")
-    taken = Rows(x, None if held is None else torch.from_numpy(rows), transform, noise)
-    everything = Rows(x, None, transform, noise)
+    noise = torch.Generator().manual_seed(stream_seed(plan.seed, "dequantise"))
+    keep = training.resolve_device(plan.limits["device"]).type == "cpu"
+    everything = schema.rows(X, keep, generator=noise)
+    taken = everything if held is None else everything.only(torch.from_numpy(rows))
+    on: Rows = taken
     validation = None if held is None else schema.to_model(X[held], noise=noise)
     objective = spec.build_objective(
         plan.objective, model, plan.objective_samples, plan.objective_options
@@ -128,14 +131,14 @@ def train(
     timed = plan.max_seconds is not None and validation is not None and judged
     quick = begin.quick_model(model, first_rows, noise) if start is not None and timed else None
     limits = dict(plan.limits)
-    fresh, jitter = None, None
+    fresh = None
     if plan.table and start is not None:
         if schema.mixing is not None:
             start = defaults.white_start(model, X.array, schema)
             begin.start_at(model, start)
         alone = held is not None and len(X) >= defaults.MANY_TABLE_ROWS
         limits = defaults.limits_for(limits, len(taken), plan.max_seconds is not None, alone)
-        jitter = defaults.Jitter(objective, taken)
+        on = Jittered(taken)
         fresh = None if alone else copy.deepcopy(objective)
     if start is None and not warm and is_linear(model.encoder) and is_linear(model.decoder):
         limits["learning_rate"] = limits["learning_rate"] or RANDOM_LINEAR_RATE
@@ -146,18 +149,15 @@ def train(
     )
     training.fit(
         objective,
-        x,
+        on,
         validation=validation,
         early_stopping=plan.early_stopping,
         seed=plan.seed,
         max_seconds=left,
         callbacks=plan.callbacks,
-        units=door.units(schema),
         store=None if plan.store is None else plan.store.phase("training"),
         store_every=STORE_EVERY,
         history=history,
-        transform=jitter or transform,
-        rows=taken.index,
         **limits,
     )
     if quick is not None and validation is not None and begin.ahead(quick, model, validation):
@@ -184,7 +184,7 @@ def train(
         store = None if plan.store is None else plan.store.phase("training on all rows")
         steps = history.best_step
         longer = defaults.stretch_of(plan.limits, steps / (limits["max_steps"] or steps))
-        watched = defaults.Watched(history, plan.callbacks, door.units(schema))
+        watched = defaults.Watched(history, plan.callbacks)
         rest = (plan.seed, limits, longer, store, STORE_EVERY, watched)
         defaults.refit(fresh, everything, len(taken), steps, *rest)
         # Nobody watched over it; and it has seen these rows, the other has not.
@@ -335,7 +335,7 @@ def _run(estimator: Any, X: Any) -> None:
         seed = options.seed_from(seed_for(asked, model_spec, array))
         model = spec.build(
             model_spec,
-            torch.Generator().manual_seed(training.schedule.stream_seed(seed, "weights")),
+            torch.Generator().manual_seed(stream_seed(seed, "weights")),
         )
     pca = linear.fit_early(schema, model, values)
     history, interruption, kept, mixed = training.History(), None, False, {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_values", "check_width", "latents", "to_model", "units"]
+__all__ = ["check_values", "check_width", "latents", "to_model"]
 
 import math
 from typing import Any, Literal
@@ -13,7 +13,6 @@ import torch
 from ..data import Schema, Values
 from ..data.moments import chunks
 from ..data.other_units import other_units
-from ..data.units import Units
 from ..data.warned import listed, warn
 from ..likelihood import Likelihood
 
@@ -80,19 +79,6 @@ def latents(Z: Any, width: int) -> torch.Tensor:
         )
     dtype = np.float64 if array.dtype == np.float64 else np.float32
     return torch.from_numpy(np.array(array, dtype=dtype))
-
-
-def units(schema: Schema) -> Units:
-    """Return what turns numbers of the model into those of the user's data."""
-    density, scale = -schema.log_scale_sum, torch.tensor(schema.scale)
-    if schema.kind != "table" or schema.dequantize or schema.discrete:
-        return Units(density, scale)
-    return Units(
-        density,
-        scale,
-        lambda t: torch.from_numpy(schema.from_model(t.double())),
-        schema.feature_name,
-    )
 
 
 def _warn_of_impossible(schema: Schema, values: Values) -> None:

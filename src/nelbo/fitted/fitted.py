@@ -415,7 +415,7 @@ class Fitted(Brief):
     @property
     def units(self) -> Units:
         """What turns the numbers of training and diagnosis into data units."""
-        return door.units(self.schema)
+        return self.schema.units
 
     def rows(self, X: Any, noise: Literal["hash", "centre"] = "hash") -> Tensor:
         """Return rows in the units of the model, (n, *vae.shape): float64 if X is, else float32.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from ..data.units import Units
-from . import fields, schedule
-from .checks import Transform
+from . import fields
 from .history import ALL_ROWS, Callback, History, Record
 from .interrupt import deferred
 from .loop import Store, attempt, fit
+from .noise_step import VarianceStep
 from .precision import resolve_device
 from .progress import ProgressBar
 from .run import VALIDATED
-from .variance import VarianceStep
 
 __all__ = [
     "ALL_ROWS",
@@ -21,7 +20,6 @@ __all__ = [
     "ProgressBar",
     "Record",
     "Store",
-    "Transform",
     "Units",
     "VarianceStep",
     "attempt",
@@ -29,5 +27,4 @@ __all__ = [
     "fields",
     "fit",
     "resolve_device",
-    "schedule",
 ]

@@ -4,19 +4,15 @@ cure.
 
 from __future__ import annotations
 
-__all__ = ["Transform", "check_index", "check_objective", "check_rows", "check_stream"]
-
-from collections.abc import Callable
+__all__ = ["check_batches", "check_index", "check_objective", "check_rows"]
 
 import torch
 from torch import Tensor, nn
 
+from ..data.dataset import Batches
+from ..data.rows import InMemory, Rows
 from ..objective import Objective
 from ..vae import VAE, check_content
-from .stored import Stream
-
-Transform = Callable[[Tensor, torch.Generator], Tensor]
-"""What turns some raw rows into what the model takes, with fresh noise: dequantisation, say."""
 
 
 def check_objective(objective: object) -> None:
@@ -40,58 +36,57 @@ def check_objective(objective: object) -> None:
         )
 
 
-def check_rows(
-    vae: VAE, x: Tensor, validation: Tensor | None, transform: Transform | None, whole: bool = True
-) -> None:
-    """Refuse rows that a model cannot take, by name; of data that are no tensor x is what was
+def check_rows(vae: VAE, rows: Rows, validation: Rows | None) -> None:
+    """Refuse rows that a model cannot take, by name; of those that are not in memory the first are
     looked at.
     """
-    if not whole and not x.dtype.is_floating_point and transform is None:
+    x = rows.seen
+    if not isinstance(rows, InMemory) and not x.dtype.is_floating_point and rows.step is None:
         raise TypeError(
-            f"x must yield tensors of floats, got {x.dtype}. Let it yield floats, or pass a "
-            "transform that makes "
-            "floats of a batch, such as transform=lambda rows, generator: rows / 255."
+            f"x must yield tensors of floats, got {x.dtype}. Let it yield floats, or give its rows "
+            "a step that makes floats of a batch, such as nelbo.data.as_rows(x, step=lambda rows, "
+            "generator: rows / 255)."
         )
-    if transform is None:
-        vae.check_rows("x", x)
-    elif not isinstance(x, Tensor):
-        raise TypeError(f"x must be a tensor, got {type(x).__name__}. Pass torch.as_tensor(x).")
+    if rows.step is None:
+        vae.check_rows("x", x[:1] if rows.checked else x)
     else:
-        check_content("x", x)
-        vae.check_rows("transform(x)", transform(x[:1], torch.Generator(x.device).manual_seed(0)))
-    if validation is not None:
-        vae.check_rows("validation", validation)
+        if not rows.checked:
+            check_content("x", x)
+        made = rows.step(x[:1], torch.Generator(x.device).manual_seed(0))
+        vae.check_rows("step(x)", made)
+    if rows.index is not None:
+        check_index(rows.index, rows.stored_shape[0])
+    if validation is not None and validation.step is None and not validation.checked:
+        vae.check_rows("validation", validation.seen)
 
 
-def check_stream(x: Stream, batch_size: int | None, rows: Tensor | None, limited: bool) -> None:
-    """Refuse what a stream of batches leaves no room for."""
-    for name, value in (("batch_size", batch_size), ("rows", rows)):
+def check_batches(rows: Batches, batch_size: int | None, limited: bool) -> None:
+    """Refuse what batches that come in their own order leave no room for."""
+    for name, value in (("batch_size", batch_size), ("index", rows.index)):
         if value is not None:
             raise ValueError(
                 f"{name} cannot be chosen where x yields batches as they come. Leave it at None."
             )
-    if not len(x) and not limited:
+    if not rows.known and not limited:
         raise ValueError(
-            f"x is a {type(x.source).__name__} of unknown length. Pass max_steps or max_seconds."
+            f"x is a {type(rows.source).__name__} of unknown length. Pass max_steps or max_seconds."
         )
 
 
-def check_index(rows: Tensor | None, count: int) -> None:
+def check_index(index: Tensor, count: int) -> None:
     """Refuse row numbers that are none."""
-    if rows is None:
-        return
-    if not isinstance(rows, Tensor):
+    if not isinstance(index, Tensor):
         raise TypeError(
-            f"rows must be a tensor of row numbers, got {type(rows).__name__}. Pass "
-            "torch.as_tensor(rows)."
+            f"index must be a tensor of row numbers, got {type(index).__name__}. Pass "
+            "torch.as_tensor(index)."
         )
     if (
-        rows.dtype != torch.int64
-        or rows.ndim != 1
-        or not len(rows)
-        or not 0 <= int(rows.min()) <= int(rows.max()) < count
+        index.dtype != torch.int64
+        or index.ndim != 1
+        or not len(index)
+        or not 0 <= int(index.min()) <= int(index.max()) < count
     ):
         raise ValueError(
-            f"rows must be a tensor of row numbers from 0 to {count - 1} (int64, one axis), got "
-            f"{rows}."
+            f"index must be a tensor of row numbers from 0 to {count - 1} (int64, one axis), got "
+            f"{index}."
         )

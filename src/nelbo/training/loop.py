@@ -14,16 +14,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..data.units import Units
+from ..data.dataset import Batches, Data, as_rows, held_out
 from ..objective import Objective
 from ..threads import using
-from .checks import Transform, check_objective, check_stream
+from .checks import check_batches, check_objective
 from .fields import StateError
 from .history import Callback, History, Record
 from .interrupt import deferred
+from .rate import DECAY, default_learning_rate
 from .run import VALIDATED, Run
-from .schedule import DECAY, WARMUP, Budget, Fall, default_learning_rate, learning_rate_factor
-from .stored import Data, Stream, as_rows, held_out
+from .settings import Settings
 
 PATIENCE = 0.1
 """Share of the budget that passes without a better validation bound before training stops, if the
@@ -71,12 +71,9 @@ def fit(
     device: str | torch.device = "auto",
     precision: str = "auto",
     callbacks: Iterable[Callback] = (),
-    units: Units | None = None,
     store: Store | None = None,
     store_every: float = 30.0,
     history: History | None = None,
-    transform: Transform | None = None,
-    rows: Tensor | None = None,
 ) -> History:
     r"""Maximise ``objective(x).mean()`` in place.
 
@@ -89,12 +86,13 @@ def fit(
         objective: What to maximise, such as ``objective.ELBO(vae)``; it may be wrapped by DDP or
             compile.
         x: Training rows, a tensor of shape (n, *vae.shape): the fast way where they fit into
-            memory. Or a Dataset or DataLoader of known length, whose items are rows or tuples that
-            begin with them: read as needed, by the DataLoader's workers, in batches of its size,
-            but in the order of ``seed``, so that the run is what it would be on a tensor. Or
-            batches as they come, a list or a DataLoader with a sampler of its own, say: gone
-            through again and again in their own order, which ``seed`` does not reach; a resumed run
-            begins a pass anew.
+            memory. Or `nelbo.data.Rows` (`nelbo.data.as_rows`), which may be stored in another form
+            than the model takes them in and get fresh noise at every visit. Or a Dataset or
+            DataLoader of known length, whose items are rows or tuples that begin with them: read as
+            needed, by the DataLoader's workers, in batches of its size, but in the order of
+            ``seed``, so that the run is what it would be on a tensor. Or batches as they come, a
+            list or a DataLoader with a sampler of its own, say: gone through again and again in
+            their own order, which ``seed`` does not reach; a resumed run begins a pass anew.
         validation: Held-out rows, as the model takes them, likewise; a run looks at up to 2,048,
             evenly spaced (of batches as they come at the first).
         max_epochs, max_steps, max_seconds: Limits; the first reached ends training. Without any,
@@ -124,17 +122,12 @@ def fit(
         device: "auto", "cpu", "cuda", ...
         precision: "auto", "bf16" (autocast) or "float32".
         callbacks: Called with each `Record`; training stops if one returns True.
-        units: How records are turned into the user's units.
         store: Where to save the state every ``store_every`` seconds, on interruption, and when
             training is finished; a state there is resumed, with the number of threads that it began
             with, and one that is finished is returned as it was. A store may have a method
             ``refuse(why)`` that returns the error to raise for an odd state.
         history: Where records are added, so that they outlive an interruption; None makes a new
             one.
-        transform: What each batch of training rows is put through, ``transform(rows, generator)``:
-            fresh noise or augmentation at every visit. x may then be of any dtype, such as uint8,
-            and is kept as it is.
-        rows: Numbers of the rows of x to train on, int64; None is all. x itself is not copied.
 
     Returns:
         The records, the step whose weights were kept and why training ended.
@@ -147,36 +140,26 @@ def fit(
         UserWarning: Most steps were skipped, or training made the model worse.
     """
     check_objective(objective)
-    data, size = as_rows(x)
-    held = held_out(validation, VALIDATED)
-    if isinstance(data, Stream):
-        check_stream(data, batch_size, rows, bool(max_steps or max_seconds))
-        size = len(data.first)
-    run = Run(
-        objective,
-        data,
-        held,
+    settings = Settings(
+        max_epochs=max_epochs,
+        max_steps=max_steps,
+        max_seconds=max_seconds,
+        batch_size=batch_size,
         learning_rate=learning_rate,
+        decay=decay,
         weight_decay=weight_decay,
-        clip=clip,
-        seed=seed,
-        device=device,
-        units=units or Units(),
-        transform=transform,
         optimizer=optimizer,
         average=average,
-        rows=rows,
+        clip=clip,
+        early_stopping=early_stopping,
+        seed=seed,
+        device=device,
+        precision=precision,
     )
-    run.fall = Fall.of(decay)
-    run.budget = Budget.resolve(
-        len(run.rows),
-        size if batch_size is None else batch_size,
-        max_epochs,
-        max_steps,
-        max_seconds,
-    )
-    run.choose_precision(precision)
-    run.history = History() if history is None else history
+    rows, held = as_rows(x), held_out(validation, VALIDATED)
+    if isinstance(rows, Batches):
+        check_batches(rows, batch_size, bool(max_steps or max_seconds))
+    run = Run(objective, rows, held, settings, History() if history is None else history)
     if store is not None and (state := store.load()) is not None:
         try:
             run.load_state(*state)
@@ -216,11 +199,11 @@ def _go(
             raise
         finally:
             if run.best is not None and early_stopping:
-                run.objective.load_state_dict(run.best[2])
+                run.objective.load_state_dict(run.best.weights)
             else:
                 run.take_mean()
             run.history.best_step = (
-                run.best[1] if run.best is not None and early_stopping else run.step
+                run.best.step if run.best is not None and early_stopping else run.step
             )
             run.objective.eval()
             run.tell(1.0)
@@ -274,23 +257,23 @@ def _loop(
     while not run.ended:
         elapsed = run.elapsed()
         progress = run.budget.progress(run.step, elapsed)
-        factor = learning_rate_factor(run.step, progress, WARMUP, run.fall)
+        factor = run.rate.at(run.step, progress)
         planned = run.budget.planned_steps(run.step, elapsed)
         run.peak = run.learning_rate or default_learning_rate(planned) * SLOWER**run.retreated
-        over = progress >= 1 or run.fall.over(progress)
+        over = progress >= 1 or run.rate.over(progress)
         due = run.step % run.budget.validate_every == 0 or over
         if due:
             if not run.already_recorded():
                 _validate(run, factor, callbacks)
                 release()
             if not run.ended and not over and early_stopping and _out_of_patience(run, progress):
-                if run.fall.decay is None:
+                if run.rate.decay is None:
                     run.ended = "early"
                 else:
                     run.fall_now(progress)
         if run.ended:
             break
-        if run.fall.over(progress):
+        if run.rate.over(progress):
             run.ended = "early"
         elif progress >= 1:
             run.ended = (
@@ -312,22 +295,22 @@ def _validate(run: Run, factor: float, callbacks: list[Callback]) -> None:
     if any(answer is True for answer in answers):
         run.ended = "callback"
     elif callbacks:  # which may have changed the model
-        run.look_again()
+        run.choose_gradients()
 
 
 def _out_of_patience(run: Run, progress: float) -> bool:
     """Return whether too much of the budget has passed since the best validation bound, and since
     the ramp's end.
     """
-    if run.best is None or (run.fall.decay is not None and not run.fall.pending(progress)):
+    if run.best is None or (run.rate.decay is not None and not run.rate.pending(progress)):
         return False  # a fall that has begun is seen through
     records = run.history.records
     since = [
-        record for record in records if record.step > run.best[1] and record.progress > run.ramp
+        record for record in records if record.step > run.best.step and record.progress > run.ramp
     ]
     if len(since) <= MINIMUM_PATIENCE:
         return False
-    best = [record for record in records if record.step == run.best[1]]
+    best = [record for record in records if record.step == run.best.step]
     patience = PATIENCE if best and _sinks(records[0], best[0], since) else 2 * PATIENCE
     return progress - max(since[0].progress, run.ramp) > patience
 

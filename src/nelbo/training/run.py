@@ -10,29 +10,32 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from ..data.units import Units
+from ..data.dataset import KEPT
+from ..data.order import stream_seed
+from ..data.rows import Batch, Rows
 from ..distributions import closed_form_kl
 from ..objective import Objective
 from ..paired import trimmed_mean
 from ..threads import allowed, products, worth
 from ..vae import VAE
 from . import fields
-from .adamw import AdamW
-from .checks import Transform, check_index, check_rows
-from .direct import Direct
-from .gauge import Gauge
+from .budget import Budget
+from .checks import check_rows
+from .clipping import Clipping
+from .fast.direct import Direct
+from .fast.memory import keep_freed_memory
 from .history import History, Record
-from .memory import keep_freed_memory
-from .muon import Muon
+from .noise_step import VarianceStep, learned_variances, refine
+from .optimisers import OPTIMIZERS
 from .precision import bfloat16_pays, resolve_device, resolve_precision
-from .schedule import WARMUP, Budget, Fall, epoch_order, stream_seed
-from .stored import KEPT, Stored, Stream
-from .variance import VarianceStep, learned_variances, refine
+from .rate import RateSchedule
+from .settings import Settings
 
 VALIDATION_CHUNK = 1024
 """Examples times samples validated at once."""
@@ -48,13 +51,8 @@ VALIDATED = 2048
 """Validation rows that a run looks at, evenly spaced: its choices compare bounds of the same
 rows.
 """
-OPTIMIZERS: dict[str, type[AdamW] | type[Muon]] = {"adamw": AdamW, "muon": Muon}
 MOST_THREADS = 4096
 """Threads that a state may name."""
-SEEN = 256
-"""Rows of a Dataset that are kept at hand, for the KL where nothing is held out."""
-UNKNOWN = 100
-"""Batches that count as a pass over data of unknown length."""
 FALLEN, FALLEN_PER_VALUE = 50.0, 0.1
 """Nats, or nats for each value of an example, by which a bound that fell has lost its way: noise is
 far less.
@@ -63,51 +61,54 @@ UNAVERAGED = 50
 """Steps after which a running mean of the weights begins."""
 
 
-class Run:
-    """The state of one call of `fit`."""
+@dataclass(frozen=True)
+class Best:
+    """The best weights so far.
 
-    budget: Budget
-    fall: Fall
-    peak: float
+    Attributes:
+        value: Their validation bound, in model units.
+        step: The step they are from.
+        weights: The weights.
+        bounds: The bound of each validation row (n,); None after states of versions that did not
+            keep it.
+    """
+
+    value: float
+    step: int
+    weights: dict[str, Tensor]
+    bounds: Tensor | None
+
+
+class Run:
+    """The state of one call of `fit`.
+
+    Arguments:
+        objective: What to maximise.
+        rows: What to train on.
+        validation: What to validate on, or None.
+        settings: How.
+        history: Where records are added.
+    """
 
     def __init__(
         self,
         objective: Objective,
-        x: Tensor | Stored | Stream,
-        validation: Tensor | None,
-        *,
-        learning_rate: float | None,
-        weight_decay: float,
-        clip: float | None,
-        seed: int,
-        device: str | torch.device,
-        units: Units,
-        transform: Transform | None = None,
-        optimizer: str = "adamw",
-        average: float = 0.0,
-        rows: Tensor | None = None,
+        rows: Rows,
+        validation: Rows | None,
+        settings: Settings,
+        history: History,
     ) -> None:
-        seen = x if isinstance(x, Tensor) else first_rows(x)
-        check_rows(_inner(objective).vae, seen, validation, transform, whole=seen is x)
-        check_index(rows, len(x))
-        if learning_rate is not None and not learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {learning_rate}.")
-        self.device = resolve_device(device)
+        check_rows(_inner(objective).vae, rows, validation)
+        self.settings, self.history = settings, history
+        self.device = resolve_device(settings.device)
         keep_freed_memory()
         self.objective = objective.to(self.device)
-        self.dtype = next((p.dtype for p in objective.parameters()), seen.dtype)
-        self.stored = self.dtype if transform is None else seen.dtype
-        """What rows are stored in."""
-        self.x = self.placed(x) if isinstance(x, Tensor) else x
-        self.coming: Iterator[Tensor] | None = None
-        self.seen = self.placed(seen)
-        self.rows = torch.arange(len(x) or UNKNOWN * len(seen)) if rows is None else rows
-        self.rows = self.rows.to(self.device)
-        self.transform = transform
-        self.validation = (
-            None if validation is None else validated(validation).to(self.device, self.dtype)
-        )
-        self.seed, self.units, self.learning_rate = seed, units, learning_rate
+        self.dtype = next((p.dtype for p in objective.parameters()), rows.dtype)
+        self.rows = rows.on(self.device, self.dtype)
+        self.coming: Iterator[Batch] | None = None
+        self.validation = None if validation is None else self._judging_rows(validation)
+        self.seed, self.units = settings.seed, rows.units
+        self.learning_rate = settings.learning_rate
         self.parts = [part for part in objective.modules() if isinstance(part, Objective)]
         # one made under inference_mode could not be told how far the run is
         for part in self.parts:
@@ -117,22 +118,16 @@ class Run:
         self.weights = [
             p for p in objective.parameters() if id(p) not in special and p.requires_grad
         ]
-        if optimizer not in OPTIMIZERS:
-            raise ValueError(
-                f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}."
-            )
-        self.look_again()
-        self.optimiser = OPTIMIZERS[optimizer](self.weights, weight_decay)
+        self.choose_gradients()
+        self.optimiser = OPTIMIZERS[settings.optimizer](self.weights, settings.weight_decay)
         self.generator = torch.Generator(self.device)
-        self.average = average
+        self.average = settings.average
         self.averaged: dict[str, Tensor] | None = None
         self.live = self.objective.state_dict()  # the weights themselves, not copies
         self.step = 0
         self.seconds = 0.0
-        self.best: tuple[float, int, dict[str, Tensor]] | None = None
-        self.best_bounds: Tensor | None = None
-        self.history = History()
-        self.gauge = Gauge(clip, self.device)
+        self.best: Best | None = None
+        self.clipping = Clipping(settings.clip, self.device)
         self.watched, self.retreated = False, 0
         self.begun: float | None = None
         """The bound before the first step, in model units, where training maximises what validation
@@ -150,17 +145,32 @@ class Run:
         """Why training is over, once that is known."""
         self.finished = False
         """Whether what follows the last step is done, too."""
+        self.rate = RateSchedule.of(settings.decay)
+        self.peak = 0.0
+        """The peak learning rate of this step."""
+        self.budget = Budget.resolve(
+            len(rows),
+            rows.batch_size if settings.batch_size is None else settings.batch_size,
+            settings.max_epochs,
+            settings.max_steps,
+            settings.max_seconds,
+        )
+        self.precision, self.adaptive = resolve_precision(
+            settings.precision, self.device, self.objective, self.budget.batch_size
+        )
         self.origin = self.mark = time.monotonic()
 
-    def look_again(self) -> None:
-        """Settle on whether the gradients are written out."""
-        self.direct = Direct.of(self.objective, self.device)
+    def _judging_rows(self, rows: Rows) -> Batch:
+        """Return the validation rows that a run looks at."""
+        rows = validated(rows)
+        c = rows.conditions()
+        x = rows.read().to(self.device, self.dtype)
+        self.model().check_rows("validation", x)
+        return Batch(x, None if c is None else c.to(self.device, self.dtype))
 
-    def choose_precision(self, precision: str) -> None:
-        """Settle on float32 or bfloat16, and on whether that may still change."""
-        self.precision, self.adaptive = resolve_precision(
-            precision, self.device, self.objective, self.budget.batch_size
-        )
+    def choose_gradients(self) -> None:
+        """Use gradients that are written out where this model has them."""
+        self.direct = Direct.of(self.objective, self.device)
 
     @property
     def threads(self) -> int:
@@ -178,66 +188,43 @@ class Run:
     # -- one step
     # ------------------------------------------------------------------------------------
 
-    def batch(self) -> Tensor:
+    def batch(self) -> Batch:
         """Return the rows of the next step, as they are stored."""
-        if isinstance(self.x, Tensor):
-            return self.x.index_select(0, self.numbers(self.step))
-        if isinstance(self.x, Stream):
-            rows = next(self.x)
-        else:
-            if self.coming is None:
-                plan = (self.numbers(step).tolist() for step in itertools.count(self.step))
-                self.coming = self.x.batches(plan)
-            rows = next(self.coming)
-        shape, others = tuple(self.seen.shape[1:]), tuple(rows.shape[1:])
-        if others != shape:
-            raise ValueError(
-                f"x has rows of shape {shape}, and others of shape {others}. Give all the same."
-            )
-        return self.placed(rows)
+        if self.coming is None:
+            self.coming = self.rows.visits(map(self.numbers, itertools.count(self.step)))
+        return next(self.coming)
 
     def numbers(self, step: int) -> Tensor:
         """Return the numbers of the rows of a step."""
         epoch, start, end = self.budget.place(step)
         if self.order is None or self.order[0] != epoch:
-            order = epoch_order(len(self.rows), self.seed, epoch).to(self.device)
-            self.order = (epoch, self.rows[order])
+            self.order = (epoch, self.rows.order(self.seed, epoch))
         return self.order[1][start:end]
 
-    def placed(self, rows: Tensor) -> Tensor:
-        """Return rows where they are needed, as they are stored."""
-        return rows.to(self.device, self.stored)
-
-    def some(self, most: int) -> Tensor:
-        """Return up to so many of the stored rows, always the same."""
-        return self.x[self.rows[:most]] if isinstance(self.x, Tensor) else self.seen[:most]
-
-    def prepare(self, rows: Tensor) -> Tensor:
+    def prepare(self, batch: Batch) -> Batch:
         """Return stored rows as the model takes them."""
-        return (
-            rows if self.transform is None else self.transform(rows, self.generator).to(self.dtype)
-        )
+        return self.rows.prepare(batch, self.generator, self.parts[0].progress)
 
     def train_step(self, factor: float) -> None:
         """Take one optimiser step; a gradient that is not finite changes nothing."""
         self.whole = False
-        x = self.batch()
+        batch = self.batch()
         # a run of one step ends with it
         self.tell(self.budget.progress(self.step + 1, self.elapsed()))
-        bound = self.backward(x)
+        bound = self.backward(batch)
         if self.step == 0 and self.variance.is_far_off():
             # One huge gradient would stay in the weights' second moments for a thousand steps: mend
             # beta^2 first.
             self.variance.step(0, factor, bool(bound.isfinite().all()))
             self.optimiser.zero_grad()
-            bound = self.backward(x)
+            bound = self.backward(batch)
         gradients = [p.grad for p in self.weights if p.grad is not None]
-        divisor, finite = self.gauge.judge(gradients, self.step, self.step >= WARMUP)
+        divisor, finite = self.clipping.judge(gradients, self.step, self.step >= self.rate.WARMUP)
         self.optimiser.step(self.peak * factor, divisor, finite)
         self.optimiser.zero_grad()
         self.variance.step(self.step, factor, finite)
-        self.gauge.add(bound, finite)
-        self.count += len(x)
+        self.clipping.add(bound, finite)
+        self.count += len(batch.x)
         self.step += 1
         self.follow()
         self.whole = True
@@ -255,9 +242,9 @@ class Run:
 
     def fall_now(self, progress: float) -> None:
         """Go back to the best weights, and let the rate fall from here."""
-        self.fall = self.fall.now(progress)
+        self.rate = self.rate.now(progress)
         if self.best is not None:
-            self.objective.load_state_dict(self.best[2])
+            self.objective.load_state_dict(self.best.weights)
             self.averaged = None if self.averaged is None else _weights(self.objective)
 
     @property
@@ -284,7 +271,7 @@ class Run:
         """Go back to the best weights where the validation bound has fallen far below theirs."""
         retreats = self.retreats
         if retreats > self.retreated and self.best is not None:
-            self.objective.load_state_dict(self.best[2])
+            self.objective.load_state_dict(self.best.weights)
             self.averaged = None if self.averaged is None else _weights(self.objective)
         self.retreated = retreats
 
@@ -299,7 +286,7 @@ class Run:
         Weights that were chosen by held-out rows, row by row, are not worse than the first ones:
         the mean of their bounds may be, where a single row is far from all others.
         """
-        if self.best is not None and self.history.best_step == self.best[1]:
+        if self.best is not None and self.history.best_step == self.best.step:
             return self.history.trouble(None)
         jacobian = self.units.log_density if _inner(self.objective).in_nats else 0.0
         return self.history.trouble(None if self.begun is None else self.begun + jacobian)
@@ -314,12 +301,12 @@ class Run:
         """The share of the run over which the objective still changes."""
         return max(part.ramp for part in self.parts)
 
-    def backward(self, x: Tensor) -> Tensor:
+    def backward(self, batch: Batch) -> Tensor:
         """Return the bound of each stored row with this step's noise, and leave the gradients of
         their mean behind.
         """
         self.generator.manual_seed(stream_seed(self.seed, "noise", self.step))
-        x = self.prepare(x)
+        x, _ = self.prepare(batch)
         if self.direct is not None:
             # autocast leaves float64 alone
             low = self.precision == "bf16" and self.dtype == torch.float32
@@ -370,7 +357,7 @@ class Run:
         value, bounds = None, None
         with self.judging():
             if self.validation is not None:
-                chunks = self.validation.split(
+                chunks = self.validation.x.split(
                     max(1, VALIDATION_CHUNK // _inner(self.objective).draws)
                 )
                 bounds = (
@@ -399,7 +386,7 @@ class Run:
                 if mean is None
                 else {name: w.clone() for name, w in mean.items()}
             )
-            self.best, self.best_bounds = (value, self.step, weights), bounds
+            self.best = Best(value, self.step, weights, bounds)
         if self.step == 0:
             self.budget = self.budget.reserving(ENDING * (time.monotonic() - begun))
         record = self.record(train, value, kl, factor)
@@ -415,7 +402,9 @@ class Run:
         Means would do but for single rows far from all others, whose bounds change by more than all
         others' do.
         """
-        return self.best_bounds is None or trimmed_mean(bounds - self.best_bounds)[0] > 0
+        if self.best is None or self.best.bounds is None:
+            return True
+        return trimmed_mean(bounds - self.best.bounds)[0] > 0
 
     def judged_train(self) -> float | None:
         """Return the mean objective over the training rows since the last record, None at the
@@ -424,23 +413,24 @@ class Run:
         Where training maximises something else than validation measures, it is the latter, on some
         training rows.
         """
-        taken = float(self.gauge.taken)
+        taken = float(self.clipping.taken)
         if not taken or not self.weighted:
-            return float(self.gauge.total) / taken if taken else None
+            return float(self.clipping.total) / taken if taken else None
         return self.bound_of_some()
 
     def bound_of_some(self) -> float:
         """Return the mean objective of some training rows."""
-        rows = self.some(max(1, VALIDATION_CHUNK // _inner(self.objective).draws))
-        return float(self.objective(self.prepare(rows), self.generator).mean(dtype=torch.float64))
+        most = max(1, VALIDATION_CHUNK // _inner(self.objective).draws)
+        x, _ = self.prepare(self.rows.some(most))
+        return float(self.objective(x, self.generator).mean(dtype=torch.float64))
 
     def mean_kl(self) -> float | None:
         """Return the mean KL on up to one chunk of rows, or None where it has no closed form."""
-        held = self.validation
-        rows = (
-            self.prepare(self.some(VALIDATION_CHUNK)) if held is None else held[:VALIDATION_CHUNK]
-        )
-        kl = closed_form_kl(self.model().encode(rows), self.model().prior())
+        if self.validation is None:
+            x, _ = self.prepare(self.rows.some(VALIDATION_CHUNK))
+        else:
+            x = self.validation.x[:VALIDATION_CHUNK]
+        kl = closed_form_kl(self.model().encode(x), self.model().prior())
         return None if kl is None else float(kl.mean())
 
     def model(self) -> VAE:
@@ -467,9 +457,9 @@ class Run:
             learning_rate=self.peak * factor,
             rate=self.count / max(time.monotonic() - self.mark, 1e-9),
             progress=self.budget.progress(self.step, seconds),
-            skipped=int(self.gauge.skipped),
+            skipped=int(self.clipping.skipped),
         )
-        self.gauge.restart()
+        self.clipping.restart()
         self.count, self.mark = 0, time.monotonic()
         self.history.records.append(record)
         return record
@@ -493,19 +483,8 @@ class Run:
         self.generator.manual_seed(stream_seed(self.seed, "refine"))
         seen = round(self.budget.epochs(self.step) * len(self.rows))
         most = max(MINIMUM_REFINE // math.prod(self.model().shape), seen // 10, 1)
-        x, rows = self.x, self.rows
-        if isinstance(x, Stream):
-            x = x.some(most, KEPT)
-            rows = torch.arange(len(x))
         with self.autocast():
-            refine(
-                self.model(),
-                x,
-                self.generator,
-                most,
-                lambda part: self.prepare(self.placed(part)),
-                rows,
-            )
+            refine(self.model(), self.rows.spaced(most, KEPT), self.generator)
 
     # -- what a checkpoint holds
     # ---------------------------------------------------------------------
@@ -520,21 +499,21 @@ class Run:
             "max_seconds": self.budget.max_seconds,
             "seconds": self.elapsed(),
             "count": self.count,
-            "fall": dataclasses.asdict(self.fall),
+            "fall": dataclasses.asdict(self.rate),
             "precision": self.precision,
             "adaptive": self.adaptive,
-            "best": None if self.best is None else [self.best[0], self.best[1]],
+            "best": None if self.best is None else [self.best.value, self.best.step],
             "history": self.history.to_dict(),
         }
         tensors = {f"model.{name}": value for name, value in _weights(self.objective).items()}
         if self.best is not None:
-            tensors |= {f"best.{name}": value for name, value in self.best[2].items()}
-        if self.best_bounds is not None:
-            tensors["best_bounds"] = self.best_bounds
+            tensors |= {f"best.{name}": value for name, value in self.best.weights.items()}
+            if self.best.bounds is not None:
+                tensors["best_bounds"] = self.best.bounds
         if self.averaged is not None:
             tensors |= {f"averaged.{name}": value.clone() for name, value in self.averaged.items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
-        tensors |= self.gauge.state()
+        tensors |= self.clipping.state()
         return config, tensors
 
     def outcome(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -570,7 +549,7 @@ class Run:
         else:
             self._load_progress(config, tensors)
             self.optimiser.load_state(_part(tensors, "optimiser."))
-            self.gauge.load_state(tensors)
+            self.clipping.load_state(tensors)
         self.objective.load_state_dict(_part(tensors, "model."))
         self.origin = self.mark = time.monotonic()
 
@@ -599,7 +578,7 @@ class Run:
         self.ended = fields.word(config, "ended", ("", "steps", "seconds", "early", "callback"))
         self.seconds = fields.number(config, "seconds", 0)
         self.count = fields.integer(config, "count")
-        self.fall = self._fall(fields.section(config, "fall"))
+        self.rate = self._fall(fields.section(config, "fall"))
         self.precision = fields.word(config, "precision", ("float32", "bf16"))
         self.adaptive = fields.flag(config, "adaptive")
         limit = fields.section(config, "max_seconds")
@@ -618,10 +597,7 @@ class Run:
             pair = {"bound of the best weights": best[0], "step of the best weights": best[1]}
             value = fields.number(pair, "bound of the best weights")
             step = fields.integer(pair, "step of the best weights", 0, self.step)
-            self.best, self.best_bounds = (
-                (value, step, _part(tensors, "best.")),
-                tensors.get("best_bounds"),
-            )
+            self.best = Best(value, step, _part(tensors, "best."), tensors.get("best_bounds"))
         averaged = _part(tensors, "averaged.") or None
         if (averaged is None) == bool(self.average and self.step):
             raise fields.StateError(
@@ -640,8 +616,8 @@ class Run:
         wanted = {f"{kind}{name}": value for kind in kinds for name, value in self.live.items()}
         wanted |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
         if best is not None and self.validation is not None:
-            wanted["best_bounds"] = torch.empty(len(self.validation), dtype=torch.float64)
-        gauge = self.gauge.state()
+            wanted["best_bounds"] = torch.empty(len(self.validation.x), dtype=torch.float64)
+        gauge = self.clipping.state()
         fields.tensors_like(tensors, wanted | gauge)
         for name, tensor in tensors.items():
             # Moments may overflow, and a bound be infinite, in a run that goes on all the same.
@@ -651,13 +627,13 @@ class Run:
             ):
                 raise fields.StateError(f"{name} holds values that are not finite")
 
-    def _fall(self, state: Any) -> Fall:
-        found = fields.record(Fall, state, "fall")
-        if found == self.fall:
+    def _fall(self, state: Any) -> RateSchedule:
+        found = fields.record(RateSchedule, state, "fall")
+        if found == self.rate:
             return found
         if not (
             found.early
-            and found.decay == self.fall.decay is not None
+            and found.decay == self.rate.decay is not None
             and 0 <= found.start <= found.end <= 1
         ):
             raise fields.StateError(f"fall is {state!r}, which no run with these options comes to")
@@ -678,14 +654,9 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
-def first_rows(x: Stored | Stream) -> Tensor:
-    """Return some rows of what is no tensor: what all the others must be like."""
-    return x.first if isinstance(x, Stream) else x[:SEEN]
-
-
-def validated(rows: Tensor) -> Tensor:
-    """Return the validation rows that a run looks at."""
-    return rows[:: math.ceil(len(rows) / VALIDATED)]
+def validated(rows: Rows) -> Rows:
+    """Return the validation rows that a run looks at, evenly spaced."""
+    return rows.every(max(1, math.ceil(len(rows) / VALIDATED)))
 
 
 def _inner(objective: nn.Module) -> Objective:

@@ -21,16 +21,15 @@ from __future__ import annotations
 __all__ = ["VarianceStep", "learned_gaussians", "learned_variances", "refine"]
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..data.rows import Rows
 from ..distributions import draw
 from ..likelihood import Likelihood, likelihoods_in
 from ..vae import VAE
-from .stored import Stored
 
 RATE = 0.05
 """Weight of the newest batch in the running mean once it has run in."""
@@ -165,33 +164,21 @@ def _values(likelihood: Likelihood, gradient: Tensor) -> float:
 
 
 @torch.no_grad()
-def refine(
-    model: VAE,
-    x: Tensor | Stored,
-    generator: torch.Generator,
-    most: int | None = None,
-    prepare: Callable[[Tensor], Tensor] | None = None,
-    rows: Tensor | None = None,
-) -> None:
-    r"""Set every learned :math:`\beta^2` to its closed form over the training rows x, for the
-    weights as they are.
+def refine(model: VAE, rows: Rows, generator: torch.Generator) -> None:
+    r"""Set every learned :math:`\beta^2` to its closed form over some rows, for the weights as they
+    are.
 
     Arguments:
         model: The trained model.
-        x: Training rows, of shape (n, *model.shape).
-        generator: Source of z ~ q(z|x).
-        most: How many rows to look at, evenly spaced; None is all. Few rows get several z each.
-        prepare: What turns some of the rows into what the model takes; None takes them as they are.
-        rows: Numbers of the rows of x that are meant; None is all.
+        rows: Training rows, on its device. Few rows get several z each.
+        generator: Source of z ~ q(z|x), and of the rows' noise.
     """
     likelihood = model.likelihood
     log_variance = likelihood.learned_variance()
     if log_variance is None:
         return
-    rows = torch.arange(len(x)).to(x.device) if rows is None else rows
-    rows = rows[:: max(1, len(rows) // most)] if most else rows
     for _ in range(likelihood.variance_steps):
-        mean = _mean_square(model, log_variance, x, rows, generator, prepare)
+        mean = _mean_square(model, log_variance, rows, generator)
         change = mean.log() - log_variance.double()
         log_variance.copy_(mean.log())
         if float(change.abs().max()) < SETTLED:
@@ -199,23 +186,19 @@ def refine(
 
 
 def _mean_square(
-    model: VAE,
-    log_variance: Tensor,
-    x: Tensor | Stored,
-    rows: Tensor,
-    generator: torch.Generator,
-    prepare: Callable[[Tensor], Tensor] | None,
+    model: VAE, log_variance: Tensor, rows: Rows, generator: torch.Generator
 ) -> Tensor:
-    r"""Return the :math:`\beta^2` of one EM step over some rows of x, at least the floor, of
+    r"""Return the :math:`\beta^2` of one EM step over some rows, at least the floor, of
     log_variance's shape.
     """
     samples = max(1, min(16, ENOUGH // (len(rows) * math.prod(model.shape))))
     total = torch.zeros(model.shape, dtype=torch.float64, device=log_variance.device)
-    for numbers in rows.split(1024):
-        part = x[numbers] if prepare is None else prepare(x[numbers])
-        q = model.encode(part)
+    progress = torch.ones(())
+    for numbers in rows.numbers().split(1024):
+        x, _ = rows.prepare(rows.fetch(numbers), generator, progress)
+        q = model.encode(x)
         for _ in range(samples):
             p = model.decode(draw(q, (), generator))
-            total += model.likelihood.squared_residual(p, part).sum(0, dtype=torch.float64)
+            total += model.likelihood.squared_residual(p, x).sum(0, dtype=torch.float64)
     mean = total / (len(rows) * samples)
     return (mean.mean() if log_variance.ndim == 0 else mean).clamp_min(model.likelihood.floor)

@@ -1,5 +1,5 @@
-"""How long gradients are, which are too long, and which are not finite: with what it sums up
-between two records.
+"""Clips gradients by a running mean of their norm, skips steps whose gradient is not finite, and
+averages the bound between two records.
 
 On a CPU these are Python's numbers, a tenth of the cost of tensors that hold one. On a GPU they are
 tensors, because a number would have to be waited for at every step.
@@ -7,7 +7,7 @@ tensors, because a number would have to be waited for at every step.
 
 from __future__ import annotations
 
-__all__ = ["Gauge"]
+__all__ = ["Clipping"]
 
 import math
 from collections.abc import Sequence
@@ -15,15 +15,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-MEMORY = 0.02
-"""Weight of the newest gradient in the running mean of lengths, once it has run in."""
-LEAST = 1e-30
-
 Number = float | Tensor
 
 
-class Gauge:
-    """Running numbers of a run.
+class Clipping:
+    """The running numbers that gradient clipping and records need.
 
     Arguments:
         clip: Gradients longer than this multiple of their running mean length are too long; None
@@ -31,6 +27,13 @@ class Gauge:
         device: Where the gradients are.
         host: Whether to hold Python's numbers; None does on a CPU.
     """
+
+    NAMES = ("mean_norm", "skipped", "total", "taken")
+    """The numbers that a checkpoint holds."""
+    MEMORY = 0.02
+    """Weight of the newest gradient in the running mean of norms, once it has run in."""
+    LEAST = 1e-30
+    """Below the smallest norm that is divided by."""
 
     def __init__(self, clip: float | None, device: torch.device, host: bool | None = None) -> None:
         self.clip = clip
@@ -56,7 +59,7 @@ class Gauge:
         if not gradients:
             return None, True
         norms = torch._foreach_norm(list(gradients))
-        weight = max(1 / (step + 1), MEMORY)
+        weight = max(1 / (step + 1), self.MEMORY)
         limited = self.clip is not None and settled
         if self.host:
             return self._judge_number(math.hypot(*(n.item() for n in norms)), weight, limited)
@@ -64,7 +67,7 @@ class Gauge:
         finite: Tensor = norm.isfinite()
         limit = self.mean_norm * self.clip if limited else norm.double()  # type: ignore[operator]
         length = torch.where(finite, norm.double(), limit)
-        scale = (length / limit.clamp_min(LEAST)).clamp_min(1.0)  # type: ignore[union-attr]
+        scale = (length / limit.clamp_min(self.LEAST)).clamp_min(1.0)  # type: ignore[union-attr]
         newest = torch.where(finite, length / scale, self.mean_norm)
         self.mean_norm = self.mean_norm + weight * (newest - self.mean_norm)
         self.skipped = self.skipped + ~finite
@@ -76,9 +79,10 @@ class Gauge:
         if not math.isfinite(length):
             self.skipped += 1
             return None, False
-        scale = (
-            max(1.0, length / max(self.mean_norm * (self.clip or 1.0), LEAST)) if limited else 1.0
-        )
+        scale: Number = 1.0
+        if limited:
+            limit = max(self.mean_norm * (self.clip or 1.0), self.LEAST)
+            scale = max(1.0, length / limit)
         self.mean_norm += weight * (length / scale - self.mean_norm)
         return (torch.tensor(scale, dtype=torch.float32) if scale > 1 else None), True
 
@@ -100,18 +104,15 @@ class Gauge:
         """Return copies of the numbers."""
         return {
             name: torch.as_tensor(getattr(self, name), dtype=torch.float64).clone()
-            for name in NUMBERS
+            for name in self.NAMES
         }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Undo `state`."""
-        for name in NUMBERS:
+        for name in self.NAMES:
             before = getattr(self, name)
             setattr(
                 self,
                 name,
                 state[name].to(before) if isinstance(before, Tensor) else state[name].item(),
             )
-
-
-NUMBERS = ("mean_norm", "skipped", "total", "taken")

@@ -1,46 +1,13 @@
-r"""What happens at which step: pure functions of (seed, step), so that a run can be resumed from a
-step alone.
-"""
+"""How long to train, and which rows each step takes: pure functions of the step."""
 
 from __future__ import annotations
 
-__all__ = [
-    "DECAY",
-    "Budget",
-    "Fall",
-    "default_batch_size",
-    "default_learning_rate",
-    "epoch_order",
-    "learning_rate_factor",
-    "stream_seed",
-]
+__all__ = ["Budget", "default_batch_size", "default_steps"]
 
 import dataclasses
-import hashlib
 import math
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-
-WARMUP = 10
-"""Steps over which the learning rate rises."""
-LEARNING_RATE = 1.5e-3
-"""Default peak of runs of at least `LONG_RUN` steps; shorter ones take larger steps, up to three
-times that.
-"""
-LONG_RUN = 4_000
-DECAY = 0.25
-"""Default share of a run, at its end, over which the rate falls."""
-LARGEST_BATCH = 256
-FIRST_BATCH = 64
-"""Rows in the first batches of a default run: early gradients agree, so that many small steps go
-further.
-"""
-FIRST_STEPS = 64
-"""Steps after which they double, until they have the size of the rest."""
-FINAL_FACTOR = 0.01
-"""Share of the peak learning rate that is left at the end."""
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -59,6 +26,12 @@ class Budget:
         small: Sizes of the smaller batches that the first epoch begins with, one for each
             `FIRST_STEPS` steps.
     """
+
+    FIRST_BATCH: ClassVar[int] = 64
+    """Rows in the first batches of a default run: early gradients agree, so that many small steps
+    go further."""
+    FIRST_STEPS: ClassVar[int] = 64
+    """Steps after which they double, until they have the size of the rest."""
 
     rows: int
     batch_size: int
@@ -109,21 +82,21 @@ class Budget:
 
     def steps_of(self, epochs: int) -> int:
         """Return how many steps the first epochs take."""
-        left = self.rows - FIRST_STEPS * sum(self.small)
-        first = FIRST_STEPS * len(self.small) + self.batches(left)
+        left = self.rows - Budget.FIRST_STEPS * sum(self.small)
+        first = Budget.FIRST_STEPS * len(self.small) + self.batches(left)
         return first + (epochs - 1) * self.steps_per_epoch
 
     def place(self, step: int) -> tuple[int, int, int]:
         """Return the epoch of a step, and the first and one past the last of its rows in the order
         of that epoch.
         """
-        index = step - FIRST_STEPS * len(self.small)
+        index = step - Budget.FIRST_STEPS * len(self.small)
         if index < 0:
-            stage, index = divmod(step, FIRST_STEPS)
-            start = FIRST_STEPS * sum(self.small[:stage]) + index * self.small[stage]
+            stage, index = divmod(step, Budget.FIRST_STEPS)
+            start = Budget.FIRST_STEPS * sum(self.small[:stage]) + index * self.small[stage]
             return 0, start, start + self.small[stage]
         epoch = 0
-        start = FIRST_STEPS * sum(self.small) + index * self.batch_size
+        start = Budget.FIRST_STEPS * sum(self.small) + index * self.batch_size
         if step >= self.steps_of(1):
             epoch, index = divmod(step - self.steps_of(1), self.steps_per_epoch)
             epoch, start = epoch + 1, index * self.batch_size
@@ -171,16 +144,16 @@ class Budget:
         return max(self.steps_per_epoch, (self.max_steps or 0) // 100, 1)
 
 
-def default_batch_size(rows: int) -> int:
+def default_batch_size(rows: int, largest: int = 256) -> int:
     """Return a power of two from 32 to 256 that makes at least 16 batches an epoch where it can."""
-    return int(min(LARGEST_BATCH, max(32, 2 ** math.floor(math.log2(max(rows / 16, 1))))))
+    return int(min(largest, max(32, 2 ** math.floor(math.log2(max(rows / 16, 1))))))
 
 
 def _small_batches(rows: int, batch_size: int) -> tuple[int, ...]:
     """Return the sizes of the smaller batches that fit into half of the first epoch."""
     sizes: list[int] = []
-    size = FIRST_BATCH
-    while size < batch_size and FIRST_STEPS * (sum(sizes) + size) <= rows / 2:
+    size = Budget.FIRST_BATCH
+    while size < batch_size and Budget.FIRST_STEPS * (sum(sizes) + size) <= rows / 2:
         sizes.append(size)
         size *= 2
     return tuple(sizes)
@@ -191,79 +164,3 @@ def default_steps(rows: int) -> int:
     60,000.
     """
     return min(60_000, 2_000 + round(0.3 * rows))
-
-
-def default_learning_rate(planned_steps: float) -> float:
-    """Return the peak rate: fewer steps have to be larger, by the fourth root of how many fewer."""
-    larger: float = max(1.0, LONG_RUN / planned_steps) ** 0.25
-    return LEARNING_RATE * min(3.0, larger)
-
-
-@dataclass(frozen=True)
-class Fall:
-    """When the learning rate falls: for most of a run it stays at its peak, which gets furthest in
-    any given time.
-
-    Attributes:
-        decay: Share of the run, at its end, over which it falls in a straight line; None is a
-            cosine all along.
-        start, end: Progress at which the line begins and ends: the end of the run, unless it was
-            called for early.
-        early: Whether it was.
-    """
-
-    decay: float | None
-    start: float
-    end: float = 1.0
-    early: bool = False
-
-    @classmethod
-    def of(cls, decay: float | None) -> Fall:
-        """Return the plan for a whole run.
-
-        Raises:
-            ValueError: ``decay`` is not in (0, 1].
-        """
-        if decay is not None and not 0 < decay <= 1:
-            raise ValueError(f"decay must be in (0, 1], or None for a cosine, got {decay!r}.")
-        return cls(decay, 0.0 if decay is None else 1 - decay)
-
-    def now(self, progress: float) -> Fall:
-        """Return a fall that begins now, before its start, and takes its share of the shorter
-        run.
-        """
-        return dataclasses.replace(self, start=progress, end=progress / self.start, early=True)
-
-    def pending(self, progress: float) -> bool:
-        """Return whether it has not begun."""
-        return self.decay is not None and progress < self.start
-
-    def over(self, progress: float) -> bool:
-        """Return whether it was called for early, and has ended."""
-        return self.early and progress >= self.end
-
-    def factor(self, progress: float) -> float:
-        """Return the multiple of the peak rate."""
-        if self.decay is None:
-            return FINAL_FACTOR + (1 - FINAL_FACTOR) * 0.5 * (1 + math.cos(math.pi * progress))
-        left = (self.end - progress) / max(self.end - self.start, 1e-9)
-        return max(FINAL_FACTOR, min(1.0, left))
-
-
-def learning_rate_factor(step: int, progress: float, warmup: int, fall: Fall) -> float:
-    """Return the multiple of the peak rate: a linear warm-up, and a fall down to `FINAL_FACTOR`."""
-    return min(1.0, (step + 1) / max(warmup, 1)) * fall.factor(progress)
-
-
-def stream_seed(*key: int | str) -> int:
-    """Return an independent 63-bit seed for each key, such as (seed, "noise", step)."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
-def epoch_order(rows: int, seed: int, epoch: int) -> Tensor:
-    """Return the order in which an epoch visits the rows: a permutation that depends on (seed,
-    epoch) alone.
-    """
-    generator = torch.Generator().manual_seed(stream_seed(seed, "order", epoch))
-    return torch.randperm(rows, generator=generator)

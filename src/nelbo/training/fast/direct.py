@@ -25,15 +25,15 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, silu, softplus
 from torch.nn.modules.module import _has_any_global_hook
 
-from ..distributions import LOG_2PI
-from ..likelihood import Gaussian, HeteroscedasticGaussian, Likelihood
-from ..networks import MLP, Linear, Residual
-from ..networks.linear import Dense
-from ..networks.residual import bend
-from ..objective import ELBO, DReG
-from ..posterior import SMALLEST_STD, DiagonalNormal
-from ..prior import StandardNormal
-from ..vae import VAE
+from ...distributions import LOG_2PI
+from ...likelihood import Gaussian, HeteroscedasticGaussian, Likelihood
+from ...networks import MLP, Linear, Residual
+from ...networks.linear import Dense
+from ...networks.residual import bend
+from ...objective import ELBO, DReG
+from ...posterior import SMALLEST_STD, DiagonalNormal
+from ...prior import StandardNormal
+from ...vae import VAE
 
 aten = torch.ops.aten
 Noise = Gaussian | HeteroscedasticGaussian

@@ -1,0 +1,1 @@
+"""Steps without autograd, and without memory that goes back and forth."""
