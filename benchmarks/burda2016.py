@@ -120,8 +120,7 @@ def run(name: str, options: argparse.Namespace) -> tuple[Any, ...]:
 
     fit(
         kind(vae, samples),
-        train,
-        transform=binarise,
+        as_rows(train, step=binarise),
         max_epochs=passes,
         batch_size=options.batch or BATCHES[name],
         optimizer=options.optimizer,

@@ -19,6 +19,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -119,13 +120,17 @@ def bfloat16_products() -> Iterator[None]:
 
 
 NOTHING = contextlib.nullcontext
+LARGER = partial(default_batch_size, largest=512)
 VARIANTS: dict[str, tuple[dict[str, Any], Callable[[], contextlib.AbstractContextManager[Any]]]] = {
     "default": ({}, NOTHING),
     "random start": ({"init": "random"}, NOTHING),
     "plain net": ({"network": "mlp"}, NOTHING),
     "batch 64": ({"batch_size": 64}, NOTHING),
     "batch 256 from the first step": ({"batch_size": 256}, NOTHING),
-    "batches up to 512": ({}, replaced((budget, "default_batch_size", partial(default_batch_size, largest=512)))),
+    "batches up to 512": (
+        {},
+        replaced((budget, "default_batch_size", LARGER)),
+    ),
     "rate / 2": ({}, replaced((training.loop, "default_learning_rate", rate(0.5)))),
     "rate x 2": ({}, replaced((training.loop, "default_learning_rate", rate(2.0)))),
     "cosine": ({}, replaced((RateSchedule, "of", fall(None)))),

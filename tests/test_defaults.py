@@ -15,9 +15,10 @@ from helpers import ring
 from helpers import small_estimator as vae
 from nelbo import VariationalAutoencoder, training
 from nelbo import objective as nelbo_objective
-from nelbo.data import Schema, whitening
+from nelbo.data import Rows, Schema, as_rows, whitening
+from nelbo.data.jitter import Jittered, silverman
+from nelbo.data.rows import Batch
 from nelbo.estimator import defaults
-from nelbo.estimator.rows import Rows
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
 
@@ -197,17 +198,14 @@ def test_who_asks_for_something_gets_no_rules_for_tables(options: dict[str, Any]
 
 def test_jitter_fades_to_nothing_and_is_correlated_as_the_rows_are() -> None:
     x = correlated(200)
-    model, rows = vae(scale="standard").fit(x), torch.from_numpy(x / x.std(0)).float()
-    objective = nelbo_objective.ELBO(model.model_)
-    jitter = defaults.Jitter(objective, Rows(rows, None, None, torch.Generator()))
-    objective.progress.fill_(0.0)
-    many = rows[:1].expand(50_000, -1)
-    noise = (jitter(many, torch.Generator().manual_seed(0)) - many).double().numpy()
+    rows = torch.from_numpy(x / x.std(0)).float()
+    jittered, g = Jittered(as_rows(rows)), torch.Generator().manual_seed(0)
+    many = Batch(rows[:1].expand(50_000, -1))
+    noise = (jittered.prepare(many, g, torch.zeros(())).x - many.x).double().numpy()
     np.testing.assert_allclose(np.corrcoef(noise.T), np.corrcoef(rows.numpy().T), atol=0.03)
-    bandwidth = defaults.silverman(200, 5)
+    bandwidth = silverman(200, 5)
     np.testing.assert_allclose(noise.std(0), bandwidth * rows.numpy().std(0), rtol=0.03)
-    objective.progress.fill_(1.0)
-    np.testing.assert_array_equal(jitter(rows, torch.Generator().manual_seed(0)), rows)
+    np.testing.assert_array_equal(jittered.prepare(Batch(rows), g, torch.ones(())).x, rows)
 
 
 def test_a_table_is_trained_on_all_rows_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,9 @@ from torch import Tensor
 from helpers import build, digits, linear_gaussian, normal, rng
 from nelbo import VAE, VariationalAutoencoder, evaluate, fit, initialize, objective
 from nelbo.cli import main
-from nelbo.data import Schema
+from nelbo.data import Schema, as_rows
 from nelbo.distributions import DiagonalNormal, DiscretizedNormal
 from nelbo.likelihood import DiscretizedGaussian
-from nelbo.data import as_rows
 from nelbo.training.noise_step import refine
 
 BETAS = [1e-4, 1e-3, 1 / 512, 1 / 256, 0.01, 0.1, 1.0, 10.0]

@@ -27,7 +27,6 @@ from nelbo import (
     posterior,
     prior,
     start,
-    training,
 )
 from nelbo.checkpoint import CheckpointError
 from nelbo.data.order import stream_seed

@@ -31,8 +31,8 @@ from helpers import (
 from nelbo import VariationalAutoencoder, checkpoint, evaluate, fit, objective, training
 from nelbo.data import to_uint8
 from nelbo.data.order import epoch_order, stream_seed
-from nelbo.training.rate import RateSchedule
 from nelbo.linear import moments, ppca
+from nelbo.training.rate import RateSchedule
 
 STILL = 1e-30
 """A learning rate that moves no weight."""

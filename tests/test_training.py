@@ -32,14 +32,14 @@ from helpers import (
     weights,
 )
 from nelbo import VAE, History, evaluate, fit, initialize, objective, training
-from nelbo.linear import moments, ppca
 from nelbo.data import as_rows
 from nelbo.data.order import epoch_order, stream_seed
+from nelbo.linear import moments, ppca
 from nelbo.training import run
 from nelbo.training.budget import Budget, default_batch_size
-from nelbo.training.rate import DECAY, RateSchedule
-from nelbo.training.precision import bfloat16_pays, has_bfloat16, resolve_precision
 from nelbo.training.noise_step import VarianceStep, learned_gaussians, refine
+from nelbo.training.precision import bfloat16_pays, has_bfloat16, resolve_precision
+from nelbo.training.rate import DECAY, RateSchedule
 
 STILL = 1e-30
 """A learning rate that moves no weight."""
@@ -411,9 +411,7 @@ def test_rate_in_force_is_the_schedules_at_every_record() -> None:
         learning_rate=3e-3,
     )
     for record in history.records:
-        expected = 3e-3 * RateSchedule.of(DECAY).at(
-            record.step, record.step / 90
-        )
+        expected = 3e-3 * RateSchedule.of(DECAY).at(record.step, record.step / 90)
         assert record.learning_rate == pytest.approx(expected, rel=1e-12)
 
 
@@ -425,9 +423,7 @@ def test_the_rate_reaches_the_optimiser() -> None:
         probe.before[1]["vae.decoder.layers.0.weight"]
         - probe.before[0]["vae.decoder.layers.0.weight"]
     )
-    expected = 5e-3 * RateSchedule.of(DECAY).at(
-        0, 0.0
-    )
+    expected = 5e-3 * RateSchedule.of(DECAY).at(0, 0.0)
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, expected), rtol=1e-3, atol=0)
 
 
@@ -569,7 +565,9 @@ def test_records_are_in_the_users_units() -> None:
     runs = []
     for units in (training.Units(), training.Units(-7.5, scale)):
         vae = small(variance="per_feature")
-        runs.append(fit(objective.ELBO(vae), as_rows(x, units=units), validation=x, max_steps=10).records)
+        runs.append(
+            fit(objective.ELBO(vae), as_rows(x, units=units), validation=x, max_steps=10).records
+        )
         noise = vae.likelihood.variance.detach()
     for plain, scaled in zip(*runs, strict=True):
         assert scaled.validation == pytest.approx(plain.validation - 7.5)
