@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from nelbo import diagnose, distributions, evaluate, fit, objective
+from nelbo.data import as_rows
 
 from ._common import (
     RESULTS,

@@ -15,9 +15,10 @@ from helpers import ring
 from helpers import small_estimator as vae
 from nelbo import VariationalAutoencoder, training
 from nelbo import objective as nelbo_objective
-from nelbo.data import Rows, Schema, as_rows, whitening
+from nelbo.data import Rows, Schema, as_rows
 from nelbo.data.jitter import Jittered, silverman
 from nelbo.data.rows import Batch
+from nelbo.data.steps import whitening
 from nelbo.estimator import defaults
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
