@@ -120,9 +120,8 @@ def test_few_rows_are_one_batch_in_both_runs(monkeypatch: pytest.MonkeyPatch) ->
     steps: list[tuple[int, int, Any]] = []
     fit = training.fit
 
-    def spy(objective: Any, x: torch.Tensor, **options: Any) -> training.History:
-        rows = len(x) if options["rows"] is None else len(options["rows"])
-        steps.append((rows, options["batch_size"], options["max_steps"]))
+    def spy(objective: Any, x: Rows, **options: Any) -> training.History:
+        steps.append((len(x), options["batch_size"], options["max_steps"]))
         return fit(objective, x, **options)
 
     monkeypatch.setattr(training, "fit", spy)

@@ -15,7 +15,7 @@ import nelbo
 from helpers import PEAK, build, normal, ring, rng
 from helpers import small_estimator as vae
 from nelbo import objective
-from nelbo.data import Schema, schema
+from nelbo.data import Schema, as_rows, schema
 
 RNG = np.random.default_rng(0)
 
@@ -109,7 +109,7 @@ def test_rows_that_are_not_named_play_no_part() -> None:
         (torch.where(torch.isin(torch.arange(60), numbers)[:, None], x, 1e6), numbers),
     ):
         model = build(dtype=torch.float32)
-        nelbo.fit(objective.ELBO(model), rows, rows=index, max_steps=30, batch_size=16)
+        nelbo.fit(objective.ELBO(model), as_rows(rows, index=index), max_steps=30, batch_size=16)
         found.append(torch.cat([p.flatten() for p in model.parameters()]))
     assert torch.equal(*found)
 
@@ -124,20 +124,17 @@ def test_rows_that_are_not_named_play_no_part() -> None:
     ],
 )
 def test_numbers_of_no_rows_are_refused(rows: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="rows must be a tensor of row numbers from 0 to 5"):
-        nelbo.fit(
-            objective.ELBO(build(dtype=torch.float32)), normal(6, 6, dtype=torch.float32), rows=rows
-        )
+    with pytest.raises(ValueError, match="index must be a tensor of row numbers from 0 to 5"):
+        as_rows(normal(6, 6, dtype=torch.float32), index=rows)
 
 
 def test_numbers_of_rows_that_are_no_tensor_are_refused() -> None:
     with pytest.raises(
-        TypeError, match=r"rows must be a tensor of row numbers, got list\. Pass torch\.as_tensor"
+        TypeError, match=r"index must be a tensor of row numbers, got list\. Pass torch\.as_tensor"
     ):
-        nelbo.fit(
-            objective.ELBO(build(dtype=torch.float32)),
+        as_rows(
             normal(6, 6, dtype=torch.float32),
-            rows=[0, 1],
+            index=[0, 1],
         )  # type: ignore[arg-type]
 
 

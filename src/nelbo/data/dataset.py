@@ -26,7 +26,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from nelbo.data.rows import Batch, InMemory, Rows
+from nelbo.data.rows import Batch, InMemory, Rows, check_index
 
 Data = Rows | Tensor | Dataset[Any] | Iterable[Any]
 """What can be trained on."""
@@ -69,6 +69,7 @@ class OfDataset(Rows):
         self.head = self._read(range(min(self.SEEN, len(dataset))))  # type: ignore[arg-type]
         self.device = torch.device("cpu")
         self.dtype = self.head.dtype if self.step is None else torch.float32
+        check_index(self.index, self.stored_shape[0])
 
     @property
     def stored_shape(self) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from nelbo.data.order import epoch_order
 from nelbo.data.units import Units
 
-__all__ = ["Batch", "InMemory", "Rows", "Step"]
+__all__ = ["Batch", "InMemory", "Rows", "Step", "check_index"]
 
 Step = Callable[[Tensor, torch.Generator], Tensor]
 """Makes of some stored rows what the model takes, with fresh noise: dequantisation, say."""
@@ -203,7 +203,8 @@ class InMemory(Rows):
         options: Those of `Rows`.
 
     Raises:
-        ValueError: There are more or fewer conditions than rows.
+        TypeError: The index is no tensor.
+        ValueError: There are more or fewer conditions than rows, or the index names other rows.
     """
 
     def __init__(self, stored: Tensor, c: Tensor | None = None, **options: Any) -> None:
@@ -216,6 +217,7 @@ class InMemory(Rows):
         self.stored, self.c = stored, c
         self.device = stored.device
         self.dtype = stored.dtype if self.step is None else torch.float32
+        check_index(self.index, len(stored))
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -258,3 +260,24 @@ class InMemory(Rows):
         if self.index is not None:
             return super()._piece(start, end)
         return self.prepare(Batch(self.stored[start:end]), self.generator).x  # no copy
+
+
+def check_index(index: Tensor | None, count: int) -> None:
+    """Refuse row numbers that are none."""
+    if index is None:
+        return
+    if not isinstance(index, Tensor):
+        raise TypeError(
+            f"index must be a tensor of row numbers, got {type(index).__name__}. Pass "
+            "torch.as_tensor(index)."
+        )
+    if (
+        index.dtype != torch.int64
+        or index.ndim != 1
+        or not len(index)
+        or not 0 <= int(index.min()) <= int(index.max()) < count
+    ):
+        raise ValueError(
+            f"index must be a tensor of row numbers from 0 to {count - 1} (int64, one axis), got "
+            f"{index}."
+        )

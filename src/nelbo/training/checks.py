@@ -4,10 +4,10 @@ cure.
 
 from __future__ import annotations
 
-__all__ = ["check_batches", "check_index", "check_objective", "check_rows"]
+__all__ = ["check_batches", "check_objective", "check_rows"]
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..data.dataset import Batches
 from ..data.rows import InMemory, Rows
@@ -54,8 +54,6 @@ def check_rows(vae: VAE, rows: Rows, validation: Rows | None) -> None:
             check_content("x", x)
         made = rows.step(x[:1], torch.Generator(x.device).manual_seed(0))
         vae.check_rows("step(x)", made)
-    if rows.index is not None:
-        check_index(rows.index, rows.stored_shape[0])
     if validation is not None and validation.step is None and not validation.checked:
         vae.check_rows("validation", validation.seen)
 
@@ -70,23 +68,4 @@ def check_batches(rows: Batches, batch_size: int | None, limited: bool) -> None:
     if not rows.known and not limited:
         raise ValueError(
             f"x is a {type(rows.source).__name__} of unknown length. Pass max_steps or max_seconds."
-        )
-
-
-def check_index(index: Tensor, count: int) -> None:
-    """Refuse row numbers that are none."""
-    if not isinstance(index, Tensor):
-        raise TypeError(
-            f"index must be a tensor of row numbers, got {type(index).__name__}. Pass "
-            "torch.as_tensor(index)."
-        )
-    if (
-        index.dtype != torch.int64
-        or index.ndim != 1
-        or not len(index)
-        or not 0 <= int(index.min()) <= int(index.max()) < count
-    ):
-        raise ValueError(
-            f"index must be a tensor of row numbers from 0 to {count - 1} (int64, one axis), got "
-            f"{index}."
         )
