@@ -15,7 +15,8 @@ from scipy.stats import multivariate_normal
 
 from nelbo import VariationalAutoencoder
 from nelbo.report import Density, density, draw, summarise, write_picture
-from nelbo.report.picture import _mosaic, _telling_columns
+from nelbo.report.images import mosaic
+from nelbo.report.tables import telling_columns
 
 pytest.importorskip("matplotlib")
 
@@ -189,7 +190,7 @@ def test_images_are_shown_as_they_are_and_noise_is_what_parts_two_rows_of_sample
 
 def test_a_mosaic_puts_each_tile_in_its_place() -> None:
     tiles = np.arange(3 * 2 * 4 * 3).reshape(3, 2, 4, 3) / 100
-    sheet = _mosaic(tiles, 2)
+    sheet = mosaic(tiles, 2)
     assert sheet.shape == (5, 9, 3)
     assert np.array_equal(sheet[:2, 5:], tiles[1])
     assert np.array_equal(sheet[3:, :4], tiles[2])
@@ -210,10 +211,10 @@ def test_any_shape_of_image_is_drawn(shape: tuple[int, ...], tmp_path: Path) -> 
 
 def test_a_table_is_shown_by_its_two_most_correlated_columns(table: VariationalAutoencoder) -> None:
     a, b = RNG.normal(size=(2, 50))
-    assert set(_telling_columns(np.stack([a, 0 * a, b, -a + 0.01 * b], 1))[:2]) == {0, 3}
+    assert set(telling_columns(np.stack([a, 0 * a, b, -a + 0.01 * b], 1))[:2]) == {0, 3}
     axes = axes_by_title(picture(table, TRAIN, HELD_OUT))
     offsets = np.array(axes["Data (held out)"].collections[0].get_offsets())
-    i, j = _telling_columns(HELD_OUT)[:2]
+    i, j = telling_columns(HELD_OUT)[:2]
     assert np.array_equal(offsets, HELD_OUT[:, [i, j]])
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..brief import aligned
+from ..plain import plain
 from .cures import Cure, Spell, advise, in_python
 from .standard_error import Estimate
 
@@ -51,8 +52,8 @@ class Value:
             found = Estimate(float(found), math.nan, 0)
         return {
             "label": self.label,
-            "value": _finite(found.value),
-            "standard_error": _finite(found.standard_error),
+            "value": plain(found.value),
+            "standard_error": plain(found.standard_error),
             "rows": found.rows or None,
             "unit": self.unit,
         }
@@ -239,10 +240,3 @@ class Diagnosis:
 def _wrapped(text: str, later: str, first: str = "", width: int = 100) -> list[str]:
     """Break a text into lines of ``width`` characters, indented by ``first`` and ``later``."""
     return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=later)
-
-
-def _finite(number: float) -> float | None:
-    """Return a number that JSON can hold, or None."""
-    if math.isfinite(number):
-        return number
-    return None

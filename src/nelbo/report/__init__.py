@@ -1,22 +1,21 @@
-"""What a fit amounts to: numbers as plain dataclasses with a JSON twin, and a picture of them."""
+"""A fit shown to people: its numbers as one dataclass with a JSON twin, and a picture of it."""
 
 from __future__ import annotations
 
 from ..fitted import RowCounts
-from .picture import draw, write_picture
-from .summary import (
+from ..fitted.measure import (
     Baseline,
     Bracket,
     Density,
     Explained,
     Noise,
-    Summary,
     baseline,
     bracket,
     density,
-    plain,
-    summarise,
 )
+from ..plain import plain
+from .picture import draw, write_picture
+from .summary import Summary, summarise
 
 __all__ = [
     "Baseline",

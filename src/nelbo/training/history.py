@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..brief import aligned, selected
+from ..plain import plain
 from . import fields
 
 TRAINING, ALL_ROWS = "training", "training on all rows"
@@ -200,14 +201,7 @@ class History:
         """Return one JSON object per record and line; what is not finite is null, as tools that
         read it expect.
         """
-        return "".join(
-            json.dumps({k: _or_null(v) for k, v in vars(one).items()}) + "\n"
-            for one in self.records
-        )
-
-
-def _or_null(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return "".join(json.dumps(plain(one)) + "\n" for one in self.records)
 
 
 def _cell(name: str, value: float | None) -> str:

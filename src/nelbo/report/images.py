@@ -1,0 +1,98 @@
+"""The panel for images: data, reconstructions, and samples without and with noise."""
+
+from __future__ import annotations
+
+__all__ = ["draw_images", "in_units"]
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..fitted import Fitted
+from .style import Colour
+from .summary import Summary
+
+Array = npt.NDArray[Any]
+
+
+def draw_images(figure: Any, model: Fitted, rows: Array, which: str, summary: Summary) -> str:
+    """Draw four mosaics below each other; return what to say about them.
+
+    Arguments:
+        figure: Where to draw.
+        model: The model.
+        rows: Rows in data units, (n, h, w) or with channels.
+        which: What the rows are called.
+        summary: The model's numbers.
+    """
+    height, width = model.schema.shape[1:]
+    across = min(12, max(3, round(12 * height / width)))
+    shown = rows[: 2 * across]
+    blocks = {
+        f"Data ({which})": in_units(model, shown),
+        r"Reconstructions without noise, $\hat{x} = f(\mathrm{E}[z|x])$": model.reconstruct(shown),
+        r"Samples without noise, $\hat{x} = f(z)$": model.sample(2 * across, noise=False, seed=0),
+        f"Samples with noise, same $z${_beta(summary)}": model.sample(2 * across, seed=0),
+    }
+    low, high = 0.0, 1.0
+    if not model.schema.dequantize:
+        low, high = float(shown.min()), float(shown.max())
+    if not low < high:
+        low, high = low - 0.5, low + 0.5
+    for axes, (text, block) in zip(figure.subplots(4, 1), blocks.items(), strict=True):
+        tiles = _colours((_channels_last(block, model.schema.layout) - low) / (high - low))
+        axes.imshow(mosaic(tiles, across), interpolation="nearest")
+        axes.set_title(text, loc="left", fontsize=9.5, color=Colour.INK, pad=3)
+        axes.set_axis_off()
+    return (
+        f"Pictures show {low:g} as black and {high:g} as white; noise beyond is cut off there only."
+    )
+
+
+def in_units(model: Fitted, rows: Array) -> Array:
+    """Return 8-bit rows as x = (u8 + 1/2) / 256, others as they are."""
+    if model.schema.dequantize and rows.dtype == np.uint8:
+        return (rows + 0.5) / 256
+    return rows
+
+
+def mosaic(tiles: Array, across: int) -> Array:
+    """Lay tiles (n, h, w, 3) out in lines on white, with gaps."""
+    n, height, width, _ = tiles.shape
+    gap = max(1, round(min(height, width) / 14))
+    lines = math.ceil(n / across)
+    sheet = np.ones((lines * (height + gap) - gap, across * (width + gap) - gap, 3))
+    for i, tile in enumerate(tiles):
+        top, left = (i // across) * (height + gap), (i % across) * (width + gap)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet
+
+
+def _beta(summary: Summary) -> str:
+    """Say in data units what the noise of samples is."""
+    low, high = summary.noise.smallest, summary.noise.largest
+    if low is None or high is None:
+        return ""
+    beta = f"{low:.2g} to {high:.2g}"
+    if math.isclose(low, high, rel_tol=1e-6):
+        beta = f"{high:.3g}"
+    formula = r"$\tilde{x} = \hat{x} + \beta\varepsilon$"
+    return rf", {formula}, $\beta$ = {beta} ({summary.noise.kind})"
+
+
+def _channels_last(block: Array, layout: str) -> Array:
+    if layout == "hw":
+        return block[..., None]
+    if layout == "chw":
+        return np.moveaxis(block, 1, -1)
+    return block
+
+
+def _colours(block: Array) -> Array:
+    """Turn (n, h, w, c) in [0, 1] into RGB; of channels that are not colours, show the first."""
+    block = np.clip(block, 0, 1)
+    if block.shape[-1] in (3, 4):
+        return block[..., :3]
+    return np.repeat(block[..., :1], 3, axis=-1)

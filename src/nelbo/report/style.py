@@ -1,0 +1,49 @@
+"""Colours, axes and parts of a figure that every panel of the picture shares."""
+
+from __future__ import annotations
+
+__all__ = ["Colour", "bare", "parts", "shortened"]
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+
+class Colour(StrEnum):
+    """Colours that people with any colour vision tell apart (Okabe & Ito, 2008), ink and grey."""
+
+    INK = "#222222"
+    GREY = "#8a8a8a"
+    BLUE = "#0072b2"
+    ORANGE = "#d55e00"
+    GREEN = "#009e73"
+
+
+def parts(figure: Figure | SubFigure, rows: int, columns: int, **ratios: Any) -> Any:
+    """Divide a figure (matplotlib's own annotation leaves out that it returns several)."""
+    return figure.subfigures(rows, columns, **ratios)
+
+
+def bare(axes: Axes) -> None:
+    """Take away the lines on top and on the right, and make the labels small."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(labelsize=8)
+
+
+def shortened(name: str, most: int, end: bool = False) -> str:
+    """Return a name without mathtext, and its first or last characters alone where it is long.
+
+    Arguments:
+        name: The name.
+        most: The number of characters to keep.
+        end: Whether to keep the last ones.
+    """
+    if len(name) > most and end:
+        name = "…" + name[1 - most :]
+    elif len(name) > most:
+        name = name[: most - 1] + "…"
+    return name.replace("$", r"\$")

@@ -1,0 +1,137 @@
+"""The panel for tables: scatter plots of two columns, and marginals of a few."""
+
+from __future__ import annotations
+
+__all__ = ["draw_table"]
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..fitted import Fitted
+from .images import in_units
+from .style import Colour, bare, parts, shortened
+from .summary import Summary
+
+Array = npt.NDArray[Any]
+
+
+def draw_table(
+    figure: Any,
+    model: Fitted,
+    rows: Array,
+    which: str,
+    summary: Summary,
+    points: int = 500,
+    histograms: int = 6,
+) -> str:
+    """Draw scatter plots of two columns above, and marginals below; return what to say about them.
+
+    Arguments:
+        figure: Where to draw.
+        model: The model.
+        rows: Rows (n, D) in data units.
+        which: What the rows are called.
+        summary: The model's numbers.
+        points: The number of rows to draw at most.
+        histograms: The number of columns whose marginals to draw at most.
+    """
+    rows = rows[:points]
+    shown = in_units(model, rows)
+    n = max(len(shown), 200)
+    samples = model.sample(n, seed=0)
+    order = telling_columns(shown)
+    lower = figure
+    if len(order) > 1:
+        upper, lower = parts(figure, 2, 1, height_ratios=(1.15, 1))
+        blocks = {
+            f"Data ({which})": (shown, Colour.INK),
+            "Reconstructions\nwithout noise": (model.reconstruct(rows), Colour.GREEN),
+            "Samples\nwithout noise": (model.sample(n, noise=False, seed=0), Colour.ORANGE),
+            "Samples with noise,\nsame z": (samples, Colour.BLUE),
+        }
+        _draw_scatter(upper, model, shown, blocks, order)
+    _draw_marginals(lower, model, shown, samples, which, order[:histograms])
+    said = "Axes span the data; samples beyond are not shown."
+    least, most = summary.noise.smallest, summary.noise.largest
+    if least is not None and most is not None:
+        said = f"beta: {least:.3g} to {most:.3g} over columns ({summary.noise.kind}). {said}"
+    columns = shown.shape[1]
+    if columns > min(histograms, len(order)):
+        said += (
+            f" Of {columns} columns, the two most correlated come first and up to {histograms} are "
+            "shown."
+        )
+    return said
+
+
+def telling_columns(rows: Array, most: int = 200) -> list[int]:
+    """Return the columns that vary, the two that are most correlated first.
+
+    Arguments:
+        rows: Rows (n, D).
+        most: The number of columns, from the first, whose correlations are compared.
+    """
+    varying = [j for j in range(rows.shape[1]) if np.ptp(rows[:, j]) > 0] or [0]
+    few = varying[:most]
+    if len(few) < 2 or len(rows) < 3:
+        return varying
+    spread = rows[:, few] - rows[:, few].mean(0)
+    unit = spread / np.sqrt(np.square(spread).mean(0)).clip(np.finfo(float).tiny)
+    correlation = np.abs(np.triu(unit.T @ unit, 1))
+    i, j = np.unravel_index(int(correlation.argmax()), correlation.shape)
+    first = [few[int(i)], few[int(j)]]
+    return first + [k for k in varying if k not in first]
+
+
+def _draw_scatter(
+    figure: Any,
+    model: Fitted,
+    rows: Array,
+    blocks: dict[str, tuple[Array, Colour]],
+    order: list[int],
+) -> None:
+    i, j = order[:2]
+    several = figure.subplots(1, len(blocks), sharex=True, sharey=True)
+    for axes, (text, (block, colour)) in zip(several, blocks.items(), strict=True):
+        axes.scatter(block[:, i], block[:, j], s=7, alpha=0.5, color=colour, linewidths=0)
+        axes.set_title(text, fontsize=9.5, color=Colour.INK)
+        axes.set_xlabel(_name(model, i), fontsize=9)
+        bare(axes)
+        axes.set_xlim(*_limits(rows[:, i]))
+        axes.set_ylim(*_limits(rows[:, j]))
+    several[0].set_ylabel(_name(model, j), fontsize=9)
+
+
+def _draw_marginals(
+    figure: Any, model: Fitted, rows: Array, samples: Array, which: str, chosen: list[int]
+) -> None:
+    across = min(3, len(chosen))
+    grid = figure.subplots(math.ceil(len(chosen) / across), across, squeeze=False)
+    data = {"color": Colour.GREY, "alpha": 0.55, "label": f"data ({which})"}
+    drawn = {"histtype": "step", "color": Colour.BLUE, "lw": 1.5, "label": "samples with noise"}
+    for axes, j in zip(grid.flat, chosen, strict=False):
+        bins = np.linspace(*_limits(rows[:, j]), 26)
+        axes.hist(rows[:, j], bins, density=True, **data)
+        axes.hist(samples[:, j], bins, density=True, **drawn)
+        axes.set_xlabel(_name(model, j), fontsize=9)
+        axes.set_yticks([])
+        bare(axes)
+    for axes in grid.flat[len(chosen) :]:
+        axes.set_axis_off()
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper left", ncols=2, fontsize=9, frameon=False)
+    figure.suptitle(" ", fontsize=9)
+
+
+def _limits(values: Array) -> tuple[float, float]:
+    """Return a range that holds 99 of 100 values, and a margin."""
+    low, high = (float(v) for v in np.quantile(values, (0.005, 0.995)))
+    margin = 0.12 * (high - low) or 0.5 * max(abs(low), 1e-12)
+    return low - margin, high + margin
+
+
+def _name(model: Fitted, j: int) -> str:
+    return shortened(model.schema.feature_name(int(j)), 24)
