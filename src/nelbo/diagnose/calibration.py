@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..brief import Brief
 from ..data.units import Units
-from ..evaluate import MEMORY, Normal, from_encoder, judged, normals, row_keys, rows_at_once
+from ..evaluate import MEMORY, Normal, Source, encoder_source, judged, row_keys, rows_at_once
 from ..vae import VAE
 from ..watching import pieces
 from .standard_error import Estimate, jackknife, mean
@@ -76,7 +76,7 @@ def calibration(
         units: Units of the data; None are the model's own.
         seed: The seed of the draws.
         memory: Bytes for intermediate results.
-        samples: Draws of z for each row.
+        samples: Draws of z for each row, at most 32.
         bins: Bins of the histogram of the probability integral transform.
         features: Features, evenly spread, whose correlations are measured, at most.
 
@@ -160,9 +160,12 @@ def _residuals(
     index = torch.arange(len(x), device=x.device)
     for rows in pieces(index.split(rows_at_once(vae, x, samples, memory)), "residuals"):
         part = x[rows]
-        normal = from_encoder(vae, part)[0] if q is None else q[rows]
-        noise = normals(row_keys(part), samples, vae.latent_dim, seed, 0, part)
-        p = vae.decode(normal.from_noise(noise))
+        source: Source
+        if q is None:
+            source = encoder_source(vae, part)
+        else:
+            source = q[rows]
+        p = vae.decode(source.draws(row_keys(part), samples, seed, 0, part))
         r, beta = vae.likelihood.residuals(p, part), vae.likelihood.beta(p)
         if r is None or beta is None:
             raise ValueError(

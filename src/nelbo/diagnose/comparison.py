@@ -21,10 +21,9 @@ from ..data.units import Units
 from ..distributions import draw
 from ..evaluate import (
     MEMORY,
-    from_encoder,
+    encoder_source,
     judged,
     log_likelihood,
-    normals,
     plain_method,
     row_keys,
 )
@@ -197,8 +196,8 @@ def prior_match(vae: VAE, x: Tensor, seed: int = 0) -> PriorMatch:
     if len(x) < 4:
         raise ValueError(f"x needs at least 4 rows for an energy distance, got {len(x)}.")
     with judged(vae, x) as (model, rows):
-        noise = normals(row_keys(rows), 1, model.latent_dim, seed, 0, rows)
-        a = from_encoder(model, rows)[0].from_noise(noise)[0].double().cpu()
+        q = encoder_source(model, rows)
+        a = q.draws(row_keys(rows), 1, seed, 0, rows)[0].double().cpu()
         generator = torch.Generator(rows.device).manual_seed(seed)
         b = draw(model.prior(), (len(rows),), generator, gradients=False).double().cpu()
     across, within, prior = torch.cdist(a, b), torch.cdist(a, a), torch.cdist(b, b)

@@ -71,8 +71,7 @@ def diagnose(
         judge: The limits of the verdicts; None are the usual ones.
 
     Raises:
-        ValueError: Rows do not fit or are too few, ``rows`` is below 20, or q(z|x) is not a
-            diagonal normal.
+        ValueError: The rows do not fit or are too few, or ``rows`` is below 20.
     """
     for name, count in (("x", len(x)), ("rows", rows)):
         if count < LEAST_ROWS:

@@ -4,9 +4,9 @@ r"""What inference loses: log p(x) - ELBO, split in two (Cremer et al., 2018).
     \log p(x) - ELBO(q) = \underbrace{\log p(x) - ELBO(q^*)}_{\text{approximation}}
         + \underbrace{ELBO(q^*) - ELBO(q)}_{\text{amortisation}}
 
-:math:`q^*` is the best diagonal normal for each row by itself. The first part is the price of the
-family, which a better encoder cannot lower; the second is the price of reading q off one network
-for all rows.
+:math:`q^*` is the best normal for each row by itself, a diagonal one unless q has correlations. The
+first part is the price of the family, which a better encoder cannot lower; the second is the price
+of reading q off one network for all rows.
 """
 
 from __future__ import annotations
@@ -75,6 +75,13 @@ class InferenceGap:
     found: LogLikelihood = field(repr=False, compare=False)
     q: Normal = field(repr=False, compare=False)
 
+    @property
+    def family(self) -> str:
+        """What q* is the best of."""
+        if self.q.full:
+            return "normal"
+        return "diagonal normal"
+
 
 def inference_gap(
     vae: VAE,
@@ -135,7 +142,7 @@ def _log_p(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLike
 
 
 def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Normal:
-    """Find the diagonal normal of highest ELBO for each row.
+    """Find the normal of highest ELBO for each row, a diagonal one unless q(z|x) has correlations.
 
     It starts at the better of two, the encoder's and Laplace's (a mode of p(z|x) and the curvature
     there), and climbs by Adam with the path-wise gradient of both q's samples, each with its mirror
@@ -176,8 +183,11 @@ class _Ascent:
     """Draws of z behind each ELBO by which candidates are chosen."""
 
     def best(self, vae: VAE, x: Tensor) -> Normal:
-        """Return the best diagonal normal of each row."""
-        candidates = [from_encoder(vae, x)[0].mean_field, refined(vae, x)[0].mean_field]
+        """Return the best normal of each row."""
+        encoder, laplace = from_encoder(vae, x)[0], refined(vae, x)[0]
+        if not encoder.full:
+            laplace = laplace.mean_field
+        candidates = [encoder, laplace]
         start = self.better(vae, x, candidates)
         return self.better(vae, x, [*candidates, self.climb(vae, x, start)])
 
@@ -204,7 +214,7 @@ class _Ascent:
             seed = self.seed + _Seed.CLIMB
             half = normals(keys, self.samples // 2, vae.latent_dim, seed, step, x)
             with torch.enable_grad():
-                q = Normal(start.loc + start.scale * move, start.scale * stretch.exp())
+                q = _moved(start, move, stretch)
                 z = q.from_noise(torch.cat([half, -half]))
                 # Only the path counts: the score has mean zero; without it an exact q has no noise
                 # (Roeder et al., 2017).
@@ -214,5 +224,14 @@ class _Ascent:
             for gradient in (move.grad, stretch.grad):
                 gradient.nan_to_num_(0.0, 0.0, 0.0)
             optimiser.step()
-        loc, scale = start.loc + start.scale * move, start.scale * stretch.exp()
-        return Normal(loc.detach(), scale.detach())
+        return _moved(start, move.detach(), stretch.detach())
+
+
+def _moved(start: Normal, move: Tensor, stretch: Tensor) -> Normal:
+    """Return the normals that are N(move, e^(2 stretch)) in the noise of the start, both (n,
+    latent_dim).
+    """
+    if start.full:
+        shift = torch.matmul(start.scale, move[..., None])[..., 0]
+        return Normal(start.loc + shift, start.scale * stretch.exp()[:, None])
+    return Normal(start.loc + start.scale * move, start.scale * stretch.exp())

@@ -13,10 +13,12 @@ from __future__ import annotations
 __all__ = ["MutualInformation", "RateDistortion", "mutual_information", "rate_distortion"]
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from ..brief import Brief
 from ..data.units import Units
@@ -24,6 +26,8 @@ from ..distributions import DiagonalNormal, closed_form_kl, is_independent_norma
 from ..evaluate import (
     BLOCK,
     MEMORY,
+    Normal,
+    encoder_source,
     from_encoder,
     judged,
     normals,
@@ -107,7 +111,7 @@ def rate_distortion(
         memory: Bytes for intermediate results.
 
     Raises:
-        ValueError: Rows that do not fit, or a q(z|x) that is no diagonal normal.
+        ValueError: The rows do not fit the model.
     """
     shift = log_density(units)
     with judged(vae, x) as (model, rows):
@@ -127,7 +131,7 @@ def _row_rates(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> tup
         x.split(rows_at_once(vae, x, min(samples, BLOCK), memory)), "rate and distortion"
     ):
         kl, sampled, found = closed_form_kl(vae.encode(part), vae.prior()), [], []
-        for terms in sampled_terms(vae, part, from_encoder(vae, part)[0], samples, seed):
+        for terms in sampled_terms(vae, part, encoder_source(vae, part), samples, seed):
             sampled.append((terms.log_post - terms.log_prior).double())
             found.append(-terms.log_lik.double())
         if kl is None:
@@ -159,26 +163,30 @@ def mutual_information(
         memory: Bytes for intermediate results.
 
     Raises:
-        ValueError: Rows that do not fit or fewer than 2, or a q(z|x) that is no diagonal normal.
+        ValueError: Rows that do not fit or fewer than 2.
     """
     if len(x) < 2:
         raise ValueError(f"x needs at least 2 rows for q(z) to be a mixture, got {len(x)}.")
     with judged(vae, x) as (model, rows):
         normal = from_encoder(model, rows)[0]
-        loc, scale = normal.loc.double(), normal.scale.double()
-        u = normals(row_keys(rows), samples, model.latent_dim, seed, 0, rows).double()
-        own, other = _mixture(loc, scale, loc + scale * u)
+        components, z = _components(model, rows, samples, seed)
+        own, other = _mixture(components, z)
         n = len(rows)
         rate = _row_rates(model, rows, samples, seed, memory)[0]
         own, other = own.cpu(), other.cpu()
         if not float(other.mean()) < float(rate.mean()):
             other = rate
-        centre, variance = loc.mean(0), loc.var(0, correction=0) + scale.square().mean(0)
+        loc, scale = normal.loc.double(), normal.scale.double()
+        centre = loc.mean(0)
+        variance = loc.var(0, correction=0) + normal.marginal_std.double().square().mean(0)
         p = model.prior()
         kl_upper, kl_lower = mean(rate - own), mean(rate - other)
         if is_independent_normal(p):
             std = p.stddev.double()
-            moments = _moment_bound(((loc - p.loc.double()) / std).cpu(), (scale / std).cpu())
+            if normal.full:
+                std = std.expand_as(p.loc)[:, None]
+            scale = (scale / std).cpu()
+            moments = _moment_bound(((loc - p.loc.double()) / std.flatten()).cpu(), scale)
             kl_lower = max(kl_lower, moments, key=lambda bound: bound.value)
         kl_lower = Estimate(max(kl_lower.value, 0.0), kl_lower.standard_error, n)
         return MutualInformation(
@@ -186,16 +194,38 @@ def mutual_information(
         )
 
 
-def _mixture(loc: Tensor, scale: Tensor, z: Tensor, numbers: int = 2**23) -> tuple[Tensor, Tensor]:
+def _components(
+    vae: VAE, x: Tensor, samples: int, seed: int
+) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Return the log-densities of each row's q(z|x) at given z, and draws of each, (samples, n,
+    latent_dim), float64.
+
+    The function takes z of shape (..., 1, latent_dim) and returns (..., n), in nats.
+    """
+    source = encoder_source(vae, x)
+    if not isinstance(source, Normal):
+        density = vae.encode(x).log_prob
+        z = source.draws(row_keys(x), samples, seed, 0, x)
+        return lambda z: density(z.to(x)).double(), z.double()
+    loc, scale = source.loc.double(), source.scale.double()
+    u = normals(row_keys(x), samples, vae.latent_dim, seed, 0, x).double()
+    if source.full:
+        full = MultivariateNormal(loc, scale_tril=scale, validate_args=False)
+        return full.log_prob, Normal(loc, scale).from_noise(u)
+    return DiagonalNormal(loc, scale).log_prob, loc + scale * u
+
+
+def _mixture(
+    log_prob: Callable[[Tensor], Tensor], z: Tensor, numbers: int = 2**23
+) -> tuple[Tensor, Tensor]:
     """Return log q(z|x) - log q(z) of each row, (n,), with and without the row's own component in
     q(z), ``numbers`` of the table (z, components, latent_dim) at a time.
     """
     samples, n, d = z.shape
-    components = DiagonalNormal(loc, scale)
     own, other = [], []
     together = max(1, numbers // (n * d * samples))
     for index in torch.arange(n, device=z.device).split(together):
-        table = components.log_prob(z[:, index, None])  # (samples, rows, components)
+        table = log_prob(z[:, index, None])  # (samples, rows, components)
         mine = index[None, :, None].expand(samples, -1, 1)
         itself = table.gather(2, mine)[..., 0]
         own.append((itself - table.logsumexp(2) + math.log(n)).mean(0))
@@ -209,11 +239,16 @@ def _moment_bound(loc: Tensor, scale: Tensor) -> Estimate:
     would show, about.
     """
 
+    def within(rows: Tensor) -> Tensor:
+        if scale.ndim > loc.ndim:
+            return (scale[rows] @ scale[rows].mT).mean(0)
+        return torch.diag(scale[rows].square().mean(0))
+
     def statistic(rows: Tensor) -> float:
         n, d = len(rows), loc.shape[1]
         middle = loc[rows].mean(0)
         centred = loc[rows] - middle
-        covariance = centred.T @ centred / n + torch.diag(scale[rows].square().mean(0))
+        covariance = centred.T @ centred / n + within(rows)
         kl = 0.5 * (
             covariance.trace()
             + middle.square().sum()

@@ -171,15 +171,15 @@ class Judge:
             remedies()["weak encoder"],
         ).found(
             _graded(found.amortisation, _larger(self.gap, rate)),
-            f"The encoder loses {found.amortisation.value:.3g} nats against the best diagonal "
-            "normal of each row.",
+            f"The encoder loses {found.amortisation.value:.3g} nats against the best "
+            f"{found.family} of each row.",
             (
                 Value("ELBO(q*) - ELBO(q)", found.amortisation, "nats"),
                 Value("ELBO(q)", found.elbo, "nats"),
                 Value("rate of q*", found.rate, "nats"),
             ),
         )
-        told = f"The best diagonal normals are {found.approximation.value:.3g} nats below log p(x)."
+        told = f"The best {found.family}s are {found.approximation.value:.3g} nats below log p(x)."
         unreliable = float(found.found.unreliable.double().mean())
         if unreliable > 0.05:
             told += f" For {unreliable:.0%} of the rows log p(x) is only a lower bound."

@@ -14,7 +14,8 @@ Whoever measures something else about a model, as `nelbo.diagnose` does, builds 
 * `judged` yields the model and the rows in one precision and in evaluation mode; `rows_at_once`
   says how many of them fit a memory budget.
 * `row_keys` and `normals` give each row noise of its own, `BLOCK` samples at a time.
-* `from_encoder` and `refined` return one `Normal` per row: q(z|x), and one fitted to p(z|x).
+* `encoder_source` returns q(z|x) as a `Source`, whose draws belong to the row; `from_encoder` and
+  `refined` return one `Normal` per row: q(z|x), or its moments, and one fitted to p(z|x).
 * `sampled_terms` and `elbo_and_rate` draw z from such a source and return the log-densities there.
 * `without_sampling` returns log p(x) where it takes no random numbers; `mean_error` is the standard
   error of a mean over rows.
@@ -30,7 +31,7 @@ from .importance import elbo_and_rate, pareto_shape, sampled_terms
 from .judging import MEMORY, in_precision, judged, rows_at_once
 from .laplace import refined
 from .marginal import bidirectional, elbo, log_likelihood, methods, plain_method
-from .proposal import Normal, from_encoder
+from .proposal import Normal, Source, encoder_source, from_encoder
 from .result import UNRELIABLE, Cost, LogLikelihood, Scores, mean_error
 from .row_noise import BLOCK, normals, row_keys
 
@@ -44,10 +45,12 @@ __all__ = [
     "Normal",
     "Scores",
     "Settings",
+    "Source",
     "affine_decoder",
     "bidirectional",
     "elbo",
     "elbo_and_rate",
+    "encoder_source",
     "from_encoder",
     "in_precision",
     "judged",

@@ -27,7 +27,7 @@ from ..vae import VAE
 from . import row_noise
 from .judging import MEMORY, rows_at_once
 from .laplace import refined
-from .proposal import Normal, Source, from_encoder, log_joint, own
+from .proposal import Normal, Source, encoder_source, from_encoder, log_joint
 from .result import Cost
 
 
@@ -59,7 +59,7 @@ def mixture(samples: int, vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Mi
     fitted to p(z|x).
     """
     rule = Blend()
-    first = own(vae, x)
+    first = encoder_source(vae, x)
     normal, cost = fitted(vae, x, memory, rule.starts(samples))
     return Mixture(first, rule.widened(normal, first), samples, rule.own), cost
 

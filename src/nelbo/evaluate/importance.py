@@ -26,7 +26,7 @@ from ..vae import VAE, Terms
 from ..watching import pieces
 from . import row_noise
 from .judging import rows_at_once
-from .proposal import Normal, Source, own
+from .proposal import Normal, Source, encoder_source
 from .result import Cost, LogLikelihood, rounded
 
 Sampled = Callable[[VAE, Tensor, int], tuple[Source, Cost]]
@@ -37,7 +37,7 @@ took.
 
 def from_encoder_itself(vae: VAE, x: Tensor, memory: int) -> tuple[Source, Cost]:
     """Return the encoder's q(z|x), whatever distribution it is."""
-    return own(vae, x), Cost()
+    return encoder_source(vae, x), Cost()
 
 
 def importance(
@@ -81,7 +81,7 @@ def elbo_and_rate(
         part = x[rows]
         q: Source
         if normal is None:
-            q = own(vae, part)
+            q = encoder_source(vae, part)
         else:
             q = normal[rows]
         bound, rate = torch.zeros(2, len(rows), dtype=torch.float64, device=x.device)

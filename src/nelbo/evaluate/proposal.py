@@ -9,11 +9,11 @@ __all__ = [
     "Normal",
     "Proposal",
     "Source",
+    "encoder_source",
     "from_encoder",
     "from_prior",
     "log_joint",
     "log_joint_and_gradient",
-    "own",
 ]
 
 import abc
@@ -183,7 +183,7 @@ Proposal = Callable[[VAE, Tensor, int], tuple[Normal, Cost]]
 """From a model, rows (n, *shape) and bytes of memory to one normal per row, and what that took."""
 
 
-def own(vae: VAE, x: Tensor) -> Source:
+def encoder_source(vae: VAE, x: Tensor) -> Source:
     """Return q(z|x) itself, of any kind that can be drawn from and has a density."""
     q = vae.encode(x)
     normal = vae.posterior.as_normal(q)
@@ -204,7 +204,7 @@ def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY, blocks: int = 2) -> 
         memory: Bytes for intermediate results.
         blocks: Blocks of `row_noise.BLOCK` draws behind the mean and variances.
     """
-    source = own(vae, x)
+    source = encoder_source(vae, x)
     if isinstance(source, Normal):
         return source, Cost()
     keys = row_noise.row_keys(x)
