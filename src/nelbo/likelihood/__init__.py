@@ -14,5 +14,13 @@ from .gaussian import Gaussian
 from .heteroscedastic import HeteroscedasticGaussian
 from .noise import Noise as Noise
 from .shared import SharedVariance as SharedVariance
+from .student_t import StudentT
 
-__all__ = ["Bernoulli", "DiscretizedGaussian", "Gaussian", "HeteroscedasticGaussian", "Likelihood"]
+__all__ = [
+    "Bernoulli",
+    "DiscretizedGaussian",
+    "Gaussian",
+    "HeteroscedasticGaussian",
+    "Likelihood",
+    "StudentT",
+]
