@@ -46,8 +46,15 @@ KINDS: dict[str, ModuleType] = {
     "network": networks,
     "objective": objective,
 }
-OPTIONS = ("likelihood", "prior", "posterior", "network")
-"""Kinds of parts whose options a configuration holds, as ``likelihood_options`` and so on."""
+OPTIONS = (
+    ("likelihood", '{"df": 4}'),
+    ("prior", '{"components": 8}'),
+    ("posterior", '{"top": 2}'),
+    ("network", '{"activation": "tanh"}'),
+)
+"""Kinds of parts whose options a configuration holds, as ``likelihood_options`` and so on, with an
+example of each.
+"""
 GIVEN: dict[str, frozenset[str]] = {
     "prior": frozenset({"latent_dim", "generator"}),
     "likelihood": frozenset({"shape", "variance", "floor", "low", "width", "bins"}),

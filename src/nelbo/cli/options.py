@@ -58,12 +58,21 @@ class FitOptions:
     prior: Annotated[str, MODEL] = "auto"
     """Prior p(z): standard_normal, mixture (of normals, fitted to z of the training rows after
     training), or auto (that for tables where held-out rows bear it out)."""
+    prior_options: Annotated[str | None, MODEL] = None
+    """Further options of the prior, such as components=8. With any a mixture is learned with the
+    rest of the model, from the start."""
     posterior: Annotated[str, MODEL] = "diagonal_normal"
     """Approximate posterior q(z|x): diagonal_normal."""
+    posterior_options: Annotated[str | None, MODEL] = None
+    """Further options of the posterior, as name=value, separated by commas."""
+    network_options: Annotated[str | None, MODEL] = None
+    """Further options of both networks, as name=value, separated by commas."""
     likelihood: Annotated[str, NOISE] = "gaussian"
     """Observation model p(x|z): gaussian; heteroscedastic_gaussian, whose noise depends on z;
-    discretized_gaussian, the probability of whole numbers from 0 to 255; or bernoulli, for zeros
-    and ones."""
+    student_t, whose tails are heavy; discretized_gaussian, the probability of whole numbers from 0
+    to 255; or bernoulli, for zeros and ones."""
+    likelihood_options: Annotated[str | None, NOISE] = None
+    """Further options of the likelihood, such as df=4."""
     variance: Annotated[str, NOISE] = "auto"
     """Noise variance beta^2: learned; per_feature; heteroscedastic (it depends on z); a number,
     which fixes it, in squared units of the data; or auto: heteroscedastic for tables, else
@@ -143,9 +152,13 @@ class FitOptions:
             channels=_widths("channels", self.channels),
             activation=self.activation,
             likelihood=self.likelihood,
+            likelihood_options=_options("likelihood-options", self.likelihood_options),
             variance=_number_or_word(self.variance),
             prior=self.prior,
+            prior_options=_options("prior-options", self.prior_options),
             posterior=self.posterior,
+            posterior_options=_options("posterior-options", self.posterior_options),
+            network_options=_options("network-options", self.network_options),
             objective=self.objective,
             objective_samples=self.objective_samples,
             objective_options=None
@@ -210,6 +223,27 @@ def _number_or_word(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def _options(flag: str, text: str | None) -> dict[str, Any] | None:
+    """Read name=value, separated by commas; a value is true, false, a number or a word."""
+    if text is None:
+        return None
+    found: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value):
+            raise ValueError(
+                f"--{flag} must be name=value, separated by commas, such as df=4, got {text!r}."
+            )
+        found[name.replace("-", "_")] = _value(value)
+    return found
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if text.isdigit() else _number_or_word(text)
 
 
 def _numbers(text: str) -> dict[str, int | float]:

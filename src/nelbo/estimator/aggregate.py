@@ -13,7 +13,7 @@ decided by held-out log p(z), and whether the mixture is kept by held-out log p(
 
 from __future__ import annotations
 
-__all__ = ["AUTO", "FITTED", "adopt", "spec_of", "untrained"]
+__all__ = ["AUTO", "FITTED", "adopt", "may_fit", "spec_of", "untrained"]
 
 import copy
 import dataclasses
@@ -116,6 +116,13 @@ def adopt(
         "p(x) of "
         f"{len(judges):,} held-out rows is {gain:+.2f} ± {error:.2f} nats beside N(0, I).",
     }
+
+
+def may_fit(estimator: Any) -> bool:
+    """Return whether p(z) is N(0, I) in training and may become a mixture after; a mixture with
+    options is learned instead.
+    """
+    return estimator.prior == AUTO or (estimator.prior == FITTED and not estimator.prior_options)
 
 
 def spec_of(spec: Spec, model: VAE) -> Spec:

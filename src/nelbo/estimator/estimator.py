@@ -64,8 +64,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Such as "relu", "tanh", "gelu".
     likelihood : str, default="gaussian"
         p(x|z): "gaussian"; "heteroscedastic_gaussian", whose noise depends on z;
-        "discretized_gaussian", the probability of 8-bit data as they are, in units of 0 to 255; or
-        "bernoulli", for zeros and ones.
+        "student_t", whose tails are heavy; "discretized_gaussian", the probability of 8-bit data
+        as they are, in units of 0 to 255; or "bernoulli", for zeros and ones.
+    likelihood_options : dict or None, default=None
+        Its further arguments, such as ``{"df": 4}``.
     variance : {"auto", "learned", "per_feature", "heteroscedastic"} or float, default="auto"
         :math:`\beta^2`: one number learned, one per feature, a function of z, or fixed, in squared
         data units; "auto" is a function of z for tables (``docs/defaults.md``), else learned.
@@ -73,8 +75,15 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         p(z). Training has N(0, I). "mixture" fits a mixture of normals to z of the training rows
         afterwards; it is then p(z), of samples as of log p(x). "auto" does so for tables, where log
         p(x) of held-out rows bears it out.
+    prior_options : dict or None, default=None
+        Its further arguments, such as ``{"components": 8}``. With any a mixture is learned with the
+        rest of the model, from the start.
     posterior : str, default="diagonal_normal"
         q(z|x).
+    posterior_options : dict or None, default=None
+        Its further arguments.
+    network_options : dict or None, default=None
+        Further arguments of encoder and decoder.
     objective : str, default="auto"
         What training maximises: "elbo", "iwae", "dreg", "stl", "miwae", "piwae", "ciwae",
         "kl_warm_up", "free_bits", "beta_vae", "capacity" or "autoencoder" (`nelbo.objective`);
@@ -181,9 +190,13 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         channels: Sequence[int] = (32, 64),
         activation: str = "silu",
         likelihood: str = "gaussian",
+        likelihood_options: Mapping[str, Any] | None = None,
         variance: str | float = "auto",
         prior: str = "auto",
+        prior_options: Mapping[str, Any] | None = None,
         posterior: str = "diagonal_normal",
+        posterior_options: Mapping[str, Any] | None = None,
+        network_options: Mapping[str, Any] | None = None,
         objective: str = "auto",
         objective_samples: int | None = None,
         objective_options: Mapping[str, Any] | None = None,
@@ -216,9 +229,13 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.channels = channels
         self.activation = activation
         self.likelihood = likelihood
+        self.likelihood_options = likelihood_options
         self.variance = variance
         self.prior = prior
+        self.prior_options = prior_options
         self.posterior = posterior
+        self.posterior_options = posterior_options
+        self.network_options = network_options
         self.objective = objective
         self.objective_samples = objective_samples
         self.objective_options = objective_options

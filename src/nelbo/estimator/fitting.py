@@ -200,6 +200,8 @@ def fit_prior(
     """Let p(z) be a mixture where that is asked for, or helps: of tables, unless they are a
     normal.
     """
+    if not aggregate.may_fit(estimator):
+        return {}
     asked = estimator.prior == aggregate.FITTED
     _, held = split(
         len(values), plan.validation_fraction, plan.seed, defaults.HELD if plan.table else 10
@@ -508,13 +510,17 @@ def make_spec(estimator: Any, schema: Schema, floor: float, table: bool, rows: i
         activation=estimator.activation,
         likelihood=estimator.likelihood,
         variance=variance,
-        prior="standard_normal"
-        if estimator.prior in (aggregate.AUTO, aggregate.FITTED)
-        else estimator.prior,
+        prior="standard_normal" if aggregate.may_fit(estimator) else estimator.prior,
         posterior=estimator.posterior,
         floor=floor,
+        **{f"{kind}_options": _given(estimator, kind) for kind, _ in spec.OPTIONS},
         **grid,
     )
+
+
+def _given(estimator: Any, kind: str) -> Any:
+    """Return the options asked of a kind of part, as JSON holds them."""
+    return plain(getattr(estimator, f"{kind}_options") or {})
 
 
 def _numbers(values: np.ndarray) -> Any:

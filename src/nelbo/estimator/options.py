@@ -62,12 +62,7 @@ def check(estimator: Any) -> None:
     _variance(estimator.variance)
     for name in ("network", "encoder", "decoder"):
         _network(name, getattr(estimator, name))
-    given = estimator.objective_options
-    if given is not None and not (
-        isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
-    ):
-        raise TypeError(f'objective_options must be a dict such as {{"beta": 4}}, got {given!r}.')
-    spec.check_objective("elbo" if estimator.objective == "auto" else estimator.objective, given)
+    _check_options(estimator)
     callbacks = estimator.callbacks
     if callbacks is not None and (
         not isinstance(callbacks, Sequence) or not all(map(callable, callbacks))
@@ -86,6 +81,25 @@ def check(estimator: Any) -> None:
                 f"{name} must be a sequence of positive integers such as (512, 512), got "
                 f"{widths!r}."
             )
+
+
+def _check_options(estimator: Any) -> None:
+    """Refuse options that the parts they are for do not know; those of networks are theirs to
+    check.
+    """
+    for kind, example in (*spec.OPTIONS, ("objective", '{"beta": 4}')):
+        name = f"{kind}_options"
+        given = getattr(estimator, name)
+        if given is None:
+            continue
+        if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+            raise TypeError(f"{name} must be a dict such as {example}, got {given!r}.")
+        if kind == "network":
+            continue
+        part = getattr(estimator, kind)
+        if kind == "prior" and part == "auto":
+            raise ValueError('prior_options are for a prior by name, such as prior="mixture".')
+        spec.check_options(kind, "elbo" if part == "auto" else part, given)
 
 
 def _network(name: str, network: object) -> None:
