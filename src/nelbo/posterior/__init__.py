@@ -5,5 +5,6 @@ from __future__ import annotations
 from .base import SMALLEST_STD as SMALLEST_STD
 from .base import Posterior
 from .diagonal_normal import DiagonalNormal
+from .full_normal import FullNormal
 
-__all__ = ["DiagonalNormal", "Posterior"]
+__all__ = ["DiagonalNormal", "FullNormal", "Posterior"]
