@@ -8,6 +8,7 @@ from __future__ import annotations
 from .bernoulli import Bernoulli
 from .discretized import DiscretizedNormal
 from .drawing import closed_form_kl, draw, random_bytes
+from .layered import Layered, layers_of
 from .mixture import NormalMixture
 from .normal import LOG_2PI, DiagonalNormal, Normal01, is_independent_normal
 from .positive import softplus_inverse
@@ -17,11 +18,13 @@ __all__ = [
     "Bernoulli",
     "DiagonalNormal",
     "DiscretizedNormal",
+    "Layered",
     "Normal01",
     "NormalMixture",
     "closed_form_kl",
     "draw",
     "is_independent_normal",
+    "layers_of",
     "random_bytes",
     "softplus_inverse",
 ]

@@ -6,5 +6,6 @@ from .base import SMALLEST_STD as SMALLEST_STD
 from .base import Posterior
 from .diagonal_normal import DiagonalNormal
 from .full_normal import FullNormal
+from .hierarchical import Hierarchical
 
-__all__ = ["DiagonalNormal", "FullNormal", "Posterior"]
+__all__ = ["DiagonalNormal", "FullNormal", "Hierarchical", "Posterior"]

@@ -3,7 +3,8 @@ r"""Priors :math:`p(z)`: where the generative story starts."""
 from __future__ import annotations
 
 from .base import Prior
+from .hierarchical import Hierarchical
 from .mixture import Mixture
 from .standard_normal import StandardNormal
 
-__all__ = ["Mixture", "Prior", "StandardNormal"]
+__all__ = ["Hierarchical", "Mixture", "Prior", "StandardNormal"]
