@@ -14,6 +14,7 @@ __all__ = [
     "build_objective",
     "check_objective",
     "check_options",
+    "check_variance",
     "choices",
     "resolve",
     "weights",
@@ -300,12 +301,8 @@ def _likelihood(spec: Spec) -> likelihood.Likelihood:
     name = VARIANTS.get((spec.likelihood, str(spec.variance)), spec.likelihood)
     cls = resolve("likelihood", name)
     check_options("likelihood", name, spec.likelihood_options)
+    check_variance(name, spec.variance)
     known = inspect.signature(cls).parameters
-    if "variance" not in known and spec.variance not in ("learned", "heteroscedastic"):
-        raise ValueError(
-            f"variance={spec.variance!r} has no meaning for likelihood {name!r}, which has no "
-            "beta^2 that is one for every z. Leave variance out, or use likelihood='gaussian'."
-        )
     fields = {
         option: getattr(spec, option)
         for option in ("variance", "floor", "low", "width")
@@ -314,6 +311,20 @@ def _likelihood(spec: Spec) -> likelihood.Likelihood:
     shaped = {option: _shaped(value, spec.shape) for option, value in fields.items()}
     head: likelihood.Likelihood = cls(spec.shape, **shaped, **spec.likelihood_options)
     return head
+
+
+def check_variance(name: str, variance: object) -> None:
+    """Refuse a variance for a likelihood that has none to set.
+
+    Raises:
+        ValueError: It is so, or the likelihood is unknown.
+    """
+    known = inspect.signature(resolve("likelihood", name)).parameters
+    if "variance" not in known and variance not in ("auto", "learned", "heteroscedastic"):
+        raise ValueError(
+            f"variance={variance!r} has no meaning for likelihood {name!r}, which has no beta^2 "
+            "that is one for every z. Leave variance out, or use likelihood='gaussian'."
+        )
 
 
 def _shaped(value: Any, shape: tuple[int, ...]) -> Any:

@@ -479,6 +479,7 @@ def noise_floor(estimator: Any, schema: Schema, values: Values) -> float:
 def make_spec(estimator: Any, schema: Schema, floor: float, table: bool, rows: int) -> spec.Spec:
     """Turn constructor arguments into a model's configuration, in model units."""
     variance: Any = estimator.variance
+    spec.check_variance(estimator.likelihood, variance)
     if variance == "auto":
         variance = "heteroscedastic" if table else "learned"
     if not isinstance(variance, str):

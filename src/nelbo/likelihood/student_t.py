@@ -102,9 +102,9 @@ class StudentT(SharedVariance):
         """Return the quantiles of the standard normal at the probabilities that t has below x."""
         if not isinstance(p, _StudentT):
             return None
-        t = ((x - p.mean) / p.scale).double()
+        t = ((x - p.mean) / p.scale).detach().double()
         # of |t|, so that no probability comes near 1
-        below = special.stdtr(p.df.double().cpu().numpy(), -t.abs().cpu().numpy())
+        below = special.stdtr(p.df.detach().double().cpu().numpy(), -t.abs().cpu().numpy())
         return torch.from_numpy(special.ndtri(below)).to(t.device) * -t.sign()
 
     def squared_residual(self, p: Distribution, x: Tensor) -> Tensor:

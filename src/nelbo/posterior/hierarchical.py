@@ -63,7 +63,8 @@ class Hierarchical(Posterior):
 
         def second(z: Tensor) -> DiagonalNormal:
             """Return q(z_1 | z_2, x)."""
-            known = rest.expand(*z.shape[:-1], rest.shape[-1])
+            batch = torch.broadcast_shapes(z.shape[:-1], rest.shape[:-1])
+            z, known = (part.expand(*batch, part.shape[-1]) for part in (z, rest))
             both = known + self.network(torch.cat([z, known], -1))
             mean, width = both.chunk(2, -1)
             return _normal(mean, width)
