@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import nelbo
 from nelbo import VAE, likelihood, networks, objective, posterior, prior
-from nelbo.training.fast.direct import ACTIVATIONS, Direct
+from nelbo.training.fast.direct import Direct
+from nelbo.training.fast.known import ACTIVATIONS
 
 CPU = torch.device("cpu")
 NETWORKS: dict[str, Callable[..., nn.Module]] = {

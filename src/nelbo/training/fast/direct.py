@@ -18,48 +18,21 @@ __all__ = ["Direct"]
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, silu, softplus
+from torch.nn.functional import softplus
 from torch.nn.modules.module import _has_any_global_hook
 
 from ...distributions import LOG_2PI
-from ...likelihood import Gaussian, HeteroscedasticGaussian, Likelihood
-from ...networks import MLP, Linear, Residual
-from ...networks.linear import Dense
 from ...networks.residual import bend
-from ...objective import ELBO, DReG
-from ...posterior import SMALLEST_STD, DiagonalNormal
-from ...prior import StandardNormal
-from ...vae import VAE
+from ...posterior import SMALLEST_STD
+from .known import Known, Layers, taken_apart
 
 aten = torch.ops.aten
-Noise = Gaussian | HeteroscedasticGaussian
-Network = MLP | Linear | Residual
 Gradient = Callable[[Tensor | float], Tensor]
 REPLACED = {"forward", "encode", "decode", "terms", "terms_at"}
 """Methods that an instance may have been given in place of its class's."""
-
-
-class _Activation(NamedTuple):
-    """A function, and the gradient of its input from that of its output, its input h and its output
-    a.
-    """
-
-    forward: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-ACTIVATIONS: dict[type[nn.Module], _Activation] = {
-    nn.ReLU: _Activation(torch.relu, lambda g, h, a: aten.threshold_backward(g, a, 0)),
-    nn.SiLU: _Activation(silu, lambda g, h, a: aten.silu_backward(g, h)),
-    nn.Tanh: _Activation(torch.tanh, lambda g, h, a: aten.tanh_backward(g, a)),
-    nn.GELU: _Activation(gelu, lambda g, h, a: aten.gelu_backward(g, h)),
-    nn.Sigmoid: _Activation(torch.sigmoid, lambda g, h, a: aten.sigmoid_backward(g, a)),
-}
-"""Those that are known here, as `networks.activation` makes them."""
 
 
 class Direct:
@@ -67,33 +40,19 @@ class Direct:
     in ``grad``.
     """
 
-    def __init__(
-        self, objective: ELBO | DReG, noise: Noise, encoder: Network, decoder: Network
-    ) -> None:
-        self.weighs = isinstance(objective, DReG)
-        self.samples, self.values = objective.samples, math.prod(noise.shape)
-        self.noise, self.encoder, self.decoder = noise, _Passes(encoder), _Passes(decoder)
+    def __init__(self, known: Known) -> None:
+        self.weighs, self.samples = known.weighs, known.samples
+        self.values = math.prod(known.shape)
+        self.log_variance, self.floor = known.log_variance, known.floor
+        self.encoder, self.decoder = _Passes(known.encoder), _Passes(known.decoder)
 
     @classmethod
     def of(cls, objective: nn.Module, device: torch.device) -> Direct | None:
         """Return the step of an objective, or None where autograd is needed."""
         if device.type != "cpu" or torch.is_autocast_enabled("cpu") or not _is_plain(objective):
             return None
-        if not (type(objective) is DReG or (type(objective) is ELBO and _draws_once(objective))):
-            return None
-        vae: VAE = objective.vae
-        if (type(vae), type(vae.prior), type(vae.posterior)) != (
-            VAE,
-            StandardNormal,
-            DiagonalNormal,
-        ):
-            return None
-        noise, encoder, decoder = vae.likelihood, vae.encoder, vae.decoder
-        if not (
-            _is_known_noise(noise) and _is_known_network(encoder) and _is_known_network(decoder)
-        ):
-            return None
-        return cls(objective, noise, encoder, decoder)
+        known = taken_apart(objective)
+        return None if known is None else cls(known)
 
     @torch.no_grad()
     def __call__(
@@ -153,11 +112,11 @@ class Direct:
             x: Rows (n, D).
             out: The decoder's outputs (k * n, D or 2 * D), in as many blocks as there are samples.
         """
-        if isinstance(self.noise, Gaussian):
-            return self.log_lik_of_one(x, out, self.noise.log_variance)
+        if self.log_variance is not None:
+            return self.log_lik_of_one(x, out, self.log_variance)
         loc, raw = out.chunk(2, -1)
         raw = raw.contiguous()
-        scale = softplus(raw).add_(self.noise.floor**0.5)
+        scale = softplus(raw).add_(self.floor**0.5)
         residual = (loc.view(-1, *x.shape) - x).view(scale.shape).div_(scale)
         square = residual.square()
         log_lik = square.mul(0.5).add_(scale.log()).sum(-1).add_(0.5 * LOG_2PI * self.values).neg_()
@@ -200,13 +159,8 @@ class _Passes:
     features).
     """
 
-    def __init__(self, network: Network) -> None:
-        self.residual = network.linear if isinstance(network, Residual) else None
-        layers = _layers(network)
-        self.layers = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        self.activations = [
-            ACTIVATIONS[type(layer)] for layer in layers if not isinstance(layer, nn.Linear)
-        ]
+    def __init__(self, network: Layers) -> None:
+        self.layers, self.activations, self.residual = network
         self.inputs: list[Tensor] = []
         self.before: list[Tensor] = []
         self.weights: list[Tensor] = []
@@ -271,56 +225,6 @@ class _Passes:
             if parameter.requires_grad:
                 total: Tensor = gradient.sum(0) if found is None else found(inputs)
                 parameter.grad = total.to(parameter.dtype)
-
-
-def _body(network: MLP | Residual) -> MLP:
-    """Return the nonlinear path."""
-    return network.body if isinstance(network, Residual) else network
-
-
-def _layers(network: Network) -> list[nn.Module]:
-    """Return the layers of a network's nonlinear path, or the one of a linear net."""
-    return [network.linear] if isinstance(network, Linear) else list(_body(network).layers)
-
-
-def _draws_once(objective: ELBO) -> bool:
-    """Return whether an ELBO has one z for a row, found from all of the row."""
-    return objective.samples == 1 and not objective.corruption
-
-
-def _is_known_noise(likelihood: Likelihood) -> TypeGuard[Noise]:
-    """Return whether p(x|z) is a Gaussian with one variance, or with one for each value that is
-    read off z.
-    """
-    if type(likelihood) is Gaussian:
-        return likelihood.log_variance.ndim == 0
-    return type(likelihood) is HeteroscedasticGaussian
-
-
-def _is_known_network(network: nn.Module) -> TypeGuard[Network]:
-    """Return whether a network is one of ours, as we make them, with activations that are known
-    here.
-    """
-    if type(network) not in (MLP, Linear, Residual):
-        return False
-    if type(network) is Residual and not (type(network.body) is MLP and _is_affine(network.linear)):
-        return False
-    if type(network) is not Linear and type(_body(network).layers) is not nn.Sequential:  # type: ignore[arg-type]
-        return False
-    layers = _layers(network)  # type: ignore[arg-type]
-    return (
-        len(layers) % 2 == 1
-        and all(map(_is_affine, layers[::2]))
-        and all(
-            type(a) in ACTIVATIONS and getattr(a, "approximate", "none") == "none"
-            for a in layers[1::2]
-        )
-    )
-
-
-def _is_affine(layer: nn.Module) -> bool:
-    """Return whether a layer is W x + b, and nothing else."""
-    return type(layer) in (nn.Linear, Dense) and isinstance(layer.bias, Tensor)
 
 
 def _is_plain(objective: nn.Module) -> bool:
