@@ -271,7 +271,7 @@ def _is_known(vae: VAE, x: Tensor) -> bool:
 
 def _local(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return f at all z (samples, n, d), and at the first of them the score and the information of
-    f, (n, features).
+    f, (n, features), both 0 where a value is missing.
 
     Raises:
         ValueError: The likelihood does not say.
@@ -279,4 +279,10 @@ def _local(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     found = vae.likelihood.local_quadratic(vae.decode(z), x)
     if found is None:
         raise ValueError(f"{type(vae.likelihood).__name__} does not say how log p(x|z) bends.")
-    return found
+    features, score, information = found
+    gone = x.isnan()
+    if not bool(gone.any()):
+        return found
+    # one number f a value, or several in turn, such as all means and then all widths
+    gone = gone.flatten(1).repeat(1, score.shape[1] // gone[0].numel())
+    return features, score.masked_fill(gone, 0.0), information.masked_fill(gone, 0.0)

@@ -21,8 +21,12 @@ at run time.
 
 
 def row_keys(x: Tensor) -> Tensor:
-    """Return a 62-bit key of each row's content, of shape (n,): equal rows have equal keys."""
+    """Return a 62-bit key of each row's content, of shape (n,): equal rows have equal keys.
+
+    Missing values, which are NaN, are equal, whatever bits they have.
+    """
     numbers = x.flatten(1).to(torch.float64) + 0.0  # which makes -0.0 the 0.0 that it equals
+    numbers = numbers.masked_fill(numbers.isnan(), math.nan)
     flat = numbers.contiguous().view(torch.int64).cpu()
     generator = torch.Generator().manual_seed(7)
     odd = torch.randint(-(2**62), 2**62, (flat.shape[1],), generator=generator) | 1

@@ -64,7 +64,13 @@ class LinearGaussian(Brief):
         By Woodbury only a (q, q) matrix is factorised. The squared Mahalanobis distance is written
         as `min_z |x - b - W z|^2_Psi + |z|^2`, reached at the posterior mean: a sum of squares, so
         nothing cancels when Psi is small.
+
+        A missing value is NaN: of a row with such, this is the marginal density of the values that
+        are there, 0 for a row without any.
         """
+        missing = x.isnan()
+        if bool(missing.any()):
+            return self._log_prob_of_observed(x, missing)
         scale = self.variance.sqrt()
         log_det = (
             self.variance.log().expand_as(self.bias).sum() + 2 * self._factor.diagonal().log().sum()
@@ -75,6 +81,31 @@ class LinearGaussian(Brief):
             z = centred @ self._gain.T
             misfit = (centred - z @ self.weight.T) / scale
             parts.append(-0.5 * (constant + misfit.square().sum(1) + z.square().sum(1)))
+        return torch.cat(parts)
+
+    def _log_prob_of_observed(self, x: Tensor, missing: Tensor) -> Tensor:
+        """`log p(x_O) = N(x_O | b_O, W_O W_O^T + Psi_O)` of the observed values of each row.
+
+        A missing value has precision 0 in `I + W^T Psi^-1 W`, which then is one matrix a row.
+        """
+        size = max(1, CHUNK_ELEMENTS // max(self.weight.numel(), self.weight.shape[1] ** 2))
+        variance = self.variance.expand_as(self.bias)
+        identity = torch.eye(self.weight.shape[1], dtype=torch.float64, device=self.weight.device)
+        parts = []
+        for chunk, gone in zip(x.split(size), missing.split(size), strict=True):
+            there = (~gone).to(self.bias)
+            centred = (chunk.to(self.bias) - self.bias).masked_fill(gone, 0.0)
+            precision = there / variance
+            weighted = precision[:, :, None] * self.weight
+            factor = torch.linalg.cholesky(identity + self.weight.T @ weighted)
+            pull = weighted.mT @ centred[:, :, None]
+            z = torch.cholesky_solve(pull, factor)[..., 0]
+            misfit = precision.sqrt() * (centred - z @ self.weight.T)
+            log_det = (there * variance.log()).sum(1)
+            log_det = log_det + 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+            square = misfit.square().sum(1) + z.square().sum(1)
+            constant = there.sum(1) * math.log(2 * math.pi)
+            parts.append(-0.5 * (constant + log_det + square))
         return torch.cat(parts)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
