@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from helpers import PEAK, draw, linear_gaussian, loosen, normal, started
 from nelbo import VAE, evaluate, likelihood, posterior, prior
-from nelbo.evaluate import row_noise
+from nelbo.evaluate import Examples, row_noise
 from nelbo.evaluate.annealing import Settings, groups, pilot
 from nelbo.evaluate.chains import anneal, start_noise, temperatures
 from nelbo.evaluate.laplace import PROPOSALS
@@ -300,13 +300,15 @@ def test_moves_leave_the_posterior_as_it_is() -> None:
     x = draw(model, 1)
     vae = loosen(started(model), 1.2, 0.1)
     with torch.no_grad():
-        start, schedule, _ = pilot(vae, x, 0, 2**26, Settings(temperatures=20, start="encoder"))
+        start, schedule, _ = pilot(
+            vae, Examples(x), 0, 2**26, Settings(temperatures=20, start="encoder")
+        )
         mean, covariance = model.posterior(x)
         z = mean + normal(4000, 1, 3, seed=9) @ torch.linalg.cholesky(covariance).T
         flat = type(schedule)(
             torch.ones(21, dtype=torch.float64), schedule.step_size[-1:].expand(20, -1)
         )
-        run = anneal(vae, x, row_noise.row_keys(x), start, start.to_noise(z), flat, 11, 3)
+        run = anneal(vae, Examples(x), row_noise.row_keys(x), start, start.to_noise(z), flat, 11, 3)
         after = start.from_noise(run.u)[:, 0]
     assert not torch.equal(after, z[:, 0])
     assert float(run.acceptance) > 0.5
@@ -658,12 +660,12 @@ def test_proposals_know_where_normals_are_needed() -> None:
     assert set(PROPOSALS) == {"encoder", "prior", "refined", "searched"}
     vae, x = bent(2, rows=3)
     torch.testing.assert_close(
-        PROPOSALS["prior"](vae, x, 2**20)[0].loc,
+        PROPOSALS["prior"](vae, Examples(x), 2**20)[0].loc,
         torch.zeros(3, 2, dtype=torch.float64),
         rtol=0,
         atol=0,
     )
     u = start_noise(row_noise.row_keys(x), 4, 2, 0, x)
-    fitted = PROPOSALS["refined"](vae, x, 2**20)[0]
+    fitted = PROPOSALS["refined"](vae, Examples(x), 2**20)[0]
     torch.testing.assert_close(fitted.to_noise(fitted.from_noise(u)), u)
     assert row_noise.BLOCK == 32

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..brief import Brief
 from ..data.units import Units
-from ..evaluate import MEMORY, Normal, Source, encoder_source, judged, row_keys, rows_at_once
+from ..evaluate import MEMORY, Examples, Normal, Source, encoder_source, judged, rows_at_once
 from ..vae import VAE
 from ..watching import pieces
 from .standard_error import Estimate, jackknife, mean
@@ -152,7 +152,7 @@ class _Sums:
 
 
 def _residuals(
-    vae: VAE, x: Tensor, q: Normal | None, samples: int, seed: int, memory: int
+    vae: VAE, x: Examples, q: Normal | None, samples: int, seed: int, memory: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield r and beta at samples of z, chunk by chunk, both of shape (samples, rows, D), float64,
     on the CPU.
@@ -165,8 +165,8 @@ def _residuals(
             source = encoder_source(vae, part)
         else:
             source = q[rows]
-        p = vae.decode(source.draws(row_keys(part), samples, seed, 0, part))
-        r, beta = vae.likelihood.residuals(p, part), vae.likelihood.beta(p)
+        p = part.decode(vae, source.draws(part.keys(), samples, seed, 0, part.x))
+        r, beta = vae.likelihood.residuals(p, part.x), vae.likelihood.beta(p)
         if r is None or beta is None:
             raise ValueError(
                 f"Residuals are held against Gaussian noise, but p(x|z) is {type(p).__name__}."

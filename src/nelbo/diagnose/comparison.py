@@ -25,7 +25,6 @@ from ..evaluate import (
     judged,
     log_likelihood,
     plain_method,
-    row_keys,
 )
 from ..vae import VAE
 from .standard_error import Estimate, jackknife, log_density, mean, subsample
@@ -112,9 +111,9 @@ def memorisation(
     error = math.hypot(first.standard_error, second.standard_error)
     with judged(vae, x) as (model, rows):
         generator = torch.Generator(rows.device).manual_seed(seed)
-        known = subsample(train, searched, seed).to(rows)
+        known = subsample(train, searched, seed).to(rows.x)
         made = nearest(model.sample(len(rows), generator=generator), known)
-        held = nearest(rows, known)
+        held = nearest(rows.x, known)
     return Memorisation(
         first,
         second,
@@ -197,7 +196,7 @@ def prior_match(vae: VAE, x: Tensor, seed: int = 0) -> PriorMatch:
         raise ValueError(f"x needs at least 4 rows for an energy distance, got {len(x)}.")
     with judged(vae, x) as (model, rows):
         q = encoder_source(model, rows)
-        a = q.draws(row_keys(rows), 1, seed, 0, rows)[0].double().cpu()
+        a = q.draws(rows.keys(), 1, seed, 0, rows.x)[0].double().cpu()
         generator = torch.Generator(rows.device).manual_seed(seed)
         b = draw(model.prior(), (len(rows),), generator, gradients=False).double().cpu()
     across, within, prior = torch.cdist(a, b), torch.cdist(a, a), torch.cdist(b, b)

@@ -224,7 +224,7 @@ class _Examination:
     def noise(self) -> Calibration | None:
         """Residuals at the encoder's z; None where p(x|z) is not Gaussian."""
         with judged(self.vae, self.x[:1]) as (model, rows):
-            p = model.decode(model.encode(rows).mean)
+            p = rows.decode(model, rows.encode(model).mean)
             if model.likelihood.beta(p) is None:
                 return None
         return calibration(self.vae, self.x, None, self.units, self.seed, self.memory)

@@ -78,7 +78,9 @@ def explained(
     """
     with judged(vae, x) as (model, rows):
         parts = rows.split(rows_at_once(model, rows, 1, memory))
-        x_hat = torch.cat([model.decode(model.encode(part).mean).mean.cpu() for part in parts])
+        x_hat = torch.cat(
+            [part.decode(model, part.encode(model).mean).mean.cpu() for part in parts]
+        )
     reference = x
     if train is not None:
         reference = train[:: math.ceil(train.numel() / values)]

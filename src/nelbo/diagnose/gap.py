@@ -24,6 +24,7 @@ from torch import Tensor
 from ..data.units import Units
 from ..evaluate import (
     MEMORY,
+    Examples,
     LogLikelihood,
     Normal,
     elbo_and_rate,
@@ -32,7 +33,6 @@ from ..evaluate import (
     log_likelihood,
     normals,
     refined,
-    row_keys,
     rows_at_once,
     without_sampling,
 )
@@ -112,7 +112,7 @@ def inference_gap(
     shift = log_density(units)
     with judged(vae, x) as (model, rows):
         found = _log_p(model, rows, importance, seed, memory)
-        q = best_normal(model, rows, seed, memory)
+        q = best_normal(model, rows.x, seed, memory, rows.c)
         elbo, _ = elbo_and_rate(model, rows, draws, seed + _Seed.JUDGE, memory)
         best, rate = elbo_and_rate(model, rows, draws, seed + _Seed.JUDGE, memory, q)
     elbo, best, rate = elbo.cpu(), best.cpu(), rate.cpu()
@@ -133,15 +133,19 @@ def inference_gap(
     )
 
 
-def _log_p(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> LogLikelihood:
+def _log_p(vae: VAE, x: Examples, samples: int, seed: int, memory: int) -> LogLikelihood:
     """Return log p(x) of each row by the best method that takes seconds."""
     found = without_sampling(vae, x, memory)
     if found is None or bool(found.unreliable.any()):
-        return log_likelihood(vae, x, "importance", samples, seed, memory, proposal="refined")
+        return log_likelihood(
+            vae, x.x, "importance", samples, seed, memory, x.c, proposal="refined"
+        )
     return found
 
 
-def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Normal:
+def best_normal(
+    vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY, c: Tensor | None = None
+) -> Normal:
     """Find the normal of highest ELBO for each row, a diagonal one unless q(z|x) has correlations.
 
     It starts at the better of two, the encoder's and Laplace's (a mode of p(z|x) and the curvature
@@ -153,9 +157,10 @@ def best_normal(vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY) -> Nor
         x: Rows of shape (n, *vae.shape).
         seed: The seed of the noise.
         memory: Bytes for intermediate results.
+        c: Conditions (n, k), for a model of p(x|c).
     """
     ascent = _Ascent(seed, memory)
-    with judged(vae, x) as (model, rows):
+    with judged(vae, x, c) as (model, rows):
         together = rows_at_once(model, rows, 2 * ascent.samples, memory, gradients=True)
         parts = pieces(rows.split(together), "looking for the best q(z|x)")
         found = [ascent.best(model, part) for part in parts]
@@ -182,7 +187,7 @@ class _Ascent:
     draws: int = 64
     """Draws of z behind each ELBO by which candidates are chosen."""
 
-    def best(self, vae: VAE, x: Tensor) -> Normal:
+    def best(self, vae: VAE, x: Examples) -> Normal:
         """Return the best normal of each row."""
         encoder, laplace = from_encoder(vae, x)[0], refined(vae, x)[0]
         if not encoder.full:
@@ -191,7 +196,7 @@ class _Ascent:
         start = self.better(vae, x, candidates)
         return self.better(vae, x, [*candidates, self.climb(vae, x, start)])
 
-    def better(self, vae: VAE, x: Tensor, candidates: list[Normal]) -> Normal:
+    def better(self, vae: VAE, x: Examples, candidates: list[Normal]) -> Normal:
         """Return, row by row, the candidate of highest ELBO under common noise."""
         seed = self.seed + _Seed.CHOICE
         bounds = [elbo_and_rate(vae, x, self.draws, seed, self.memory, q)[0] for q in candidates]
@@ -201,25 +206,25 @@ class _Ascent:
         scale = torch.stack([q.scale for q in candidates])[chosen, row]
         return Normal(loc, scale)
 
-    def climb(self, vae: VAE, x: Tensor, start: Normal) -> Normal:
+    def climb(self, vae: VAE, x: Examples, start: Normal) -> Normal:
         """Raise the ELBO of each row by Adam, in coordinates where the start is a standard
         normal.
         """
-        keys = row_keys(x)
+        keys = x.keys()
         move, stretch = (torch.zeros_like(start.loc, requires_grad=True) for _ in range(2))
         optimiser = torch.optim.Adam([move, stretch], lr=self.step_size, betas=(0.9, 0.99))
         for step in pieces(range(self.steps), "looking for the best q(z|x)"):
             for group in optimiser.param_groups:
                 group["lr"] = self.step_size * 0.5 * (1 + math.cos(math.pi * step / self.steps))
             seed = self.seed + _Seed.CLIMB
-            half = normals(keys, self.samples // 2, vae.latent_dim, seed, step, x)
+            half = normals(keys, self.samples // 2, vae.latent_dim, seed, step, x.x)
             with torch.enable_grad():
                 q = _moved(start, move, stretch)
                 z = q.from_noise(torch.cat([half, -half]))
                 # Only the path counts: the score has mean zero; without it an exact q has no noise
                 # (Roeder et al., 2017).
                 held = Normal(q.loc.detach(), q.scale.detach())
-                bound = vae.terms_at(x, z, held).log_weight.mean(0)
+                bound = x.terms(vae, z, held).log_weight.mean(0)
                 move.grad, stretch.grad = torch.autograd.grad(-bound.sum(), (move, stretch))
             for gradient in (move.grad, stretch.grad):
                 gradient.nan_to_num_(0.0, 0.0, 0.0)

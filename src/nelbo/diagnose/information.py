@@ -26,12 +26,12 @@ from ..distributions import DiagonalNormal, closed_form_kl, is_independent_norma
 from ..evaluate import (
     BLOCK,
     MEMORY,
+    Examples,
     Normal,
     encoder_source,
     from_encoder,
     judged,
     normals,
-    row_keys,
     rows_at_once,
     sampled_terms,
 )
@@ -122,7 +122,9 @@ def rate_distortion(
         )
 
 
-def _row_rates(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> tuple[Tensor, Tensor]:
+def _row_rates(
+    vae: VAE, x: Examples, samples: int, seed: int, memory: int
+) -> tuple[Tensor, Tensor]:
     """Return KL(q(z|x) || p(z)), exact where it has a closed form, and the mean -log p(x|z), both
     (n,) and float64.
     """
@@ -130,7 +132,7 @@ def _row_rates(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> tup
     for part in pieces(
         x.split(rows_at_once(vae, x, min(samples, BLOCK), memory)), "rate and distortion"
     ):
-        kl, sampled, found = closed_form_kl(vae.encode(part), vae.prior()), [], []
+        kl, sampled, found = closed_form_kl(part.encode(vae), vae.prior()), [], []
         for terms in sampled_terms(vae, part, encoder_source(vae, part), samples, seed):
             sampled.append((terms.log_post - terms.log_prior).double())
             found.append(-terms.log_lik.double())
@@ -141,9 +143,9 @@ def _row_rates(vae: VAE, x: Tensor, samples: int, seed: int, memory: int) -> tup
     return torch.cat(rate).cpu(), torch.cat(distortion).cpu()
 
 
-def _per_dimension(vae: VAE, x: Tensor) -> Tensor | None:
+def _per_dimension(vae: VAE, x: Examples) -> Tensor | None:
     """Return the mean KL of each dimension, of shape (latent_dim,), between diagonal normals."""
-    q, p = vae.encode(x), vae.prior()
+    q, p = x.encode(vae), vae.prior()
     if not (is_independent_normal(q) and is_independent_normal(p)):
         return None
     spread, centre = (q.stddev / p.stddev).double(), ((q.loc - p.loc) / p.stddev).double()
@@ -195,7 +197,7 @@ def mutual_information(
 
 
 def _components(
-    vae: VAE, x: Tensor, samples: int, seed: int
+    vae: VAE, x: Examples, samples: int, seed: int
 ) -> tuple[Callable[[Tensor], Tensor], Tensor]:
     """Return the log-densities of each row's q(z|x) at given z, and draws of each, (samples, n,
     latent_dim), float64.
@@ -204,11 +206,11 @@ def _components(
     """
     source = encoder_source(vae, x)
     if not isinstance(source, Normal):
-        density = vae.encode(x).log_prob
-        z = source.draws(row_keys(x), samples, seed, 0, x)
-        return lambda z: density(z.to(x)).double(), z.double()
+        density = x.encode(vae).log_prob
+        z = source.draws(x.keys(), samples, seed, 0, x.x)
+        return lambda z: density(z.to(x.x)).double(), z.double()
     loc, scale = source.loc.double(), source.scale.double()
-    u = normals(row_keys(x), samples, vae.latent_dim, seed, 0, x).double()
+    u = normals(x.keys(), samples, vae.latent_dim, seed, 0, x.x).double()
     if source.full:
         full = MultivariateNormal(loc, scale_tril=scale, validate_args=False)
         return full.log_prob, Normal(loc, scale).from_noise(u)

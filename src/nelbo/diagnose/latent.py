@@ -92,11 +92,11 @@ def collapse(vae: VAE, x: Tensor) -> Collapse:
         ValueError: Rows that do not fit.
     """
     with judged(vae, x) as (model, rows):
-        active = active_units(model, rows).count
-        std = noise_level(model, model.encode(rows).mean)
+        active = active_units(model, rows.x).count
+        std = noise_level(model, rows.encode(model).mean)
         useful = supported = None
         if std is not None:
-            useful, supported = _directions(rows, std, model.latent_dim)
+            useful, supported = _directions(rows.x, std, model.latent_dim)
         return Collapse(active, model.latent_dim, useful, supported, len(rows))
 
 

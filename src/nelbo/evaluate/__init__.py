@@ -11,9 +11,9 @@ chunks of whatever size.
 Users call `log_likelihood`, `elbo` and `bidirectional`, which return `LogLikelihood` and `Bracket`.
 Whoever measures something else about a model, as `nelbo.diagnose` does, builds it from these:
 
-* `judged` yields the model and the rows in one precision and in evaluation mode; `rows_at_once`
-  says how many of them fit a memory budget.
-* `row_keys` and `normals` give each row noise of its own, `BLOCK` samples at a time.
+* `judged` yields the model and the `Examples`, rows and their conditions, in one precision and in
+  evaluation mode; `rows_at_once` says how many of them fit a memory budget.
+* `Examples.keys` and `normals` give each row noise of its own, `BLOCK` samples at a time.
 * `encoder_source` returns q(z|x) as a `Source`, whose draws belong to the row; `from_encoder` and
   `refined` return one `Normal` per row: q(z|x), or its moments, and one fitted to p(z|x).
 * `sampled_terms` and `elbo_and_rate` draw z from such a source and return the log-densities there.
@@ -27,13 +27,14 @@ from .annealing import Settings
 from .auto import without_sampling
 from .bidirectional import Bracket
 from .exact import affine_decoder
+from .examples import Examples
 from .importance import elbo_and_rate, pareto_shape, sampled_terms
 from .judging import MEMORY, in_precision, judged, rows_at_once
 from .laplace import refined
 from .marginal import bidirectional, elbo, log_likelihood, methods, plain_method
 from .proposal import Normal, Source, encoder_source, from_encoder
 from .result import UNRELIABLE, Cost, LogLikelihood, Scores, mean_error
-from .row_noise import BLOCK, normals, row_keys
+from .row_noise import BLOCK, normals
 
 __all__ = [
     "BLOCK",
@@ -41,6 +42,7 @@ __all__ = [
     "UNRELIABLE",
     "Bracket",
     "Cost",
+    "Examples",
     "LogLikelihood",
     "Normal",
     "Scores",
@@ -61,7 +63,6 @@ __all__ = [
     "pareto_shape",
     "plain_method",
     "refined",
-    "row_keys",
     "rows_at_once",
     "sampled_terms",
     "without_sampling",

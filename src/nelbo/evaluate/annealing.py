@@ -31,6 +31,7 @@ from ..vae import VAE
 from ..watching import pieces
 from . import row_noise
 from .chains import SCHEDULES, Schedule, Stream, anneal, start_noise, stream, temperatures
+from .examples import Examples
 from .importance import Weights
 from .judging import rows_at_once
 from .laplace import PROPOSALS
@@ -91,7 +92,7 @@ class Settings:
 
 
 def annealed(
-    vae: VAE, x: Tensor, chains: int, seed: int, memory: int, settings: Settings
+    vae: VAE, x: Examples, chains: int, seed: int, memory: int, settings: Settings
 ) -> LogLikelihood:
     """Estimate log p(x) of each row by annealed importance sampling: a stochastic lower bound."""
     begun = time.perf_counter()
@@ -112,7 +113,7 @@ def annealed(
     )
 
 
-def chunk(vae: VAE, x: Tensor, chains: int, memory: int) -> int:
+def chunk(vae: VAE, x: Examples, chains: int, memory: int) -> int:
     """Return how many rows are annealed at once."""
     together = min(max(chains, Pilot.chains), row_noise.BLOCK)
     return rows_at_once(vae, x, together, memory, gradients=True)
@@ -120,7 +121,7 @@ def chunk(vae: VAE, x: Tensor, chains: int, memory: int) -> int:
 
 def follow(
     vae: VAE,
-    x: Tensor,
+    x: Examples,
     start: Normal,
     schedule: Schedule,
     chains: int,
@@ -134,13 +135,13 @@ def follow(
         Their weights, which backwards are 1 / w, the mean acceptance of each row, and the cost.
     """
     sums = Weights(len(x), chains, x.device)
-    rate = torch.zeros(len(x)).to(x)
+    rate = torch.zeros(len(x)).to(x.x)
     spent = Cost()
-    keys = row_noise.row_keys(x)
+    keys = x.keys()
     for group, count in groups(chains):
         if z is None:
             own = stream(seed, Stream.FORWARD, group)
-            u = start_noise(keys, count, vae.latent_dim, own, x)
+            u = start_noise(keys, count, vae.latent_dim, own, x.x)
             run = anneal(vae, x, keys, start, u, schedule, own, settings.leapfrogs)
             sums.add(run.log_weight)
         else:
@@ -185,7 +186,7 @@ class Pilot:
 
 
 def pilot(
-    vae: VAE, x: Tensor, seed: int, memory: int, settings: Settings
+    vae: VAE, x: Examples, seed: int, memory: int, settings: Settings
 ) -> tuple[Normal, Schedule, Cost]:
     """Make the start of each row, and adapt step sizes to it on a few chains with fewer
     temperatures.
@@ -200,10 +201,10 @@ def pilot(
         (len(x),), min(1.0, 1.2 * vae.latent_dim**-0.25), dtype=torch.float64, device=x.device
     )
     plan = Schedule(coarse, guess.expand(len(coarse) - 1, -1))
-    keys = row_noise.row_keys(x)
+    keys = x.keys()
     for attempt in range(pilots.passes):
         own = stream(seed, Stream.PILOT, attempt)
-        u = start_noise(keys, pilots.chains, vae.latent_dim, own, x)
+        u = start_noise(keys, pilots.chains, vae.latent_dim, own, x.x)
         run = anneal(
             vae, x, keys, start, u, plan, own, settings.leapfrogs, target=settings.acceptance
         )

@@ -15,18 +15,19 @@ from torch import Tensor
 
 from ..vae import VAE
 from .annealing import Settings, annealed
-from .exact import affine_decoder, exact
+from .exact import closed_form, exact
+from .examples import Examples
 from .importance import from_encoder_itself, importance
 from .laplace import PROPOSALS, mass
 from .quadrature import Quadrature, quadrature
 from .result import UNRELIABLE, LogLikelihood
 
 
-def without_sampling(vae: VAE, x: Tensor, memory: int) -> LogLikelihood | None:
+def without_sampling(vae: VAE, x: Examples, memory: int) -> LogLikelihood | None:
     """Return log p(x) in closed form, or from a grid over z, which may leave rows open; else
     None.
     """
-    if affine_decoder(vae) is not None:
+    if closed_form(vae, x[:1]) is not None:
         reason = "The decoder is linear, so log p(x) has a closed form."
         return dataclasses.replace(exact(vae, x), reason=reason)
     if vae.latent_dim > Quadrature.most_dimensions:
@@ -59,7 +60,7 @@ class Auto:
     missed: float = 0.5
     """Nats of mass by which a mode must be better to count."""
 
-    def __call__(self, vae: VAE, x: Tensor) -> LogLikelihood:
+    def __call__(self, vae: VAE, x: Examples) -> LogLikelihood:
         """Estimate log p(x) of each row."""
         settled = without_sampling(vae, x, self.memory)
         if settled is None:
@@ -74,7 +75,7 @@ class Auto:
         )
         return dataclasses.replace(_replace(settled, doubtful, better), reason=reason)
 
-    def sampled(self, vae: VAE, x: Tensor) -> LogLikelihood:
+    def sampled(self, vae: VAE, x: Examples) -> LogLikelihood:
         """Sample, and sample again, better, the rows that are unreliable."""
         found = importance(vae, x, self.samples, self.seed, self.memory, from_encoder_itself)
         doubtful = found.unreliable
@@ -102,7 +103,7 @@ class Auto:
                 reason += f" Of all rows, {still} are unreliable even so."
         return dataclasses.replace(found, reason=reason)
 
-    def fitted(self, vae: VAE, x: Tensor) -> tuple[LogLikelihood, str]:
+    def fitted(self, vae: VAE, x: Examples) -> tuple[LogLikelihood, str]:
         """Sample from normals fitted to the posterior, and say which modes they stand at.
 
         A search on a few rows tells whether the encoder leads to the right modes.
@@ -127,7 +128,7 @@ class Auto:
         found = importance(vae, x, self.samples, self.seed, self.memory, PROPOSALS[proposal])
         return dataclasses.replace(found, cost=found.cost + cost), told
 
-    def annealed(self, vae: VAE, x: Tensor) -> LogLikelihood:
+    def annealed(self, vae: VAE, x: Examples) -> LogLikelihood:
         """Anneal a few chains of each row."""
         settings = Settings(temperatures=self.temperatures)
         return annealed(vae, x, self.chains, self.seed, self.memory, settings)

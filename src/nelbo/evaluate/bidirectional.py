@@ -22,6 +22,7 @@ from ..vae import VAE
 from ..watching import pieces
 from .annealing import Settings, chunk, follow, pilot
 from .chains import Stream, stream
+from .examples import Examples
 from .result import Cost, mean_error
 
 
@@ -59,7 +60,7 @@ class Bracket(Brief):
 def bracket(
     vae: VAE,
     n: int,
-    like: Tensor,
+    like: Examples,
     chains: int,
     seed: int,
     memory: int,
@@ -71,7 +72,8 @@ def bracket(
     Arguments:
         vae: The model.
         n: Rows to simulate.
-        like: A tensor of the dtype and on the device of the rows, (1, *shape).
+        like: Examples of the dtype and on the device of the rows, with the conditions of all n rows
+            for a model of p(x|c).
         chains: Chains of each row, in each direction.
         seed: The seed of rows and chains.
         memory: Bytes for intermediate results.
@@ -82,11 +84,15 @@ def bracket(
     begun = time.perf_counter()
     spent = Cost()
     generator = torch.Generator(like.device).manual_seed(stream(seed, Stream.SIMULATED))
-    z = draw(vae.prior(), (n,), generator, gradients=False).to(like)
+    z = draw(vae.prior(), (n,), generator, gradients=False).to(like.x)
+    given = like
+    if like.c is None:
+        given = Examples(like.x.expand(n, *vae.shape))
     simulated = [
-        draw(vae.decode(piece), (), generator, gradients=False) for piece in z.split(together)
+        draw(part.decode(vae, piece), (), generator, gradients=False)
+        for part, piece in zip(given.split(together), z.split(together), strict=True)
     ]
-    x = torch.cat(simulated)
+    x = Examples(torch.cat(simulated), like.c)
     step = chunk(vae, like, chains, memory)
     lower, upper = [], []
     for part, piece in pieces(
@@ -99,4 +105,4 @@ def bracket(
         lower.append(forward.result()[0].cpu())
         upper.append(-backward.result()[0].cpu())
     cost = Cost(spent.decodes, spent.gradients, time.perf_counter() - begun)
-    return Bracket(x.cpu(), torch.cat(lower), torch.cat(upper), chains, cost)
+    return Bracket(x.x.cpu(), torch.cat(lower), torch.cat(upper), chains, cost)

@@ -32,6 +32,7 @@ from torch import Tensor
 from ..vae import VAE
 from ..watching import pieces
 from . import row_noise
+from .examples import Examples
 from .proposal import Normal, log_joint_and_gradient
 from .result import Cost
 
@@ -118,7 +119,7 @@ class Run:
 
 def anneal(
     vae: VAE,
-    x: Tensor,
+    x: Examples,
     keys: Tensor,
     start: Normal,
     u: Tensor,
@@ -132,7 +133,7 @@ def anneal(
 
     Arguments:
         vae: The model.
-        x: Rows (n, *shape).
+        x: The examples.
         keys: Keys of the rows' content, (n,), from `row_noise.row_keys`: momenta and acceptances
             depend on them and the seed.
         start: The normal at t = 0, and the map between z and u.
@@ -163,7 +164,7 @@ def anneal(
         if k == len(t) - 1:  # nothing is asked of a chain after its last weight
             used.append([schedule.step_size[0], *used][-1])
             break
-        drawn = row_noise.normals(keys, chains, d + 1, seed, k, x)
+        drawn = row_noise.normals(keys, chains, d + 1, seed, k, x.x)
         size = (schedule.step_size[k - ahead].log() + factor).exp().clamp_max(schedule.longest)
         state, chance = _move(path, state, drawn, size, float(t[k]), leapfrogs)
         rate = chance.mean(0)
@@ -217,7 +218,7 @@ class _State:
 class _Path:
     """The two ends of the path, in terms of u."""
 
-    def __init__(self, vae: VAE, x: Tensor, start: Normal) -> None:
+    def __init__(self, vae: VAE, x: Examples, start: Normal) -> None:
         self.vae, self.x, self.start = vae, x, start
 
     def at(self, u: Tensor) -> _State:

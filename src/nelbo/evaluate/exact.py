@@ -4,8 +4,9 @@ r"""log p(x) in closed form, where the decoder is affine:
 
 from __future__ import annotations
 
-__all__ = ["affine_decoder", "exact"]
+__all__ = ["affine_decoder", "closed_form", "exact"]
 
+import math
 import time
 
 import torch
@@ -13,41 +14,64 @@ from torch import Tensor
 
 from ..linear import LinearGaussian
 from ..vae import VAE
+from .examples import Examples
 from .judging import in_precision
 from .result import Cost, LogLikelihood, from_numbers
 
 
-def exact(vae: VAE, x: Tensor) -> LogLikelihood:
-    """Return log p(x) of a linear-Gaussian model.
+def exact(vae: VAE, x: Examples) -> LogLikelihood:
+    """Return log p(x), or log p(x|c), of a linear-Gaussian model.
 
     Arguments:
         vae: The model.
-        x: Rows (n, *shape).
+        x: The examples. Missing values are left out: of the others it is the marginal density.
 
     Raises:
         ValueError: The model has no closed form.
     """
     begun = time.perf_counter()
-    model = affine_decoder(vae)
-    if model is None:
+    value = closed_form(vae, x)
+    if value is None:
         raise ValueError(
             'method="exact" needs an affine decoder, a Gaussian likelihood whose variance does not '
             "depend on z, and a standard normal prior. This model has no closed form: "
             'use method="importance" or "ais".'
         )
-    value = model.log_prob(x.flatten(1).double().cpu())
     return from_numbers(
         value, torch.zeros_like(value), "exact", Cost(seconds=time.perf_counter() - begun)
     )
 
 
+def closed_form(vae: VAE, x: Examples) -> Tensor | None:
+    """Return log p(x) of each row, of shape (n,), float64, or None where it has no closed form."""
+    rows = x.x.flatten(1).double().cpu()
+    if x.c is None:
+        model = affine_decoder(vae)
+        if model is None:
+            return None
+        return model.log_prob(rows)
+    distinct, which = x.c.unique(dim=0, return_inverse=True)
+    value = torch.full((len(rows),), math.nan, dtype=torch.float64)
+    for number, c in enumerate(distinct):
+        model = affine_decoder(vae, c)
+        if model is None:
+            return None
+        mine = (which == number).cpu()
+        value[mine] = model.log_prob(rows[mine])
+    return value
+
+
 @torch.no_grad()
-def affine_decoder(vae: VAE) -> LinearGaussian | None:
+def affine_decoder(vae: VAE, c: Tensor | None = None) -> LinearGaussian | None:
     """Return the linear-Gaussian model that a VAE is, or None if it is not one.
 
     Any network will do: it is affine if f(z) = W z + b holds, to rounding, at random z, with W and
     b read off the axes. Each feature is judged by how far it moves, so that neither its units nor
     its offset hide what bends.
+
+    Arguments:
+        vae: The model.
+        c: The condition (k,) of a model of p(x|c), given which it is linear.
     """
     if not vae.prior.standard:
         return None
@@ -55,15 +79,18 @@ def affine_decoder(vae: VAE) -> LinearGaussian | None:
     noise = copied.likelihood.noise()
     if noise.variance is None or not noise.normal:
         return None
-    q, device = vae.latent_dim, noise.variance.device
+    q = vae.latent_dim
     generator = torch.Generator().manual_seed(0)
-    probes = 3 * torch.randn(16, q, generator=generator, dtype=torch.float64).to(device)
-    axes = torch.cat(
-        [torch.zeros(1, q, dtype=torch.float64), torch.eye(q, dtype=torch.float64)]
-    ).to(device)
-    outputs = copied.decode(torch.cat([axes, probes])).mean.flatten(1)
-    bias, weight = outputs[0], (outputs[1 : q + 1] - outputs[0]).T
-    gap = (outputs[q + 1 :] - (probes @ weight.T + bias)).abs().amax(0)
+    probes = 3 * torch.randn(16, q, generator=generator, dtype=torch.float64)
+    axes = torch.cat([torch.zeros(1, q, dtype=torch.float64), torch.eye(q, dtype=torch.float64)])
+    z = torch.cat([axes, probes]).to(noise.variance.device)
+    given: tuple[Tensor, ...] = ()
+    if c is not None:
+        given = (c.to(z).expand(len(z), -1),)
+    outputs = copied.decode(z, *given).mean.flatten(1)
+    bias = outputs[0]
+    weight = (outputs[1 : q + 1] - bias).T
+    gap = (outputs[q + 1 :] - (z[q + 1 :] @ weight.T + bias)).abs().amax(0)
     rounding = 64 * torch.finfo(torch.float64).eps * outputs.abs().amax(0)
     if not bool((gap <= 1e-9 * (outputs - bias).abs().amax(0) + rounding).all()):
         return None

@@ -25,13 +25,14 @@ from torch import Tensor
 
 from ..vae import VAE
 from . import row_noise
+from .examples import Examples
 from .judging import MEMORY, rows_at_once
 from .laplace import refined
 from .proposal import Normal, Source, encoder_source, from_encoder, log_joint
 from .result import Cost
 
 
-def fitted(vae: VAE, x: Tensor, memory: int = MEMORY, starts: int = 8) -> tuple[Normal, Cost]:
+def fitted(vae: VAE, x: Examples, memory: int = MEMORY, starts: int = 8) -> tuple[Normal, Cost]:
     """Fit a normal to p(z|x) of each row, at the mode that the encoder leads to; for outliers, at
     the best of several.
 
@@ -40,7 +41,7 @@ def fitted(vae: VAE, x: Tensor, memory: int = MEMORY, starts: int = 8) -> tuple[
 
     Arguments:
         vae: The model.
-        x: Rows (n, *shape).
+        x: The examples.
         memory: Bytes for intermediate results.
         starts: How many further starts outliers have.
     """
@@ -54,7 +55,7 @@ def fitted(vae: VAE, x: Tensor, memory: int = MEMORY, starts: int = 8) -> tuple[
     return Normal(loc, scale), sum((part[2] for part in parts), Cost())
 
 
-def mixture(samples: int, vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Mixture, Cost]:
+def mixture(samples: int, vae: VAE, x: Examples, memory: int = MEMORY) -> tuple[Mixture, Cost]:
     """Return what ``samples`` draws of each row come from: the encoder's q(z|x) and a wider normal
     fitted to p(z|x).
     """
@@ -170,7 +171,7 @@ class GaussNewton:
     wide: float = 1.5
     seed: int = 5
 
-    def fit(self, vae: VAE, x: Tensor, memory: int, starts: int) -> tuple[Tensor, Tensor, Cost]:
+    def fit(self, vae: VAE, x: Examples, memory: int, starts: int) -> tuple[Tensor, Tensor, Cost]:
         """Return a mode of each row, and a triangle L, L L^T = H^-1; of outliers the best of
         several modes.
         """
@@ -182,8 +183,8 @@ class GaussNewton:
         if len(lost) == 0:
             return loc, lower, cost
         rows = x[lost]
-        keys = row_noise.row_keys(rows)
-        drawn = row_noise.block(keys, vae.latent_dim, self.seed, 0, rows)[: starts - 1]
+        keys = rows.keys()
+        drawn = row_noise.block(keys, vae.latent_dim, self.seed, 0, rows.x)[: starts - 1]
         length = start.loc[lost].norm(dim=-1, keepdim=True)
         nearer = start.loc[lost] * (math.sqrt(vae.latent_dim) / length).clamp_max(1.0)
         for other in (nearer, *(self.wide * drawn)):
@@ -198,7 +199,7 @@ class GaussNewton:
         return loc, lower, cost
 
     def climb(
-        self, vae: VAE, x: Tensor, start: Tensor, std: Tensor
+        self, vae: VAE, x: Examples, start: Tensor, std: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Cost]:
         """Climb from z = ``start`` to a mode, and return it, a triangle L there, log p(x, z) there,
         and what it took.
@@ -249,7 +250,7 @@ def _inverse_root(curvature: Tensor) -> Tensor:
     return torch.where(failed[:, None, None] == 0, inverse, math.nan)
 
 
-def _slopes(vae: VAE, x: Tensor, z: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+def _slopes(vae: VAE, x: Examples, z: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
     """Return g (n, d) and H (n, d, d) at z (n, d), in float64, by differences of ``reach`` (n,
     d).
     """
@@ -263,24 +264,25 @@ def _slopes(vae: VAE, x: Tensor, z: Tensor, reach: Tensor) -> tuple[Tensor, Tens
     return gradient, curvature
 
 
-def _is_known(vae: VAE, x: Tensor) -> bool:
+def _is_known(vae: VAE, x: Examples) -> bool:
     """Return whether the likelihood says how log p(x|z) bends."""
-    p = vae.decode(x.new_zeros(1, 1, vae.latent_dim))
-    return vae.likelihood.local_quadratic(p, x[:1]) is not None
+    first = x[:1]
+    p = first.decode(vae, x.x.new_zeros(1, 1, vae.latent_dim))
+    return vae.likelihood.local_quadratic(p, first.x) is not None
 
 
-def _local(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _local(vae: VAE, x: Examples, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return f at all z (samples, n, d), and at the first of them the score and the information of
     f, (n, features), both 0 where a value is missing.
 
     Raises:
         ValueError: The likelihood does not say.
     """
-    found = vae.likelihood.local_quadratic(vae.decode(z), x)
+    found = vae.likelihood.local_quadratic(x.decode(vae, z), x.x)
     if found is None:
         raise ValueError(f"{type(vae.likelihood).__name__} does not say how log p(x|z) bends.")
     features, score, information = found
-    gone = x.isnan()
+    gone = x.x.isnan()
     if not bool(gone.any()):
         return found
     # one number f a value, or several in turn, such as all means and then all widths

@@ -25,23 +25,22 @@ from torch import Tensor
 from ..vae import VAE, Terms
 from ..watching import pieces
 from . import row_noise
+from .examples import Examples
 from .judging import rows_at_once
 from .proposal import Normal, Source, encoder_source
 from .result import Cost, LogLikelihood, rounded
 
-Sampled = Callable[[VAE, Tensor, int], tuple[Source, Cost]]
-"""From a model, rows (n, *shape) and bytes of memory to what their samples come from, and what that
-took.
-"""
+Sampled = Callable[[VAE, Examples, int], tuple[Source, Cost]]
+"""From a model, examples and bytes of memory to what their samples come from, and what it took."""
 
 
-def from_encoder_itself(vae: VAE, x: Tensor, memory: int) -> tuple[Source, Cost]:
+def from_encoder_itself(vae: VAE, x: Examples, memory: int) -> tuple[Source, Cost]:
     """Return the encoder's q(z|x), whatever distribution it is."""
     return encoder_source(vae, x), Cost()
 
 
 def importance(
-    vae: VAE, x: Tensor, samples: int, seed: int, memory: int, proposal: Sampled
+    vae: VAE, x: Examples, samples: int, seed: int, memory: int, proposal: Sampled
 ) -> LogLikelihood:
     """Estimate log p(x) of each row by ``samples`` draws from its proposal."""
     begun = time.perf_counter()
@@ -64,7 +63,7 @@ def importance(
 
 
 def elbo_and_rate(
-    vae: VAE, x: Tensor, samples: int, seed: int, memory: int, normal: Normal | None = None
+    vae: VAE, x: Examples, samples: int, seed: int, memory: int, normal: Normal | None = None
 ) -> tuple[Tensor, Tensor]:
     """Average over ``samples`` draws z of each row, from its normal q or, where that is None, from
     the encoder's.
@@ -94,7 +93,7 @@ def elbo_and_rate(
 
 
 def sampled_terms(
-    vae: VAE, x: Tensor, source: Source, samples: int, seed: int, decoded: int = 1024
+    vae: VAE, x: Examples, source: Source, samples: int, seed: int, decoded: int = 1024
 ) -> Iterator[Terms]:
     """Yield the log-densities at ``samples`` draws z of each row, block by block.
 
@@ -107,13 +106,13 @@ def sampled_terms(
         decoded: Rows that a CPU decodes at once: layers of 128 units then stay in its cache. All at
             once took a fifth longer.
     """
-    keys = row_noise.row_keys(x)
+    keys = x.keys()
     for number, start in enumerate(range(0, samples, row_noise.BLOCK)):
-        z = source.draws(keys, min(row_noise.BLOCK, samples - start), seed, number, x)
+        z = source.draws(keys, min(row_noise.BLOCK, samples - start), seed, number, x.x)
         few = len(z)
         if x.device.type == "cpu":
             few = max(1, decoded // len(x))
-        parts = [vae.terms_at(x, part, source) for part in z.split(few)]
+        parts = [x.terms(vae, part, source) for part in z.split(few)]
         terms = parts[0]
         if len(parts) > 1:
             terms = replace(terms, log_lik=torch.cat([p.log_lik for p in parts]), z=z)

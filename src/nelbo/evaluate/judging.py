@@ -17,14 +17,16 @@ from torch import Tensor, nn
 from ..threads import allowed, products, using, worth
 from ..vae import VAE
 from . import row_noise
+from .examples import Examples
 
 MEMORY = 256 * 2**20
 """Default bytes for intermediate results."""
 
 
 @contextlib.contextmanager
-def judged(vae: VAE, x: Tensor) -> Iterator[tuple[VAE, Tensor]]:
-    """Yield the model in the precision of x and in evaluation mode, and x on its device.
+def judged(vae: VAE, x: Tensor, c: Tensor | None = None) -> Iterator[tuple[VAE, Examples]]:
+    """Yield the model in the precision of x and in evaluation mode, and the examples on its
+    device.
 
     Inside the block there are no gradients unless they are switched on again, and no autocast.
     Afterwards the model is in the mode that it was in.
@@ -32,6 +34,7 @@ def judged(vae: VAE, x: Tensor) -> Iterator[tuple[VAE, Tensor]]:
     Arguments:
         vae: The model.
         x: Rows (n, *shape).
+        c: Their conditions (n, k), for a model of p(x|c).
 
     Raises:
         TypeError: ``vae`` is not a VAE, or x is not a tensor of floats.
@@ -40,14 +43,16 @@ def judged(vae: VAE, x: Tensor) -> Iterator[tuple[VAE, Tensor]]:
     """
     _check_model(vae)
     vae.check_rows("x", x)
+    if c is not None and len(c) != len(x):
+        raise ValueError(f"c must have a row for each of the {len(x)} rows of x, got {len(c)}.")
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     # Some methods climb: gradients for z can be switched on again inside no_grad, but not inside
     # inference_mode, nor for tensors that were made in it.
     with torch.inference_mode(False), torch.no_grad():
         model = in_precision(vae, dtype)
-        rows = x.to(model.device, dtype)
-        if rows.is_inference():
-            rows = rows.clone()
+        rows = Examples(_moved(x, model, dtype))
+        if c is not None:
+            rows = Examples(rows.x, _moved(c, model, dtype))
         training = model.training
         with torch.autocast(rows.device.type, enabled=False), _threads(model, rows):
             model.eval()
@@ -55,6 +60,14 @@ def judged(vae: VAE, x: Tensor) -> Iterator[tuple[VAE, Tensor]]:
                 yield model, rows
             finally:
                 model.train(training)
+
+
+def _moved(tensor: Tensor, model: VAE, dtype: torch.dtype) -> Tensor:
+    """Return a tensor on the device of a model, not one that was made under inference_mode."""
+    moved = tensor.to(model.device, dtype)
+    if moved.is_inference():
+        return moved.clone()
+    return moved
 
 
 def _check_model(vae: object) -> None:
@@ -69,19 +82,19 @@ def _check_model(vae: object) -> None:
     raise TypeError(f"vae must be a nelbo.VAE, got {type(vae).__name__}.{cure}")
 
 
-def _threads(vae: VAE, x: Tensor) -> contextlib.AbstractContextManager[None]:
+def _threads(vae: VAE, x: Examples) -> contextlib.AbstractContextManager[None]:
     """Use as many threads as the model is worth; a GPU needs none."""
     if x.device.type == "cpu":
         return using(threads_for(vae, x))
     return contextlib.nullcontext()
 
 
-def threads_for(vae: VAE, x: Tensor, decoded: int = 2**13) -> int:
+def threads_for(vae: VAE, x: Examples, decoded: int = 2**13) -> int:
     """Return how many threads the products of one piece are worth, with a block of samples a row.
 
     Arguments:
         vae: The model.
-        x: Rows (n, *shape).
+        x: The examples.
         decoded: Decoded rows of a piece, about, where networks are narrow; fewer rows of wide
             networks are work enough.
     """
@@ -96,7 +109,7 @@ def in_precision(vae: VAE, dtype: torch.dtype) -> VAE:
     return copy.deepcopy(vae).to(dtype)
 
 
-def decoded_bytes(vae: VAE, x: Tensor) -> int:
+def decoded_bytes(vae: VAE, x: Examples) -> int:
     """Return how many bytes one evaluation of p(x|z) keeps alive at most, measured on one z."""
     total = 0
 
@@ -108,16 +121,16 @@ def decoded_bytes(vae: VAE, x: Tensor) -> int:
     handles = [part.register_forward_hook(add) for part in vae.decoder.modules()]
     try:
         with torch.no_grad():
-            vae.decode(x.new_zeros(1, vae.latent_dim))
+            x[:1].decode(vae, x.x.new_zeros(1, vae.latent_dim))
     finally:
         for handle in handles:
             handle.remove()
-    return x.element_size() * (total + 4 * math.prod(vae.shape) + 8 * vae.latent_dim)
+    return x.x.element_size() * (total + 4 * math.prod(vae.shape) + 8 * vae.latent_dim)
 
 
 def rows_at_once(
     vae: VAE,
-    x: Tensor,
+    x: Examples,
     samples: int,
     memory: int,
     gradients: bool = False,
@@ -127,7 +140,7 @@ def rows_at_once(
 
     Arguments:
         vae: The model.
-        x: Rows (n, *shape).
+        x: The examples.
         samples: Draws of z for each row that are decoded together.
         memory: The budget in bytes.
         gradients: Whether gradients for z are taken, which keeps three times as much alive.

@@ -23,26 +23,26 @@ from torch import Tensor
 from ..vae import VAE
 from ..watching import pieces
 from .chains import Schedule, Stream, anneal, start_noise, stream, temperatures
+from .examples import Examples
 from .judging import MEMORY, rows_at_once
 from .proposal import Normal, Proposal, from_encoder, from_prior, log_joint, log_joint_and_gradient
 from .result import Cost
-from .row_noise import row_keys
 
 Fit = tuple[Tensor, Tensor, Cost]
 
 
-def refined(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
+def refined(vae: VAE, x: Examples, memory: int = MEMORY) -> tuple[Normal, Cost]:
     """Fit a normal to p(z|x) of each row, at the mode that the encoder leads to.
 
     Arguments:
         vae: The model.
-        x: Rows (n, *shape).
+        x: The examples.
         memory: Bytes for intermediate results.
     """
     return _in_pieces(vae, x, memory, Newton().from_encoder)
 
 
-def searched(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
+def searched(vae: VAE, x: Examples, memory: int = MEMORY) -> tuple[Normal, Cost]:
     """Like `refined`, at the best mode found from the encoder and from chains annealed from the
     prior.
     """
@@ -57,13 +57,13 @@ PROPOSALS: dict[str, Proposal] = {
 }
 
 
-def mass(vae: VAE, x: Tensor, normal: Normal) -> Tensor:
+def mass(vae: VAE, x: Examples, normal: Normal) -> Tensor:
     """Return what log p(x) would be if p(z|x) were this normal, of shape (n,), up to a constant."""
     return log_joint(vae, x, normal.loc[None])[0] + normal.log_scale
 
 
 def _in_pieces(
-    vae: VAE, x: Tensor, memory: int, fit: Callable[[VAE, Tensor], Fit]
+    vae: VAE, x: Examples, memory: int, fit: Callable[[VAE, Examples], Fit]
 ) -> tuple[Normal, Cost]:
     """Fit as many rows at once as the memory holds."""
     samples = max(2 * vae.latent_dim + 1, Search.chains)
@@ -91,17 +91,17 @@ class Newton:
     lengths: tuple[float, ...] = (1.0, 0.5, 0.2, 0.05, 0.01)
     widest: float = 2.0
 
-    def from_encoder(self, vae: VAE, x: Tensor) -> Fit:
+    def from_encoder(self, vae: VAE, x: Examples) -> Fit:
         """Climb from the encoder's mean."""
         start, _ = from_encoder(vae, x)
         return self.climb(vae, x, start.loc, start.conditional_std)
 
-    def climb(self, vae: VAE, x: Tensor, loc: Tensor, std: Tensor) -> Fit:
+    def climb(self, vae: VAE, x: Examples, loc: Tensor, std: Tensor) -> Fit:
         """Climb to a maximum of log p(x, z) and return it with a triangle L, L L^T = H^-1.
 
         Arguments:
             vae: The model.
-            x: Rows (n, *shape).
+            x: The examples.
             loc: Where to begin, (n, latent_dim).
             std: How far each axis may be probed there, (n, latent_dim).
         """
@@ -166,7 +166,7 @@ class Search:
     narrow: float = 0.1
     newton: Newton = field(default_factory=Newton)
 
-    def best(self, vae: VAE, x: Tensor) -> Fit:
+    def best(self, vae: VAE, x: Examples) -> Fit:
         """Return the mode and the triangle L with the greatest mass, as far as a normal can
         tell.
         """
@@ -190,7 +190,7 @@ class Search:
         lower[better] = triangles[gain > 0]
         return loc, lower, cost + spent + Cost(decodes=len(worth))
 
-    def ends(self, vae: VAE, x: Tensor) -> tuple[Tensor, Cost]:
+    def ends(self, vae: VAE, x: Examples) -> tuple[Tensor, Cost]:
         """Anneal a few chains from the prior and return, for each row, the highest place where one
         ends, (n, latent_dim).
         """
@@ -199,8 +199,8 @@ class Search:
         sizes = torch.full(
             (self.temperatures, len(x)), self.first_step, dtype=torch.float64, device=x.device
         )
-        keys, seed = row_keys(x), stream(0, Stream.SEARCH)
-        u = start_noise(keys, self.chains, vae.latent_dim, seed, x)
+        keys, seed = x.keys(), stream(0, Stream.SEARCH)
+        u = start_noise(keys, self.chains, vae.latent_dim, seed, x.x)
         run = anneal(vae, x, keys, prior, u, Schedule(t, sizes), seed, self.leapfrogs, target=0.8)
         z = prior.from_noise(run.u)
         highest = log_joint(vae, x, z).argmax(0)
@@ -208,7 +208,7 @@ class Search:
         return z[highest, torch.arange(len(x), device=x.device)], cost
 
 
-def _curvature(vae: VAE, x: Tensor, centre: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+def _curvature(vae: VAE, x: Examples, centre: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradient of log p(x, z) at z = centre and minus its Hessian, by differences of
     ``width``.
     """

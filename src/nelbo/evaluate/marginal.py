@@ -45,6 +45,7 @@ def log_likelihood(
     samples: int | None = None,
     seed: int = 0,
     memory: int = MEMORY,
+    c: Tensor | None = None,
     **options: Any,
 ) -> LogLikelihood:
     r"""Estimate log p(x) for each row of x (n, *vae.shape), in nats in the units of x.
@@ -63,6 +64,7 @@ def log_likelihood(
         samples: Importance samples of each row (None is 100), or chains for "ais" (None is 16).
         seed: The seed of the noise, from 0 to 2**62 - 1.
         memory: Bytes for intermediate results; it changes speed, not results.
+        c: Conditions (n, k), for a model of p(x|c): the result is then log p(x|c).
         options: For "importance" ``proposal``: "encoder", "mixture" (three in four samples from a
             normal fitted to each row's posterior, at the mode that the encoder leads to, by a few
             steps of Gauss and Newton; it costs little more, and outliers need it), "refined" (all
@@ -84,7 +86,7 @@ def log_likelihood(
         raise ValueError(f"samples must be at least 1, got {samples}.")
     _check_seed(seed)
     proposal, settings = _options(method, options)
-    with judged(vae, x) as (model, rows):
+    with judged(vae, x, c) as (model, rows):
         if method == "auto":
             return Auto(count, seed, memory)(model, rows)
         if method == "exact":
@@ -103,6 +105,7 @@ def bidirectional(
     seed: int = 0,
     memory: int = MEMORY,
     dtype: torch.dtype = torch.float32,
+    c: Tensor | None = None,
     **options: Any,
 ) -> Bracket:
     """Bound log p(x) from both sides on n rows simulated from the model: bidirectional Monte Carlo.
@@ -114,6 +117,7 @@ def bidirectional(
         seed: The seed of rows and chains, from 0 to 2**62 - 1.
         memory: Bytes for intermediate results.
         dtype: Precision, float32 or float64.
+        c: Conditions (n, k), for a model of p(x|c).
         options: The fields of `Settings`, as for method "ais".
 
     Raises:
@@ -124,16 +128,34 @@ def bidirectional(
             raise ValueError(f"{name} must be at least 1, got {value}.")
     _check_seed(seed)
     _, settings = _options("ais", options)
-    with judged(vae, torch.zeros(1, *vae.shape, dtype=dtype)) as (model, like):
+    rows = 1
+    if c is not None:
+        rows = n
+    with judged(vae, torch.zeros(rows, *vae.shape, dtype=dtype), c) as (model, like):
         return bracket(model, n, like, chains, seed, memory, settings)
 
 
-def elbo(vae: VAE, x: Tensor, samples: int = 16, seed: int = 0, memory: int = MEMORY) -> Tensor:
+def elbo(
+    vae: VAE,
+    x: Tensor,
+    samples: int = 16,
+    seed: int = 0,
+    memory: int = MEMORY,
+    c: Tensor | None = None,
+) -> Tensor:
     """Return the ELBO of each row of x (n, *vae.shape), of shape (n,), in nats and float64.
 
     An average of log p(x, z) - log q(z|x) over ``samples`` draws of z. With the exact posterior
     every draw is log p(x) itself, which a closed-form KL beside sampled reconstructions would only
     match on average.
+
+    Arguments:
+        vae: The model. It is evaluated in the precision of x.
+        x: Rows.
+        samples: Draws of z for each row.
+        seed: The seed of the draws, from 0 to 2**62 - 1.
+        memory: Bytes for intermediate results.
+        c: Conditions (n, k), for a model of p(x|c).
 
     Raises:
         ValueError: ``samples`` is below 1, the seed is out of range, or the rows do not fit.
@@ -141,7 +163,7 @@ def elbo(vae: VAE, x: Tensor, samples: int = 16, seed: int = 0, memory: int = ME
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
     _check_seed(seed)
-    with judged(vae, x) as (model, rows):
+    with judged(vae, x, c) as (model, rows):
         return elbo_and_rate(model, rows, samples, seed, memory)[0].cpu()
 
 

@@ -27,6 +27,7 @@ from torch.distributions import Distribution
 from ..distributions import LOG_2PI, Normal01, draw
 from ..vae import VAE
 from . import row_noise
+from .examples import Examples
 from .judging import MEMORY
 from .result import Cost
 
@@ -179,60 +180,62 @@ class Mapped(Source):
         return self.q.log_prob(value)
 
 
-Proposal = Callable[[VAE, Tensor, int], tuple[Normal, Cost]]
-"""From a model, rows (n, *shape) and bytes of memory to one normal per row, and what that took."""
+Proposal = Callable[[VAE, Examples, int], tuple[Normal, Cost]]
+"""From a model, examples and bytes of memory to one normal per row, and what that took."""
 
 
-def encoder_source(vae: VAE, x: Tensor) -> Source:
+def encoder_source(vae: VAE, x: Examples) -> Source:
     """Return q(z|x) itself, of any kind that can be drawn from and has a density."""
-    q = vae.encode(x)
+    q = x.encode(vae)
     normal = vae.posterior.as_normal(q)
     if normal is not None:
         return Normal(*normal)
     if hasattr(q, "from_noise"):
         return Mapped(q)
-    return Rows(q, [vae.encode(row) for row in x.split(1)])
+    return Rows(q, [row.encode(vae) for row in x.split(1)])
 
 
-def from_encoder(vae: VAE, x: Tensor, memory: int = MEMORY, blocks: int = 2) -> tuple[Normal, Cost]:
+def from_encoder(
+    vae: VAE, x: Examples, memory: int = MEMORY, blocks: int = 2
+) -> tuple[Normal, Cost]:
     """Return q(z|x) where it is a normal, else one of the mean and variances of some of its
     draws.
 
     Arguments:
         vae: The model.
-        x: Rows (n, *shape).
+        x: The examples.
         memory: Bytes for intermediate results.
         blocks: Blocks of `row_noise.BLOCK` draws behind the mean and variances.
     """
     source = encoder_source(vae, x)
     if isinstance(source, Normal):
         return source, Cost()
-    keys = row_noise.row_keys(x)
+    keys = x.keys()
     drawn = torch.cat(
-        [source.draws(keys, row_noise.BLOCK, 0, number, x) for number in range(blocks)]
+        [source.draws(keys, row_noise.BLOCK, 0, number, x.x) for number in range(blocks)]
     )
     smallest = torch.finfo(drawn.dtype).tiny ** 0.5
     return Normal(drawn.mean(0), drawn.std(0).clamp_min(smallest)), Cost()
 
 
-def from_prior(vae: VAE, x: Tensor, memory: int = MEMORY) -> tuple[Normal, Cost]:
+def from_prior(vae: VAE, x: Examples, memory: int = MEMORY) -> tuple[Normal, Cost]:
     """Return p(z), the same for every row; for a prior that is not a diagonal normal, one of the
     same means and variances.
     """
     loc, scale = vae.prior.moments(x.device)
     shape = (len(x), vae.latent_dim)
-    return Normal(loc.to(x).expand(shape), scale.to(x).expand(shape)), Cost()
+    return Normal(loc.to(x.x).expand(shape), scale.to(x.x).expand(shape)), Cost()
 
 
-def log_joint(vae: VAE, x: Tensor, z: Tensor) -> Tensor:
+def log_joint(vae: VAE, x: Examples, z: Tensor) -> Tensor:
     """Return log p(x, z) for z of shape (samples, n, latent_dim), minus infinity where it
     overflows.
     """
-    terms = vae.terms_at(x, z, Normal01(z[0]))
+    terms = x.terms(vae, z, Normal01(z[0]))
     return terms.log_joint.nan_to_num(-math.inf, math.inf, -math.inf)
 
 
-def log_joint_and_gradient(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def log_joint_and_gradient(vae: VAE, x: Examples, z: Tensor) -> tuple[Tensor, Tensor]:
     """Return log p(x, z) and its gradient for z, for z of shape (samples, n, latent_dim)."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()

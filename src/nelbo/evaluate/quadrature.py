@@ -27,6 +27,7 @@ from torch import Tensor
 from ..distributions import Normal01, draw
 from ..vae import VAE
 from ..watching import pieces
+from .examples import Examples
 from .judging import rows_at_once
 from .result import Cost, LogLikelihood, from_numbers, rounded
 
@@ -63,7 +64,7 @@ class Quadrature:
     most_cells: int = 2**20
 
 
-def quadrature(vae: VAE, x: Tensor, memory: int) -> LogLikelihood:
+def quadrature(vae: VAE, x: Examples, memory: int) -> LogLikelihood:
     """Integrate p(x, z) over z for each row; what the last halving changed is given as standard
     error.
 
@@ -95,12 +96,12 @@ class _Grid:
 
     Arguments:
         vae: The model.
-        x: Rows (n, *shape).
+        x: The examples.
         memory: Bytes for intermediate results.
         settings: How fine the grid is.
     """
 
-    def __init__(self, vae: VAE, x: Tensor, memory: int, settings: Quadrature) -> None:
+    def __init__(self, vae: VAE, x: Examples, memory: int, settings: Quadrature) -> None:
         self.vae = vae
         self.x = x
         self.settings = settings
@@ -122,7 +123,7 @@ class _Grid:
             *[torch.tensor([-0.25, 0.25], dtype=torch.float64, device=x.device)] * d
         )
         self.corners = corners.reshape(-1, d)
-        self.ceilings: list[Tensor] = []
+        self.ceilings: dict[tuple[int, bytes], Tensor] = {}
 
     def integrate(self, row: int) -> tuple[float, float]:
         """Return log p(x) of one row and what the last halving changed."""
@@ -169,7 +170,7 @@ class _Grid:
         heights = [self.height(row, self.first)]
         whole = False
         for index in range(1, self.settings.rings + 1):
-            ring, ceiling = self.ring(index)
+            ring, ceiling = self.ring(row, index)
             highest = max(float(height.max()) for height in heights)
             possible = ceiling >= highest - self.settings.negligible
             whole = not bool(possible.any())
@@ -183,32 +184,47 @@ class _Grid:
         )
         return torch.cat(cells), width, torch.cat(heights), whole
 
-    def ring(self, index: int) -> tuple[Tensor, Tensor]:
+    def ring(self, row: int, index: int) -> tuple[Tensor, Tensor]:
         """Return the cells of a ring, and the most that log p(x, z) can be in each group whatever
-        x, of shape (g,).
+        the values of a row are, of shape (g,).
+
+        That is the same for all rows in which the same values are missing and with the same
+        conditions.
         """
+        kind = (index, self.kind(row))
         growth = self.settings.growth
         outer = self.first.abs().amax((1, 2)) > self.reach / growth
         ring = growth**index * self.first[outer]
-        if len(self.ceilings) < index:
+        if kind not in self.ceilings:
             # the corner where a prior that falls outwards is largest
             nearest = ring - 0.5 * (growth**index * self.width) * ring.sign()
             self.decodes += nearest[..., 0].numel()
             parts = [
-                self.ceiling(z.to(self.x.dtype)) for z in nearest.flatten(0, 1).split(self.piece)
+                self.ceiling(row, z.to(self.x.dtype))
+                for z in nearest.flatten(0, 1).split(self.piece)
             ]
-            self.ceilings.append(torch.cat(parts).double().view(ring.shape[:2]).amax(1))
-        return ring, self.ceilings[index - 1]
+            self.ceilings[kind] = torch.cat(parts).double().view(ring.shape[:2]).amax(1)
+        return ring, self.ceilings[kind]
 
-    def ceiling(self, z: Tensor) -> Tensor:
+    def kind(self, row: int) -> bytes:
+        """Return which values of a row are missing, and its conditions, as a key."""
+        example = self.x[row]
+        key: bytes = example.x.isnan().cpu().numpy().tobytes()
+        if example.c is not None:
+            key += example.c.cpu().numpy().tobytes()
+        return key
+
+    def ceiling(self, row: int, z: Tensor) -> Tensor:
         """Return the largest log p(x, z) over all x, of shape (n,): that of a density is at its
         mode, and that of a probability is at most 0.
         """
-        p = self.vae.decode(z)
+        example = self.x[row]
+        p = example.decode(self.vae, z)
         try:
             likely = p.mode
         except NotImplementedError:
             likely = p.mean
+        likely = likely.masked_fill(example.x.isnan(), math.nan)
         most: Tensor = p.log_prob(likely).clamp_min(0.0) + self.vae.prior().log_prob(z)
         return most.nan_to_num(-math.inf)
 
@@ -217,7 +233,7 @@ class _Grid:
         self.decodes += cells[..., 0].numel()
         x, p = self.x[row], Normal01(cells)
         pieces = cells.flatten(0, 1).split(self.piece)
-        parts = [self.vae.terms_at(x, z.to(x.dtype), p).log_joint.double() for z in pieces]
+        parts = [x.terms(self.vae, z.to(x.dtype), p).log_joint.double() for z in pieces]
         return torch.cat(parts).nan_to_num(-math.inf, math.inf, -math.inf).view(cells.shape[:2])
 
     def _reach(self) -> float:
