@@ -515,7 +515,7 @@ CELLS: dict[str, tuple[str, list[list[float]], str]] = {
     "thousands": (
         'a,b\n"1,234",1\n"12,345.5",2\n',
         [[1234, 1], [12345.5, 2]],
-        "commas part thousands in column 'a'",
+        "commas separate thousands in column 'a'",
     ),
     "decimal commas": (
         "a;b\n1,5;2\n2,25;3\n",

@@ -67,7 +67,8 @@ def read(where: str, reading: ReadOptions) -> Data:
 def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Data:
     """Refuse values that are not finite: in a file of text, by the line they stand in."""
     from ..data import Values
-    from ..data.read.delimited import Reading, line_of
+    from ..data.read.delimited import line_of
+    from ..data.read.reading import Reading
 
     try:
         values = Values(source.array, name=name, columns=source.columns)

@@ -1,5 +1,6 @@
-"""Which rows a model knows: 64 bits of each row it was fitted to, so that no row is judged as if it
-were new.
+"""Which rows a model knows: 64 bits of each row it was fitted to.
+
+So no row that was trained on is judged as if it were new.
 
 A row is known by its values alone, in whatever order, layout or floating type it comes again:
 values are compared as float32, or as float64 where that alone tells the rows apart. In a table of a
@@ -24,8 +25,6 @@ __all__ = ["KnownRows", "Use", "row_keys"]
 Keys = npt.NDArray[np.uint64]
 Uses = npt.NDArray[np.uint8]
 Precision = Literal["float32", "float64"]
-
-_AT_ONCE = 2**20  # numbers that are hashed together
 
 
 class Use(IntEnum):
@@ -59,8 +58,11 @@ class KnownRows(Brief):
 
     @classmethod
     def of(cls, rows: npt.NDArray[Any], validated: npt.NDArray[np.intp] | None = None) -> KnownRows:
-        """Remember rows (n, D) that a model is fitted to, those at ``validated`` being its
-        validation rows.
+        """Remember the rows that a model is fitted to.
+
+        Arguments:
+            rows: All of them, (n, D).
+            validated: The places of its validation rows.
         """
         precision: Precision = "float32"
         keys = row_keys(rows, precision)
@@ -69,22 +71,19 @@ class KnownRows(Brief):
             if len(np.unique(finer)) > len(np.unique(keys)):
                 keys, precision = finer, "float64"
         use = np.full(len(rows), Use.TRAINED, dtype=np.uint8)
-        use[[] if validated is None else validated] = Use.VALIDATED
+        if validated is not None:
+            use[validated] = Use.VALIDATED
         return cls._sorted(keys, use, precision)
 
     def and_those_of(self, other: KnownRows) -> KnownRows:
-        """Add the rows of an earlier fit that this one goes on from, if they are told apart in the
-        same precision.
-        """
+        """Add the rows of an earlier fit that this one continues, if they are as precise."""
         if other.precision != self.precision:
             return self
         keys, use = np.concatenate([self.keys, other.keys]), np.concatenate([self.use, other.use])
         return self._sorted(keys, use, self.precision)
 
     def with_held_out(self, rows: npt.NDArray[Any]) -> KnownRows:
-        """Remember rows (n, D), too, that the model was not fitted to, in order to be judged by
-        them.
-        """
+        """Remember rows (n, D), too, that were kept from the model to judge it by."""
         keys = np.concatenate([self.keys, row_keys(rows, self.precision)])
         use = np.concatenate([self.use, np.full(len(rows), Use.HELD_OUT, dtype=np.uint8)])
         return self._sorted(keys, use, self.precision)
@@ -118,8 +117,13 @@ class KnownRows(Brief):
         return found
 
     def fitted_to(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Return which rows (n, D) have the values of a row that the model was fitted to, held out
-        or not: (n,).
+        """Return which rows have the values of a row that the model was fitted to.
+
+        Arguments:
+            rows: Rows (n, D), held out or not.
+
+        Returns:
+            Whether each is such a row, (n,).
         """
         known = np.unique(self.keys[self.use != Use.HELD_OUT])
         return np.isin(row_keys(rows, self.precision), known)
@@ -135,18 +139,26 @@ class KnownRows(Brief):
         return cls(keys[order], use[order], precision)
 
 
-def row_keys(rows: npt.NDArray[Any], precision: Precision = "float32") -> Keys:
-    """Return 64 bits of each row's values (n, D), of shape (n,): equal rows have equal keys, and
-    0.0 equals -0.0.
+def row_keys(
+    rows: npt.NDArray[Any], precision: Precision = "float32", together: int = 2**20
+) -> Keys:
+    """Return 64 bits of each row's values: equal rows have equal keys, and 0.0 equals -0.0.
+
+    Arguments:
+        rows: Rows (n, D).
+        precision: In which values are compared.
+        together: How many numbers to hash at once.
+
+    Returns:
+        The keys, (n,).
     """
     flat = rows.reshape(len(rows), -1)
-    words = -(-flat.shape[1] * (4 if precision == "float32" else 8) // 8)
+    words = -(-flat.shape[1] * np.dtype(precision).itemsize // 8)
     odd = scrambled(np.arange(1, words + 1, dtype=np.uint64)) | np.uint64(1)
     keys = np.empty(len(flat), dtype=np.uint64)
-    for part in chunks(*flat.shape, _AT_ONCE):
+    for part in chunks(*flat.shape, together):
         with np.errstate(over="ignore"):
-            # -0.0 + 0.0 is 0.0
-            numbers = flat[part].astype(precision) + np.zeros((), dtype=precision)
+            numbers = flat[part].astype(precision) + np.zeros((), dtype=precision)  # no -0.0
         if precision == "float32" and numbers.shape[1] % 2:
             numbers = np.pad(numbers, ((0, 0), (0, 1)))
         bits = np.ascontiguousarray(numbers).view(np.uint64)
@@ -156,7 +168,7 @@ def row_keys(rows: npt.NDArray[Any], precision: Precision = "float32") -> Keys:
 
 
 def _nth_copy(keys: Keys) -> npt.NDArray[np.intp]:
-    """Return of each key how many equal ones stand before it."""
+    """Return for each key how many equal ones come before it."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     nth = np.empty(len(keys), dtype=np.intp)

@@ -15,11 +15,12 @@ __all__ = ["Numbers"]
 
 
 class Numbers:
-    """x itself, (n, D) in the user's order: floats as they are, 8-bit data with the noise that
-    evaluation gives them.
+    """The rows x themselves, (n, D) in the user's order.
+
+    Floats are as they are; 8-bit data have the noise that evaluation gives them.
 
     Arguments:
-        schema: Of the data.
+        schema: The schema of the data.
         X: Rows, as `Schema.to_model` takes them.
 
     Raises:
@@ -35,7 +36,7 @@ class Numbers:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and values of each."""
+        """The number of rows, and of values in each."""
         rows, values = self.flat.shape
         return rows, values
 

@@ -1,4 +1,4 @@
-"""The warning for data that are not what they seem, by which such warnings can be filtered."""
+"""The warning for data that are not what they seem; it has a class, so that it can be filtered."""
 
 from __future__ import annotations
 
@@ -8,22 +8,18 @@ from collections.abc import Sequence
 
 __all__ = ["DataWarning", "listed", "warn"]
 
-LISTED = 5
-"""Names that a message lists; of more it says how many there are."""
-
 
 class DataWarning(UserWarning):
     """Something about the data makes numbers mean less, or something else, than they seem to."""
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return some names as people write them: "'a'", "'a' and 'b'", or the first five "and 7
-    more".
-    """
-    shown, more = list(names[:LISTED]), len(names) - LISTED
-    if more > 0:
-        return f"{', '.join(shown)} and {more} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return names as people write them: "a", "a and b", or the first five "and 7 more"."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    if len(names) <= 1:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def warn(message: str) -> None:

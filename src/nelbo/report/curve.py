@@ -31,7 +31,8 @@ def draw_bound(figure: Any, model: Fitted, summary: Summary, note: str) -> None:
     upper, lower = parts(figure, 2, 1, height_ratios=(2, 1))
     axes = upper.subplots()
     records = [record for record in model.history.records if record.phase == TRAINING]
-    values = _draw_records(axes, records, model.history.best_step)
+    values = _draw_records(axes, records)
+    _draw_best(axes, records, model.history.best_step)
     values += _draw_levels(axes, summary)
     if len(values) > 1:
         axes.set_ylim(*_limits(values, summary))
@@ -50,7 +51,7 @@ def draw_bound(figure: Any, model: Fitted, summary: Summary, note: str) -> None:
     lower.text(0.08, 0.02, text, va="bottom", fontsize=9, color=Colour.INK, linespacing=1.5)
 
 
-def _draw_records(axes: Axes, records: list[Record], best: int | None) -> list[float]:
+def _draw_records(axes: Axes, records: list[Record]) -> list[float]:
     """Draw what was recorded; return its values."""
     values: list[float] = []
     train = [(record.epoch, record.train) for record in records]
@@ -66,12 +67,16 @@ def _draw_records(axes: Axes, records: list[Record], best: int | None) -> list[f
         if len(known) < 3:  # hardly a line
             line.set_marker("o")
         values += [y for _, y in known]
+    return values
+
+
+def _draw_best(axes: Axes, records: list[Record], best: int | None) -> None:
+    """Mark the record whose weights were kept."""
     for record in records:
         if record.step == best and record.bound is not None:
             style: dict[str, Any] = {"color": Colour.BLUE, "ms": 7, "mfc": "white", "mew": 1.8}
             axes.plot(record.epoch, record.bound, "o", label="weights kept", **style)
-            break
-    return values
+            return
 
 
 def _draw_levels(axes: Axes, summary: Summary) -> list[float]:

@@ -1,9 +1,8 @@
-"""NumPy's files, looked at before they are read: what a header claims is compared with what the
-file holds.
+"""NumPy's files, checked before they are read: a header may claim more than the file holds.
 
 A packed file of a few megabytes may unpack to more than any memory holds. One that would unpack to
 over a hundred times its size, and over 256 MiB, is taken for a mistake, unless the environment
-variable NELBO_UNPACK_LIMIT, in GiB, says that so much is right.
+variable NELBO_UNPACK_LIMIT allows as many GiB.
 """
 
 from __future__ import annotations
@@ -17,11 +16,6 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
-
-VARIABLE = "NELBO_UNPACK_LIMIT"
-"""Names how many GiB a packed file may unpack to."""
-USUAL, RATIO = 2**28, 100
-"""Bytes that any file may unpack to, and the ratio up to which it may be more."""
 
 
 class PackedError(ValueError):
@@ -49,8 +43,10 @@ def member(path: Path, archive: Any, name: str) -> Any:
         PackedError: It would unpack to more than is allowed.
         ValueError: Its header claims more than the file holds.
     """
-    known = archive.zip.namelist()
-    info = archive.zip.getinfo(name if name in known else f"{name}.npy")
+    inside = name
+    if name not in archive.zip.namelist():
+        inside = f"{name}.npy"
+    info = archive.zip.getinfo(inside)
     check_packed(path, info.compress_size, info.file_size)
     with archive.zip.open(info) as file:
         if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
@@ -71,26 +67,42 @@ def check_packed(path: Path, packed: int, unpacked: int, whole: bool = True) -> 
     Raises:
         PackedError: It would; the message says how to allow it.
     """
-    text = os.environ.get(VARIABLE)
+    variable = "NELBO_UNPACK_LIMIT"
+    if unpacked <= _limit(variable, packed):
+        return
+    size, enough = _size(unpacked), unpacked / 2**30
+    if not whole:
+        size, enough = f"more than {size}", 8 * enough
+    raise PackedError(
+        f"{path} would unpack from {_size(packed)} to {size}, which looks like a mistake. If it is "
+        f"not one, set the environment variable {variable}={math.ceil(enough)} (GiB) and try again."
+    )
+
+
+def _limit(variable: str, packed: int, usual: int = 2**28, ratio: int = 100) -> float:
+    """Return the bytes that a file may unpack to.
+
+    Arguments:
+        variable: The environment variable that says so, in GiB.
+        packed: The bytes of the file.
+        usual: What any file may unpack to where the variable is not set.
+        ratio: How many times its own size a file may then unpack to.
+    """
+    text = os.environ.get(variable)
+    if text is None:
+        return max(usual, ratio * packed)
     try:
-        limit = USUAL if text is None else float(text) * 2**30
+        return float(text) * 2**30
     except ValueError:
-        raise PackedError(f"{VARIABLE} must be a number of GiB, such as 8, got {text!r}.") from None
-    if unpacked > max(limit, RATIO * packed if text is None else 0):
-        raise PackedError(
-            f"{path} would unpack from {_size(packed)} to "
-            f"{'' if whole else 'more than '}{_size(unpacked)}, which "
-            f"looks like a mistake. If it is none, set the environment variable {VARIABLE}="
-            f"{math.ceil(unpacked / 2**30 * (1 if whole else 8))} (GiB) and try again."
-        )
+        raise PackedError(f"{variable} must be a number of GiB, such as 8, got {text!r}.") from None
 
 
 def _check_header(file: IO[bytes], size: int) -> None:
     version = npy.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        return  # of other versions NumPy says whether it reads them
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read(file)
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    if version not in readers:
+        return  # NumPy says itself whether it reads other versions
+    shape, _, dtype = readers[version](file)
     if dtype.hasobject:
         return
     if any(length < 0 for length in shape):
@@ -104,4 +116,6 @@ def _check_header(file: IO[bytes], size: int) -> None:
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+    if count < 2**30:
+        return f"{count / 2**20:.1f} MiB"
+    return f"{count / 2**30:.1f} GiB"

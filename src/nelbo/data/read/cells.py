@@ -1,4 +1,4 @@
-"""Single cells: what counts as a number, where it stands, and how to say that it is none."""
+"""Single cells: what counts as a number, where a cell is, and how to refuse one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ Columns = tuple[str, ...] | None
 
 
 def model_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type a column of `dtype` is kept in: uint8, float32 or float64."""
+    """Return the type that a column of `dtype` is kept in: uint8, float32 or float64."""
+    if dtype == np.uint8:
+        return dtype
     if dtype.kind == "b" or (dtype.kind == "f" and dtype.itemsize <= 4):
         return np.dtype(np.float32)
-    return np.dtype(np.uint8 if dtype == np.uint8 else np.float64)
+    return np.dtype(np.float64)
 
 
 def place(index: Sequence[int], columns: Columns = None) -> str:
@@ -31,7 +33,10 @@ def place(index: Sequence[int], columns: Columns = None) -> str:
         return f"row {row}"
     if len(rest) > 1:
         return f"row {row}, pixel ({', '.join(map(str, rest))})"
-    return f"row {row}, column {columns[rest[0]]!r}" if columns else f"row {row}, column {rest[0]}"
+    (column,) = rest
+    if columns:
+        return f"row {row}, column {columns[column]!r}"
+    return f"row {row}, column {column}"
 
 
 def real_numbers(array: Array, name: str, columns: Columns) -> Array:
@@ -41,11 +46,11 @@ def real_numbers(array: Array, name: str, columns: Columns) -> Array:
     if not odd:
         return _floats(flat, name).reshape(array.shape)
     for i, cell in enumerate(flat):
-        if type(cell) in odd and not _is_missing(cell):
-            _refuse_cell(cell, place(np.unravel_index(i, array.shape), columns), name)  # type: ignore[arg-type]
-    return _floats([math.nan if _is_missing(cell) else cell for cell in flat], name).reshape(
-        array.shape
-    )
+        if type(cell) in odd:
+            if not _is_missing(cell):
+                _refuse_cell(cell, place(np.unravel_index(i, array.shape), columns), name)  # type: ignore[arg-type]
+            flat[i] = math.nan
+    return _floats(flat, name).reshape(array.shape)
 
 
 def _is_real(kind: type) -> bool:

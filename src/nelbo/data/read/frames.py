@@ -1,6 +1,4 @@
-"""A table with named columns (pandas, polars, pyarrow) -> one array of numbers, by way of
-narwhals.
-"""
+"""A table with named columns (pandas, polars, pyarrow) -> one array of numbers, by narwhals."""
 
 from __future__ import annotations
 
@@ -18,8 +16,10 @@ Array = npt.NDArray[Any]
 
 
 def from_frame(X: Any, name: str) -> tuple[Array, tuple[str, ...] | None]:
-    """The values (n, d) of a data frame, missing ones NaN, and its column names (None unless all
-    strings).
+    """Return the values of a data frame, and the names of its columns.
+
+    Returns:
+        The values (n, d), missing ones NaN; and the names, None unless all are strings.
 
     Raises:
         ValueError: Two columns of one name, or a column that holds no numbers (column, row and
@@ -37,7 +37,9 @@ def from_frame(X: Any, name: str) -> tuple[Array, tuple[str, ...] | None]:
     if values is None:
         cells = [_column(frame[:, j], j, label, name) for j, label in enumerate(names)]
         values = np.stack(cells, axis=1, dtype=np.result_type(*cells))
-    return values, names if all(isinstance(label, str) for label in labels) else None
+    if not all(isinstance(label, str) for label in labels):
+        return values, None
+    return values, names
 
 
 def check_unique(labels: Any, name: str) -> None:
@@ -51,9 +53,11 @@ def check_unique(labels: Any, name: str) -> None:
 
 def _labels(X: Any) -> list[Any]:
     names = getattr(X, "column_names", None)  # pyarrow keeps the arrays themselves under .columns
-    if names is None and hasattr(X, "collect_schema"):
-        names = X.collect_schema().names()  # polars: .columns of a lazy frame warns
-    return list(X.columns if names is None else names)
+    if names is not None:
+        return list(names)
+    if hasattr(X, "collect_schema"):
+        return list(X.collect_schema().names())  # polars: .columns of a lazy frame warns
+    return list(X.columns)
 
 
 def _narwhals(X: Any, name: str) -> Any:
@@ -77,13 +81,14 @@ def _narwhals(X: Any, name: str) -> Any:
 
 
 def _homogeneous(frame: Any) -> Array | None:
-    """The values at one go, where all columns share one plain numeric type."""
-    if len(set(frame.schema.values())) > 1 or not all(
-        dtype.is_numeric() for dtype in frame.schema.values()
-    ):
+    """Return the values at one go where all columns share one plain numeric type, else None."""
+    kinds = frame.schema.values()
+    if len(set(kinds)) > 1 or not all(kind.is_numeric() for kind in kinds):
         return None
     values: Array = frame.to_numpy()
-    return values if values.dtype.kind in "iuf" else None
+    if values.dtype.kind not in "iuf":
+        return None
+    return values
 
 
 def _column(series: Any, index: int, label: str, name: str) -> Array:
@@ -105,7 +110,9 @@ def _refuse(series: Any, label: str, name: str) -> None:
             f"Complex data not supported: {name} has complex column {label!r}. "
             "Pass real and imaginary parts as columns."
         )
-    where, value = place((0, 0), (label,)), series[0] if len(series) else None
+    where, value = place((0, 0), (label,)), None
+    if len(series):
+        value = series[0]
     raise ValueError(
         f"{name} holds {series.dtype} where numbers are required: {where} is {value!r}. "
         "Drop such columns, or convert them to numbers."

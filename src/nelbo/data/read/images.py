@@ -1,6 +1,4 @@
-"""A folder of pictures, in order of name -> (n, h, w) if grey, (n, h, w, 3) if coloured, of uint8
-or uint16.
-"""
+"""A folder of pictures, in order of name -> (n, h, w) if grey, (n, h, w, 3) if coloured."""
 
 from __future__ import annotations
 
@@ -8,20 +6,20 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nelbo.data.read.delimited import Note
+from nelbo.data.read.reading import Note
 from nelbo.data.warned import listed
 
 __all__ = ["SUFFIXES", "names", "read_folder"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-LEFT_ALONE = ("__MACOSX",)
-"""Folders that programs leave behind; what they hold looks like pictures."""
+"""How the names of pictures end."""
 
 Picture = npt.NDArray[Any]
 
@@ -29,8 +27,7 @@ Picture = npt.NDArray[Any]
 def read_folder(
     folder: Path, resize: tuple[int, int] | None = None
 ) -> tuple[Picture, tuple[str, ...], list[Note]]:
-    """Read every picture of a folder and of its subfolders, turned upright; transparent ones lie on
-    white.
+    """Read every picture of a folder and of its subfolders, upright, on white where transparent.
 
     Arguments:
         folder: The folder.
@@ -58,7 +55,9 @@ def read_folder(
     first = _read(folder / found[0], resize)
     pictures = np.empty((len(found), *first.shape), dtype=first.dtype)
     for i, name in enumerate(found):
-        picture = first if i == 0 else _read(folder / name, resize)
+        picture = first
+        if i > 0:
+            picture = _read(folder / name, resize)
         if (picture.shape, picture.dtype) != (first.shape, first.dtype):
             _refuse(folder / name, picture, found[0], first)
         pictures[i] = picture
@@ -66,19 +65,13 @@ def read_folder(
 
 
 def names(folder: Path) -> tuple[str, ...]:
-    """Return the names of the pictures of a folder and its subfolders, in the order in which they
-    are read.
-    """
+    """Return the names of the pictures of a folder and its subfolders, in the order of reading."""
     found = []
     for place, folders, files in os.walk(folder):
-        folders[:] = [
-            name for name in folders if not name.startswith(".") and name not in LEFT_ALONE
-        ]
-        found += [
-            path.relative_to(folder)
-            for path in map(Path(place).joinpath, files)
-            if _is_picture(path)
-        ]
+        # what macOS leaves in archives looks like pictures
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
+        paths = map(Path(place).joinpath, files)
+        found += [path.relative_to(folder) for path in paths if _is_picture(path)]
     return tuple(path.as_posix() for path in sorted(found))
 
 
@@ -89,27 +82,22 @@ def _is_picture(path: Path) -> bool:
 def _notes(folder: Path, found: tuple[str, ...]) -> list[Note]:
     """Say what of a folder was read as what, and what was not."""
     notes = []
-    inner = sorted({name.rpartition("/")[0] for name in found})
-    if inner != [""]:
-        beside = sum("/" not in name for name in found)
-        those = listed(
-            [
-                f"{name} ({sum(other.rpartition('/')[0] == name for other in found)})"
-                for name in inner
-                if name
-            ]
-        )
-        more = f", and {beside} beside them," if beside else ""
-        notes.append(
-            Note(f"{folder}: pictures of its folders {those}{more} are read as one set.", False)
-        )
-    others = sorted(
-        path.name for path in folder.iterdir() if path.is_file() and not _is_picture(path)
-    )
-    others = [name for name in others if not name.startswith(".")]
+    count = Counter(name.rpartition("/")[0] for name in found)
+    beside = count.pop("", 0)
+    if count:
+        those = listed([f"{name} ({count[name]})" for name in sorted(count)])
+        if beside:
+            those += f", and {beside} beside them,"
+        notes.append(Note(f"{folder}: pictures of its folders {those} are read as one set.", False))
+    others = sorted(path.name for path in folder.iterdir() if _is_other(path))
     if others:
-        notes.append(Note(f"{folder}: left out what is no picture: {listed(others)}.", False))
+        notes.append(Note(f"{folder}: left out what is not a picture: {listed(others)}.", False))
     return notes
+
+
+def _is_other(path: Path) -> bool:
+    """Return whether a path is a file that people would expect to be read, and is no picture."""
+    return path.is_file() and not path.name.startswith(".") and not _is_picture(path)
 
 
 def _refuse(path: Path, picture: Picture, name: str, first: Picture) -> None:
@@ -120,9 +108,10 @@ def _refuse(path: Path, picture: Picture, name: str, first: Picture) -> None:
 
 
 def _describe(picture: Picture) -> str:
-    kind = "grey" if picture.ndim == 2 else "coloured"
-    bits = " of 16 bits" if picture.dtype == np.uint16 else ""
-    return f"{kind}{bits}, {picture.shape[0]} high by {picture.shape[1]} wide"
+    kind = {2: "grey", 3: "coloured"}[picture.ndim]
+    if picture.dtype == np.uint16:
+        kind += " of 16 bits"
+    return f"{kind}, {picture.shape[0]} high by {picture.shape[1]} wide"
 
 
 def _read(path: Path, resize: tuple[int, int] | None) -> Picture:
@@ -131,9 +120,11 @@ def _read(path: Path, resize: tuple[int, int] | None) -> Picture:
         with image_module.open(path) as image:
             frames = getattr(image, "n_frames", 1)
             swapped = _low_bytes_first(image)
-            image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
-            image.load()
-        low = None if swapped is None else _opened_as(path, swapped)
+            image = _upright(image)
+        if swapped is None:
+            pixels = None
+        else:
+            pixels = _deep(image, _opened_as(path, swapped), swapped)
     except (
         OSError,
         SyntaxError,
@@ -150,45 +141,55 @@ def _read(path: Path, resize: tuple[int, int] | None) -> Picture:
             f"{path} has {frames} frames, but one picture per file is required. Save each frame as "
             "a file."
         )
-    return _resized(_pixels(image, path) if low is None else _deep(image, low, swapped), resize)
+    if pixels is None:
+        pixels = _pixels(image, path)
+    return _resized(pixels, resize)
+
+
+def _upright(image: Any) -> Any:
+    """Return a picture as its camera was held, all of it in memory."""
+    image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
+    image.load()
+    return image
 
 
 def _low_bytes_first(image: Any) -> list[Any] | None:
-    """Return how to read the low bytes of a picture of several channels with 16 bits each, or None
-    for any other.
+    """Return how to read the low bytes of a picture with channels of 16 bits, None for any other.
 
     Pillow has 8 bits for a channel, and keeps the high byte. Told that the order of bytes is the
     other one, it keeps the low byte.
     """
-    other = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
-    tiles = []
+    other = {"16B": "16L", "16L": "16B", "16N": "16L"}
+    if sys.byteorder == "little":
+        other["16N"] = "16B"
+    tiles: list[Any] = []
     for codec, extents, offset, details in map(tuple, image.tile):
-        mode, *more = details if isinstance(details, tuple) else (details,)
+        mode, more = details, []
+        if isinstance(details, tuple):
+            mode, *more = details
         kind, _, depth = str(mode).partition(";")
         if image.mode not in ("RGB", "RGBA") or depth not in other:
             return None
-        # Grey and alpha of two bytes each are as four channels of one.
-        swapped = "RGBA" if kind == "LA" else f"{kind};{other[depth]}"
-        tiles.append(
-            (codec, extents, offset, (swapped, *more) if isinstance(details, tuple) else swapped)
-        )
+        swapped: Any = f"{kind};{other[depth]}"
+        if kind == "LA":  # grey and alpha of two bytes each are as four channels of one
+            swapped = "RGBA"
+        if isinstance(details, tuple):
+            swapped = (swapped, *more)
+        tiles.append((codec, extents, offset, swapped))
     return tiles or None
 
 
 def _opened_as(path: Path, tiles: list[Any]) -> Any:
     with importlib.import_module("PIL.Image").open(path) as image:
-        image.tile = [
-            type(old)(*new) if hasattr(old, "_fields") else new
-            for old, new in zip(image.tile, tiles, strict=True)
-        ]
-        image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
-        image.load()
-    return image
+        if hasattr(image.tile[0], "_fields"):  # a named tuple, since Pillow 11
+            tiles = [type(image.tile[0])(*tile) for tile in tiles]
+        image.tile = tiles
+        return _upright(image)
 
 
-def _deep(high: Any, low: Any, tiles: list[Any] | None) -> npt.NDArray[np.uint16]:
+def _deep(high: Any, low: Any, tiles: list[Any]) -> npt.NDArray[np.uint16]:
     """Return (h, w) or (h, w, 3) of both bytes, on white where there is an alpha channel."""
-    if tiles and tiles[0][3] == "RGBA":
+    if tiles[0][3] == "RGBA":
         bytes_ = np.asarray(low).astype(np.uint16)
         values = 256 * bytes_[..., ::2] + bytes_[..., 1::2]
     else:
@@ -196,7 +197,14 @@ def _deep(high: Any, low: Any, tiles: list[Any] | None) -> npt.NDArray[np.uint16
     if values.shape[-1] in (2, 4):
         alpha = values[..., -1:] / 65535
         values = np.rint(alpha * values[..., :-1] + (1 - alpha) * 65535).astype(np.uint16)
-    return values[..., 0] if values.shape[-1] == 1 else values
+    return _flat_if_grey(values)
+
+
+def _flat_if_grey(picture: Picture) -> Picture:
+    """Return (h, w, 1) as (h, w), all else as it is."""
+    if picture.shape[-1] == 1:
+        return picture[..., 0]
+    return picture
 
 
 def _pixels(image: Any, path: Path) -> Picture:
@@ -212,33 +220,28 @@ def _pixels(image: Any, path: Path) -> Picture:
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"), dtype=np.uint8)
     colours = np.asarray(image.convert("RGB"), dtype=np.uint8)
-    # A palette says nothing of colour: it is grey if every pixel is.
-    grey = image.mode == "P" and bool((colours == colours[..., :1]).all())
-    return colours[..., 0] if grey else colours
+    if image.mode == "P" and (colours == colours[..., :1]).all():
+        return colours[..., 0]  # a palette is grey if every pixel is
+    return colours
 
 
 def _on_white(image: Any) -> Any:
-    grey = image.mode in ("1", "L", "LA", "La")
     white = importlib.import_module("PIL.Image").new("RGBA", image.size, "white")
     white.alpha_composite(image.convert("RGBA"))
-    return white.convert("L" if grey else "RGB")
+    if image.mode in ("1", "L", "LA", "La"):
+        return white.convert("L")
+    return white.convert("RGB")
 
 
 def _resized(picture: Picture, size: tuple[int, int] | None) -> Picture:
-    """Return a picture brought to (height, width): each new value is a mean over the old ones,
-    weighted by distance.
-    """
+    """Return a picture brought to (height, width) by means of old values, weighted by distance."""
     if size is None or picture.shape[:2] == size:
         return picture
     image_module = importlib.import_module("PIL.Image")
-    channels = picture[..., None] if picture.ndim == 2 else picture
-    resized = [
-        np.asarray(
-            image_module.fromarray(channels[..., c].astype(np.float32)).resize(
-                (size[1], size[0]), image_module.Resampling.BILINEAR
-            )
-        )
-        for c in range(channels.shape[-1])
-    ]
-    whole: Picture = np.rint(np.stack(resized, axis=-1)).astype(picture.dtype)
-    return whole[..., 0] if picture.ndim == 2 else whole
+    height, width = size
+    resized = []
+    for channel in np.moveaxis(np.atleast_3d(picture), -1, 0):
+        image = image_module.fromarray(channel.astype(np.float32))
+        image = image.resize((width, height), image_module.Resampling.BILINEAR)
+        resized.append(np.asarray(image))
+    return _flat_if_grey(np.rint(np.stack(resized, axis=-1)).astype(picture.dtype))

@@ -23,7 +23,8 @@ import numpy.typing as npt
 
 from nelbo.brief import Brief
 from nelbo.data.read import arrays, images
-from nelbo.data.read.delimited import Note, Reading, read_csv
+from nelbo.data.read.delimited import read_csv
+from nelbo.data.read.reading import Note, Reading
 from nelbo.data.read.tables import read_parquet
 from nelbo.data.warned import DataWarning
 
@@ -32,10 +33,7 @@ __all__ = ["BUILT_IN", "Source", "load"]
 Array = npt.NDArray[Any]
 
 BUILT_IN = ("digits", "mnist", "fashion_mnist", "frey_faces")
-
-# what an .npz of several arrays calls the one that matters
-_KEYS = ("x_train", "X", "x", "data", "images")
-_SHAPES = {"frey_faces": (28, 20)}  # kept as flat rows in its file
+"""The data sets that have a name."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,8 +43,8 @@ class Source(Brief):
     Attributes:
         array: (n, d), (n, h, w), or with channels.
         columns: Names of the d columns, if any.
-        name: Of the whole.
-        files: Of a folder of pictures, the name of each.
+        name: What the data are called.
+        files: The name of each picture, where they come from a folder.
         notes: What was decided about the files, in words.
     """
 
@@ -75,8 +73,8 @@ def load(
             subfolders. What is there in the file system comes before a name.
         header: Whether the first line of a text file holds names.
         index_column: Name or place, from 0, of a column of a table to leave out; "none" keeps all.
-        delimiter: Between the fields of a text file: a character, or "tab"; "blanks" is any number
-            of them.
+        delimiter: What separates the fields of a text file: a character, or "tab"; "blanks" is any
+            number of them.
         missing: A word, or words, that stand for missing cells of a text file, beside the usual
             ones.
         resize: (height, width) that all pictures of a folder are brought to.
@@ -106,42 +104,39 @@ def _load(
     notes: list[Note] = []
     if name in BUILT_IN:
         found = Path(str(where))
-        if not _holds_pictures(found):
+        if not found.is_dir() or not images.names(found):
             if found.exists():
-                notes = [
-                    Note(
-                        (
-                            f"{where!r} is the built-in data set; what lies at {found.resolve()} "
-                            "is "
-                            "not read."
-                        ),
-                        True,
-                    )
-                ]
+                text = f"what lies at {found.resolve()} is not read."
+                notes.append(Note(f"{where!r} is the built-in data set; {text}", True))
             _refuse_options(f"the built-in {name!r}", reading, resize, ())
-            return (_digits(inner) if name == "digits" else _named(name, inner or None)), notes
-        notes = [
-            Note(
-                f"{where!r} is the folder {found.resolve()}, not the built-in data set. Rename it, "
-                "or work in another "
-                "folder, to have that.",
-                True,
-            )
-        ]
+            return _built_in(name, inner), notes
+        text = (
+            f"{where!r} is the folder {found.resolve()}, not the built-in data set. Rename it, or "
+            "work in another folder, to have that."
+        )
+        notes.append(Note(text, True))
     text, key = _split_key(str(where))
     path = _expanded(text)
     if not path.exists():
         raise ValueError(_missing(path))
-    if path.is_dir():
-        _refuse_options(f"{path}, a folder of pictures", reading, resize, ("resize",))
-        pictures, files, told = images.read_folder(path, resize)
-        return Source(pictures, None, path.resolve().name, files), [*notes, *told]
-    suffix = "".join(path.suffixes[-2:]).lower()
-    suffix = suffix if suffix in _READERS else path.suffix.lower()
-    reader, options = _READERS.get(suffix, (None, ()))
+    if not path.is_dir():
+        return _read_file(path, key, reading, resize)
+    _refuse_options(f"{path}, a folder of pictures", reading, resize, ("resize",))
+    pictures, files, told = images.read_folder(path, resize)
+    return Source(pictures, None, path.resolve().name, files), [*notes, *told]
+
+
+def _read_file(
+    path: Path, key: str | None, reading: Reading, resize: tuple[int, int] | None
+) -> tuple[Source, list[Note]]:
+    suffix = path.suffix.lower()
+    packed = Path(path.stem).suffix.lower()
+    if packed in (".csv", ".tsv") and suffix in (".gz", ".bz2", ".xz"):
+        suffix = packed + suffix
+    reader, options = _reader(suffix)
     if reader is None:
         raise ValueError(
-            f"{path} is of no known kind ({path.suffix or 'no suffix'}). Pass {_KINDS}."
+            f"{path} is of no known kind ({path.suffix or 'no suffix'}). Pass {_kinds()}."
         )
     try:
         if path.stat().st_size == 0:
@@ -154,10 +149,6 @@ def _load(
         ) from error
 
 
-def _holds_pictures(path: Path) -> bool:
-    return path.is_dir() and bool(images.names(path))
-
-
 def _refuse_options(what: str, reading: Reading, resize: object, known: Sequence[str]) -> None:
     """Raise ValueError for an option of another kind of data: it would be dropped in silence."""
     given = {**vars(reading), "resize": resize}
@@ -167,8 +158,10 @@ def _refuse_options(what: str, reading: Reading, resize: object, known: Sequence
 
 
 def _expanded(text: str) -> Path:
-    """A path with ~ replaced; one that the system cannot even look at, or that would be waited on,
-    is refused.
+    """Return a path with ~ replaced.
+
+    Raises:
+        ValueError: The system cannot look at it, or it is a pipe, which would be waited on.
     """
     try:
         path = Path(text).expanduser()
@@ -190,27 +183,29 @@ def _expanded(text: str) -> Path:
 
 
 def _split_key(where: str) -> tuple[str, str | None]:
-    """Part "file.npz:key"; a colon elsewhere, as in C:\\data.npz, belongs to the path."""
+    """Divide "file.npz:key"; a colon elsewhere, as in C:\\data.npz, belongs to the path."""
     at = where.lower().rfind(".npz:")
-    return (where, None) if at < 0 else (where[: at + 4], where[at + 5 :])
+    if at < 0:
+        return where, None
+    return where[: at + 4], where[at + 5 :]
+
+
+def _built_in(name: str, key: str) -> Source:
+    if name == "digits":
+        return _digits(key)
+    return _named(name, key or None)
 
 
 def _digits(key: str) -> Source:
     if key:
         raise ValueError(f"'digits' is one array without keys, got 'digits:{key}'. Pass 'digits'.")
-    found = importlib.util.find_spec("sklearn")  # importing its data sets takes a while
-    path = (
-        Path(found.origin if found and found.origin else "").parent
-        / "datasets"
-        / "data"
-        / "digits.csv.gz"
-    )
-    if not path.is_file():  # in a release to come
-        return Source(
-            np.asarray(importlib.import_module("sklearn.datasets").load_digits().images),
-            None,
-            "digits",
-        )
+    found, path = importlib.util.find_spec("sklearn"), Path()
+    if found is not None and found.origin is not None:
+        # read directly, since importing scikit-learn's data sets takes a while
+        path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if not path.is_file():  # it may be elsewhere in another release
+        digits = importlib.import_module("sklearn.datasets").load_digits()
+        return Source(np.asarray(digits.images), None, "digits")
     with gzip.open(path, "rt") as file:
         rows = np.loadtxt(file, delimiter=",")
     return Source(rows[:, :-1].reshape(-1, 8, 8), None, "digits")  # the last column is the class
@@ -230,10 +225,17 @@ def _named(name: str, key: str | None) -> Source:
             "NELBO_DATA elsewhere."
         )
     source = _read_numpy(path, key, Reading())[0]
-    array, shape = source.array, _SHAPES.get(name)
-    if shape is not None and array.ndim == 2:
-        array = array.reshape(len(array), *shape)
-    return Source(array, None, f"{name}:{key}" if key else name)
+    array = source.array
+    if name == "frey_faces" and array.ndim == 2:  # its file holds flat rows
+        array = array.reshape(len(array), 28, 20)
+    return Source(array, None, _keyed(name, key))
+
+
+def _keyed(name: str, key: str | None) -> str:
+    """Return what data are called, with the key of an array among several."""
+    if key:
+        return f"{name}:{key}"
+    return name
 
 
 def _read_numpy(path: Path, key: str | None, reading: Reading) -> tuple[Source, list[Note]]:
@@ -243,13 +245,11 @@ def _read_numpy(path: Path, key: str | None, reading: Reading) -> tuple[Source, 
             return Source(_numbers(found, str(path)), None, path.stem), []
         chosen = _choose(path, list(found.files), key)
         array = _told(path, lambda: arrays.member(path, found, chosen))
-    return Source(
-        _numbers(array, f"{path}:{chosen}"), None, f"{path.stem}:{key}" if key else path.stem
-    ), []
+    return Source(_numbers(array, f"{path}:{chosen}"), None, _keyed(path.stem, key)), []
 
 
 def _told(path: Path, read: Callable[[], Any]) -> Any:
-    """What `read` returns, with numpy's many errors told as one."""
+    """Return what `read` returns, with numpy's many errors told as one."""
     try:
         return read()
     except (MemoryError, arrays.PackedError):
@@ -269,16 +269,20 @@ def _choose(path: Path, names: list[str], key: str | None) -> str:
         )
     if not names:
         raise ValueError(f"{path} holds no array. Write one with numpy.savez.")
-    known = names if len(names) == 1 else [name for name in _KEYS if name in names]
-    if not known:
-        raise ValueError(
-            f"{path} holds several arrays: {', '.join(names)}. Choose one: {path.name}:{names[0]}"
-        )
-    return known[0]
+    if len(names) == 1:
+        return names[0]
+    for usual in ("x_train", "X", "x", "data", "images"):
+        if usual in names:
+            return usual
+    raise ValueError(
+        f"{path} holds several arrays: {', '.join(names)}. Choose one: {path.name}:{names[0]}"
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    first = error.args[0] if error.args and isinstance(error.args[0], str) else error
+    first: object = error
+    if error.args and isinstance(error.args[0], str):
+        first = error.args[0]
     reason = " ".join(str(first).split()).rstrip(".")
     if "encrypted" in reason:
         return (
@@ -307,22 +311,22 @@ def _numbers(array: Any, where: str) -> Array:
         )
     if not 2 <= array.ndim <= 4 or array.size == 0:
         raise ValueError(
-            f"{where} has shape {array.shape}, but a table (n, d) or images (n, h, w), (n, h, w, "
-            "c) are "
-            "required. "
-            "Choose another array, or reshape it."
+            f"{where} has shape {array.shape}, but a table (n, d) or images (n, h, w) or "
+            "(n, h, w, c) are required. Choose another array, or reshape it."
         )
     return array
 
 
 def _missing(path: Path) -> str:
-    folder = path.parent
-    beside = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    close = difflib.get_close_matches(path.name, [*beside, *BUILT_IN], n=3)
-    near = f"Did you mean {' or '.join(close)}?" if close else f"Pass {_KINDS}."
+    folder, known = path.parent, [*BUILT_IN]
+    cure = f"Pass {_kinds()}."
+    if folder.is_dir():
+        known = [*(entry.name for entry in folder.iterdir()), *known]
+    if close := difflib.get_close_matches(path.name, known, n=3):
+        cure = f"Did you mean {' or '.join(close)}?"
     if not folder.is_dir():
-        near = f"There is no folder {folder} either. {near}"
-    return f"{path} does not exist. {near}"
+        cure = f"There is no folder {folder} either. {cure}"
+    return f"{path} does not exist. {cure}"
 
 
 def _read_csv(path: Path, key: str | None, reading: Reading) -> tuple[Source, list[Note]]:
@@ -336,19 +340,22 @@ def _read_parquet(path: Path, key: str | None, reading: Reading) -> tuple[Source
 
 
 Reader = Callable[[Path, str | None, Reading], tuple[Source, list[Note]]]
-_TEXT = (_read_csv, ("header", "index_column", "delimiter", "missing"))
-_READERS: dict[str, tuple[Reader, tuple[str, ...]]] = {
-    ".npy": (_read_numpy, ()),
-    ".npz": (_read_numpy, ()),
-    ".parquet": (_read_parquet, ("index_column",)),
-    **{
-        f"{suffix}{packed}": _TEXT
-        for packed in ("", ".gz", ".bz2", ".xz")
-        for suffix in (".csv", ".tsv")
-    },
-}
-"""Of each suffix the reader, and the options that it takes."""
-_KINDS = (
-    f"one of {', '.join(BUILT_IN)}; a file .npy, .npz, .csv, .tsv, .csv.gz, .parquet; or "
-    "a folder of images"
-)
+
+
+def _reader(suffix: str) -> tuple[Reader | None, tuple[str, ...]]:
+    """Return what reads files of a suffix, and the options that it takes."""
+    if suffix in (".npy", ".npz"):
+        return _read_numpy, ()
+    if suffix == ".parquet":
+        return _read_parquet, ("index_column",)
+    if Path(suffix).stem in (".csv", ".tsv"):  # packed or not
+        return _read_csv, ("header", "index_column", "delimiter", "missing")
+    return None, ()
+
+
+def _kinds() -> str:
+    """Return what may be passed, in words."""
+    return (
+        f"one of {', '.join(BUILT_IN)}; a file .npy, .npz, .csv, .tsv, .csv.gz, .parquet; or a "
+        "folder of images"
+    )

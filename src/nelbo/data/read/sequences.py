@@ -1,10 +1,12 @@
-"""Rows that come one by one (lists, torch Dataset and DataLoader) -> one array, or a refusal with a
-cure that works.
+"""Rows that come one by one (lists, torch Dataset and DataLoader) -> one array.
+
+What cannot be read once, in order, to its end is refused with a cure that works.
 """
 
 from __future__ import annotations
 
 import array as standard
+import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,13 +31,6 @@ __all__ = ["from_sequence", "from_tensor"]
 
 Array = npt.NDArray[Any]
 
-FINITE = (Sequence, deque, standard.array, memoryview)
-"""What numpy reads to its end. Of anything else that has `__getitem__` it asks for rows until one
-is refused.
-"""
-ARRAYS = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
-"""By any of these an object says that it is an array."""
-
 
 def from_tensor(X: torch.Tensor, name: str) -> Array:
     """Return the values of a dense tensor on any device, as numpy holds them."""
@@ -51,7 +46,7 @@ def from_tensor(X: torch.Tensor, name: str) -> Array:
 
 
 def from_sequence(X: Any, name: str) -> Array:
-    """Return the rows of something that is no array yet.
+    """Return the rows of something that is not an array yet.
 
     Raises:
         TypeError: It has no rows, no end, or rows that are not arrays.
@@ -71,17 +66,27 @@ def from_sequence(X: Any, name: str) -> Array:
             f"{name} must be an array of numbers of shape (n, d), got {type(X).__name__}. "
             "Pass pandas.DataFrame(...) of it, if its values are columns."
         )
-    if isinstance(X, Dataset) or (hasattr(X, "__getitem__") and not _is_finite(X)):
+    if isinstance(X, Dataset):
         return _from_items(X, name)
-    if X is None or (hasattr(X, "__iter__") and not _is_finite(X)):
+    if X is None:
         _refuse(X, name)
-    if isinstance(X, list | tuple) and X and all(isinstance(row, torch.Tensor) for row in X):
-        return _stack(list(X), name)
+    if not _is_finite(X):
+        if hasattr(X, "__getitem__"):
+            return _from_items(X, name)
+        if hasattr(X, "__iter__"):
+            _refuse(X, name)
     return _from_list(X, name)
 
 
 def _is_finite(X: object) -> bool:
-    return isinstance(X, FINITE) or any(hasattr(X, kind) for kind in ARRAYS)
+    """Return whether numpy reads X to its end.
+
+    Of anything else that has ``__getitem__`` it would ask for rows until one is refused.
+    """
+    if isinstance(X, Sequence | deque | standard.array | memoryview):
+        return True
+    protocols = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
+    return any(hasattr(X, protocol) for protocol in protocols)
 
 
 def _refuse(X: object, name: str) -> None:
@@ -96,6 +101,8 @@ def _refuse(X: object, name: str) -> None:
 
 
 def _from_list(X: Any, name: str) -> Array:
+    if isinstance(X, list | tuple) and X and all(isinstance(row, torch.Tensor) for row in X):
+        return _stack(list(X), name)
     try:
         array = np.asarray(X)
         if array.dtype.kind in "US" and isinstance(X, list | tuple):
@@ -116,21 +123,16 @@ def _from_items(X: Any, name: str) -> Array:
     try:
         length = len(X)
     except (TypeError, NotImplementedError, AttributeError):
+        cure = f"Draw rows from it first: np.stack([row for row, _ in zip({name}, range(1000))])"
+        if not isinstance(X, IterableDataset):
+            cure += f", or give it a __len__ so that {name}[i] is row i"
         raise TypeError(
-            f"{name} is a {type(X).__name__} of no known length, which may have no end. Draw rows "
-            "from it first: "
-            f"np.stack([row for row, _ in zip({name}, range(1000))])"
-            + (
-                "."
-                if isinstance(X, IterableDataset)
-                else f", or give it a __len__ so that {name}[i] is row i."
-            )
+            f"{name} is a {type(X).__name__} of no known length, which may have no end. {cure}."
         ) from None
+    rows: Iterator[Any] = (X[i] for i in range(length))
     if isinstance(X, IterableDataset):
-        return _stack(
-            [_features(row, name) for row, _ in zip(X, range(length), strict=False)], name
-        )
-    return _stack([_features(X[i], name) for i in range(length)], name)
+        rows = itertools.islice(X, length)
+    return _stack([_features(row, name) for row in rows], name)
 
 
 def _features(row: Any, name: str) -> Any:
@@ -148,7 +150,9 @@ def _features(row: Any, name: str) -> Any:
 
 
 def _plain(row: Any) -> Any:
-    return row.detach().cpu() if isinstance(row, torch.Tensor) else row
+    if isinstance(row, torch.Tensor):
+        return row.detach().cpu()
+    return row
 
 
 def _stack(rows: list[Any], name: str) -> Array:
@@ -166,28 +170,30 @@ def _stack(rows: list[Any], name: str) -> Array:
 
 
 def _from_loader(loader: DataLoader[Any], name: str) -> Array:
-    """Read each row of a loader's data set once, in order, where the loader does no more than
-    shuffle and batch.
+    """Read each row of a loader's data set once, in order.
+
+    Raises:
+        TypeError: The loader does more than shuffle and batch.
     """
     sampler, data = loader.sampler, loader.dataset
-    plain_batches = loader.batch_sampler is None or type(loader.batch_sampler) is BatchSampler
-    if (
-        loader.collate_fn is default_collate
-        and plain_batches
-        and not isinstance(data, IterableDataset)
-    ):
-        if type(sampler) is SequentialSampler or (
-            type(sampler) is RandomSampler and not sampler.replacement
-        ):
-            return from_sequence(data, name)
+    if loader.collate_fn is default_collate and _is_plain(loader):
         if type(sampler) is SubsetRandomSampler:
             return _stack([_features(data[i], name) for i in sorted(sampler.indices)], name)
+        shuffled = type(sampler) is RandomSampler and not sampler.replacement
+        if shuffled or type(sampler) is SequentialSampler:
+            return from_sequence(data, name)
     raise TypeError(
         f"{name} is a DataLoader that draws or changes rows in a way of its own, so they cannot be "
-        "read once each. "
-        f"Pass torch.cat(list({name})), or, where batches are (x, y), torch.cat([batch[0] for "
-        f"batch in {name}])."
+        f"read once each. Pass torch.cat(list({name})), or, where batches are (x, y), "
+        f"torch.cat([batch[0] for batch in {name}])."
     )
+
+
+def _is_plain(loader: DataLoader[Any]) -> bool:
+    """Return whether batches are taken in turn from rows that have indices."""
+    if isinstance(loader.dataset, IterableDataset):
+        return False
+    return loader.batch_sampler is None or type(loader.batch_sampler) is BatchSampler
 
 
 def _line(error: Exception) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy.typing as npt
 
 from nelbo.data.read.arrays import PackedError, check_packed
-from nelbo.data.read.delimited import Note, Reading
 from nelbo.data.read.frames import from_frame
+from nelbo.data.read.reading import Note, Reading
 from nelbo.data.warned import listed
 
 __all__ = ["read_parquet"]
@@ -29,8 +29,9 @@ def _pyarrow(module: str, path: Path) -> Any:
 
 
 def read_parquet(path: Path, reading: Reading) -> Table:
-    """Read a .parquet file of numbers; an index column that pandas stored is left out, if no other
-    is asked for.
+    """Read a .parquet file of numbers.
+
+    An index column that pandas stored is left out, if no other is asked for.
 
     Raises:
         ValueError: Not a parquet file, no rows, or a column that is not of numbers (column and
@@ -38,8 +39,7 @@ def read_parquet(path: Path, reading: Reading) -> Table:
     """
     parquet = _pyarrow("parquet", path)
     try:
-        # One file, not a data set: pyarrow would read columns out of folder names such as
-        # year=2020.
+        # as one file, since of a data set pyarrow reads folder names such as year=2020 as columns
         with parquet.ParquetFile(path) as file:
             check_packed(
                 path, path.stat().st_size, 8 * file.metadata.num_rows * file.metadata.num_columns
@@ -52,25 +52,14 @@ def read_parquet(path: Path, reading: Reading) -> Table:
             f"{path} is not a readable .parquet file ({' '.join(str(error).split())}). Write it "
             "again."
         ) from error
-    index = [
-        name
-        for name in _stored_index(table)
-        if isinstance(name, str) and name in table.column_names
-    ]
+    index = [name for name in _stored_index(table) if name in table.column_names]
     notes: tuple[Note, ...] = ()
     if reading.index_column is not None:
         index = _asked(path, reading.index_column, table.column_names)
     elif index:
-        shown = listed([repr(name) for name in index])
-        notes = (
-            Note(
-                (
-                    f"{path}: left out {shown}, the index that pandas stored; index_column='none' "
-                    "keeps it."
-                ),
-                False,
-            ),
-        )
+        left_out = f"{path}: left out {listed(list(map(repr, index)))}"
+        text = f"{left_out}, the index that pandas stored; index_column='none' keeps it."
+        notes = (Note(text, False),)
     table = table.drop_columns(index)
     if table.num_rows == 0 or table.num_columns == 0:
         raise ValueError(
@@ -81,7 +70,7 @@ def read_parquet(path: Path, reading: Reading) -> Table:
 
 
 def _asked(path: Path, asked: str | int, names: list[str]) -> list[str]:
-    """Return the column that is asked to be left out, or none."""
+    """Return the column that is to be left out, if one is."""
     if asked == "none":
         return []
     if asked in names:
@@ -92,11 +81,15 @@ def _asked(path: Path, asked: str | int, names: list[str]) -> list[str]:
     raise ValueError(f"{path} has no column {asked!r} to leave out. Pass one of {known}, or none.")
 
 
-def _stored_index(table: Any) -> list[Any]:
-    """Return what pandas noted as the index, if what it noted can be read at all."""
+def _stored_index(table: Any) -> list[str]:
+    """Return the columns that pandas noted as the index, if what it noted can be read at all."""
     try:
         stored = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
     except (ValueError, RecursionError):
         return []
-    found = stored.get("index_columns") if isinstance(stored, dict) else None
-    return found if isinstance(found, list) else []
+    if not isinstance(stored, dict):
+        return []
+    found = stored.get("index_columns")
+    if not isinstance(found, list):
+        return []
+    return [name for name in found if isinstance(name, str)]
