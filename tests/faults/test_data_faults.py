@@ -734,7 +734,7 @@ def test_pictures_in_folders_of_classes_are_read_with_those_beside_them(tmp_path
         "folders a (2) and b/deep (1), and 1 beside them, are read as one set" in note
         for note in source.notes
     )
-    assert any("left out what is no picture: notes.txt" in note for note in source.notes)
+    assert any("left out what is not a picture: notes.txt" in note for note in source.notes)
 
 
 def test_pictures_of_several_sizes_are_brought_to_one_where_that_is_asked(

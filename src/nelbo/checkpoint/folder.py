@@ -92,10 +92,12 @@ class CheckpointWriteError(OSError):
 
 
 def _damaged(what: str) -> CheckpointError:
+    """Return the error for a damaged folder, with its cure."""
     return CheckpointError(f"{what}; restore it from a copy, or fit and save again.")
 
 
 def _changed(where: str) -> CheckpointError:
+    """Return the error for a file that is not the one the manifest lists."""
     return _damaged(f"{where} was changed after it was written (its sha256 differs)")
 
 
@@ -213,6 +215,7 @@ def remove_folder(path: PathLike) -> None:
 
 
 def _reason(error: OSError) -> str:
+    """Return why the system refused."""
     return error.strerror or str(error).replace("\n", " ")
 
 
@@ -237,12 +240,14 @@ def _check_json(value: Any, where: str) -> None:
 
 
 def _json_bytes(value: Mapping[str, Any]) -> bytes:
+    """Return JSON that is the same for the same values: pretty, keys sorted."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=dict) + "\n"
     # Lone surrogates, as in undecodable file names, have no UTF-8: only those are escaped.
     return text.encode(errors="backslashreplace")
 
 
 def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return tensors as a safetensors file, or refuse what it cannot hold."""
     stored = {}
     for name, tensor in tensors.items():
         if not isinstance(name, str) or name == "__metadata__":  # safetensors keeps that name
@@ -261,6 +266,7 @@ def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def _manifest_bytes(files: Mapping[str, bytes], kind: str) -> bytes:
+    """Return the manifest of files that are about to be written."""
     manifest = {
         "format": FORMAT,
         "kind": kind,
@@ -331,6 +337,7 @@ def _own_files(folder: Path) -> set[str] | None:
 
 
 def _write_and_swap(target: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
+    """Write files into a new folder, and put it in the place of the old one."""
     stem = f"{_stem(target)}{host()}-{os.getpid()}-{secrets.token_hex(4)}"
     new, old = target.with_name(stem + ".new"), target.with_name(stem + ".old")
     try:
@@ -445,6 +452,7 @@ def _locate(target: Path) -> tuple[Path, int]:
 def _read(
     place: tuple[Path, int], shown: str, kind: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return what a folder holds, after all checks."""
     folder, inode = place
     if not folder.is_dir():
         found = ("no such folder", "is a file")[inode != 0]
@@ -532,6 +540,7 @@ def _read_bytes(path: Path, shown: str, entry: Any = None, most: int = 2**24) ->
 
 
 def _parse_json(data: bytes, where: str) -> dict[str, Any]:
+    """Return a JSON object, or refuse what is none."""
     try:
         value = json.loads(data.decode())
         if not isinstance(value, dict):

@@ -116,6 +116,7 @@ def _owner(descriptor: int) -> tuple[str, str]:
 
 
 def _system_lock(descriptor: int) -> None:
+    """Lock an open file, or raise OSError at once."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -140,6 +141,7 @@ def _is(place: Path, descriptor: int) -> bool:
 
 
 def _release(place: Path, descriptor: int) -> None:
+    """Remove the file and end the lock."""
     # Removed while still locked, so that whoever opens this name later opens another file.
     with contextlib.suppress(OSError):
         if sys.platform != "win32":  # which removes no open file

@@ -179,6 +179,7 @@ class Folder:
             self._going = (phase, (own, tensors))
 
     def _load(self, name: str) -> State | None:
+        """Return the state of a phase, finished or under way."""
         self._open()
         if self._going is not None and self._going[0] == name:
             (_, state), self._going = self._going, None  # handed on once: it is large
@@ -186,6 +187,7 @@ class Folder:
         return self._done.get(name)
 
     def _save(self, name: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Replace the state of a phase."""
         self.complete = False
         if config.get("finished") is True:
             self._done[name] = (config, tensors)
@@ -194,6 +196,7 @@ class Folder:
     def _write(
         self, name: str, config: dict[str, Any], tensors: dict[str, Tensor], complete: bool = False
     ) -> None:
+        """Write the state of a phase, with those of all finished ones."""
         earlier = {other: state for other, state in self._done.items() if other != name}
         whole = {
             "fingerprint": self.fingerprint,

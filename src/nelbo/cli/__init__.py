@@ -93,6 +93,7 @@ def _failed(error: Exception) -> int:
 
 
 def _run(tokens: list[str]) -> int:
+    """Run the command that the tokens name, and return its exit code."""
     from cyclopts.exceptions import CycloptsError
 
     app = _app()
@@ -119,6 +120,7 @@ def _run(tokens: list[str]) -> int:
 
 
 def _app() -> App:
+    """Return the commands with their help, none of them imported yet."""
     from cyclopts import App
 
     from .help import Paragraphs
@@ -164,6 +166,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _for_the_shell(message: str) -> str:
+    """Return a message in which options of Python are written as flags."""
     from .flags import in_flags
     from .options import FitOptions
 
@@ -178,6 +181,7 @@ def _note(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _say(message: str, code: int) -> int:
+    """Write a line on standard error, if it can be written to, and return the exit code."""
     from .flags import visible
 
     with contextlib.suppress(OSError, ValueError):

@@ -33,6 +33,7 @@ def sources(tokens: Sequence[str]) -> list[cyclopts.config.Dict]:
 
 
 def _path(tokens: Sequence[str]) -> str | None:
+    """Return the file that ``--config`` names, if any."""
     for token, following in itertools.zip_longest(tokens, tokens[1:]):
         if token == "--config":
             return following

@@ -93,6 +93,7 @@ def _load() -> float:
 
 
 def _version(name: str) -> str | None:
+    """Return the version of a package, None where it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

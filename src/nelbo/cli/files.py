@@ -170,6 +170,7 @@ def _check_folder(path: Path, out: str, overwrite: bool) -> None:
 
 
 def _needs(module: str, extra: str, out: str) -> None:
+    """Refuse an output whose package is not installed."""
     import importlib
 
     try:
@@ -219,6 +220,7 @@ def write_results(out: str, data: Data, results: Columns, mask: npt.NDArray[np.b
 
 
 def _write_columns(out: str, columns: Columns, array: npt.NDArray[Any]) -> None:
+    """Write columns to a file by its suffix; an .npy holds the array instead."""
     writers: dict[str, Callable[[BinaryIO], object]] = {
         ".npy": lambda file: _write_npy(file, array),
         ".csv": lambda file: file.writelines(line.encode() for line in _csv(columns, header=True)),
@@ -299,6 +301,7 @@ def _csv(columns: Columns, header: bool, together: int = 1024) -> Iterator[str]:
 
 
 def _cells(column: npt.NDArray[Any]) -> list[str]:
+    """Return the cells of a column as text."""
     if column.dtype.kind == "U":
         return [_quoted(text) for text in column.tolist()]
     texts: list[str] = column.astype("U32").tolist()
@@ -306,18 +309,21 @@ def _cells(column: npt.NDArray[Any]) -> list[str]:
 
 
 def _quoted(name: str) -> str:
+    """Return a name as a cell of CSV."""
     if not re.search(r'[,;"\n\r\t]', name):
         return name
     return '"' + name.replace('"', '""') + '"'
 
 
 def _write_npy(file: BinaryIO, array: npt.NDArray[Any]) -> None:
+    """Write an array as NumPy does."""
     import numpy as np
 
     np.save(file, array, allow_pickle=False)
 
 
 def _write_parquet(file: BinaryIO, columns: Columns) -> None:
+    """Write columns as pyarrow does."""
     import pyarrow
     import pyarrow.parquet
 

@@ -46,4 +46,5 @@ def raising() -> None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    """End a command on SIGTERM as Ctrl-C does."""
     raise Terminated

@@ -38,6 +38,7 @@ class Bar:
         self.bar.update(self.task, completed=self.share, description=what)
 
     def _appear(self) -> None:
+        """Show the bar; rich is imported only here."""
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -181,6 +181,7 @@ def _gain(linear: Baseline) -> str:
 
 
 def _with_error(mean: str, error: float | None) -> str:
+    """Return a mean with its standard error, where it has one."""
     if error is None:
         return mean
     return f"{mean} ± {error:.2f}"
@@ -196,12 +197,14 @@ def beta(noise: Noise) -> str:
 
 
 def _count(number: int, what: str) -> str:
+    """Return a number of things, in the singular or the plural."""
     if number == 1:
         return f"1 {what}"
     return f"{number:,} {what}s"
 
 
 def _how(found: Density) -> str:
+    """Say by which method log p(x) was found, and whether it is a lower bound."""
     if found.method == "exact":
         return "exact"
     if found.samples == 0:

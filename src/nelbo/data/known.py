@@ -135,6 +135,7 @@ class KnownRows(Brief):
 
     @classmethod
     def _sorted(cls, keys: Keys, use: Uses, precision: Precision) -> KnownRows:
+        """Return keys in ascending order, each with its use."""
         order = np.argsort(keys, kind="stable")
         return cls(keys[order], use[order], precision)
 

@@ -125,6 +125,7 @@ def _halvings(size: Sequence[int], times: int) -> list[tuple[int, ...]]:
 
 
 def _down(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Conv2d:
+    """Return a layer that halves an image, rounding up."""
     kernel = _Down.kernel
     layer = _Down(inputs, outputs, kernel, stride=2, padding=kernel // 2)
     seed_weights(layer, inputs * kernel**2, generator)

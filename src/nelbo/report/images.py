@@ -83,6 +83,7 @@ def _beta(summary: Summary) -> str:
 
 
 def _channels_last(block: Array, layout: str) -> Array:
+    """Return images (n, h, w, c), whatever their layout."""
     if layout == "hw":
         return block[..., None]
     if layout == "chw":

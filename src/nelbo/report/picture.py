@@ -93,6 +93,7 @@ def draw(
 
 
 def _headline(title: str, summary: Summary) -> str:
+    """Return the title: what was fitted, and its held-out log p(x) beside exact pPCA's."""
     heads = [f"Latent size {summary.latent_dim}"]
     if title:
         heads = [f"{shortened(title, 40, end=True)}, latent size {summary.latent_dim}"]
@@ -109,6 +110,7 @@ def _headline(title: str, summary: Summary) -> str:
 
 
 def _nats(mean: float, error: float | None) -> str:
+    """Return a number of nats with its standard error."""
     if error is None:
         return f"{mean:.1f}"
     return f"{mean:.1f} ± {error:.1f}"

@@ -123,6 +123,7 @@ def summarise(
 
 
 def _warnings(model: Fitted, judged: Density | None, share: Explained) -> list[str]:
+    """Return what is worth a warning, the most important first."""
     said = []
     if model.kept_start:
         said.append(

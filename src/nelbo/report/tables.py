@@ -93,6 +93,7 @@ def _draw_scatter(
     blocks: dict[str, tuple[Array, Colour]],
     order: list[int],
 ) -> None:
+    """Draw rows as points in the first two columns of the order, a panel for each block."""
     i, j = order[:2]
     several = figure.subplots(1, len(blocks), sharex=True, sharey=True)
     for axes, (text, (block, colour)) in zip(several, blocks.items(), strict=True):
@@ -108,6 +109,7 @@ def _draw_scatter(
 def _draw_marginals(
     figure: Any, model: Fitted, rows: Array, samples: Array, which: str, chosen: list[int]
 ) -> None:
+    """Draw histograms of data and samples, a panel for each chosen column."""
     across = min(3, len(chosen))
     grid = figure.subplots(math.ceil(len(chosen) / across), across, squeeze=False)
     data = {"color": Colour.GREY, "alpha": 0.55, "label": f"data ({which})"}
@@ -134,4 +136,5 @@ def _limits(values: Array) -> tuple[float, float]:
 
 
 def _name(model: Fitted, j: int) -> str:
+    """Return the name of a column, short enough for an axis."""
     return shortened(model.schema.feature_name(int(j)), 24)

@@ -98,6 +98,7 @@ def _limit(variable: str, packed: int, usual: int = 2**28, ratio: int = 100) -> 
 
 
 def _check_header(file: IO[bytes], size: int) -> None:
+    """Refuse a header that claims more values than the file has bytes for."""
     version = npy.read_magic(file)
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     if version not in readers:
@@ -116,6 +117,7 @@ def _check_header(file: IO[bytes], size: int) -> None:
 
 
 def _size(count: int) -> str:
+    """Return a number of bytes as people read it."""
     if count < 2**30:
         return f"{count / 2**20:.1f} MiB"
     return f"{count / 2**30:.1f} GiB"

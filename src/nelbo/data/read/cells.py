@@ -54,14 +54,17 @@ def real_numbers(array: Array, name: str, columns: Columns) -> Array:
 
 
 def _is_real(kind: type) -> bool:
+    """Return whether objects of a type are real numbers."""
     return issubclass(kind, numbers.Real | Decimal | np.bool_)
 
 
 def _is_missing(cell: object) -> bool:
+    """Return whether an object is None, or what pandas or numpy put for a missing cell."""
     return cell is None or type(cell).__name__ in ("NAType", "NaTType", "MaskedConstant")
 
 
 def _floats(cells: list[Any], name: str) -> npt.NDArray[np.float64]:
+    """Return cells as float64, unless an integer is too large for it."""
     try:
         return np.array([float(cell) for cell in cells], dtype=np.float64)
     except OverflowError:
@@ -72,6 +75,7 @@ def _floats(cells: list[Any], name: str) -> npt.NDArray[np.float64]:
 
 
 def _refuse_cell(cell: object, where: str, name: str) -> None:
+    """Raise the error for a cell that is not a real number."""
     if isinstance(cell, str | bytes):
         refuse_text(cell, where, name)
     if isinstance(cell, numbers.Complex):

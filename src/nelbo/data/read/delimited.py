@@ -80,6 +80,7 @@ def line_of(path: Path, reading: Reading, row: int) -> int:
 
 
 def _pyarrow(path: Path) -> Any:
+    """Return pyarrow's reader, or say how to install it."""
     try:
         return importlib.import_module("pyarrow.csv")
     except ImportError:
@@ -122,6 +123,7 @@ def _index(file: File, reading: Reading) -> set[int]:
 
 
 def _asked_index(file: File, asked: str | int) -> set[int]:
+    """Return the column of the name or place asked for; it is numbered from 0."""
     if asked == "none":
         return set()
     names = file.names or ()
@@ -246,6 +248,7 @@ def _plain_text(file: File) -> bytes:
 
 
 def _as_numbers(file: File, column: Any, j: int) -> Values:
+    """Return a column as float64, whatever pyarrow read it as."""
     if str(column.type) == "double":
         found: Values = column.to_numpy()
         return found
@@ -311,6 +314,7 @@ def _explain(file: File) -> None:
 
 
 def _cure(text: str, file: File) -> str:
+    """Say what to do about a cell that is not a number."""
     parts = text.split()
     if file.delimiter == "," and len(parts) > 1 and not math.isnan(number(parts[0])):
         return "If blanks separate the fields, say delimiter='blanks'."

@@ -187,6 +187,7 @@ def _unquoted(line: str, delimiter: str) -> list[str]:
 
 
 def _take_names(file: File, line: int, first: list[str], others: list[list[str]]) -> None:
+    """Take the names of columns from the first line."""
     file.start, file.names = line, tuple(name.strip() for name in first)
     if _names_rows(first, others):
         file.names, file.width = ("", *file.names), file.width + 1
@@ -220,6 +221,7 @@ def _is_text_above_values(first: list[str], others: list[list[str]]) -> bool:
 
 
 def _numbers(rows: Iterable[Sequence[str]]) -> npt.NDArray[np.float64]:
+    """Return cells as numbers, those that are not as NaN."""
     return np.array([[number(cell) for cell in row] for row in rows])
 
 

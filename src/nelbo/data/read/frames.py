@@ -52,6 +52,7 @@ def check_unique(labels: Any, name: str) -> None:
 
 
 def _labels(X: Any) -> list[Any]:
+    """Return what a frame calls its columns, strings or not."""
     names = getattr(X, "column_names", None)  # pyarrow keeps the arrays themselves under .columns
     if names is not None:
         return list(names)
@@ -61,6 +62,7 @@ def _labels(X: Any) -> list[Any]:
 
 
 def _narwhals(X: Any, name: str) -> Any:
+    """Return a frame of any library behind one interface."""
     try:
         import narwhals as nw
     except ImportError:
@@ -92,6 +94,7 @@ def _homogeneous(frame: Any) -> Array | None:
 
 
 def _column(series: Any, index: int, label: str, name: str) -> Array:
+    """Return a column as numbers, in the type that it is kept in."""
     values: Array = np.asarray(series.to_numpy())
     if values.dtype.kind == "O":
         return _objects(values, label, name)
@@ -101,10 +104,12 @@ def _column(series: Any, index: int, label: str, name: str) -> Array:
 
 
 def _objects(values: Array, label: str, name: str) -> Array:
+    """Return a column of Python objects as numbers."""
     return real_numbers(values[:, None], name, (label,))[:, 0]
 
 
 def _refuse(series: Any, label: str, name: str) -> None:
+    """Raise the error for a column that holds no numbers."""
     if str(series.dtype).startswith("Complex") or np.asarray(series.to_numpy()).dtype.kind == "c":
         raise ValueError(
             f"Complex data not supported: {name} has complex column {label!r}. "

@@ -76,6 +76,7 @@ def names(folder: Path) -> tuple[str, ...]:
 
 
 def _is_picture(path: Path) -> bool:
+    """Return whether a path is a picture, by its suffix."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
@@ -101,6 +102,7 @@ def _is_other(path: Path) -> bool:
 
 
 def _refuse(path: Path, picture: Picture, name: str, first: Picture) -> None:
+    """Raise the error for a picture that is unlike the first."""
     cure = "Give all pictures one size and kind."
     if picture.shape[:2] != first.shape[:2]:
         cure = f"{cure} resize={first.shape[:2]} brings them to one size."
@@ -108,6 +110,7 @@ def _refuse(path: Path, picture: Picture, name: str, first: Picture) -> None:
 
 
 def _describe(picture: Picture) -> str:
+    """Say what kind of picture one is, and how large."""
     kind = {2: "grey", 3: "coloured"}[picture.ndim]
     if picture.dtype == np.uint16:
         kind += " of 16 bits"
@@ -115,6 +118,7 @@ def _describe(picture: Picture) -> str:
 
 
 def _read(path: Path, resize: tuple[int, int] | None) -> Picture:
+    """Return the pixels of a picture, upright and resized."""
     image_module = importlib.import_module("PIL.Image")
     try:
         with image_module.open(path) as image:
@@ -180,6 +184,7 @@ def _low_bytes_first(image: Any) -> list[Any] | None:
 
 
 def _opened_as(path: Path, tiles: list[Any]) -> Any:
+    """Return a picture that is read as other tiles than its file says."""
     with importlib.import_module("PIL.Image").open(path) as image:
         if hasattr(image.tile[0], "_fields"):  # a named tuple, since Pillow 11
             tiles = [type(image.tile[0])(*tile) for tile in tiles]
@@ -208,6 +213,7 @@ def _flat_if_grey(picture: Picture) -> Picture:
 
 
 def _pixels(image: Any, path: Path) -> Picture:
+    """Return pixels of 8 or 16 bits, (h, w) if grey, else (h, w, 3)."""
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
     if image.mode in ("F", "I"):
@@ -226,6 +232,7 @@ def _pixels(image: Any, path: Path) -> Picture:
 
 
 def _on_white(image: Any) -> Any:
+    """Return a picture with transparent parts laid on white."""
     white = importlib.import_module("PIL.Image").new("RGBA", image.size, "white")
     white.alpha_composite(image.convert("RGBA"))
     if image.mode in ("1", "L", "LA", "La"):

@@ -107,6 +107,7 @@ def comments_of(path: Path) -> list[str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIOWrapper]:
+    """Open a file, packed or not, for its text."""
     with unpacked(path) as stream:
         yield TextIOWrapper(stream, encoding="utf-8-sig", newline="")
 

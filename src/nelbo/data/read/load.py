@@ -100,6 +100,7 @@ def load(
 def _load(
     where: str | Path, reading: Reading, resize: tuple[int, int] | None
 ) -> tuple[Source, list[Note]]:
+    """Read data and return what was decided about them beside them."""
     name, _, inner = str(where).partition(":")
     notes: list[Note] = []
     if name in BUILT_IN:
@@ -129,6 +130,7 @@ def _load(
 def _read_file(
     path: Path, key: str | None, reading: Reading, resize: tuple[int, int] | None
 ) -> tuple[Source, list[Note]]:
+    """Read a file by its suffix."""
     suffix = path.suffix.lower()
     packed = Path(path.stem).suffix.lower()
     if packed in (".csv", ".tsv") and suffix in (".gz", ".bz2", ".xz"):
@@ -191,12 +193,14 @@ def _split_key(where: str) -> tuple[str, str | None]:
 
 
 def _built_in(name: str, key: str) -> Source:
+    """Return a built-in data set."""
     if name == "digits":
         return _digits(key)
     return _named(name, key or None)
 
 
 def _digits(key: str) -> Source:
+    """Return the 1,797 digits of scikit-learn, (n, 8, 8)."""
     if key:
         raise ValueError(f"'digits' is one array without keys, got 'digits:{key}'. Pass 'digits'.")
     found, path = importlib.util.find_spec("sklearn"), Path()
@@ -212,6 +216,7 @@ def _digits(key: str) -> Source:
 
 
 def _named(name: str, key: str | None) -> Source:
+    """Return a data set from the folder that NELBO_DATA names."""
     folder = os.environ.get("NELBO_DATA")
     if not folder:
         raise ValueError(
@@ -239,6 +244,7 @@ def _keyed(name: str, key: str | None) -> str:
 
 
 def _read_numpy(path: Path, key: str | None, reading: Reading) -> tuple[Source, list[Note]]:
+    """Read an .npy, or one array of an .npz."""
     with path.open("rb") as file:  # not numpy's own opening, which leaves broken archives open
         found = _told(path, lambda: arrays.opened(file))
         if isinstance(found, np.ndarray):
@@ -260,6 +266,7 @@ def _told(path: Path, read: Callable[[], Any]) -> Any:
 
 
 def _choose(path: Path, names: list[str], key: str | None) -> str:
+    """Return the name of the array to read: the one asked for, the only one, or a usual one."""
     if key is not None:
         if key in names:
             return key
@@ -280,6 +287,7 @@ def _choose(path: Path, names: list[str], key: str | None) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
+    """Say why numpy cannot read a file, and what to do."""
     first: object = error
     if error.args and isinstance(error.args[0], str):
         first = error.args[0]
@@ -318,6 +326,7 @@ def _numbers(array: Any, where: str) -> Array:
 
 
 def _missing(path: Path) -> str:
+    """Say that a path does not exist, and what may be meant."""
     folder, known = path.parent, [*BUILT_IN]
     cure = f"Pass {_kinds()}."
     if folder.is_dir():
@@ -330,11 +339,13 @@ def _missing(path: Path) -> str:
 
 
 def _read_csv(path: Path, key: str | None, reading: Reading) -> tuple[Source, list[Note]]:
+    """Read a text file; it has no arrays to choose from."""
     values, names, notes = read_csv(path, reading)
     return Source(values, names, path.name.split(".")[0] or path.stem), list(notes)
 
 
 def _read_parquet(path: Path, key: str | None, reading: Reading) -> tuple[Source, list[Note]]:
+    """Read a .parquet file; it has no arrays to choose from."""
     values, names, notes = read_parquet(path, reading)
     return Source(values, names, path.stem), list(notes)
 

@@ -90,6 +90,7 @@ def _is_finite(X: object) -> bool:
 
 
 def _refuse(X: object, name: str) -> None:
+    """Raise the error for something that is no array of numbers."""
     cure = "Pass an array, a tensor, a data frame or a list of rows."
     if isinstance(X, Iterator):
         cure = "Pass np.stack(list(...)) of it, if it ends."
@@ -101,6 +102,7 @@ def _refuse(X: object, name: str) -> None:
 
 
 def _from_list(X: Any, name: str) -> Array:
+    """Return what numpy makes of a list, if that is an array of numbers."""
     if isinstance(X, list | tuple) and X and all(isinstance(row, torch.Tensor) for row in X):
         return _stack(list(X), name)
     try:
@@ -150,12 +152,14 @@ def _features(row: Any, name: str) -> Any:
 
 
 def _plain(row: Any) -> Any:
+    """Return a tensor on the CPU and without its gradient, all else as it is."""
     if isinstance(row, torch.Tensor):
         return row.detach().cpu()
     return row
 
 
 def _stack(rows: list[Any], name: str) -> Array:
+    """Return rows of one shape as one array."""
     if not rows:
         return np.empty((0, 1))
     try:
@@ -197,4 +201,5 @@ def _is_plain(loader: DataLoader[Any]) -> bool:
 
 
 def _line(error: Exception) -> str:
+    """Return an error as one line."""
     return " ".join(str(error).split()).rstrip(".")

@@ -20,6 +20,7 @@ Table = tuple[npt.NDArray[Any], tuple[str, ...] | None, tuple[Note, ...]]
 
 
 def _pyarrow(module: str, path: Path) -> Any:
+    """Return a module of pyarrow, or say how to install it."""
     try:
         return importlib.import_module(f"pyarrow.{module}")
     except ImportError:
