@@ -1,3 +1,3 @@
-"""Benchmarks, each a module of its own: ``python -m benchmarks.NAME`` writes
-``benchmarks/results/NAME.json``.
+"""Benchmarks, each a module of its own:
+``python -m benchmarks.NAME`` writes ``benchmarks/results/NAME.json``.
 """

@@ -35,16 +35,16 @@ def data_file(name: str) -> Path:
 
 
 def images(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the training and test images of "mnist" or "fashion_mnist", uint8, of shape (n, 28,
-    28).
+    """Return the training and test images of "mnist" or "fashion_mnist", uint8,
+    of shape (n, 28, 28).
     """
     with np.load(data_file(f"{name}.npz")) as arrays:
         return arrays["x_train"], arrays["x_test"]
 
 
 def dequantised(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return (u8 + U) / 256 of both parts as float32, U drawn by numpy's default_rng(0): train
-    first, then test.
+    """Return (u8 + U) / 256 of both parts as float32, U drawn by numpy's default_rng(0):
+    train first, then test.
     """
     rng = np.random.default_rng(0)
     train, test = images(name)
@@ -54,8 +54,8 @@ def dequantised(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def machine(products: Sequence[tuple[int, int, int]] = ((2048, 2048, 2048),)) -> dict[str, Any]:
-    """Describe the machine that the figures come from, with its rates of matrix products of some
-    sizes.
+    """Describe the machine that the figures come from,
+    with its rates of matrix products of some sizes.
     """
     model = platform.processor()
     if Path("/proc/cpuinfo").exists():
@@ -82,8 +82,8 @@ def machine(products: Sequence[tuple[int, int, int]] = ((2048, 2048, 2048),)) ->
 def product_rate(
     products: Sequence[tuple[int, int, int]], dtype: torch.dtype, seconds: float = 0.5
 ) -> float:
-    """Return the floating-point operations per second of (m, k) @ (k, n) products done one after
-    another, the median.
+    """Return the floating-point operations per second
+    of (m, k) @ (k, n) products done one after another, the median.
 
     The right-hand matrix is transposed in memory, as a linear layer's weight is.
     """
@@ -100,8 +100,8 @@ def product_rate(
 def training_products(
     features: int, hidden: Sequence[int], latent: int, batch: int
 ) -> list[tuple[int, int, int]]:
-    """Return the (m, k, n) of all matrix products in one step of features-hidden-latent and
-    back.
+    """Return the (m, k, n) of all matrix products
+    in one step of features-hidden-latent and back.
     """
     encoder, decoder = (features, *hidden, 2 * latent), (latent, *reversed(hidden), features)
     layers = [*itertools.pairwise(encoder), *itertools.pairwise(decoder)]
@@ -112,8 +112,8 @@ def training_products(
 
 
 def keep_memory() -> None:
-    """Let glibc keep freed memory instead of returning it: tensors of tens of megabytes are then
-    not zeroed anew.
+    """Let glibc keep freed memory instead of returning it:
+    tensors of tens of megabytes are then not zeroed anew.
 
     With 5,000 decoded images in a step that is a third of its time.
     """
@@ -133,8 +133,8 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def kept(name: str, head: Sequence[str], cells: int = 1) -> dict[Any, list[Any]]:
-    """Return the rows of a result with these columns that is there already, by their first cell, or
-    cells.
+    """Return the rows of a result with these columns that is there already,
+    by their first cell, or cells.
     """
     path = RESULTS / f"{name}.json"
     record = json.loads(path.read_text()) if path.exists() else {"columns": []}
@@ -152,8 +152,8 @@ def guess(decoder: torch.nn.Module, mean: torch.Tensor, least: float) -> None:
 
 
 def burda_net(latent_dim: int, mean: torch.Tensor) -> VAE:
-    """784-200-200-latents-200-200-784, tanh, Bernoulli (Burda et al., 2016); the same weights each
-    time.
+    """784-200-200-latents-200-200-784, tanh, Bernoulli (Burda et al., 2016);
+    the same weights each time.
     """
     head, q = likelihood.Bernoulli((784,)), posterior.DiagonalNormal(latent_dim)
     shape: dict[str, Any] = {

@@ -27,8 +27,8 @@ MOMENTS = ("at a random time", "within a save")
 SAVE_EVERY = 0.05
 """Seconds between two states."""
 REACH = 0.7
-"""A kill comes within this share of what a whole fit takes, in seconds or in steps that its saves
-take.
+"""A kill comes within this share of what a whole fit takes,
+in seconds or in steps that its saves take.
 """
 KILLS_OF_A_RUN = 6
 """After so many, at most, a run is left alone."""
@@ -79,8 +79,8 @@ def kills(count: int, folder: Path, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def rows() -> np.ndarray[Any, Any]:
-    """Return a table on which training beats its start, so that there is a second one on all
-    rows.
+    """Return a table on which training beats its start,
+    so that there is a second one on all rows.
     """
     rng = np.random.default_rng(0)
     angle = rng.uniform(0, 2 * np.pi, 200)
@@ -98,8 +98,8 @@ def server() -> Iterator[ForkServerContext]:
 
 
 def whole(forks: ForkServerContext, folder: Path) -> tuple[bytes, tuple[float, int]]:
-    """Return the weights of a fit that nobody disturbs; its seconds, and the steps that its saves
-    take.
+    """Return the weights of a fit that nobody disturbs;
+    its seconds, and the steps that its saves take.
     """
     forks.Process(target=os.getpid).start()  # which starts the server, and takes a while
     begun = time.perf_counter()
@@ -129,8 +129,8 @@ def killed_run(
     expected: bytes,
     reach: tuple[float, int],
 ) -> list[dict[str, Any]]:
-    """Kill a fit up to so many times, then let it end; return of each kill what was left and what
-    came of it.
+    """Kill a fit up to so many times, then let it end;
+    return of each kill what was left and what came of it.
     """
     found: list[dict[str, Any]] = []
     run, last = folder / name, -1
@@ -189,8 +189,8 @@ def send(pid: int | None, kind: str) -> None:
 
 
 def what_is_left(run: Path) -> tuple[str, str, int]:
-    """Return what there is of a run, the training that it is in, and a number that grows with what
-    is done.
+    """Return what there is of a run, the training that it is in,
+    and a number that grows with what is done.
     """
     from nelbo.checkpoint import exists
 
@@ -208,8 +208,8 @@ def what_is_left(run: Path) -> tuple[str, str, int]:
 
 
 def fit(folder: Path, name: str, kind: str, steps: int) -> None:
-    """Run `nelbo fit` in this process; send it a signal at a certain step that a save takes in the
-    file system.
+    """Run `nelbo fit` in this process;
+    send it a signal at a certain step that a save takes in the file system.
     """
     log = os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)

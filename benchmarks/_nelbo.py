@@ -1,5 +1,5 @@
-"""nelbo as a contestant, run as ``python -m benchmarks._nelbo FOLDER`` like the modules of
-benchmarks/peers.
+"""nelbo as a contestant,
+run as ``python -m benchmarks._nelbo FOLDER`` like the modules of benchmarks/peers.
 
 "quality": `VariationalAutoencoder(latent, **options).fit(train)`, and log p(x) of the fitted model
 with its own beta^2; with ``bytes`` it is given the 8-bit images that the training rows were made
@@ -113,8 +113,8 @@ def speed(job: dict[str, Any], x: torch.Tensor, rates: bool = False) -> dict[str
 
 
 def net(features: int, hidden: list[int], latent: int, sigmoid: bool) -> VAE:
-    """features-hidden-latent-hidden-features with ReLU, one learned beta^2, and perhaps a sigmoid
-    at the end.
+    """features-hidden-latent-hidden-features with ReLU, one learned beta^2,
+    and perhaps a sigmoid at the end.
     """
     head, q = likelihood.Gaussian((features,)), posterior.DiagonalNormal(latent)
     generator = torch.Generator().manual_seed(0)

@@ -55,8 +55,8 @@ def stored(train: np.ndarray, test: np.ndarray | None = None, **more: np.ndarray
 
 
 def run(contestant: str, **job: Any) -> dict[str, Any]:
-    """Run "nelbo", or a module of benchmarks/peers with the peers' Python, in a fresh process;
-    return its result.
+    """Run "nelbo", or a module of benchmarks/peers with the peers' Python,
+    in a fresh process; return its result.
     """
     ours = contestant == "nelbo"
     if not ours and not PEERS.exists():
@@ -85,8 +85,8 @@ def median(values: Iterable[float]) -> float:
 
 
 def synthetic(rows: int, features: int, seed: int = 0) -> np.ndarray:
-    """Return float32 rows with eight directions of structure and some noise, made without a second
-    copy of them.
+    """Return float32 rows with eight directions of structure and some noise,
+    made without a second copy of them.
     """
     random = np.random.default_rng(seed)
     x = random.standard_normal((rows, features), dtype=np.float32)

@@ -1,5 +1,5 @@
-"""Burda et al. (2016), MNIST binarised anew at every visit, one stochastic layer of 50: nats per
-test image.
+"""Burda et al. (2016), MNIST binarised anew at every visit, one stochastic layer of 50:
+nats per test image.
 
 Their net: 784-200-200-50-200-200-784, tanh, Bernoulli. Theirs took 3,280 passes over the data; here
 Muon takes a fixed number of passes with a cosine, and no choice is made on test images. IWAE-50

@@ -1,5 +1,5 @@
-"""Copy tables of results into the documentation: what stands between `<!-- results: NAME -->` and
-`<!-- end -->`.
+"""Copy tables of results into the documentation:
+what stands between `<!-- results: NAME -->` and `<!-- end -->`.
 
 ``python -m benchmarks.document`` after a benchmark; a test fails where a page and its results
 differ.

@@ -66,8 +66,8 @@ HEAD = (
 
 
 class Job(NamedTuple):
-    """One fit: a table, how many latents, a split, whether values are as they are, and the
-    estimator's arguments.
+    """One fit: a table, how many latents, a split, whether values are as they are,
+    and the estimator's arguments.
     """
 
     table: str
@@ -78,8 +78,8 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a job: each of `MEASURES` of ours and of PCA, whether the start was kept, and
-    seconds.
+    """What came of a job:
+    each of `MEASURES` of ours and of PCA, whether the start was kept, and seconds.
     """
 
     job: Job
@@ -91,8 +91,8 @@ class Outcome(NamedTuple):
 
 
 def main() -> None:
-    """Fit what is asked for, in several processes, and write a line for each table and number of
-    latents.
+    """Fit what is asked for, in several processes,
+    and write a line for each table and number of latents.
     """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -160,8 +160,8 @@ def read(name: str, raw: bool) -> tuple[Array, Array | None]:
 
 
 def finished(jobs: list[Job], processes: int) -> Iterator[list[Outcome]]:
-    """Yield the outcomes of all splits of a table and number of latents, as soon as they are all
-    there.
+    """Yield the outcomes of all splits of a table and number of latents,
+    as soon as they are all there.
     """
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
     waiting: dict[tuple[str, int], list[Outcome]] = {}

@@ -219,8 +219,8 @@ def rows_of(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(result: str, rows: list[tuple[Any, ...]]) -> None:
-    """Show every gain as a share of what the default gains over nothing: nats per row, data by
-    data.
+    """Show every gain as a share of what the default gains over nothing:
+    nats per row, data by data.
     """
     names = list(dict.fromkeys(row[0] for row in rows))
     with picture(result, False) as axes:

@@ -1,5 +1,5 @@
-"""Held-out nats after the same time, 10 s and 60 s: Fashion-MNIST, latent 10, as in
-time_to_quality.py.
+"""Held-out nats after the same time, 10 s and 60 s:
+Fashion-MNIST, latent 10, as in time_to_quality.py.
 
 Ours are fits of `VariationalAutoencoder(10)` with ``max_seconds``; peers are measured at the first
 step after each time, with the beta^2 that is best for their weights. Medians over the rounds, in
@@ -106,8 +106,8 @@ def main() -> None:
 
 
 def after(curve: list[list[float]], times: list[float]) -> list[list[float]]:
-    """Return the first point of a curve at or after each time; one long step can pass two of
-    them.
+    """Return the first point of a curve at or after each time;
+    one long step can pass two of them.
     """
     return [next(point for point in curve if point[0] >= seconds) for seconds in times]
 

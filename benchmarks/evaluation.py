@@ -1,5 +1,5 @@
-"""What an evaluation of p(x|z) costs, against matrix products alone: Fashion-MNIST, latent 10,
-decoder 10-512-512-784.
+"""What an evaluation of p(x|z) costs, against matrix products alone:
+Fashion-MNIST, latent 10, decoder 10-512-512-784.
 
 Importance sampling with K = 5,000 for 1,000 images, and AIS, each as floating-point operations of
 the decoder's matrix products per second, beside the rate of one large product in the same run (the

@@ -1,5 +1,5 @@
-"""Gradients of the objectives: their signal beside their noise, and what it is worth in held-out
-nats.
+"""Gradients of the objectives:
+their signal beside their noise, and what it is worth in held-out nats.
 
 MNIST, binarised once; 784-200-200-20-200-200-784, tanh, Bernoulli. First, a model trained by 400
 steps of the ELBO is held still, and each objective's gradient on the same 20 images is drawn 100
@@ -82,8 +82,8 @@ def make(name: str, vae: VAE, draws: int, groups: int) -> objective.Objective:
 
 
 def signal(loss: objective.Objective, x: Tensor, draws: int) -> tuple[Any, ...]:
-    """Return the median ratio of signal to noise over the encoder's weights and the decoder's, and
-    ms per gradient.
+    """Return the median ratio of signal to noise over the encoder's weights and the decoder's,
+    and ms per gradient.
     """
     parts = {"encoder": loss.vae.encoder, "decoder": loss.vae.decoder}
     moments = {name: [torch.zeros(()), torch.zeros(())] for name in parts}

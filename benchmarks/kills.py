@@ -1,5 +1,5 @@
-"""What is left of a fit that is killed: its finished model, or a state that resumes to the same
-bits, every time.
+"""What is left of a fit that is killed:
+its finished model, or a state that resumes to the same bits, every time.
 
 A fit of a small table (`nelbo fit --resume`, which trains twice, the second time on all rows) is
 killed at random moments, resumed, killed again, and in the end left alone. SIGKILL, SIGTERM,

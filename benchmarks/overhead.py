@@ -1,5 +1,5 @@
-"""Microseconds per training step of a net too small to matter: 64-64-4 and back, batch 32, so that
-all else shows.
+"""Microseconds per training step of a net too small to matter:
+64-64-4 and back, batch 32, so that all else shows.
 
 nelbo's `fit` beside the best loop we can write by hand (batches gathered from one tensor, fused
 AdamW, learned beta, no host sync), the loop of PyTorch's examples (DataLoader, Adam, the loss read

@@ -1,5 +1,5 @@
-"""A linear VAE with one learned beta^2 against the closed form of probabilistic PCA (Tipping &
-Bishop, 1999).
+"""A linear VAE
+with one learned beta^2 against the closed form of probabilistic PCA (Tipping & Bishop, 1999).
 
 MNIST and Fashion-MNIST, x = (u8 + U) / 256; log p(x) is exact on both sides, in nats per test
 image.

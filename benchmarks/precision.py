@@ -1,5 +1,5 @@
-"""bfloat16 autocast against float32: the same steps, the same seed; held-out nats in float32 for
-both, and seconds.
+"""bfloat16 autocast against float32: the same steps, the same seed;
+held-out nats in float32 for both, and seconds.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def fit(
     seed: int,
     precision: str,
 ) -> tuple[float, float]:
-    """Return held-out nats (100 importance samples, 1,000 test images) and the seconds of
-    training.
+    """Return held-out nats (100 importance samples, 1,000 test images)
+    and the seconds of training.
     """
     model = VariationalAutoencoder(
         10,

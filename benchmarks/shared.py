@@ -1,5 +1,5 @@
-"""How long a fit and the whole command take, alone and beside one busy process per core that this
-benchmark starts.
+"""How long a fit and the whole command take,
+alone and beside one busy process per core that this benchmark starts.
 
 Every figure is of a fresh process, one kind after the other in each round, alone and beside others
 in turn; medians over the rounds, and ratios are medians over the pairs. "fit" is the call of `fit`
@@ -139,8 +139,8 @@ def command(folder: Path, quick: bool) -> Seconds:
 
 
 def run(arguments: list[str], folder: Path) -> str | None:
-    """Return what a process prints that imports nelbo from a checkout; None where it was still at
-    work after long.
+    """Return what a process prints that imports nelbo from a checkout;
+    None where it was still at work after long.
     """
     settings = {**os.environ, "PYTHONPATH": str(folder / "src")}
     try:

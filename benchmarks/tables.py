@@ -1,5 +1,5 @@
-r"""Default settings against scikit-learn's density models: held-out log p(x) on 12 tables, nats per
-row.
+r"""Default settings against scikit-learn's density models:
+held-out log p(x) on 12 tables, nats per row.
 
 Tables: digits, wine and breast_cancer of scikit-learn; wine_red, concrete and banknote of UCI; and
 the ADBench sets whose normal rows number 1,000 to 11,000, leaving out optdigits (digits again),
@@ -153,8 +153,8 @@ def fit(X: Array, split: int, **options: Any) -> tuple[float, bool]:
 
 
 def baselines(name: str, X: Array, split: int) -> dict[str, float]:
-    """Return the held-out nats per row of every baseline, from the cache where the data are the
-    same.
+    """Return the held-out nats per row of every baseline,
+    from the cache where the data are the same.
     """
     train, test = part(X, split)
     digest = hashlib.sha256(
@@ -211,8 +211,8 @@ def candidates(method: str, columns: int) -> Iterator[tuple[str, str, Callable[[
 
 
 def best_of(options: Iterator[Any], train: Array, test: Array, split: int) -> tuple[float, str]:
-    """Choose on an eighth of the training rows, fit again on all of them, and score the test
-    rows.
+    """Choose on an eighth of the training rows, fit again on all of them,
+    and score the test rows.
     """
     order = np.random.default_rng([split, 8]).permutation(len(train))
     held = len(train) // 8

@@ -1,5 +1,5 @@
-"""Training images per second on the same net, batch 512: nelbo, pythae, loops in PyTorch and JAX,
-Lightning, PyOD.
+"""Training images per second on the same net, batch 512:
+nelbo, pythae, loops in PyTorch and JAX, Lightning, PyOD.
 
 pythae's own net (784-512-16 and back, ReLU, a sigmoid at the end) and 784-512-512-16 and back.
 Fashion-MNIST in memory, learned beta^2 where the peer has it. Every run is a fresh process: one
@@ -134,8 +134,8 @@ def rate(runs: list[dict[str, Any]]) -> float:
 
 
 def share(runs: list[dict[str, Any]], hidden: list[int]) -> tuple[float, ...]:
-    """Return what one image costs, and how much of the processor's rate of just these products we
-    reach.
+    """Return what one image costs,
+    and how much of the processor's rate of just these products we reach.
     """
     operations = 2 * sum(
         float(np.prod(size)) for size in training_products(784, hidden, LATENT, BATCH)

@@ -151,8 +151,8 @@ def main() -> None:
 def search(
     base: dict[str, Any], target: float, start: float, seed: int, most: float
 ) -> dict[str, Any]:
-    """Return the first of two fits in a row that reach the target, of fits that get more and more
-    seconds.
+    """Return the first of two fits in a row that reach the target,
+    of fits that get more and more seconds.
     """
     asked, last = start, None
     while asked < most:
@@ -172,8 +172,8 @@ def search(
 
 
 def reached(curve: list[list[float]], target: float) -> float:
-    """Return the seconds at which a curve first reaches a target, between two of its points, or
-    infinity.
+    """Return the seconds at which a curve first reaches a target,
+    between two of its points, or infinity.
     """
     before = [0.0, 0, -math.inf]
     for point in curve:

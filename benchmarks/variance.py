@@ -1,5 +1,5 @@
-r"""How to learn beta^2: four rules, the same model, the same steps; steps and seconds to a held-out
-bound.
+r"""How to learn beta^2: four rules, the same model, the same steps;
+steps and seconds to a held-out bound.
 
 The rules differ only in what happens to log beta^2 after each backward pass. With r the batch's
 mean squared residual:
@@ -135,8 +135,8 @@ def fit(X: Any, start: str, rule: type[VarianceStep], steps: int, seed: int) -> 
 
 
 def first(records: list[Any], target: float) -> tuple[float, float]:
-    """Return the step and the second at which the validation bound first reached a target; infinite
-    if never.
+    """Return the step and the second at which the validation bound first reached a target;
+    infinite if never.
     """
     for record in records:
         if record.validation >= target:

@@ -1,5 +1,5 @@
-"""Wu et al. (2017): how good is a decoder? log p(x) of continuous MNIST by AIS, trapped by
-bidirectional Monte Carlo.
+"""Wu et al. (2017): how good is a decoder? log p(x) of continuous MNIST by AIS,
+trapped by bidirectional Monte Carlo.
 
 x = (u8 + U) / 256. Their decoders: 50-1024-1024-1024-784 and 10-64-256-256-1024-784, tanh, sigmoid
 at the end, one beta^2 for all pixels. The encoder is ours to choose: 1024-1024. 50,000 images

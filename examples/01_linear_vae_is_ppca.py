@@ -1,5 +1,5 @@
-"""A linear VAE is probabilistic PCA: from a random start, training by the ELBO finds what an
-eigendecomposition finds.
+"""A linear VAE is probabilistic PCA:
+from a random start, training by the ELBO finds what an eigendecomposition finds.
 
 With f(z) = W z + b and one learned beta^2, p(x) = N(b, W W^T + beta^2 I) exactly (Tipping & Bishop,
 1999), and at the optimum the diagonal q(z|x) is the true posterior, so that ELBO = log p(x) (Lucas

@@ -1,5 +1,5 @@
-"""scikit-learn's tools work as they are: a grid search by held-out log p(x), then the latent code
-in a pipeline.
+"""scikit-learn's tools work as they are:
+a grid search by held-out log p(x), then the latent code in a pipeline.
 """
 
 from sklearn.datasets import load_digits

@@ -1,5 +1,5 @@
-"""beta^2 fixed at 1 against beta^2 learned: what it does to log p(x), to the latent code and to the
-samples.
+"""beta^2 fixed at 1 against beta^2 learned:
+what it does to log p(x), to the latent code and to the samples.
 """
 
 from pathlib import Path

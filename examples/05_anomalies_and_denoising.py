@@ -1,5 +1,5 @@
-"""Two uses of a density: rows it finds improbable are anomalies, and a noisy row is cleaned by its
-posterior mean.
+"""Two uses of a density:
+rows it finds improbable are anomalies, and a noisy row is cleaned by its posterior mean.
 """
 
 import numpy as np

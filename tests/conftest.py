@@ -1,5 +1,5 @@
-"""What every test gets: one thread, a known global random state, and the real data when they are at
-hand.
+"""What every test gets:
+one thread, a known global random state, and the real data when they are at hand.
 """
 
 from __future__ import annotations

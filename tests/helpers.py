@@ -52,8 +52,8 @@ def linear_gaussian(
     orthogonal: bool = True,
     variance: float | Tensor = 0.3,
 ) -> LinearGaussian:
-    """A model that can be solved; with orthogonal columns its posterior is diagonal, else it is
-    not.
+    """A model that can be solved;
+    with orthogonal columns its posterior is diagonal, else it is not.
     """
     weight = normal(features, latent_dim, seed=seed)
     if orthogonal:
@@ -75,8 +75,8 @@ def draw(model: LinearGaussian, n: int, seed: int = 0) -> Tensor:
 def started(
     model: LinearGaussian, network: str = "linear", variance: str = "learned", **options: Any
 ) -> VAE:
-    """The VAE that is this linear model, with its posterior (the nearest diagonal one where it is
-    not diagonal).
+    """The VAE that is this linear model,
+    with its posterior (the nearest diagonal one where it is not diagonal).
     """
     features, latent_dim = model.weight.shape
     vae = build((features,), latent_dim, network, variance=variance, **options)
@@ -115,8 +115,8 @@ def equal_bits(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 
 class Memory:
-    """A store in memory that keeps every state it was given; it can interrupt the run at one of
-    them.
+    """A store in memory that keeps every state it was given;
+    it can interrupt the run at one of them.
     """
 
     def __init__(self, interrupt_at_step: int | None = None) -> None:

@@ -1,5 +1,5 @@
-"""log p(x) by annealing, by fitted proposals and on a grid: against exact answers, each other, and
-from both sides.
+"""log p(x) by annealing, by fitted proposals and on a grid:
+against exact answers, each other, and from both sides.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def test_a_fitted_proposal_is_the_posterior_where_that_is_normal() -> None:
 
 @pytest.mark.parametrize("method", ["ais", "importance"])
 def test_intervals_cover_as_often_as_they_say(method: str) -> None:
-    """The promise of `LogLikelihood.interval`: small errors and many weights, then 95 % means 95
-    %.
+    """The promise of `LogLikelihood.interval`:
+    small errors and many weights, then 95 % means 95 %.
     """
     vae, x, exact = deep(1.15, 0.02, rows=10)
     options: dict[str, Any] = (
@@ -174,8 +174,8 @@ def test_quadrature_agrees_with_brute_force_and_resolves_narrow_peaks() -> None:
 @pytest.mark.parametrize("latent_dim", [1, 2])
 @pytest.mark.parametrize("far", [12.0, 40.0, 300.0])
 def test_quadrature_follows_an_outlier_beyond_the_first_grid(latent_dim: int, far: float) -> None:
-    """Its posterior lies at |z| = far, where a grid that ends at 10 misses it by hundreds of
-    nats.
+    """Its posterior lies at |z| = far,
+    where a grid that ends at 10 misses it by hundreds of nats.
     """
     model = linear_gaussian(6, latent_dim, orthogonal=False, variance=0.05)
     x = draw(model, 3)
@@ -232,8 +232,8 @@ def test_quadrature_beyond_its_means_says_so_and_auto_goes_on_with_that_row_alon
     "options", [{"method": "importance"}, {"method": "ais", "start": "prior", "temperatures": 1}]
 )
 def test_errors_are_no_smaller_than_rounding(options: dict[str, Any]) -> None:
-    """Where log p(x) is -1e34 all weights are equal, to rounding, and look as if nothing could be
-    better.
+    """Where log p(x) is -1e34 all weights are equal, to rounding,
+    and look as if nothing could be better.
     """
     vae, x = bent(3, rows=2)
     found = evaluate.log_likelihood(vae, torch.full_like(x, 1e17), samples=30, **options)
@@ -293,8 +293,8 @@ def test_step_sizes_reach_the_acceptance_that_is_asked_for(target: float) -> Non
 
 
 def test_moves_leave_the_posterior_as_it_is() -> None:
-    """From exact posterior samples, chains held at t = 1 stay there: first and second moments do
-    not move.
+    """From exact posterior samples, chains held at t = 1 stay there:
+    first and second moments do not move.
     """
     model = linear_gaussian(8, 3, orthogonal=False, variance=0.3)
     x = draw(model, 1)
@@ -461,8 +461,8 @@ def test_auto_with_few_samples_goes_by_what_it_can_measure() -> None:
 
 
 def test_auto_keeps_what_belongs_to_each_row() -> None:
-    """Annealed rows have 8 chains: wider intervals by Student's t, an acceptance, and a verdict of
-    their own.
+    """Annealed rows have 8 chains:
+    wider intervals by Student's t, an acceptance, and a verdict of their own.
     """
     vae, x = bent(8, 0.02, 40)
     found = evaluate.log_likelihood(vae, x, "auto", 200)
@@ -531,8 +531,8 @@ def test_a_posterior_of_separate_modes_is_found_from_the_prior() -> None:
 
 
 def test_auto_searches_where_the_encoder_leads_to_the_wrong_mode() -> None:
-    """Two modes of unlike mass; q is narrow and stands at the lesser one, from where the other
-    cannot be seen.
+    """Two modes of unlike mass;
+    q is narrow and stands at the lesser one, from where the other cannot be seen.
     """
 
     class Bent(nn.Module):

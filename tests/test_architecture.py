@@ -99,8 +99,8 @@ def read_package(root: Path = ROOT) -> list[Source]:
 
 
 def imports(source: Source) -> Iterator[tuple[int, str]]:
-    """(line, dotted name) of everything imported anywhere in the file; `from a import b` gives
-    a.b.
+    """(line, dotted name) of everything imported anywhere in the file;
+    `from a import b` gives a.b.
     """
     for node in source.nodes:
         match node:
@@ -116,8 +116,8 @@ def imports(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def ring_faults(source: Source) -> Iterator[str]:
-    """Imports that do not point inwards. The package's own __init__ is exempt: it re-exports
-    everything.
+    """Imports that do not point inwards.
+    The package's own __init__ is exempt: it re-exports everything.
     """
     if not source.part:
         return
@@ -156,8 +156,8 @@ def cycle(sources: Iterable[Source]) -> list[str] | None:
 
 
 def file_of(target: str, files: Container[str]) -> str:
-    """The file that defines a dotted name: itself, or the module it is taken from; empty if not
-    ours.
+    """The file that defines a dotted name: itself, or the module it is taken from;
+    empty if not ours.
     """
     return next((name for name in (target, target.rpartition(".")[0]) if name in files), "")
 

@@ -1,5 +1,5 @@
-"""A checkpoint is read back as written, or refused by name; no crash, full disk or careless edit
-loses it.
+"""A checkpoint is read back as written, or refused by name;
+no crash, full disk or careless edit loses it.
 """
 
 from __future__ import annotations
@@ -732,8 +732,8 @@ def test_folder_left_aside_by_a_crash_is_read_even_where_it_cannot_be_put_back(
 
 
 def test_a_removed_folder_is_not_raised_from_the_dead(run: Path, forks: ForkServerContext) -> None:
-    """A writer died after the swap, before it removed the old; then the user removes the run: it is
-    gone.
+    """A writer died after the swap, before it removed the old;
+    then the user removes the run: it is gone.
     """
     for step in range(200):
         shutil.rmtree(run, ignore_errors=True)

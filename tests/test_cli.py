@@ -82,8 +82,8 @@ def complaint(result: Run) -> str:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of data: a table with names, one with a hole, images of 8 bits, and what is no
-    data.
+    """A folder of data:
+    a table with names, one with a hole, images of 8 bits, and what is no data.
     """
     folder = tmp_path_factory.mktemp("cli")
     rng = np.random.default_rng(0)

@@ -27,8 +27,8 @@ Array = np.ndarray[Any, Any]
 
 
 def correlated(n: int, seed: int = 0) -> Array:
-    """Five columns, of which two are close to combinations of the others: more correlation than two
-    latents hold.
+    """Five columns, of which two are close to combinations of the others:
+    more correlation than two latents hold.
     """
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(n, 5)) @ rng.normal(size=(5, 5))
@@ -53,8 +53,8 @@ def test_tables_are_whitened_where_held_out_rows_bear_it_out() -> None:
 
 
 def test_whitened_data_leave_principal_axes_to_z_and_reconstruct_what_they_hold() -> None:
-    """Reconstructions leave out rho^2 of each axis, 1 % of all along them (1.5 % with all axes), at
-    one noise level.
+    """Reconstructions leave out rho^2 of each axis, 1 % of all along them (1.5 % with all axes),
+    at one noise level.
     """
     x = correlated(300)
     s = (x - x.mean(0)) / x.std(0)
@@ -144,8 +144,8 @@ def test_a_constant_column_counts_for_nothing_in_shrinkage(constant: int) -> Non
 def test_what_nobody_watched_over_is_kept_only_if_it_is_ahead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All rows are trained on in the end, without any to look at; that went astray in some fits of
-    many latents.
+    """All rows are trained on in the end, without any to look at;
+    that went astray in some fits of many latents.
     """
 
     def astray(objective: nelbo_objective.Objective, *_: object) -> None:

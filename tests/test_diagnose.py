@@ -1,5 +1,5 @@
-"""Every measurement against a model whose answer is known, and the diagnosis of models made sick on
-purpose.
+"""Every measurement against a model whose answer is known,
+and the diagnosis of models made sick on purpose.
 """
 
 from __future__ import annotations

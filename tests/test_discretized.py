@@ -164,8 +164,8 @@ def test_any_value_of_a_bin_stands_for_it_and_those_beyond_for_the_outermost() -
 def test_it_lies_above_the_bound_that_dequantisation_gives_and_meets_it_where_noise_is_wide(
     beta: float,
 ) -> None:
-    """log P(k) >= E_u log N((k + u) / 256) - log 256 (Theis et al., 2016); the mean over u is
-    known: -1/24 (w/b)^2.
+    """log P(k) >= E_u log N((k + u) / 256) - log 256 (Theis et al., 2016);
+    the mean over u is known: -1/24 (w/b)^2.
     """
     h = torch.linspace(0.2, 0.8, 7, dtype=torch.float64)
     continuous = DiagonalNormal(h[:, None], h.new_tensor(beta)).log_prob(CENTRES[:, None, None]).T
@@ -301,8 +301,8 @@ def test_each_step_of_the_variance_climbs_to_the_maximum_likelihood(beta: float)
 def grey_model(
     width: float = 0.25, bins: int = 8, features: int = 2, latent_dim: int = 1
 ) -> tuple[VAE, Tensor]:
-    """A linear decoder seen through a coarse grid, with a fair encoder, and every value there
-    is.
+    """A linear decoder seen through a coarse grid, with a fair encoder,
+    and every value there is.
     """
     linear = linear_gaussian(features, latent_dim, variance=0.05)
     vae = build((features,), latent_dim, "linear")

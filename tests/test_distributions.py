@@ -104,8 +104,8 @@ def test_normal_density_integrates_to_one_on_the_line_and_in_the_plane() -> None
 
 
 def test_samples_are_loc_plus_scale_times_eps() -> None:
-    """The standard deviation multiplies eps, not the variance; eps comes from the generator
-    alone.
+    """The standard deviation multiplies eps, not the variance;
+    eps comes from the generator alone.
     """
     loc, scale = normal(3), torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64)
     d = DiagonalNormal(loc, scale)
@@ -202,8 +202,8 @@ def test_random_bytes_are_uniform_seeded_and_of_any_shape() -> None:
 
 
 def test_derivatives_of_an_isotropic_normal_for_its_scale() -> None:
-    """What the forward pass keeps for the backward pass must not count as constant in the second
-    derivative.
+    """What the forward pass keeps for the backward pass must not count as constant
+    in the second derivative.
     """
     loc, x = normal(4, 3).requires_grad_(), normal(4, 3, seed=1).requires_grad_()
     scale = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)

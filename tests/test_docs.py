@@ -43,8 +43,8 @@ def names(text: str) -> list[str]:
 
 
 def exists(name: str) -> bool:
-    """Whether a dotted name is a module, or an attribute (of a class, of a module) that can be
-    reached.
+    """Whether a dotted name is a module,
+    or an attribute (of a class, of a module) that can be reached.
     """
     parts = name.split(".")
     for cut in range(len(parts), 0, -1):

@@ -1,5 +1,5 @@
-"""What `fit` promises: the right decision, limits that hold, interruptions and failures that spoil
-nothing.
+"""What `fit` promises:
+the right decision, limits that hold, interruptions and failures that spoil nothing.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""log p(x): against exact answers, whatever the chunk, the order and the company, with errors that
-cover.
+"""log p(x): against exact answers, whatever the chunk, the order and the company,
+with errors that cover.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ class Bend(nn.Module):
 
 
 def test_elbo_is_below_iwae_which_rises_with_k_to_the_exact_value() -> None:
-    """Over 12,000 rows of the model, with gaps of more than four standard errors of the paired
-    differences.
+    """Over 12,000 rows of the model,
+    with gaps of more than four standard errors of the paired differences.
     """
     vae, x, exact = loose(rows=12_000)
     bounds = [evaluate.elbo(vae, x, samples=64)]
@@ -211,8 +211,8 @@ def test_elbo_is_the_objectives_with_another_seed() -> None:
 
 
 def test_few_samples_that_disagree_are_not_believed() -> None:
-    """Fewer than 25 have no Pareto k; one weight that carries all has an error of 1 nat, however
-    few they are.
+    """Fewer than 25 have no Pareto k;
+    one weight that carries all has an error of 1 nat, however few they are.
     """
     model = linear_gaussian(orthogonal=False, variance=0.5)
     x = draw(model, 200)
@@ -453,8 +453,8 @@ def test_pareto_shape_recovers_that_of_known_draws(shape: float) -> None:
 
 
 def published_shape(excess: np.ndarray) -> float:
-    """Zhang & Stephens' estimate for increasing excesses, as the appendix of Vehtari et al. (2024)
-    has it.
+    """Zhang & Stephens' estimate for increasing excesses,
+    as the appendix of Vehtari et al. (2024) has it.
     """
     n = len(excess)
     m = 30 + int(np.sqrt(n))
@@ -503,8 +503,8 @@ def test_pareto_shape_of_equal_weights_is_bounded_and_of_few_unknown() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_khat_does_not_mistake_rounding_for_a_tail(dtype: torch.dtype) -> None:
-    """With the exact posterior all weights are equal, to rounding, and nothing is to be
-    distrusted.
+    """With the exact posterior all weights are equal, to rounding,
+    and nothing is to be distrusted.
     """
     model = linear_gaussian()
     x = draw(model, 100).to(dtype)

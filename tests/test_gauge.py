@@ -1,5 +1,5 @@
-"""Long gradients and such that are not finite: Python's numbers on a CPU, tensors on a GPU, the
-same decisions.
+"""Long gradients and such that are not finite:
+Python's numbers on a CPU, tensors on a GPU, the same decisions.
 """
 
 from __future__ import annotations

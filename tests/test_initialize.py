@@ -1,5 +1,5 @@
-"""The closed-form start: it is the maximum-likelihood linear model, and the network that holds it
-is that model.
+"""The closed-form start:
+it is the maximum-likelihood linear model, and the network that holds it is that model.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def shape_of(network: str) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_model_started_at_ppca_is_ppca(network: str) -> None:
-    """Every log-weight is log p(x): the decoder, the encoder and beta^2 are all at the closed
-    form.
+    """Every log-weight is log p(x):
+    the decoder, the encoder and beta^2 are all at the closed form.
     """
     shape = shape_of(network)
     vae, x = build(shape, 4, network), rows(*shape)
@@ -151,8 +151,8 @@ def bent(n: int) -> torch.Tensor:
 
 
 def test_random_features_are_the_best_last_layer_for_the_start_they_leave_in_place() -> None:
-    """No step in any direction lowers the squared residual, the ELBO is higher, and beta^2 is its
-    mean.
+    """No step in any direction lowers the squared residual, the ELBO is higher,
+    and beta^2 is its mean.
     """
     vae, x = build((6,), 2, "residual", hidden=(32, 32)).float(), bent(32 * 6)
     initialize.start_at(vae, initialize.closed_form(vae, x))

@@ -1,5 +1,5 @@
-"""The exactly solvable model against dense linear algebra, scipy, scikit-learn and the laws it must
-obey.
+"""The exactly solvable model against dense linear algebra, scipy,
+scikit-learn and the laws it must obey.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def dense_covariance(m: LinearGaussian) -> Tensor:
 
 
 def mean_log_prob(m: LinearGaussian, mean: Tensor, covariance: Tensor) -> float:
-    """Average log p over any data with these moments, by dense algebra: the likelihood that ML
-    maximises.
+    """Average log p over any data with these moments, by dense algebra:
+    the likelihood that ML maximises.
     """
     sigma = dense_covariance(m)
     offset = mean - m.bias
@@ -100,8 +100,8 @@ def test_posterior_is_the_joint_gaussian_conditioned(per_feature: bool) -> None:
 
 
 def test_bayes_rule_holds_at_any_latent() -> None:
-    """`log p(x) = log p(x|z) + log p(z) - log p(z|x)` for every z: the identity all bounds rest
-    on.
+    """`log p(x) = log p(x|z) + log p(z) - log p(z|x)` for every z:
+    the identity all bounds rest on.
     """
     m = model()
     x, z = normal(20, 7, seed=5), 2 * normal(20, 3, seed=6)
@@ -117,8 +117,8 @@ def test_bayes_rule_holds_at_any_latent() -> None:
 
 
 def test_small_noise_costs_no_accuracy() -> None:
-    """With noise 1e-10 of the signal the naive Woodbury difference loses ten digits; ours may
-    not.
+    """With noise 1e-10 of the signal the naive Woodbury difference loses ten digits;
+    ours may not.
     """
     m = LinearGaussian(
         torch.tensor([[1.0], [0.0]], dtype=torch.float64),
@@ -173,8 +173,8 @@ def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def check_moments(x: Tensor, tolerance: float) -> None:
-    """Compare with numpy in extended precision, each covariance in units of its two standard
-    deviations.
+    """Compare with numpy in extended precision,
+    each covariance in units of its two standard deviations.
     """
     reference = x.double().numpy().astype(np.longdouble)
     mean, covariance = moments(x)
@@ -210,8 +210,8 @@ def test_moments_of_strided_rows(road: str) -> None:
 
 
 def test_moments_under_a_great_mean(road: str) -> None:
-    """Mean 1e6 and spread 1e-3: one-pass formulas return noise here; float64 resolves 1e-7 of the
-    spread.
+    """Mean 1e6 and spread 1e-3: one-pass formulas return noise here;
+    float64 resolves 1e-7 of the spread.
     """
     check_moments(1e6 + 1e-3 * normal(900, 5), 1e-6)
 
@@ -351,8 +351,8 @@ def test_all_rows_equal_gives_the_floor_itself(fit: Callable[..., LinearGaussian
 
 @pytest.mark.parametrize("spectrum", ["decaying", "low rank", "tied", "flat", "white with spikes"])
 def test_iterative_eigenvectors_equal_lapacks(spectrum: str) -> None:
-    """Above some hundred features a Krylov iteration replaces `eigh`: W W^T and beta^2 must not
-    tell.
+    """Above some hundred features a Krylov iteration replaces `eigh`:
+    W W^T and beta^2 must not tell.
     """
     features, latent_dim = 600, 6
     index = torch.arange(features, dtype=torch.float64)
@@ -400,8 +400,8 @@ def test_fits_leave_the_global_random_state_alone() -> None:
 def test_factor_analysis_reaches_sklearns_likelihood(
     digits: tuple[Tensor, Tensor], latent_dim: int
 ) -> None:
-    """Both maximise the same function. Columns that never vary are left out: there it has no
-    maximum.
+    """Both maximise the same function. Columns that never vary are left out:
+    there it has no maximum.
     """
     train, test = digits
     varied = train.std(0) > 0.3
@@ -423,8 +423,8 @@ def test_factor_analysis_recovers_the_model_it_is_given() -> None:
 
 
 def test_factor_analysis_fits_every_variance_exactly(digits: tuple[Tensor, Tensor]) -> None:
-    """At the maximum the model's feature variances are the data's, and its posterior is
-    diagonal.
+    """At the maximum the model's feature variances are the data's,
+    and its posterior is diagonal.
     """
     x = digits[0][:, 18:46]
     x = x[:, x.std(0) > 1]

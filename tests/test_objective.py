@@ -1,5 +1,5 @@
-"""Objectives: bounds with known answers, gradients by finite differences, and wrappers around
-them.
+"""Objectives: bounds with known answers, gradients by finite differences,
+and wrappers around them.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ def test_autoencoder_is_minus_the_squared_distance_of_the_reconstruction() -> No
 
 
 def test_autoencoder_is_the_elbos_limit_as_beta_vanishes() -> None:
-    """2 beta^2 times the ELBO's gradient for the decoder, with a vanishing sigma: the plain
-    autoencoder's.
+    """2 beta^2 times the ELBO's gradient for the decoder,
+    with a vanishing sigma: the plain autoencoder's.
     """
     x = normal(20, 6)
     vae = build((6,), 2, "linear", variance=1e-6)
@@ -417,8 +417,8 @@ def test_a_foreign_posterior_has_the_same_gradients(name: str) -> None:
 
 
 def test_dreg_is_its_formula() -> None:
-    """sum_k w_k^2 d log w_k / dz_k dz_k / dphi, written with a copy of q that has fixed
-    parameters.
+    """sum_k w_k^2 d log w_k / dz_k dz_k / dphi,
+    written with a copy of q that has fixed parameters.
     """
     vae, x = loosen(build(network="linear")), normal(5, 6)
     q = vae.encode(x)
@@ -463,8 +463,8 @@ def test_the_encoders_gradient_is_that_of_the_bound_on_average(
 
 
 def test_the_encoders_signal_to_noise_falls_with_k_for_iwae_and_not_for_dreg() -> None:
-    """As 1 / sqrt(K) for IWAE (Rainforth et al., 2018), and as sqrt(K) for DReG (Tucker et al.,
-    2019).
+    """As 1 / sqrt(K) for IWAE (Rainforth et al., 2018),
+    and as sqrt(K) for DReG (Tucker et al., 2019).
     """
     model = linear_gaussian(6, 2)
     vae, x = loosen(started(model)), draw(model, 8)
@@ -493,8 +493,8 @@ def test_piwae_has_the_decoders_gradient_of_one_bound_and_the_encoders_of_anothe
 
 
 def test_piwae_has_a_gradient_where_a_whole_group_weighs_nothing() -> None:
-    """Weights that differ by more than e^88 underflow in float32, and their ratio would
-    overflow.
+    """Weights that differ by more than e^88 underflow in float32,
+    and their ratio would overflow.
     """
     vae, x = build(network="linear", dtype=torch.float32, variance=1e-3), 3 * normal(5, 6).float()
     log_weight = vae.terms(x, 3, rng(1)).log_weight
@@ -568,8 +568,8 @@ def test_miwae_is_the_mean_of_independent_groups() -> None:
 
 
 def test_jensen_orders_the_bounds_of_the_same_samples() -> None:
-    """Mean of logs <= mean of logs of means <= log of means: for every example, not only on
-    average.
+    """Mean of logs <= mean of logs of means <= log of means:
+    for every example, not only on average.
     """
     vae, x = loosen(build(network="linear"), 2.0), normal(40, 6)
     plain = vae.terms(x, 12, rng(1)).log_weight.mean(0)

@@ -1,5 +1,5 @@
-"""Odd data: a finite result of the right shape, type and units, or one line that says what is
-wrong. Never NaN.
+"""Odd data: a finite result of the right shape, type and units,
+or one line that says what is wrong. Never NaN.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def check_all(model: VariationalAutoencoder, X: Any) -> None:
 
 
 def check_units(model: VariationalAutoencoder, X: Any) -> None:
-    """Reconstructions are centred where the data are, column by column: they are in the units of
-    the data.
+    """Reconstructions are centred where the data are, column by column:
+    they are in the units of the data.
     """
     x = np.asarray(X, dtype=np.float64)
     if np.asarray(X).dtype == np.uint8 and model.schema_.dequantize:

@@ -1,5 +1,5 @@
-"""Our AdamW and Muon take the steps that torch's own take; both skip what is not finite, and can be
-resumed.
+"""Our AdamW and Muon take the steps that torch's own take;
+both skip what is not finite, and can be resumed.
 """
 
 from __future__ import annotations

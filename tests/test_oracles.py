@@ -1,5 +1,5 @@
-"""The whole library against answers that others computed: scikit-learn's PCA and factor analysis on
-the digits.
+"""The whole library against answers that others computed:
+scikit-learn's PCA and factor analysis on the digits.
 """
 
 from __future__ import annotations
@@ -143,8 +143,8 @@ def test_with_the_exact_posterior_terms_are_exact_to_1e_minus_10() -> None:
 @pytest.mark.filterwarnings("ignore:X can hardly be in the units")
 @pytest.mark.parametrize("network", ["linear", "residual", "conv"])
 def test_a_row_far_from_all_data_gets_a_finite_log_p(network: str) -> None:
-    """A million units away, in every direction or in one, after training; and less than any row of
-    the data.
+    """A million units away, in every direction or in one, after training;
+    and less than any row of the data.
     """
     train, test = digits()
     model = VariationalAutoencoder(

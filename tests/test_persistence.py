@@ -1,5 +1,5 @@
-"""save -> load is the identity, and what is damaged is refused by name. (The folder itself:
-test_checkpoint.py.)
+"""save -> load is the identity, and what is damaged is refused by name.
+(The folder itself: test_checkpoint.py.)
 """
 
 from __future__ import annotations

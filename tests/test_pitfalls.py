@@ -1,5 +1,5 @@
-"""What goes wrong in VAE libraries, one property each, in the order and with the numbers of
-PITFALLS.
+"""What goes wrong in VAE libraries, one property each,
+in the order and with the numbers of PITFALLS.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def test_01_log_density_and_kl_are_sums_and_only_examples_are_averaged(
 def test_02_training_and_validation_report_one_quantity_with_the_whole_kl_from_first_to_last(
     epochs: int,
 ) -> None:
-    """A still model with a large KL: were it weighed less at any time, some record would lie nats
-    higher.
+    """A still model with a large KL:
+    were it weighed less at any time, some record would lie nats higher.
     """
     model = linear_gaussian(6, 2, variance=0.01)
     x = draw(model, 600)
@@ -116,8 +116,8 @@ def test_02_training_and_validation_report_one_quantity_with_the_whole_kl_from_f
 
 @pytest.mark.parametrize("network", ["linear", "mlp", "residual", "conv"])
 def test_03_gaussian_means_are_unbounded(network: str) -> None:
-    """Negative data far from [0, 1] are reconstructed and scored as well as pPCA does, whatever
-    ends the decoder.
+    """Negative data far from [0, 1] are reconstructed and scored as well as pPCA does,
+    whatever ends the decoder.
     """
     X = table(300, 6, noise=0.1) * 40 - 500
     shaped = X.reshape(-1, 2, 3) if network == "conv" else X
@@ -210,8 +210,8 @@ def test_06_what_is_reported_is_the_bound_not_the_weighted_mean_of_log_weights()
 
 @pytest.mark.parametrize("samples", [1, 5, 32, 33, 50, 97])
 def test_07_any_k_is_its_own_divisor_and_sums_are_per_example(samples: int) -> None:
-    """Rows 1e5 nats apart in one batch keep their own values; with the exact q each is exact for
-    every K.
+    """Rows 1e5 nats apart in one batch keep their own values;
+    with the exact q each is exact for every K.
     """
     model = linear_gaussian()
     x = draw(model, 6) + torch.tensor([0.0, 0, 0, 30, 100, 300]).double()[:, None]
@@ -380,8 +380,8 @@ def test_14_what_is_not_called_sample_is_deterministic() -> None:
 
 
 class Spoiled(objective.ELBO):
-    """An ELBO that is multiplied by a factor in one training step, and notes the weights before
-    each.
+    """An ELBO that is multiplied by a factor in one training step,
+    and notes the weights before each.
     """
 
     def __init__(self, vae: Any, at: int, factor: float) -> None:
@@ -397,8 +397,8 @@ class Spoiled(objective.ELBO):
 
 
 def test_15_clipping_stands_between_backward_and_step() -> None:
-    """A gradient 1e8 times too long reaches the optimiser's running mean little longer than an
-    ordinary one.
+    """A gradient 1e8 times too long reaches the optimiser's running mean little longer
+    than an ordinary one.
     """
     at, moved = RateSchedule.WARMUP + 10, {}
     for clip in (10.0, None):

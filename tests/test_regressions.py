@@ -38,8 +38,8 @@ def test_a_fixed_variance_is_exact_in_float64(variance: float) -> None:
 
 
 def test_the_noise_of_an_iwae_fit_stays_at_its_own_optimum() -> None:
-    """With K samples the weights decide what a residual counts for: the plain average would be far
-    too large.
+    """With K samples the weights decide what a residual counts for:
+    the plain average would be far too large.
     """
     t = torch.rand(600, 1, generator=rng(3)) * 6 - 3
     x = torch.cat([t, t.sin(), t.cos()], 1) + 0.1 * torch.randn(600, 3, generator=rng(4))

@@ -40,8 +40,8 @@ def table() -> VariationalAutoencoder:
 
 
 def exact_ppca(train: np.ndarray, latent_dim: int) -> Any:
-    """Tipping & Bishop (1999) written out, N(mean, W W^T + sigma^2 I), of variances over n - 1 as
-    scikit-learn has.
+    """Tipping & Bishop (1999) written out, N(mean, W W^T + sigma^2 I),
+    of variances over n - 1 as scikit-learn has.
     """
     covariance = np.cov(train.T)
     values, vectors = np.linalg.eigh(covariance)

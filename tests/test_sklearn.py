@@ -1,5 +1,5 @@
-"""The manners of scikit-learn: its own conformance checks, and the tools an estimator is used
-with.
+"""The manners of scikit-learn:
+its own conformance checks, and the tools an estimator is used with.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The promise: a default fit is never worse than exact pPCA on held-out rows, on every table at
-hand.
+"""The promise: a default fit is never worse than exact pPCA on held-out rows,
+on every table at hand.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def part(X: Array, seed: int) -> tuple[Array, Array]:
 
 
 def closed_form(train: Array, test: Array, q: int) -> Array:
-    """log p(x) of the test rows by pPCA of all training rows, in the scaling of a default fit, in
-    data units.
+    """log p(x) of the test rows by pPCA of all training rows,
+    in the scaling of a default fit, in data units.
     """
     schema = Schema.infer(train)
     x, t = (
@@ -74,8 +74,8 @@ def closed_form(train: Array, test: Array, q: int) -> Array:
 
 
 def check(ours: Array, baseline: Array) -> None:
-    """Ours is no worse, but for what chance explains: two standard errors of the paired
-    difference.
+    """Ours is no worse, but for what chance explains:
+    two standard errors of the paired difference.
     """
     gain = ours.astype(np.float64) - baseline
     assert np.isfinite(gain).all()
@@ -111,8 +111,8 @@ def test_with_one_scale_it_is_never_worse_than_pca_of_the_raw_table(name: str) -
 @pytest.mark.filterwarnings("ignore:The noise:UserWarning")
 @pytest.mark.parametrize("n", [4, 8, 20, 50])
 def test_it_holds_for_very_few_rows(n: int) -> None:
-    """Few rows are where training goes wrong, and where few rows are left to notice: many draws,
-    one mean.
+    """Few rows are where training goes wrong, and where few rows are left to notice:
+    many draws, one mean.
     """
     X, gains = read("breast_cancer")[:, :10], []
     for seed in range(6):

@@ -1,5 +1,5 @@
-"""The loop: what it does is a function of the seed, and nothing it does is lost, counted twice or
-done in vain.
+"""The loop: what it does is a function of the seed, and nothing it does is lost,
+counted twice or done in vain.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ STILL = 1e-30
 
 
 class Probe(objective.ELBO):
-    """An ELBO that notes the rows, the weights and the modes of every training call, and can spoil
-    some.
+    """An ELBO that notes the rows, the weights and the modes of every training call,
+    and can spoil some.
     """
 
     def __init__(self, vae: VAE, spoil: dict[int, float] | None = None) -> None:
@@ -182,8 +182,8 @@ def test_the_training_bound_is_the_mean_over_the_rows_of_steps_that_were_taken()
 
 @pytest.mark.parametrize("clip", [10.0, None])
 def test_a_huge_gradient_is_shortened_before_the_step(clip: float | None) -> None:
-    """AdamW's running mean of gradients tells what arrived at it: a tenth of the newest
-    gradient.
+    """AdamW's running mean of gradients tells what arrived at it:
+    a tenth of the newest gradient.
     """
     spike, store = RateSchedule.WARMUP + 5, Memory()
     probe = Probe(small(variance=1.0), {spike: 1e8})
@@ -523,8 +523,8 @@ def test_limits_must_be_positive(name: str, value: int) -> None:
 
 
 def test_last_short_batch_counts_for_its_rows_alone() -> None:
-    """10 rows in batches of 4, 4 and 2, and 1,500 rows judged in chunks: means over rows, not over
-    batches.
+    """10 rows in batches of 4, 4 and 2, and 1,500 rows judged in chunks:
+    means over rows, not over batches.
     """
     vae = small()
     x, held = numbered(10), normal(1500, 3).float() * torch.linspace(0, 3, 1500)[:, None]
@@ -629,8 +629,8 @@ def test_progress_is_told_in_plain_lines_where_there_is_no_terminal() -> None:
 
 
 def test_early_stopping_restores_copies_of_the_best_weights() -> None:
-    """Twelve rows are learned by heart: the held-out bound peaks and falls, and its peak is what is
-    kept.
+    """Twelve rows are learned by heart:
+    the held-out bound peaks and falls, and its peak is what is kept.
     """
     vae = small(hidden=(64,), variance=0.05)
     seen: dict[int, dict[str, Tensor]] = {}
@@ -698,8 +698,8 @@ def test_the_model_is_left_ready_to_use() -> None:
 @pytest.mark.parametrize("kind", [Memory, Bytes])
 @pytest.mark.parametrize("at", [1, 7, 15, 33])
 def test_a_run_interrupted_anywhere_resumes_to_the_same_bits(kind: type[Memory], at: int) -> None:
-    """In the middle of an epoch (of 5 steps), at its end, before and after the first
-    validations.
+    """In the middle of an epoch (of 5 steps), at its end,
+    before and after the first validations.
     """
     x, held = normal(23, 3).float(), normal(9, 3).float()
     options = {
@@ -844,8 +844,8 @@ def test_the_first_step_goes_to_the_batchs_own_optimum(name: str, variance: str)
 
 @pytest.mark.parametrize("variance", ["learned", "per_feature"])
 def test_beta_settles_at_its_closed_form_while_nothing_else_moves(variance: str) -> None:
-    """From 20 times too much: the records show the running mean arrive, before `refine` has its
-    say.
+    """From 20 times too much:
+    the records show the running mean arrive, before `refine` has its say.
     """
     model = linear_gaussian(
         6, 2, variance=torch.full((6,), 0.3) if variance == "per_feature" else 0.3
@@ -865,8 +865,8 @@ def test_beta_settles_at_its_closed_form_while_nothing_else_moves(variance: str)
 
 
 def test_learned_beta_of_a_linear_model_is_the_maximum_likelihood_one() -> None:
-    """From random weights and from a beta that is the data's, far above it, or so far below that
-    gradients are huge.
+    """From random weights and from a beta that is the data's, far above it,
+    or so far below that gradients are huge.
     """
     x = draw(linear_gaussian(8, 2, variance=0.05), 1500)
     best = ppca(*moments(x), 2)

@@ -1,5 +1,5 @@
-"""The model: three log-densities, computed once and in the right units, and the two steps of
-generation.
+"""The model: three log-densities, computed once and in the right units,
+and the two steps of generation.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-r"""What all contestants share, nelbo too: the job, the clock, and one estimate of held-out log
-p(x).
+r"""What all contestants share, nelbo too:
+the job, the clock, and one estimate of held-out log p(x).
 
 .. math:: \log \frac1K \sum_k \frac{N(x \mid f(z_k), \beta^2 I) \, N(z_k \mid 0, I)}{q(z_k \mid x)},
     \quad z_k \sim q
@@ -157,8 +157,8 @@ def log_likelihood(
 
 @torch.no_grad()
 def best_variance(model: Model, x: Tensor) -> float:
-    """Return the beta^2 that is best for a model's weights: the mean squared residual of evenly
-    spaced rows.
+    """Return the beta^2 that is best for a model's weights:
+    the mean squared residual of evenly spaced rows.
     """
     generator, total = torch.Generator().manual_seed(1), 0.0
     rows = x[:: max(1, len(x) // ROWS_FOR_VARIANCE)]

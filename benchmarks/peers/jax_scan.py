@@ -1,5 +1,5 @@
-"""The same plain VAE in JAX: many steps at a time in one jitted ``lax.scan``, data on the device,
-Adam at 1e-3.
+"""The same plain VAE in JAX:
+many steps at a time in one jitted ``lax.scan``, data on the device, Adam at 1e-3.
 
 With ``bf16`` the matrix products take bfloat16 and give float32. Compilation is part of the time to
 a quality, as a user waits for it, but not of the speed.
@@ -65,8 +65,8 @@ def start(random: np.random.Generator, widths: list[int]) -> list[tuple[Any, Any
 
 
 def batches(random: np.random.Generator, rows: int, size: int) -> Any:
-    """Yield the rows of one batch after another; what does not fill a batch is left for another
-    epoch.
+    """Yield the rows of one batch after another;
+    what does not fill a batch is left for another epoch.
     """
     while True:
         yield from (

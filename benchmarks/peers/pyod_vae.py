@@ -1,5 +1,5 @@
-"""PyOD's VAE with the job's net instead of its own (dropout off, data as they are); only its speed
-is measured.
+"""PyOD's VAE with the job's net instead of its own (dropout off, data as they are);
+only its speed is measured.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""pythae as its users run it: the default MLP VAE (one layer of 512, sigmoid, mse),
-TrainingPipeline, BaseTrainer.
+"""pythae as its users run it:
+the default MLP VAE (one layer of 512, sigmoid, mse), TrainingPipeline, BaseTrainer.
 
 Learning rate 1e-3 and the job's batch size; everything else is pythae's default.
 """

@@ -1,5 +1,5 @@
-"""Exact pPCA, beside which every model is shown: one number, in data units, whatever scaling the
-model has.
+"""Exact pPCA, beside which every model is shown:
+one number, in data units, whatever scaling the model has.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def table(name: str) -> tuple[Array, Array]:
 
 
 def scikit_learn(train: Array, test: Array, latent_dim: int, standardise: bool = True) -> Array:
-    """log p(x) of each row under scikit-learn's PCA, of the columns that vary, with the Jacobian
-    counted.
+    """log p(x) of each row under scikit-learn's PCA, of the columns that vary,
+    with the Jacobian counted.
     """
     train, test = (
         np.asarray(part.reshape(len(part), -1), dtype=np.float64) for part in (train, test)

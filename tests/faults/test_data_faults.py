@@ -115,8 +115,8 @@ def test_a_row_with_another_value_in_a_constant_column_is_impossible() -> None:
 
 
 def test_columns_of_zeros_and_ones_keep_their_probability_where_the_likelihood_is_one() -> None:
-    """A value that was never seen has a probability under a Bernoulli likelihood, small as it may
-    be.
+    """A value that was never seen has a probability under a Bernoulli likelihood,
+    small as it may be.
     """
     X = with_constant((correlated(100, 3) > 0).astype(float), 0.0)
     model = small_estimator(likelihood="bernoulli").fit(X)

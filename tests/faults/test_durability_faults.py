@@ -1,5 +1,5 @@
-"""A model that is trained is on disk, or in memory until it is on disk: no error takes both
-away.
+"""A model that is trained is on disk, or in memory until it is on disk:
+no error takes both away.
 """
 
 from __future__ import annotations
@@ -350,8 +350,8 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, count: int) -> Iterator[None]:
 def test_a_fit_that_is_killed_in_either_training_resumes_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: np.ndarray[Any, Any]
 ) -> None:
-    """States are saved so often that both trainings have some; the fit is killed at every tenth,
-    and resumed.
+    """States are saved so often that both trainings have some;
+    the fit is killed at every tenth, and resumed.
     """
     monkeypatch.setattr(fitting, "STORE_EVERY", -1.0)
     phases, model = set(), None
@@ -441,8 +441,8 @@ def changed(config: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[s
 
 
 def spoilt(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Yield the tensors with each of them missing, of another shape or type, and not a number; and
-    with one more.
+    """Yield the tensors with each of them missing, of another shape or type, and not a number;
+    and with one more.
     """
     for name, value in tensors.items():
         yield {other: tensor for other, tensor in tensors.items() if other != name}
@@ -456,8 +456,8 @@ def spoilt(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def resumes(folder: Path) -> bool:
-    """Return whether a small run goes on from a state, or refuses it by name; anything else is an
-    error.
+    """Return whether a small run goes on from a state, or refuses it by name;
+    anything else is an error.
     """
     vae = build((3,), 1, "mlp", dtype=torch.float32, hidden=(2,))
     x, held = normal(12, 3).float(), normal(5, 3, seed=1).float()
@@ -956,8 +956,8 @@ def test_a_signal_within_the_final_save_waits_for_it_and_is_told_that_the_model_
 def test_a_fit_that_is_killed_anywhere_leaves_its_model_or_a_state_that_resumes_to_the_same_bits(
     tmp_path: Path,
 ) -> None:
-    """By SIGKILL, SIGTERM, SIGINT and SIGINT twice, at random times and at random steps of a
-    save.
+    """By SIGKILL, SIGTERM, SIGINT and SIGINT twice,
+    at random times and at random steps of a save.
     """
     from benchmarks._killing import kills
 

@@ -56,8 +56,8 @@ def test_a_diagnosis_tells_the_held_out_share_of_variance_beside_that_of_standar
 
 
 def silent(model: VariationalAutoencoder) -> None:
-    """Let z say nothing of the columns' common variance: it is a noisy copy of the column least
-    like the others.
+    """Let z say nothing of the columns' common variance:
+    it is a noisy copy of the column least like the others.
     """
     features = model.n_features_in_
     weight = torch.zeros(features, model.latent_dim, dtype=torch.float64)

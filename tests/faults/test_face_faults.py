@@ -1,5 +1,5 @@
-"""How results are asked for and shown: short tables, numpy, frames, files with names, advice that
-can be followed.
+"""How results are asked for and shown:
+short tables, numpy, frames, files with names, advice that can be followed.
 """
 
 from __future__ import annotations
@@ -638,8 +638,8 @@ def test_the_share_held_out_is_written_to_the_run_and_repeats_it(
 def test_help_describes_every_option_in_whole_paragraphs(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A description that was broken where its source is broken left half-empty lines inside
-    paragraphs.
+    """A description that was broken
+    where its source is broken left half-empty lines inside paragraphs.
     """
     monkeypatch.setenv("COLUMNS", "400")
     assert main([command, "--help"]) == 0

@@ -380,8 +380,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(scope="module")
 def twice() -> tuple[VariationalAutoencoder, list[Record], str]:
-    """A table that is trained twice, the records that a callback saw, and the plain lines of its
-    progress.
+    """A table that is trained twice, the records that a callback saw,
+    and the plain lines of its progress.
     """
     seen: list[Record] = []
     stream = io.StringIO()

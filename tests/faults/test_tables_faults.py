@@ -1,5 +1,5 @@
-"""Tables: z carries what columns have in common, no single row decides, and odd columns are met
-with words.
+"""Tables: z carries what columns have in common, no single row decides,
+and odd columns are met with words.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def explained(true: Array, found: Array) -> float:
 
 @pytest.mark.parametrize(("load", "q"), [(load_wine, 2), (load_breast_cancer, 4)])
 def test_z_of_a_table_says_as_much_as_its_principal_components(load: Any, q: int) -> None:
-    """Reconstructions, neighbours and log p at once, held out, beside PCA with as many
-    components.
+    """Reconstructions, neighbours and log p at once, held out,
+    beside PCA with as many components.
     """
     x, labels = load(return_X_y=True)
     train, test, seen, asked = train_test_split(x, labels, test_size=0.4, random_state=0)
@@ -104,8 +104,8 @@ def test_columns_that_vary_too_little_for_a_float64_are_named() -> None:
 # by the mean, which is that row's
 @pytest.mark.filterwarnings("ignore:Training made the model worse")
 def test_a_single_validation_row_does_not_choose_the_weights() -> None:
-    """What is learned of all others counts, though the bound of one row falls by more than they
-    gain.
+    """What is learned of all others counts,
+    though the bound of one row falls by more than they gain.
     """
     rng = np.random.default_rng(0)
     angle = rng.uniform(0, 2 * np.pi, 1200)

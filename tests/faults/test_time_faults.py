@@ -1,5 +1,5 @@
-"""Time: threads where they pay and no longer than a fit lasts, short waiting, and what a machine is
-told to be.
+"""Time: threads where they pay and no longer than a fit lasts, short waiting,
+and what a machine is told to be.
 """
 
 from __future__ import annotations
@@ -237,8 +237,8 @@ def test_a_resumed_run_goes_on_with_the_threads_that_it_began_with() -> None:
 def test_training_ends_sooner_where_the_bound_has_been_sinking_all_along(
     rows: int, columns: int, width: int, rate: float, patience: float
 ) -> None:
-    """Noise is learned by heart, at a great rate beyond doubt; at a small one the bound stays near
-    its best.
+    """Noise is learned by heart, at a great rate beyond doubt;
+    at a small one the bound stays near its best.
     """
     x, held = (
         normal(n, columns, seed=seed, dtype=torch.float32) for seed, n in enumerate((rows, 200))

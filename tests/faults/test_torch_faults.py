@@ -1,5 +1,5 @@
-"""Your own networks, heads, data and loops: what torch users bring works, or is refused by name
-with a cure.
+"""Your own networks, heads, data and loops:
+what torch users bring works, or is refused by name with a cure.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def test_networks_that_know_one_batch_axis_train_and_are_evaluated(name: str, lo
 
 
 def test_networks_see_every_z_as_a_row_of_one_batch() -> None:
-    """With as many rows as channels, batch statistics used to be taken over the wrong axis without
-    a word.
+    """With as many rows as channels,
+    batch statistics used to be taken over the wrong axis without a word.
     """
     seen: list[tuple[int, ...]] = []
 
@@ -312,8 +312,8 @@ class ForgetfulPrior(prior.Prior):
 @pytest.mark.parametrize("rows", [6, 5, 2, 1], ids=lambda n: f"{n} rows")
 @pytest.mark.parametrize("part", ["likelihood", "posterior", "prior"])
 def test_a_density_that_is_not_one_number_for_a_row_is_refused(part: str, rows: int) -> None:
-    """With as many rows as features it used to train in silence, each row on the sum over all
-    rows.
+    """With as many rows as features it used to train in silence,
+    each row on the sum over all rows.
     """
     parts: dict[str, Any] = {
         "prior": prior.StandardNormal(2),
@@ -468,8 +468,8 @@ def test_independent_normals_are_the_diagonal_normal() -> None:
 
 @pytest.mark.slow
 def test_outliers_are_not_scored_far_too_low() -> None:
-    """From the encoder alone such rows are scored hundreds of nats too low, however many samples
-    are taken.
+    """From the encoder alone such rows are scored hundreds of nats too low,
+    however many samples are taken.
     """
     g = np.random.default_rng(0)
     train, test = (ring(n, n) + 0.07 * g.normal(size=(n, 3)) for n in (400, 30))
@@ -546,8 +546,8 @@ def test_samples_from_a_fitted_normal_suit_any_prior(kind: str) -> None:
 
 
 def test_shares_of_a_mixture_are_exact_for_any_number_of_samples() -> None:
-    """With the posterior known, the mean weight of a normal wider than it is p(x) whatever the
-    number of samples.
+    """With the posterior known,
+    the mean weight of a normal wider than it is p(x) whatever the number of samples.
     """
     vae = started(linear_gaussian(orthogonal=False))
     x = normal(3000, 6)
@@ -767,8 +767,8 @@ HEADS: dict[str, Callable[[], likelihood.Likelihood]] = {
 def test_one_line_lets_a_plain_loop_learn_the_noise(
     head: str, loss: type[objective.Objective]
 ) -> None:
-    """Stepped by Adam, log beta^2 moves by the learning rate a step, and the bound stays tens of
-    nats too low.
+    """Stepped by Adam, log beta^2 moves by the learning rate a step,
+    and the bound stays tens of nats too low.
     """
     x = torch.tensor(digits()[0] / 16)
 
@@ -892,8 +892,8 @@ def test_training_that_goes_well_says_nothing() -> None:
 
 @pytest.mark.slow
 def test_a_bound_that_falls_far_in_mid_run_is_left_behind() -> None:
-    """Convolutions at a rate too high for small noise fell thousands of nats below their
-    closed-form start.
+    """Convolutions at a rate too high
+    for small noise fell thousands of nats below their closed-form start.
     """
     g = np.random.default_rng(0)
     basis = np.kron(g.normal(size=(5, 3, 4, 4)), np.ones((4, 4)))
