@@ -1,5 +1,5 @@
-r"""Exact probabilistic PCA in the units of the data: the linear model that every other is held
-against.
+r"""Exact probabilistic PCA in the units of the data:
+the linear model that every other is held against.
 
 .. math:: p(x) = \mathcal{N}(x \mid m, \; S (W W^\top + \sigma^2 I) S)
 
@@ -39,8 +39,8 @@ class ProbabilisticPCA(Brief):
     kept: Tensor
 
     def log_prob(self, x: Tensor | Chunks) -> Tensor:
-        """Return log p(x) of each row of x (n, D), in nats in the units of the data: of shape (n,),
-        float64.
+        """Return log p(x) of each row of x (n, D), in nats in the units of the data:
+        of shape (n,), float64.
         """
         parts = x.split(max(1, 2**22 // x.shape[1]))
         return torch.cat([self.linear.log_prob(part.double()[:, self.kept]) for part in parts])

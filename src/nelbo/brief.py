@@ -1,5 +1,5 @@
-"""Dataclasses that print in a line or a short table: arrays are shown by shape and range, not by
-all their numbers.
+"""Dataclasses that print in a line or a short table:
+arrays are shown by shape and range, not by all their numbers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Brief:
 
 
 def aligned(rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
-    """Return lines in which the cells of a table stand below each other: the first ``left`` columns
-    from the left.
+    """Return lines in which the cells of a table stand below each other:
+    the first ``left`` columns from the left.
     """
     table = [*rows]
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
@@ -41,8 +41,8 @@ def aligned(rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
 
 
 def selected(count: int, ends: int = 5) -> list[int | None]:
-    """Return the indices of the rows of a table that are worth printing, None where some are left
-    out.
+    """Return the indices of the rows of a table that are worth printing,
+    None where some are left out.
 
     Arguments:
         count: How many rows the table has.
@@ -54,8 +54,8 @@ def selected(count: int, ends: int = 5) -> list[int | None]:
 
 
 def _told(value: Any, names: int = 4) -> str:
-    """Return a value in a few words: of a long tuple or list, such as column names, the first
-    ``names``.
+    """Return a value in a few words:
+    of a long tuple or list, such as column names, the first ``names``.
     """
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return _array(value)
@@ -73,8 +73,8 @@ def _told(value: Any, names: int = 4) -> str:
 
 
 def _array(value: Any, few: int = 6) -> str:
-    """Return a numpy array or a tensor in a few words: up to ``few`` numbers in full, more by shape
-    and range.
+    """Return a numpy array or a tensor in a few words:
+    up to ``few`` numbers in full, more by shape and range.
     """
     count = math.prod(value.shape)
     if count == 0 or str(value.dtype).startswith("<U"):

@@ -23,8 +23,8 @@ from torch import Tensor
 def trimmed_mean(
     difference: Tensor, trimmed: float = 0.002, fewest: int = 50
 ) -> tuple[float, float]:
-    """Return the trimmed mean of paired differences (n,) and its standard error, which is inf for
-    one row.
+    """Return the trimmed mean of paired differences (n,) and its standard error,
+    which is inf for one row.
 
     A difference that is not a number counts as zero: two models that find a row impossible agree on
     it.
@@ -51,8 +51,8 @@ def trimmed_mean(
 
 
 def surely_greater(one: Tensor, other: Tensor, confidence: float, rounding: float = 1e-5) -> bool:
-    """Return whether ``one`` is significantly greater than ``other``, row by row, and by more than
-    rounding.
+    """Return whether ``one`` is significantly greater than ``other``, row by row,
+    and by more than rounding.
 
     Arguments:
         one, other: log p(x) of the same rows by two models, or bounds on it, of shape (n,).

@@ -1,5 +1,5 @@
-"""How long a thread that waits for another one keeps its core busy: briefly, unless the user has
-said otherwise.
+"""How long a thread that waits for another one keeps its core busy:
+briefly, unless the user has said otherwise.
 
 Threads of OpenMP, by which torch shares out its products, wait in a loop, for milliseconds, before
 they sleep. Alone on a machine that saves a little. Beside other processes the loop takes the core
@@ -36,8 +36,8 @@ def _rounds(intel: int = 30_000, others: int = 1_000) -> int:
 
 
 SHORT = {"GOMP_SPINCOUNT": str(_rounds()), "KMP_BLOCKTIME": "1"}
-"""Rounds of the loop (GNU's library, that of torch's packages for Linux), and milliseconds (LLVM's
-and Intel's)."""
+"""Rounds of the loop (GNU's library, that of torch's packages for Linux),
+and milliseconds (LLVM's and Intel's)."""
 USERS = ("OMP_WAIT_POLICY", *SHORT)
 """Whoever has set one of these has decided."""
 
@@ -62,7 +62,7 @@ def shorten() -> None:
 
 
 def in_force() -> str:
-    """Return who decided: "nelbo", "user", or "torch", which was imported first and waits as it
-    does by default.
+    """Return who decided:
+    "nelbo", "user", or "torch", which was imported first and waits as it does by default.
     """
     return _decided

@@ -1,5 +1,5 @@
-r"""How many threads torch works with: as many as the products of a model's layers keep busy, and no
-more than allowed.
+r"""How many threads torch works with:
+as many as the products of a model's layers keep busy, and no more than allowed.
 
 A layer is shared out over threads that wait for each other at its end. That takes some microseconds
 on a machine with nothing else to do, but where another process has the core of one of them, all
@@ -31,8 +31,8 @@ one; beside two busy processes 7 to 12 s and 6 s.)"""
 
 
 def products(network: nn.Module, shape: Sequence[int]) -> int:
-    """Return how many multiplications of weights one row takes, at most: kernels act at every place
-    of an image.
+    """Return how many multiplications of weights one row takes, at most:
+    kernels act at every place of an image.
 
     Arguments:
         network: Any module.
@@ -53,8 +53,8 @@ def products(network: nn.Module, shape: Sequence[int]) -> int:
 
 
 def worth(work: float) -> int:
-    """Return how many threads this many multiplications are worth: a rule, so that results can be
-    reproduced.
+    """Return how many threads this many multiplications are worth:
+    a rule, so that results can be reproduced.
     """
     return max(1, int(work // PRODUCTS))
 
@@ -72,8 +72,8 @@ for all of them.
 
 
 def allowed() -> int:
-    """Return the number that torch was given by its user, also where a fit in another Python thread
-    uses fewer.
+    """Return the number that torch was given by its user,
+    also where a fit in another Python thread uses fewer.
     """
     with _lock:
         if _inside and not _here.depth:

@@ -102,8 +102,8 @@ class OfDataset(Rows):
         return self._with(index=index, device=device, dtype=dtype)
 
     def visits(self, plan: Iterator[Tensor]) -> Iterator[Batch]:
-        """Yield the rows of the numbers that the plan yields, fetched ahead where there are
-        workers.
+        """Yield the rows of the numbers that the plan yields,
+        fetched ahead where there are workers.
         """
         if not self.workers:
             return super().visits(plan)
@@ -306,8 +306,8 @@ def _check_alike(rows: Tensor, first: Tensor) -> None:
 
 
 def _has_plain_order(loader: DataLoader[Any]) -> bool:
-    """Return whether a loader visits each row of a Dataset of known length once in a pass, in
-    whatever order.
+    """Return whether a loader visits each row of a Dataset of known length once in a pass,
+    in whatever order.
     """
     sampler, dataset = loader.sampler, loader.dataset
     if (

@@ -13,8 +13,8 @@ __all__ = ["Jittered", "silverman"]
 
 
 class Jittered(Rows):
-    """Rows with normal noise, correlated as they are, of Silverman's bandwidth at first and of none
-    in the end.
+    """Rows with normal noise, correlated as they are,
+    of Silverman's bandwidth at first and of none in the end.
 
     A network that sees rows with noise of width h cannot overfit them: it fits what a kernel
     density estimate of bandwidth h is an estimate of. Validation rows have no noise, and choose the

@@ -35,8 +35,8 @@ class Use(IntEnum):
     TRAINED = 1
     """Training."""
     VALIDATED = 2
-    """Choosing when to stop and which weights to keep; tables are trained on these rows, too, in
-    the end.
+    """Choosing when to stop and which weights to keep;
+    tables are trained on these rows, too, in the end.
     """
     HELD_OUT = 3
     """Held out by `nelbo fit`, to judge the model by."""

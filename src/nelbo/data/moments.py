@@ -1,5 +1,5 @@
-"""mean_j and variance_j of every feature, by two passes in float64, without a float64 copy of the
-data.
+"""mean_j and variance_j of every feature, by two passes in float64,
+without a float64 copy of the data.
 
 The first pass measures from the first row, the second from the mean, and what the second finds left
 of the mean corrects both (Chan, Golub & LeVeque 1983): right for columns of mean 1e6 and deviation
@@ -38,8 +38,8 @@ SMALLEST_VARIANCE = 1e-280
 UNLIKE = 5.0
 """How much the deviations of channels differ at least where each is scaled by its own."""
 MOST_SENSORS = 32
-"""Of windows (n, time, sensors) or (n, sensors, time): a longer axis is taken for one of a
-picture.
+"""Of windows (n, time, sensors) or (n, sensors, time):
+a longer axis is taken for one of a picture.
 """
 LOOKED_AT = 1000
 """Rows in which channels are compared."""
@@ -61,8 +61,8 @@ def _centred(flat: npt.NDArray[Any], centre: Tensor) -> Iterator[Tensor]:
 
 
 def feature_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
-    """Per-feature mean and variance (ddof 0) of `flat` (n, D), n >= 1: each (D,) float64, in its
-    units.
+    """Per-feature mean and variance (ddof 0) of `flat` (n, D), n >= 1:
+    each (D,) float64, in its units.
 
     Raises:
         ValueError: A variance overflows float64 (values beyond about 1e154).
@@ -83,8 +83,8 @@ def feature_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
 
 
 def _byte_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
-    """The same of bytes, in one pass: sums of 256 of them, and of their squares, are exact in
-    float32.
+    """The same of bytes, in one pass:
+    sums of 256 of them, and of their squares, are exact in float32.
     """
     total = np.zeros((2, flat.shape[1]))
     for start in range(0, len(flat), LEVELS):
@@ -118,8 +118,8 @@ def _check_not_too_small(flat: npt.NDArray[Any], variance: Vector) -> None:
 
 
 def is_constant(mean: Vector, variance: Vector, dtype: np.dtype[Any]) -> npt.NDArray[np.bool_]:
-    """Which features do not vary: deviation zero, or below the resolution of `dtype` at their
-    mean.
+    """Which features do not vary:
+    deviation zero, or below the resolution of `dtype` at their mean.
     """
     resolution = np.finfo(dtype).eps if dtype.kind == "f" else np.finfo(np.float64).eps
     constant: npt.NDArray[np.bool_] = np.sqrt(variance) <= resolution * np.abs(mean)
@@ -176,8 +176,8 @@ def _unlikeness(channels: npt.NDArray[np.float64]) -> float:
 
 
 def fit_channels(array: npt.NDArray[Any], axis: int) -> Vector:
-    """Return the scale of each value of images (n, ...), flat: one number for all values of a
-    channel.
+    """Return the scale of each value of images (n, ...), flat:
+    one number for all values of a channel.
     """
     shape = array.shape[1:]
     variance = feature_moments(array.reshape(len(array), -1))[1].reshape(shape)

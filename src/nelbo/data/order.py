@@ -17,8 +17,8 @@ def stream_seed(*key: int | str) -> int:
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> Tensor:
-    """Return the order in which an epoch visits the rows: a permutation that depends on (seed,
-    epoch) alone.
+    """Return the order in which an epoch visits the rows:
+    a permutation that depends on (seed, epoch) alone.
     """
     generator = torch.Generator().manual_seed(stream_seed(seed, "order", epoch))
     return torch.randperm(rows, generator=generator)

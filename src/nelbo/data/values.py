@@ -32,8 +32,8 @@ MOST_DENSE = 2**27
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Values(Brief):
-    """What a user passed, once it is seen to be finite numbers; immutable, and a part of it is so
-    too.
+    """What a user passed, once it is seen to be finite numbers;
+    immutable, and a part of it is so too.
 
     Making one is the only place where values are checked: functions that take data accept one and
     look no further.

@@ -154,8 +154,8 @@ class _Sums:
 def _residuals(
     vae: VAE, x: Examples, q: Normal | None, samples: int, seed: int, memory: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield r and beta at samples of z, chunk by chunk, both of shape (samples, rows, D), float64,
-    on the CPU.
+    """Yield r and beta at samples of z, chunk by chunk, both of shape (samples, rows, D),
+    float64, on the CPU.
     """
     index = torch.arange(len(x), device=x.device)
     for rows in pieces(index.split(rows_at_once(vae, x, samples, memory)), "residuals"):
@@ -189,8 +189,8 @@ def _gain(vae: VAE, square: Tensor, n: int) -> float | None:
 
 
 def _correlation(r: Tensor) -> Estimate | None:
-    """Return the mean squared correlation of residuals (n, features) over pairs, less what
-    independence shows.
+    """Return the mean squared correlation of residuals (n, features) over pairs,
+    less what independence shows.
     """
     features = r.shape[1]
     if features < 2 or len(r) < 3:

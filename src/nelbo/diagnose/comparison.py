@@ -160,8 +160,8 @@ def baseline(
 
 
 def nearest(x: Tensor, known: Tensor) -> Tensor:
-    """Return the Euclidean distance of each row of x to its nearest row of ``known``, of shape
-    (n,).
+    """Return the Euclidean distance of each row of x to its nearest row of ``known``,
+    of shape (n,).
     """
     flat = known.flatten(1)
     return (

@@ -90,8 +90,8 @@ def advise(cures: Iterable[Cure], used: Mapping[str, Any], spell: Spell = in_pyt
 
 
 def used_by(vae: VAE) -> dict[str, Any]:
-    """Return the options that a model shows by itself, and what else decides which cures are
-    possible.
+    """Return the options that a model shows by itself,
+    and what else decides which cures are possible.
 
     Beside options these are ``latents``, "one" or "several", and ``stopped``, why training ended,
     "steps" if unknown.

@@ -150,8 +150,8 @@ class _Examination:
     memory: int
     judge: Judge
     gap_rows: int = 128
-    """Rows whose own q* is looked for: the standard error of a gap of a few nats is then a few
-    tenths."""
+    """Rows whose own q* is looked for:
+    the standard error of a gap of a few nats is then a few tenths."""
     searched: int = 10_000
     """Rows in which nearest neighbours and rare values are looked for."""
 

@@ -1,5 +1,5 @@
-r"""How much of the data z explains: the share of their variance that the reconstructions f(E[z|x])
-account for.
+r"""How much of the data z explains:
+the share of their variance that the reconstructions f(E[z|x]) account for.
 
 .. math:: R^2 = 1 - \sum_i |x_i - f(\mu(x_i))|^2 \Big/ \sum_i |x_i - \bar x|^2
 
@@ -138,8 +138,8 @@ def _folds(n: int, reference: Tensor, x: Tensor, crossed: bool) -> Iterator[tupl
 
 
 def _reconstructions(linear: LinearGaussian, x: Tensor, latent_dim: int) -> tuple[Tensor, Tensor]:
-    """Return rows (n, D) projected on the principal components, and as their posterior means have
-    them.
+    """Return rows (n, D) projected on the principal components,
+    and as their posterior means have them.
     """
     if latent_dim >= x.shape[1]:
         return x, linear.posterior(x)[0] @ linear.weight.T + linear.bias
@@ -150,8 +150,8 @@ def _reconstructions(linear: LinearGaussian, x: Tensor, latent_dim: int) -> tupl
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Estimate:
-    """Return the sum of one over the sum of the other, with the standard error of a ratio (Cochran,
-    1977).
+    """Return the sum of one over the sum of the other,
+    with the standard error of a ratio (Cochran, 1977).
     """
     n = len(part)
     value = float(part.sum() / whole.sum().clamp_min(1e-300))

@@ -85,8 +85,8 @@ class Finding:
     cures: tuple[Cure, ...] = ()
 
     def advised(self, used: Mapping[str, Any], spell: Spell = in_python) -> Finding:
-        """Return the finding with advice: those of its cures that are open to a model with these
-        options.
+        """Return the finding with advice:
+        those of its cures that are open to a model with these options.
         """
         if not self.cures:
             return self

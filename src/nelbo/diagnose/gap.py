@@ -207,8 +207,8 @@ class _Ascent:
         return Normal(loc, scale)
 
     def climb(self, vae: VAE, x: Examples, start: Normal) -> Normal:
-        """Raise the ELBO of each row by Adam, in coordinates where the start is a standard
-        normal.
+        """Raise the ELBO of each row by Adam,
+        in coordinates where the start is a standard normal.
         """
         keys = x.keys()
         move, stretch = (torch.zeros_like(start.loc, requires_grad=True) for _ in range(2))
@@ -233,8 +233,8 @@ class _Ascent:
 
 
 def _moved(start: Normal, move: Tensor, stretch: Tensor) -> Normal:
-    """Return the normals that are N(move, e^(2 stretch)) in the noise of the start, both (n,
-    latent_dim).
+    """Return the normals that are N(move, e^(2 stretch)) in the noise of the start,
+    both (n, latent_dim).
     """
     if start.full:
         shift = torch.matmul(start.scale, move[..., None])[..., 0]

@@ -125,8 +125,8 @@ def rate_distortion(
 def _row_rates(
     vae: VAE, x: Examples, samples: int, seed: int, memory: int
 ) -> tuple[Tensor, Tensor]:
-    """Return KL(q(z|x) || p(z)), exact where it has a closed form, and the mean -log p(x|z), both
-    (n,) and float64.
+    """Return KL(q(z|x) || p(z)), exact where it has a closed form, and the mean -log p(x|z),
+    both (n,) and float64.
     """
     rate, distortion = [], []
     for part in pieces(
@@ -199,8 +199,8 @@ def mutual_information(
 def _components(
     vae: VAE, x: Examples, samples: int, seed: int
 ) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """Return the log-densities of each row's q(z|x) at given z, and draws of each, (samples, n,
-    latent_dim), float64.
+    """Return the log-densities of each row's q(z|x) at given z, and draws of each,
+    (samples, n, latent_dim), float64.
 
     The function takes z of shape (..., 1, latent_dim) and returns (..., n), in nats.
     """
@@ -237,8 +237,8 @@ def _mixture(
 
 
 def _moment_bound(loc: Tensor, scale: Tensor) -> Estimate:
-    """Return KL(N(m, S) || N(0, I)) with the mean and covariance of q(z), less what n rows alone
-    would show, about.
+    """Return KL(N(m, S) || N(0, I)) with the mean and covariance of q(z),
+    less what n rows alone would show, about.
     """
 
     def within(rows: Tensor) -> Tensor:

@@ -77,8 +77,8 @@ class Collapse:
 
 
 def collapse(vae: VAE, x: Tensor) -> Collapse:
-    r"""Count active units, and the directions of x that deserve one, with and without the model's
-    :math:`\beta^2`.
+    r"""Count active units, and the directions of x that deserve one,
+    with and without the model's :math:`\beta^2`.
 
     Directions are useful, the largest first, as long as an eigenvalue exceeds what n rows of noise
     alone would show, of the mean variance of this and all smaller ones, once in a hundred times
@@ -101,8 +101,8 @@ def collapse(vae: VAE, x: Tensor) -> Collapse:
 
 
 def noise_level(vae: VAE, z: Tensor) -> Tensor | None:
-    r"""Return :math:`\beta` of each feature, (D,), float64 and in model units, or None if p(x|z)
-    is not Gaussian.
+    r"""Return :math:`\beta` of each feature, (D,), float64 and in model units,
+    or None if p(x|z) is not Gaussian.
 
     Where it depends on z it is the root mean square over the rows of z.
     """
@@ -117,8 +117,8 @@ def noise_level(vae: VAE, z: Tensor) -> Tensor | None:
 
 
 def _directions(x: Tensor, std: Tensor, latent_dim: int) -> tuple[int, int]:
-    """Count eigenvalues of the data, where the model's noise is 1, above the data's own noise and
-    above 1.
+    """Count eigenvalues of the data, where the model's noise is 1,
+    above the data's own noise and above 1.
     """
     n, features = len(x), len(std)
     whitened = x.flatten(1).double() / std
@@ -134,8 +134,8 @@ def _directions(x: Tensor, std: Tensor, latent_dim: int) -> tuple[int, int]:
 
 
 def _largest(n: int, features: int, quantile: float = 2.02) -> float:
-    """Return the largest eigenvalue that the covariance of n rows of unit noise has once in a
-    hundred times.
+    """Return the largest eigenvalue that the covariance of n rows of unit noise has once
+    in a hundred times.
 
     Arguments:
         n: Rows.

@@ -1,5 +1,5 @@
-r"""Whether rare values are drawn as often as they are: the share of each in samples beside that in
-the data.
+r"""Whether rare values are drawn as often as they are:
+the share of each in samples beside that in the data.
 
 A column that takes few values is continuous to a Gaussian likelihood. A draw counts for the value
 it is nearest to.

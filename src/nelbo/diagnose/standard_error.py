@@ -52,8 +52,8 @@ class Estimate:
 
 
 def log_density(units: Units | None) -> float:
-    """Return what is added to log p(x) in model units for that in the data's, in nats; 0 without
-    units.
+    """Return what is added to log p(x) in model units for that in the data's,
+    in nats; 0 without units.
     """
     if units is None:
         return 0.0
@@ -61,16 +61,16 @@ def log_density(units: Units | None) -> float:
 
 
 def mean(values: Tensor, shift: float = 0.0) -> Estimate:
-    """Return the mean of one value per row, of shape (n,), plus a constant, with its standard
-    error.
+    """Return the mean of one value per row, of shape (n,), plus a constant,
+    with its standard error.
     """
     values = values.double()
     return Estimate(float(values.mean()) + shift, mean_error(values), len(values))
 
 
 def jackknife(statistic: Callable[[Tensor], float], rows: int, blocks: int = 10) -> Estimate:
-    """Estimate a statistic of many rows, and its standard error by leaving out blocks of them
-    (Tukey, 1958).
+    """Estimate a statistic of many rows,
+    and its standard error by leaving out blocks of them (Tukey, 1958).
 
     Arguments:
         statistic: From the indices of the rows to use, of shape (m,), to a number.

@@ -17,8 +17,8 @@ from torch.distributions.kl import kl_divergence
 
 @functools.cache
 def _takes_generator(function: Callable[..., Tensor]) -> bool:
-    """Look once per class: a signature costs more to read than a small network's draw, at every
-    step.
+    """Look once per class:
+    a signature costs more to read than a small network's draw, at every step.
     """
     return "generator" in inspect.signature(function).parameters
 
@@ -29,8 +29,8 @@ def draw(
     generator: torch.Generator | None,
     gradients: bool = True,
 ) -> Tensor:
-    """Draw from any distribution, seeded by ``generator``; gradients flow back where it can
-    reparameterise.
+    """Draw from any distribution, seeded by ``generator``;
+    gradients flow back where it can reparameterise.
 
     Distributions of other people take no generator. For them torch's global state is seeded and put
     back.

@@ -76,8 +76,8 @@ class KLToStandard(torch.autograd.Function):
 
 
 class CoinFlips(torch.autograd.Function):
-    """Half the time of torch's cross-entropy, which cannot broadcast, and half of autograd's way
-    back.
+    """Half the time of torch's cross-entropy, which cannot broadcast,
+    and half of autograd's way back.
 
     The backward pass begins with the inputs again, so that it has a derivative of its own.
     """

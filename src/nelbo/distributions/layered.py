@@ -37,8 +37,8 @@ class Layered(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """What no noise is mapped to, of shape (*batch, size): exact for a, and for b its mean
-        given that a.
+        """What no noise is mapped to, of shape (*batch, size):
+        exact for a, and for b its mean given that a.
         """
         a = self.first.mean
         return torch.cat([a, self.second(a).mean], -1)

@@ -48,12 +48,12 @@ DRAWS = 2_000
 JUDGED, SAMPLES = 2_000, 64
 """Rows that judge it, at most, and importance samples for each."""
 SURE = 0.9772
-"""Confidence that log p(x) has gained which is needed where no value is rare: two standard
-errors.
+"""Confidence that log p(x) has gained which is needed where no value is rare:
+two standard errors.
 """
 FALLEN = 2.0
-"""Standard errors by which log p(x) must have fallen for a mixture with rare groups to be given
-up.
+"""Standard errors by which log p(x) must have fallen for a mixture
+with rare groups to be given up.
 """
 MOST = 5.0
 """Nats of a row's difference that count."""
@@ -64,8 +64,8 @@ LEAST = 5
 WITHIN = 0.3
 """Variance of these, as a share of that of all z: a group is narrower than the whole."""
 ELSEWHERE = 0.01
-"""Share of the mixture that stays N(0, I): no row, however far out, loses more than log 100 = 4.6
-nats to it.
+"""Share of the mixture that stays N(0, I):
+no row, however far out, loses more than log 100 = 4.6 nats to it.
 """
 RIDGE = 1e-3
 """Added to every variance of z, whose scale is 1."""
@@ -163,8 +163,8 @@ def _aggregate(model: VAE, values: Values, schema: Schema) -> Aggregate:
 
 
 def _groups(array: np.ndarray) -> np.ndarray:
-    """Number the groups of rows that share their rarest value, the largest first; 0 is for rows
-    without any.
+    """Number the groups of rows that share their rarest value, the largest first;
+    0 is for rows without any.
     """
     group, smallest = np.zeros(len(array), dtype=int), np.full(len(array), len(array) + 1)
     if array.ndim != 2:
@@ -185,8 +185,8 @@ def _groups(array: np.ndarray) -> np.ndarray:
 
 
 def _best(fitted: Aggregate, judging: Aggregate) -> tuple[int, Mixture] | None:
-    """Return the smallest number of components as good as any, by log p(z) of other rows, and the
-    mixture.
+    """Return the smallest number of components as good as any,
+    by log p(z) of other rows, and the mixture.
     """
     rows = int((fitted.group == 0).sum())
     tried = {}
@@ -209,8 +209,8 @@ def _best(fitted: Aggregate, judging: Aggregate) -> tuple[int, Mixture] | None:
 
 
 def _mixture(found: Aggregate, components: int) -> Mixture:
-    """Fit the components of rows without rare values by EM, and one normal to each group of rare
-    rows.
+    """Fit the components of rows without rare values by EM,
+    and one normal to each group of rare rows.
 
     One more is N(0, I), with which the model was trained, for rows that are nowhere near the
     others.
@@ -241,8 +241,8 @@ def _mixture(found: Aggregate, components: int) -> Mixture:
 
 
 def _gaussian_mixture() -> Any:
-    """Import scikit-learn's mixture, leaving alone the random state that its own imports draw
-    from.
+    """Import scikit-learn's mixture,
+    leaving alone the random state that its own imports draw from.
     """
     before = random.getstate()
     from sklearn.mixture import GaussianMixture

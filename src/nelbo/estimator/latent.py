@@ -128,8 +128,8 @@ def _no_better(nats: dict[int, np.ndarray]) -> bool:
 
 
 def _within(smaller: np.ndarray, best: np.ndarray) -> bool:
-    """Return whether one size is at most a standard error of the paired differences behind
-    another.
+    """Return whether one size is at most a standard error
+    of the paired differences behind another.
     """
     gain, error = _gain(best, smaller)
     return math.isfinite(gain) and gain <= max(error, ROUNDING)

@@ -1,5 +1,5 @@
-"""Frames out where scikit-learn's `set_output` asks for them: also of methods other than
-transform.
+"""Frames out where scikit-learn's `set_output` asks for them:
+also of methods other than transform.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import sklearn
 def framed(
     estimator: Any, values: npt.NDArray[Any], names: Sequence[str] | None, like: Any = None
 ) -> Any:
-    """Return rows as the container that ``set_output(transform=...)`` or scikit-learn's
-    configuration names.
+    """Return rows as the container
+    that ``set_output(transform=...)`` or scikit-learn's configuration names.
 
     Arguments:
         estimator: Whose setting counts.

@@ -155,8 +155,8 @@ def follow(
 
 
 def groups(chains: int) -> Iterator[tuple[int, int]]:
-    """Yield the number and the size of groups of chains that run together, so that memory does not
-    grow with chains.
+    """Yield the number and the size of groups of chains that run together,
+    so that memory does not grow with chains.
     """
     for group, begin in enumerate(range(0, chains, row_noise.BLOCK)):
         yield group, min(row_noise.BLOCK, chains - begin)
@@ -188,8 +188,8 @@ class Pilot:
 def pilot(
     vae: VAE, x: Examples, seed: int, memory: int, settings: Settings
 ) -> tuple[Normal, Schedule, Cost]:
-    """Make the start of each row, and adapt step sizes to it on a few chains with fewer
-    temperatures.
+    """Make the start of each row,
+    and adapt step sizes to it on a few chains with fewer temperatures.
     """
     pilots = Pilot()
     start, cost = PROPOSALS[settings.start](vae, x, memory)

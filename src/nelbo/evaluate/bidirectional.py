@@ -46,8 +46,8 @@ class Bracket(Brief):
 
     @property
     def gap(self) -> float:
-        """Mean of upper minus lower, nats per example: on average at least what the lower bounds
-        miss.
+        """Mean of upper minus lower, nats per example:
+        on average at least what the lower bounds miss.
         """
         return float((self.upper - self.lower).mean())
 

@@ -1,5 +1,5 @@
-r"""Chains that follow a path of distributions by Hamiltonian Monte Carlo, and the weights they
-gather (Neal, 2001).
+r"""Chains that follow a path of distributions by Hamiltonian Monte Carlo,
+and the weights they gather (Neal, 2001).
 
 .. math::
     f_t(z) = r(z)^{1 - t} \, p(x, z)^t, \qquad
@@ -92,8 +92,8 @@ def stream(seed: int, name: Stream, group: int = 0) -> int:
 
 
 def start_noise(keys: Tensor, chains: int, latent_dim: int, seed: int, like: Tensor) -> Tensor:
-    """Draw where chains of rows with these keys start, (chains, n, latent_dim), in the noise of the
-    start.
+    """Draw where chains of rows with these keys start, (chains, n, latent_dim),
+    in the noise of the start.
     """
     return row_noise.normals(keys, chains, latent_dim, seed, 0, like)
 
@@ -234,8 +234,8 @@ class _Path:
 def _move(
     path: _Path, state: _State, drawn: Tensor, size: Tensor, t: float, leapfrogs: int
 ) -> tuple[_State, Tensor]:
-    """Make one Hamiltonian move that leaves f_t as it is, and return the chance with which each
-    chain took it.
+    """Make one Hamiltonian move that leaves f_t as it is,
+    and return the chance with which each chain took it.
     """
     momentum, last = drawn[..., :-1], drawn[..., -1].double()
     step = size.to(drawn.dtype)[:, None]

@@ -16,8 +16,8 @@ from . import row_noise
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Some rows, with their conditions where there are any: what a chunk of an evaluation is made
-    of.
+    """Some rows, with their conditions where there are any:
+    what a chunk of an evaluation is made of.
 
     Attributes:
         x: Rows (n, *shape), in the precision of the model and on its device.
@@ -65,8 +65,8 @@ class Examples:
         return vae.decode(z, *self._given())
 
     def terms(self, vae: VAE, z: Tensor, q: Distribution) -> Terms:
-        """Return the log-densities at given z, of shape (samples, n, latent_dim), for a given
-        q(z|x).
+        """Return the log-densities at given z, of shape (samples, n, latent_dim),
+        for a given q(z|x).
         """
         return vae.terms_at(self.x, z, q, *self._given())
 

@@ -56,8 +56,8 @@ def fitted(vae: VAE, x: Examples, memory: int = MEMORY, starts: int = 8) -> tupl
 
 
 def mixture(samples: int, vae: VAE, x: Examples, memory: int = MEMORY) -> tuple[Mixture, Cost]:
-    """Return what ``samples`` draws of each row come from: the encoder's q(z|x) and a wider normal
-    fitted to p(z|x).
+    """Return what ``samples`` draws of each row come from:
+    the encoder's q(z|x) and a wider normal fitted to p(z|x).
     """
     rule = Blend()
     first = encoder_source(vae, x)
@@ -113,8 +113,8 @@ def _divergence(q: Normal, p: Normal) -> Tensor:
 
 
 class Mixture(Source):
-    """Draws of which every fourth, say, the first included, is of one source, and the rest of a
-    normal.
+    """Draws of which every fourth, say, the first included, is of one source,
+    and the rest of a normal.
 
     Arguments:
         first: The one source.
@@ -172,8 +172,8 @@ class GaussNewton:
     seed: int = 5
 
     def fit(self, vae: VAE, x: Examples, memory: int, starts: int) -> tuple[Tensor, Tensor, Cost]:
-        """Return a mode of each row, and a triangle L, L L^T = H^-1; of outliers the best of
-        several modes.
+        """Return a mode of each row, and a triangle L, L L^T = H^-1;
+        of outliers the best of several modes.
         """
         start, cost = from_encoder(vae, x, memory)
         begun = log_joint(vae, x, start.loc[None])[0]
@@ -237,8 +237,8 @@ class GaussNewton:
 
 
 def _inverse_root(curvature: Tensor) -> Tensor:
-    """Return the lower triangle L with L L^T = H^-1 of each H (n, d, d), not finite where H is no
-    curvature.
+    """Return the lower triangle L with L L^T = H^-1 of each H (n, d, d),
+    not finite where H is no curvature.
     """
     root, failed = torch.linalg.cholesky_ex(curvature.flip(-2, -1))
     eye = torch.eye(curvature.shape[-1], dtype=root.dtype, device=root.device)
@@ -251,8 +251,8 @@ def _inverse_root(curvature: Tensor) -> Tensor:
 
 
 def _slopes(vae: VAE, x: Examples, z: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-    """Return g (n, d) and H (n, d, d) at z (n, d), in float64, by differences of ``reach`` (n,
-    d).
+    """Return g (n, d) and H (n, d, d) at z (n, d), in float64,
+    by differences of ``reach`` (n, d).
     """
     points = torch.cat([z[None], z + torch.diag_embed(reach).movedim(1, 0)])
     features, score, information = _local(vae, x, points)

@@ -1,5 +1,5 @@
-r"""Importance sampling, streamed: nothing of size (n, K) is ever held but the largest few weights
-of each row.
+r"""Importance sampling, streamed:
+nothing of size (n, K) is ever held but the largest few weights of each row.
 
 .. math::
     \log p(x) \approx \log \frac1K \sum_{k=1}^K w_k, \qquad
@@ -65,8 +65,8 @@ def importance(
 def elbo_and_rate(
     vae: VAE, x: Examples, samples: int, seed: int, memory: int, normal: Normal | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Average over ``samples`` draws z of each row, from its normal q or, where that is None, from
-    the encoder's.
+    """Average over ``samples`` draws z of each row, from its normal q or,
+    where that is None, from the encoder's.
 
     Returns:
         The ELBO, mean of log p(x, z) - log q(z), and the rate, mean of log q(z) - log p(z): (n,),
@@ -120,8 +120,8 @@ def sampled_terms(
 
 
 class Weights:
-    """Running sums of weights per row, relative to the largest weight so far, and the largest few
-    weights.
+    """Running sums of weights per row, relative to the largest weight so far,
+    and the largest few weights.
     """
 
     def __init__(self, rows: int, samples: int, device: torch.device) -> None:
@@ -145,8 +145,8 @@ class Weights:
         self.top = joined.topk(min(self.tail, len(joined)), dim=0).values
 
     def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the value, its standard error, the effective sample size and the Pareto shape of
-        each row.
+        """Return the value, its standard error,
+        the effective sample size and the Pareto shape of each row.
         """
         k = self.samples
         value = self.peak + (self.sum / k).log()
@@ -159,8 +159,8 @@ class Weights:
 
 
 def pareto_shape(top: Tensor, samples: int, agreed: float = 0.01) -> Tensor:
-    """Fit a generalised Pareto distribution to the largest weights of each row (Zhang & Stephens,
-    2009).
+    """Fit a generalised Pareto distribution to the largest weights
+    of each row (Zhang & Stephens, 2009).
 
     Arguments:
         top: The largest log-weights in decreasing order, (m + 1, n); the last is the threshold.

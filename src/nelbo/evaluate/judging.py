@@ -1,5 +1,5 @@
-"""Prepares a model and rows for judging: precision, evaluation mode, and pieces that fit a memory
-budget.
+"""Prepares a model and rows for judging:
+precision, evaluation mode, and pieces that fit a memory budget.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MEMORY = 256 * 2**20
 
 @contextlib.contextmanager
 def judged(vae: VAE, x: Tensor, c: Tensor | None = None) -> Iterator[tuple[VAE, Examples]]:
-    """Yield the model in the precision of x and in evaluation mode, and the examples on its
-    device.
+    """Yield the model in the precision of x and in evaluation mode,
+    and the examples on its device.
 
     Inside the block there are no gradients unless they are switched on again, and no autocast.
     Afterwards the model is in the mode that it was in.

@@ -43,8 +43,8 @@ def refined(vae: VAE, x: Examples, memory: int = MEMORY) -> tuple[Normal, Cost]:
 
 
 def searched(vae: VAE, x: Examples, memory: int = MEMORY) -> tuple[Normal, Cost]:
-    """Like `refined`, at the best mode found from the encoder and from chains annealed from the
-    prior.
+    """Like `refined`, at the best mode found from the encoder
+    and from chains annealed from the prior.
     """
     return _in_pieces(vae, x, memory, Search().best)
 
@@ -167,8 +167,8 @@ class Search:
     newton: Newton = field(default_factory=Newton)
 
     def best(self, vae: VAE, x: Examples) -> Fit:
-        """Return the mode and the triangle L with the greatest mass, as far as a normal can
-        tell.
+        """Return the mode and the triangle L with the greatest mass,
+        as far as a normal can tell.
         """
         loc, lower, cost = self.newton.from_encoder(vae, x)
         found, spent = self.ends(vae, x)
@@ -191,8 +191,8 @@ class Search:
         return loc, lower, cost + spent + Cost(decodes=len(worth))
 
     def ends(self, vae: VAE, x: Examples) -> tuple[Tensor, Cost]:
-        """Anneal a few chains from the prior and return, for each row, the highest place where one
-        ends, (n, latent_dim).
+        """Anneal a few chains from the prior and return, for each row,
+        the highest place where one ends, (n, latent_dim).
         """
         prior, cost = from_prior(vae, x)
         t = temperatures(self.temperatures, "power")
@@ -209,8 +209,8 @@ class Search:
 
 
 def _curvature(vae: VAE, x: Examples, centre: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient of log p(x, z) at z = centre and minus its Hessian, by differences of
-    ``width``.
+    """Return the gradient of log p(x, z) at z = centre and minus its Hessian,
+    by differences of ``width``.
     """
     d = centre.shape[-1]
     offsets = torch.diag_embed(width).movedim(1, 0)  # (d, n, d)

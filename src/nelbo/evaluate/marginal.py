@@ -30,8 +30,8 @@ def methods() -> tuple[str, ...]:
 
 
 def plain_method(vae: VAE) -> str:
-    """Return "exact" where that is possible, else "importance": what scores many rows at little
-    cost.
+    """Return "exact" where that is possible, else "importance":
+    what scores many rows at little cost.
     """
     if affine_decoder(vae) is None:
         return "importance"

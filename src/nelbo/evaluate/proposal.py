@@ -198,8 +198,8 @@ def encoder_source(vae: VAE, x: Examples) -> Source:
 def from_encoder(
     vae: VAE, x: Examples, memory: int = MEMORY, blocks: int = 2
 ) -> tuple[Normal, Cost]:
-    """Return q(z|x) where it is a normal, else one of the mean and variances of some of its
-    draws.
+    """Return q(z|x) where it is a normal,
+    else one of the mean and variances of some of its draws.
 
     Arguments:
         vae: The model.
@@ -228,8 +228,8 @@ def from_prior(vae: VAE, x: Examples, memory: int = MEMORY) -> tuple[Normal, Cos
 
 
 def log_joint(vae: VAE, x: Examples, z: Tensor) -> Tensor:
-    """Return log p(x, z) for z of shape (samples, n, latent_dim), minus infinity where it
-    overflows.
+    """Return log p(x, z) for z of shape (samples, n, latent_dim),
+    minus infinity where it overflows.
     """
     terms = x.terms(vae, z, Normal01(z[0]))
     return terms.log_joint.nan_to_num(-math.inf, math.inf, -math.inf)

@@ -65,8 +65,8 @@ class Quadrature:
 
 
 def quadrature(vae: VAE, x: Examples, memory: int) -> LogLikelihood:
-    """Integrate p(x, z) over z for each row; what the last halving changed is given as standard
-    error.
+    """Integrate p(x, z) over z for each row;
+    what the last halving changed is given as standard error.
 
     A row has an infinite error if its peaks are too narrow to be resolved, its mass may lie beyond
     all rings, or log p(x) is so large that rounding shows.
@@ -91,8 +91,8 @@ def quadrature(vae: VAE, x: Examples, memory: int) -> LogLikelihood:
 
 
 class _Grid:
-    """Cells over the latent space, in groups (g, 2^d, d) of the neighbours that share a parent
-    twice as wide.
+    """Cells over the latent space,
+    in groups (g, 2^d, d) of the neighbours that share a parent twice as wide.
 
     Arguments:
         vae: The model.

@@ -91,8 +91,8 @@ class LogLikelihood:
 
     @property
     def mean_standard_error(self) -> float:
-        """Standard error of the mean over examples, as an estimate for new data; infinite for one
-        example.
+        """Standard error of the mean over examples, as an estimate for new data;
+        infinite for one example.
         """
         return mean_error(self.value)
 
@@ -170,21 +170,21 @@ class Scores:
 
     @property
     def mean_standard_error(self) -> float:
-        """Standard error of the mean over rows, as an estimate for new data; infinite for one
-        row.
+        """Standard error of the mean over rows, as an estimate for new data;
+        infinite for one row.
         """
         return self.torch().mean_standard_error
 
     @property
     def unreliable(self) -> Array:
-        """Whether each row's estimate is unreliable, of shape (n,), as in
-        `LogLikelihood.unreliable`.
+        """Whether each row's estimate is unreliable,
+        of shape (n,), as in `LogLikelihood.unreliable`.
         """
         return self.torch().unreliable.numpy()
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Return the two ends of an interval for each row's log p(x), as `LogLikelihood.interval`
-        does.
+        """Return the two ends of an interval for each row's log p(x),
+        as `LogLikelihood.interval` does.
 
         Raises:
             ValueError: ``level`` is not between 0 and 1.
@@ -205,8 +205,8 @@ class Scores:
 
     @property
     def summary(self) -> str:
-        """The mean with its standard error, the method, and how many rows are unreliable, in one
-        line.
+        """The mean with its standard error, the method,
+        and how many rows are unreliable, in one line.
         """
         mean = f"mean {self.mean:.2f}"
         if math.isfinite(self.mean_standard_error):
@@ -285,8 +285,8 @@ def mean_error(values: Tensor) -> float:
 
 
 def rounded(error: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return errors no smaller than the rounding of values (n,) in this precision; infinite where
-    that hides all.
+    """Return errors no smaller than the rounding of values (n,) in this precision;
+    infinite where that hides all.
     """
     rounding = torch.finfo(dtype).eps * value.abs()
     return torch.where(rounding < LogLikelihood.unsure, torch.maximum(error, rounding), math.inf)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 BLOCK = 32
-"""Samples of one row that are drawn together. Part of the definition of the noise, so never tuned
-at run time.
+"""Samples of one row that are drawn together.
+Part of the definition of the noise, so never tuned at run time.
 """
 
 
@@ -63,8 +63,8 @@ def block(keys: Tensor, size: int, seed: int, number: int, like: Tensor) -> Tens
 
 
 def normals(keys: Tensor, count: int, size: int, seed: int, number: int, like: Tensor) -> Tensor:
-    """Draw ``count`` samples of noise, (count, n, size), from as many blocks as that takes;
-    ``number`` counts calls.
+    """Draw ``count`` samples of noise, (count, n, size),
+    from as many blocks as that takes; ``number`` counts calls.
     """
     blocks = math.ceil(count / BLOCK)
     drawn = [block(keys, size, seed, number * blocks + index, like) for index in range(blocks)]

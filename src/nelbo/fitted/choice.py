@@ -1,5 +1,5 @@
-"""Which rows a model is judged by: those that it was not trained on, where there are any; and how
-that is said.
+"""Which rows a model is judged by: those that it was not trained on, where there are any;
+and how that is said.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from .noise import Noise
 
 
 class Bernoulli(Likelihood):
-    r""":math:`p(x \mid z) = \prod_i p_i^{x_i} (1 - p_i)^{1 - x_i}` for binary x; the decoder
-    outputs logits.
+    r""":math:`p(x \mid z) = \prod_i p_i^{x_i} (1 - p_i)^{1 - x_i}` for binary x;
+    the decoder outputs logits.
 
     Arguments:
         shape: The shape of one example.

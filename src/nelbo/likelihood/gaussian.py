@@ -13,8 +13,8 @@ from .shared import SharedVariance
 
 
 class Gaussian(SharedVariance):
-    r""":math:`p(x \mid z) = \mathcal{N}(x \mid h, \beta^2 I)`, with :math:`\beta^2` fixed or
-    learned.
+    r""":math:`p(x \mid z) = \mathcal{N}(x \mid h, \beta^2 I)`,
+    with :math:`\beta^2` fixed or learned.
 
     Its closed form is the mean squared residual of the training data.
 

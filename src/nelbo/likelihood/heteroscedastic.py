@@ -16,8 +16,8 @@ from .shared import relative
 
 
 class HeteroscedasticGaussian(Likelihood):
-    r""":math:`p(x \mid z) = \mathcal{N}(x \mid f(z), \operatorname{diag} \beta^2(z))`, both read
-    from the decoder.
+    r""":math:`p(x \mid z) = \mathcal{N}(x \mid f(z), \operatorname{diag} \beta^2(z))`,
+    both read from the decoder.
 
     Arguments:
         shape: The shape of one example. The decoder outputs twice its first dimension: first the

@@ -1,5 +1,5 @@
-"""What the noise of a likelihood is: one small value, which others read instead of asking for a
-class.
+"""What the noise of a likelihood is:
+one small value, which others read instead of asking for a class.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ class SharedVariance(Likelihood):
     # one is not the optimum itself; the running mean of training has come close by then
     log_variance: Tensor
     exact: tuple[str, ...] = ()
-    """Buffers kept in float64 whatever the module is cast to: rounded ones would be another
-    model.
+    """Buffers kept in float64 whatever the module is cast to:
+    rounded ones would be another model.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class SharedVariance(Likelihood):
         return self.log_variance.exp()
 
     def at_floor(self) -> Tensor:
-        """Return which learned variances stand at the floor, a boolean tensor of the variance's
-        shape.
+        """Return which learned variances stand at the floor,
+        a boolean tensor of the variance's shape.
         """
         floor = math.log(self.floor)
         return self.log_variance.detach().double() <= floor + 1e-6 * max(1.0, abs(floor))

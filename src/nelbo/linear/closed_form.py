@@ -64,8 +64,8 @@ def factor_analysis(
     tol: float = 1e-8,
     floor: float = 1e-6,
 ) -> LinearGaussian:
-    """Maximum-likelihood factor analysis of data with these moments: one noise variance per
-    feature.
+    """Maximum-likelihood factor analysis of data with these moments:
+    one noise variance per feature.
 
     Given Psi the best W is pPCA's in the units where the noise is white, which leaves a smooth
     function of Psi with the gradient `(Sigma_jj - S_jj) / 2 psi_j^2` (Joreskog 1967), minimised by
@@ -108,8 +108,8 @@ def factor_analysis(
 
 @dataclass(frozen=True)
 class _Profile:
-    """Negative log-likelihood of factor analysis as a function of the noise alone, W being the best
-    for it.
+    """Negative log-likelihood of factor analysis as a function of the noise alone,
+    W being the best for it.
 
     In nats per example, up to a constant. `psi = lower + exp(free)`, so the floor is never crossed.
     """
@@ -122,8 +122,8 @@ class _Profile:
         return self.lower + free.clamp(max=30.0).exp()  # a wild line-search step must stay finite
 
     def weight(self, psi: Tensor) -> tuple[Tensor, Tensor]:
-        """The best W for this noise, and the eigenvalues its columns explain where the noise is
-        white.
+        """The best W for this noise,
+        and the eigenvalues its columns explain where the noise is white.
         """
         scale = psi.sqrt()
         values, vectors, _ = leading(self.correlation / torch.outer(scale, scale), self.rank)
@@ -140,8 +140,8 @@ class _Profile:
 
 
 def _arranged(weight: Tensor, latent_dim: int) -> Tensor:
-    """Make the largest entry of each column positive (the first of equals); add columns of
-    zeros.
+    """Make the largest entry of each column positive (the first of equals);
+    add columns of zeros.
     """
     size = weight.abs()
     first = (size >= (1 - 1e-6) * size.amax(0)).byte().argmax(0, keepdim=True)
@@ -150,8 +150,8 @@ def _arranged(weight: Tensor, latent_dim: int) -> Tensor:
 
 
 def _least(covariance: Tensor, floor: float) -> float:
-    """The floor of every variance: relative to the mean feature variance, absolute where there is
-    none.
+    """The floor of every variance:
+    relative to the mean feature variance, absolute where there is none.
     """
     typical = covariance.diagonal().mean().item()
     return floor * typical if typical > 0 else floor

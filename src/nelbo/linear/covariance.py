@@ -18,8 +18,8 @@ EXACT_WORK = 4e9
 
 
 class Chunks(Protocol):
-    """What `moments` needs of rows (n, D): a tensor has it, and so has what reads them a part at a
-    time.
+    """What `moments` needs of rows (n, D):
+    a tensor has it, and so has what reads them a part at a time.
     """
 
     @property
@@ -33,8 +33,8 @@ class Chunks(Protocol):
 
 @torch.no_grad()
 def moments(x: Tensor | Chunks, exact: bool = False) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D) of the rows of x (n, D), divided by n, in float64 on the
-    device of x.
+    """Mean (D,) and covariance (D, D) of the rows of x (n, D), divided by n,
+    in float64 on the device of x.
 
     Large inputs are multiplied in float32, in centred chunks accumulated in float64: the relative
     error is about 1e-7 (at worst 1e-5, where a column holds few distinct values, which all round
@@ -74,8 +74,8 @@ def moments(x: Tensor | Chunks, exact: bool = False) -> tuple[Tensor, Tensor]:
 
 
 def _two_pass(x: Tensor | Chunks, wide: torch.dtype, work: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Centre in `wide` at a first estimate of the mean, multiply in `work`, then correct for the
-    estimate.
+    """Centre in `wide` at a first estimate of the mean, multiply in `work`,
+    then correct for the estimate.
     """
     n, features = x.shape
     home = torch.device("cpu") if x.device.type == "mps" else x.device  # mps knows no float64

@@ -11,8 +11,8 @@ _DEPTH, _RESTARTS = 5, 30  # of the Krylov iteration: blocks between restarts, a
 
 
 def leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `count` greatest eigenvalues, descending, their vectors (D, count), and the sum of the
-    others.
+    """The `count` greatest eigenvalues, descending, their vectors (D, count),
+    and the sum of the others.
     """
     block = count + 8
     if len(matrix) > max(500, 16 * block):
@@ -27,8 +27,8 @@ def leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _krylov(matrix: Tensor, count: int, block: int) -> tuple[Tensor, Tensor] | None:
-    """Leading eigenpairs by restarted block Krylov iteration, as exact as `eigh`; None if
-    unsettled.
+    """Leading eigenpairs by restarted block Krylov iteration,
+    as exact as `eigh`; None if unsettled.
     """
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(len(matrix), block, generator=generator, dtype=matrix.dtype).to(

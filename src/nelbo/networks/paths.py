@@ -1,5 +1,5 @@
-"""What others may ask of a network, ours or theirs: a layer that somebody else calls linear is no
-linear path.
+"""What others may ask of a network, ours or theirs:
+a layer that somebody else calls linear is no linear path.
 """
 
 from __future__ import annotations

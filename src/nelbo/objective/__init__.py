@@ -1,5 +1,5 @@
-r"""Objectives: modules that map a batch to one number per example, in nats, which training
-maximises.
+r"""Objectives: modules that map a batch to one number per example,
+in nats, which training maximises.
 
 .. math:: \log p(x) \ge E_q[\log p(x \mid z)] - KL(q(z \mid x) \| p(z)) =: ELBO(x)
 

@@ -20,8 +20,8 @@ from ..distributions import is_independent_normal
 from ..linear import LinearGaussian
 
 SMALLEST_STD = 1e-6
-"""The least standard deviation of q(z|x), where the prior's is 1; only examples far from all data
-reach it.
+"""The least standard deviation of q(z|x), where the prior's is 1;
+only examples far from all data reach it.
 """
 
 
@@ -43,13 +43,13 @@ class Posterior(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, h: Tensor) -> Distribution:
-        """Map features h, of shape (*batch, *in_shape), to q(z|x), with event shape
-        (latent_dim,).
+        """Map features h, of shape (*batch, *in_shape), to q(z|x),
+        with event shape (latent_dim,).
         """
 
     def start_at(self, model: LinearGaussian) -> tuple[Tensor, Tensor]:
-        """Return the affine encoder that makes q(z|x) as near to a linear model's posterior as can
-        be.
+        """Return the affine encoder that makes q(z|x)
+        as near to a linear model's posterior as can be.
 
         Returns:
             Weight (features, D) and bias (features,), with as many features as in_shape has.

@@ -14,8 +14,8 @@ from .base import SMALLEST_STD, Posterior
 
 
 class DiagonalNormal(Posterior):
-    r""":math:`q(z \mid x) = \mathcal{N}(\mu(x), \operatorname{diag} \sigma^2(x))` (Kingma &
-    Welling, 2014).
+    r""":math:`q(z \mid x) = \mathcal{N}(\mu(x), \operatorname{diag} \sigma^2(x))`
+    (Kingma & Welling, 2014).
 
     The first half of the features is :math:`\mu`; the second half is mapped to
     :math:`\sigma > 0` by softplus, which unlike exp cannot overflow far from the data. There it

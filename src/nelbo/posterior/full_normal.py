@@ -21,8 +21,8 @@ from .base import SMALLEST_STD, Posterior
 
 
 class FullNormal(Posterior):
-    r""":math:`q(z \mid x) = \mathcal{N}(\mu(x), L(x) L(x)^\top)` (Rezende et al., 2014; Kingma &
-    Welling, 2019).
+    r""":math:`q(z \mid x) = \mathcal{N}(\mu(x), L(x) L(x)^\top)`
+    (Rezende et al., 2014; Kingma & Welling, 2019).
 
     The posterior of a linear model with one variance per feature is such a normal, and no diagonal
     one. The encoder outputs the mean, the diagonal of the Cholesky factor L, which softplus makes

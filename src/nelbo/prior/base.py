@@ -19,8 +19,8 @@ DRAWS = 4096
 
 
 class Prior(nn.Module, abc.ABC):
-    r"""Abstract prior: a module whose forward pass returns :math:`p(z)`; only that must be
-    written.
+    r"""Abstract prior: a module whose forward pass returns :math:`p(z)`;
+    only that must be written.
     """
 
     latent_dim: int
@@ -45,13 +45,13 @@ class Prior(nn.Module, abc.ABC):
         return isinstance(self(), Normal01)
 
     def restart(self) -> None:
-        """Go back to where training starts, which is as near to N(0, I) as can be; by default
-        stay.
+        """Go back to where training starts,
+        which is as near to N(0, I) as can be; by default stay.
         """
 
     def moments(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of each coordinate, (latent_dim,): of draws, but of an
-        independent normal exactly.
+        """Return mean and standard deviation of each coordinate, (latent_dim,):
+        of draws, but of an independent normal exactly.
 
         Arguments:
             device: Of the model.

@@ -66,8 +66,8 @@ class Mixture(Prior):
 
     @torch.no_grad()
     def restart(self) -> None:
-        """Put a learned mixture back to where it starts; its means come from a seed of their
-        own.
+        """Put a learned mixture back to where it starts;
+        its means come from a seed of their own.
         """
         if not self.learned:
             return
@@ -81,8 +81,8 @@ class Mixture(Prior):
 
     @classmethod
     def of(cls, weights: Tensor, means: Tensor, covariances: Tensor) -> Mixture:
-        """Return the fixed mixture with these weights (k,), means (k, latent_dim) and covariances,
-        as float32.
+        """Return the fixed mixture with these weights (k,),
+        means (k, latent_dim) and covariances, as float32.
         """
         found = cls(means.shape[1], len(means), learned=False)
         found.log_weight.copy_((weights / weights.sum()).log())
@@ -109,8 +109,8 @@ class Mixture(Prior):
         return NormalMixture(self.log_weight.log_softmax(0), self.loc, triangle)
 
     def slopes(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradient of log p(z), (n, d), and the components' mean precision, (n, d, d),
-        in float64.
+        """Return the gradient of log p(z), (n, d), and the components' mean precision,
+        (n, d, d), in float64.
         """
         p = self()
         triangle = p.scale_tril.double()

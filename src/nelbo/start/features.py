@@ -16,8 +16,8 @@ from ..vae import VAE
 from .rows import READ, Readable
 
 ROWS_PER_FEATURE = 6
-"""Rows for each random feature: with fewer, least squares learns them by heart, and more only cost
-time.
+"""Rows for each random feature:
+with fewer, least squares learns them by heart, and more only cost time.
 """
 
 
@@ -27,8 +27,8 @@ RIDGE = 1e-3
 
 @torch.no_grad()
 def random_features(vae: VAE, x: Tensor, generator: torch.Generator) -> bool:
-    r"""Solve for the last layer of the decoder's nonlinear path, and for a learned :math:`\beta^2`,
-    given q(z|x).
+    r"""Solve for the last layer of the decoder's nonlinear path,
+    and for a learned :math:`\beta^2`, given q(z|x).
 
     Arguments:
         vae: A model at its closed-form start, whose hidden layers have their first random weights.
@@ -61,8 +61,8 @@ def random_features(vae: VAE, x: Tensor, generator: torch.Generator) -> bool:
 
 
 def quick_model(model: VAE, x: Tensor | Readable, noise: torch.Generator) -> VAE | None:
-    """Return what a run of little time may end with: the start, and a decoder of random features in
-    closed form.
+    """Return what a run of little time may end with:
+    the start, and a decoder of random features in closed form.
 
     Training does not go on from it, as it would learn features of its own more slowly from there.
     """

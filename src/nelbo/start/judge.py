@@ -16,14 +16,14 @@ from ..vae import VAE
 from .solution import start_at
 
 SURE = 0.9772
-"""Confidence that training has beaten its start that is needed to keep it: two standard errors of
-many rows.
+"""Confidence that training has beaten its start that is needed to keep it:
+two standard errors of many rows.
 """
 
 
 FEW_SURE = 0.999999
-"""Confidence that ends the comparison after `QUICK_ROWS` rows, so high that looking twice costs
-nothing.
+"""Confidence that ends the comparison after `QUICK_ROWS` rows,
+so high that looking twice costs nothing.
 """
 
 
@@ -40,8 +40,8 @@ JUDGING_ROWS = 2000
 
 
 def ahead(one: VAE, other: VAE, x: Tensor, samples: int = 1) -> bool:
-    """Return whether a model has the greater bound, by so many samples, on log p(x) of some of
-    these rows.
+    """Return whether a model has the greater bound, by so many samples,
+    on log p(x) of some of these rows.
     """
     x = x[:: math.ceil(len(x) / QUICK_ROWS)]
     mine, others = (
@@ -54,8 +54,8 @@ def ahead(one: VAE, other: VAE, x: Tensor, samples: int = 1) -> bool:
 
 
 def beats(model: VAE, start: LinearGaussian, x: Tensor) -> bool:
-    """Return whether training has beaten its start on held-out rows by more than chance
-    explains.
+    """Return whether training has beaten its start on held-out rows
+    by more than chance explains.
     """
     rows, samples = _effort(model)
     x = x[:: max(1, len(x) // rows)][:rows]
@@ -73,8 +73,8 @@ def beats(model: VAE, start: LinearGaussian, x: Tensor) -> bool:
 
 
 def _value_of_start(model: VAE, start: LinearGaussian, x: Tensor, samples: int) -> Tensor:
-    """Return log p(x) of each row by the closed-form start: exact for a density, by sampling for a
-    probability.
+    """Return log p(x) of each row by the closed-form start:
+    exact for a density, by sampling for a probability.
     """
     if _is_linear_exactly(model):
         return start.log_prob(x.flatten(1).double())
@@ -89,8 +89,8 @@ def _is_linear_exactly(model: VAE) -> bool:
 
 
 def _effort(model: VAE) -> tuple[int, int]:
-    """Return how many rows and samples to compare on: fewer where both sides are sampled, at many
-    times the cost.
+    """Return how many rows and samples to compare on:
+    fewer where both sides are sampled, at many times the cost.
     """
     share = 1 if _is_linear_exactly(model) else 4
     return JUDGING_ROWS // share, JUDGING_SAMPLES // share

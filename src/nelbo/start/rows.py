@@ -14,8 +14,8 @@ from ..networks.paths import is_linear
 from ..vae import VAE
 
 START_WORK = 5e9
-"""Products that the covariance of the closed-form start may take: 8,000 rows of 784 features, 0.1
-s.
+"""Products that the covariance of the closed-form start may take:
+8,000 rows of 784 features, 0.1 s.
 """
 
 
@@ -32,8 +32,8 @@ class Readable(Chunks, Protocol):
 
 
 def enough_rows(model: VAE, rows: Readable) -> Tensor | Readable:
-    """Return the training rows that the start is found from, evenly spaced; many are read a part at
-    a time.
+    """Return the training rows that the start is found from, evenly spaced;
+    many are read a part at a time.
 
     Networks with a nonlinear path leave the start at once; of many wide rows some are enough for
     them.

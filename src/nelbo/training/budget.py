@@ -28,8 +28,8 @@ class Budget:
     """
 
     FIRST_BATCH: ClassVar[int] = 64
-    """Rows in the first batches of a default run: early gradients agree, so that many small steps
-    go further."""
+    """Rows in the first batches of a default run:
+    early gradients agree, so that many small steps go further."""
     FIRST_STEPS: ClassVar[int] = 64
     """Steps after which they double, until they have the size of the rest."""
 
@@ -87,8 +87,8 @@ class Budget:
         return first + (epochs - 1) * self.steps_per_epoch
 
     def place(self, step: int) -> tuple[int, int, int]:
-        """Return the epoch of a step, and the first and one past the last of its rows in the order
-        of that epoch.
+        """Return the epoch of a step,
+        and the first and one past the last of its rows in the order of that epoch.
         """
         index = step - Budget.FIRST_STEPS * len(self.small)
         if index < 0:
@@ -110,16 +110,16 @@ class Budget:
         return epoch + start / self.rows
 
     def progress(self, step: int, seconds: float) -> float:
-        """Return which part of the budget is spent, from 0 to 1. Without a time limit, the clock
-        plays no part.
+        """Return which part of the budget is spent, from 0 to 1.
+        Without a time limit, the clock plays no part.
         """
         by_step = step / self.max_steps if self.max_steps else 0.0
         by_time = seconds / self.max_seconds if self.max_seconds else 0.0
         return min(1.0, max(by_step, by_time))
 
     def planned_steps(self, step: int, seconds: float) -> float:
-        """Return how many steps the run will have: exact without a time limit, else projected from
-        those so far.
+        """Return how many steps the run will have:
+        exact without a time limit, else projected from those so far.
         """
         if self.max_seconds is None and self.max_steps is not None:
             return self.max_steps
@@ -127,8 +127,8 @@ class Budget:
         return step / progress if step and progress else math.inf
 
     def reserving(self, seconds: float) -> Budget:
-        """Return a budget that leaves some of a time limit, at most a quarter, for what follows the
-        last step.
+        """Return a budget that leaves some of a time limit, at most a quarter,
+        for what follows the last step.
         """
         if self.max_seconds is None:
             return self
@@ -138,8 +138,8 @@ class Budget:
 
     @property
     def validate_every(self) -> int:
-        """How many steps lie between two validations: an epoch, or a hundredth of the run if that
-        is longer.
+        """How many steps lie between two validations:
+        an epoch, or a hundredth of the run if that is longer.
         """
         return max(self.steps_per_epoch, (self.max_steps or 0) // 100, 1)
 
@@ -160,7 +160,7 @@ def _small_batches(rows: int, batch_size: int) -> tuple[int, ...]:
 
 
 def default_steps(rows: int) -> int:
-    """Return the length of a run without limits: 2,000 steps and 0.3 for each row, at most
-    60,000.
+    """Return the length of a run without limits:
+    2,000 steps and 0.3 for each row, at most 60,000.
     """
     return min(60_000, 2_000 + round(0.3 * rows))

@@ -62,8 +62,8 @@ class Record:
 
 
 WORSE_NATS, WORSE_SHARE = 10.0, 0.2
-"""By how much a bound must have fallen for training to have failed: it is measured on few rows,
-with fresh noise.
+"""By how much a bound must have fallen for training to have failed:
+it is measured on few rows, with fresh noise.
 """
 COLUMNS = ("step", "epoch", "seconds", "train", "validation", "kl", "beta", "learning_rate")
 """What a printed history shows of each record; bounds in nats per example."""
@@ -173,8 +173,8 @@ class History:
         return [getattr(record, name) for record in self.records]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists and numbers, ready for JSON; what is not finite is "nan", "inf" or
-        "-inf".
+        """Return plain lists and numbers, ready for JSON;
+        what is not finite is "nan", "inf" or "-inf".
         """
         found = dataclasses.asdict(self)
         found["records"] = [
@@ -198,8 +198,8 @@ class History:
         return found
 
     def to_jsonl(self) -> str:
-        """Return one JSON object per record and line; what is not finite is null, as tools that
-        read it expect.
+        """Return one JSON object per record and line;
+        what is not finite is null, as tools that read it expect.
         """
         return "".join(json.dumps(plain(one)) + "\n" for one in self.records)
 

@@ -1,5 +1,5 @@
-"""Ctrl-C between two steps, never inside one: what is saved then is a state that the run passes
-through.
+"""Ctrl-C between two steps, never inside one:
+what is saved then is a state that the run passes through.
 """
 
 from __future__ import annotations

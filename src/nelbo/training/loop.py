@@ -44,8 +44,8 @@ class Store(Protocol):
         """Return the last state saved, or None."""
 
     def save(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Replace the state, all or nothing. Where that fails, training goes on, and tries again
-        later.
+        """Replace the state, all or nothing.
+        Where that fails, training goes on, and tries again later.
         """
 
 
@@ -299,8 +299,8 @@ def _validate(run: Run, factor: float, callbacks: list[Callback]) -> None:
 
 
 def _out_of_patience(run: Run, progress: float) -> bool:
-    """Return whether too much of the budget has passed since the best validation bound, and since
-    the ramp's end.
+    """Return whether too much of the budget has passed since the best validation bound,
+    and since the ramp's end.
     """
     if run.best is None or (run.rate.decay is not None and not run.rate.pending(progress)):
         return False  # a fall that has begun is seen through

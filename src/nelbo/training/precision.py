@@ -16,8 +16,8 @@ from torch import nn
 from ..likelihood import Noise, likelihoods_in
 
 SMALLEST_STD = 0.05
-"""Below this noise standard deviation, in scaled units, bfloat16 would cost more than 1e-3 nats per
-feature.
+"""Below this noise standard deviation, in scaled units,
+bfloat16 would cost more than 1e-3 nats per feature.
 """
 SMALLEST_NETWORK = 100_000
 """Below this many weights a step costs more in casts than it saves."""

@@ -16,8 +16,8 @@ PLAIN_EVERY = 5.0
 
 
 class ProgressBar:
-    """A callback of `nelbo.fit` that shows the bound, beta, KL, rate and time left; use it as a
-    context manager.
+    """A callback of `nelbo.fit` that shows the bound, beta, KL, rate and time left;
+    use it as a context manager.
 
     Arguments:
         stream: Where to write; standard error by default, so that standard output stays clean.

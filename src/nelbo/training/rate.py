@@ -66,8 +66,8 @@ class RateSchedule:
         return cls(decay, 0.0 if decay is None else 1 - decay)
 
     def now(self, progress: float) -> RateSchedule:
-        """Return a fall that begins now, before its start, and takes its share of the shorter
-        run.
+        """Return a fall that begins now, before its start,
+        and takes its share of the shorter run.
         """
         return dataclasses.replace(self, start=progress, end=progress / self.start, early=True)
 

@@ -16,8 +16,8 @@ __all__ = ["Affine", "borrowed"]
 
 
 class Affine:
-    """t = (x - shift) / scale of a batch of flat float rows on the CPU, unmixed where the schema
-    mixes.
+    """t = (x - shift) / scale of a batch of flat float rows on the CPU,
+    unmixed where the schema mixes.
 
     The shift of float32 rows is taken off in two parts, so that a mean far greater than the spread
     costs no accuracy.
@@ -57,8 +57,8 @@ class Affine:
 
 
 def borrowed(array: npt.NDArray[Any]) -> Tensor:
-    """Return a tensor that shares the memory of an array, which may be read-only: nobody writes to
-    it.
+    """Return a tensor that shares the memory of an array, which may be read-only:
+    nobody writes to it.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

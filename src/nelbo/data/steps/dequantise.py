@@ -56,8 +56,8 @@ def scrambled(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def hash_uniform(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """U in [0, 1), a pure function of (row content, feature index): order, batch and chunk change
-    nothing.
+    """U in [0, 1), a pure function of (row content,
+    feature index): order, batch and chunk change nothing.
 
     Arguments:
         rows: The 8-bit data, (n, D).
@@ -139,8 +139,8 @@ def check_units(rows: npt.NDArray[Any]) -> None:
 
 
 def uniform(rows: npt.NDArray[np.uint8], noise: Noise) -> Tensor | float:
-    """U for 8-bit rows (n, D): drawn from a generator, 0.5 for "centre", or `hash_uniform` for
-    "hash".
+    """U for 8-bit rows (n, D):
+    drawn from a generator, 0.5 for "centre", or `hash_uniform` for "hash".
     """
     if isinstance(noise, torch.Generator):
         return torch.rand(rows.shape, generator=noise, device=noise.device).cpu()
@@ -148,8 +148,8 @@ def uniform(rows: npt.NDArray[np.uint8], noise: Noise) -> Tensor | float:
 
 
 def to_uint8(x: Tensor | npt.ArrayLike) -> npt.NDArray[np.uint8]:
-    """Round x to the nearest 8-bit level: clip(rint(256 x - 0.5), 0, 255), the inverse of (u8 +
-    0.5) / 256.
+    """Round x to the nearest 8-bit level:
+    clip(rint(256 x - 0.5), 0, 255), the inverse of (u8 + 0.5) / 256.
 
     Arguments:
         x: Values of any shape, in the units of (u8 + U) / 256; those outside [0, 1) go to 0 or 255.

@@ -118,8 +118,8 @@ def _refuse_count(count: int, shape: tuple[int, ...], layout: Layout) -> None:
 
 
 def check_fields(schema: Any) -> None:
-    """Raise ValueError where the fields of a schema (read from a file, say) contradict each
-    other.
+    """Raise ValueError where the fields
+    of a schema (read from a file, say) contradict each other.
     """
     if schema.layout not in LAYOUTS or schema.kind != (
         "table" if schema.layout == "flat" else "images"

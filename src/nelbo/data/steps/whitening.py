@@ -36,8 +36,8 @@ __all__ = ["Axes", "mix", "mixed_variance", "root_of", "shrinkage", "unmix"]
 Matrix = npt.NDArray[np.float64]
 
 FLOOR = 1e-6
-"""Least eigenvalue of the correlation matrix, relative to the largest: copies of a column are left
-at that.
+"""Least eigenvalue of the correlation matrix, relative to the largest:
+copies of a column are left at that.
 """
 LEFT, LEFT_OF_ALL = 0.01, 0.015
 """Share of the variance along its axes that reconstructions from z leave out at the start: R^2 has
@@ -51,12 +51,12 @@ SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)
 """Of the correlations that may be taken away."""
 FOLDS = 5
 SURE = 1.0
-"""Standard errors by which shrinking must predict better: rows far from all others could decide
-otherwise.
+"""Standard errors by which shrinking must predict better:
+rows far from all others could decide otherwise.
 """
 MOST_VALUES = 2**22
-"""Of larger tables the correlations are known well enough, and the comparison would take a copy of
-them.
+"""Of larger tables the correlations are known well enough,
+and the comparison would take a copy of them.
 """
 
 
@@ -108,8 +108,8 @@ class Axes:
 
 
 def _noise_shares(values: Matrix, left: float, least: float) -> Matrix:
-    """Return the share of noise along axes of these variances (q,): one noise level for all, as PCA
-    has it.
+    """Return the share of noise along axes of these variances (q,):
+    one noise level for all, as PCA has it.
 
     The level is the largest at which reconstructions E[x | E[z | x]], which leave out rho^2 of the
     variance along an axis, leave out a given share of all. Axes along which rows vary little thus
@@ -187,8 +187,8 @@ def shrinkage(t: Tensor, correlation: Tensor) -> float:
 
 
 def root_of(correlation: Tensor) -> Matrix:
-    """Return the root of a correlation or covariance matrix (D, D), symmetric and positive
-    definite.
+    """Return the root of a correlation or covariance matrix (D, D),
+    symmetric and positive definite.
     """
     values, vectors = torch.linalg.eigh(_positive(correlation))
     values = values.clamp_min(FLOOR * float(values.max()))
@@ -207,8 +207,8 @@ def unmix(x: Tensor, mixing: Matrix) -> Tensor:
 
 
 def _product(rows: Tensor, matrix: Matrix) -> Tensor:
-    """Multiply rows (n, D) by a symmetric matrix, column by column: a row's result is the same
-    whatever stands by.
+    """Multiply rows (n, D) by a symmetric matrix, column by column:
+    a row's result is the same whatever stands by.
     """
     total = torch.zeros_like(rows)
     for column, weights in zip(rows.T, torch.tensor(matrix), strict=True):
@@ -217,8 +217,8 @@ def _product(rows: Tensor, matrix: Matrix) -> Tensor:
 
 
 def mixed_variance(variance: Matrix, mixing: Matrix) -> Matrix:
-    """Return the diagonal of R diag(variance) R, of shape (D,), for one variance or one for each
-    column of t.
+    """Return the diagonal of R diag(variance) R, of shape (D,),
+    for one variance or one for each column of t.
     """
     found: Matrix = np.square(mixing) @ np.broadcast_to(variance, len(mixing))
     return found

@@ -36,8 +36,8 @@ REPLACED = {"forward", "encode", "decode", "terms", "terms_at"}
 
 
 class Direct:
-    """A step of an objective whose gradients are known here: call it with rows, and it leaves them
-    in ``grad``.
+    """A step of an objective whose gradients are known here:
+    call it with rows, and it leaves them in ``grad``.
     """
 
     def __init__(self, known: Known) -> None:
@@ -58,8 +58,8 @@ class Direct:
     def __call__(
         self, x: Tensor, generator: torch.Generator, low: torch.dtype | None = None
     ) -> Tensor:
-        """Return the bound of each row of x (n, *shape), and leave the gradients of minus their
-        mean behind.
+        """Return the bound of each row of x (n, *shape),
+        and leave the gradients of minus their mean behind.
 
         Arguments:
             x: Rows, as the model takes them.
@@ -105,8 +105,8 @@ class Direct:
         return bound
 
     def log_lik(self, x: Tensor, out: Tensor) -> tuple[Tensor, Gradient]:
-        """Return log p(x|z), and the gradient of the decoder's outputs as a function of what each
-        is to weigh.
+        """Return log p(x|z),
+        and the gradient of the decoder's outputs as a function of what each is to weigh.
 
         Arguments:
             x: Rows (n, D).
@@ -155,8 +155,8 @@ class Direct:
 
 
 class _Passes:
-    """The passes of a linear, a plain or a residual net, forward and back, over rows (n,
-    features).
+    """The passes of a linear, a plain or a residual net, forward and back,
+    over rows (n, features).
     """
 
     def __init__(self, network: Layers) -> None:
@@ -195,8 +195,8 @@ class _Passes:
         return h if low is None else h.float()
 
     def backward(self, gradient: Tensor, low: torch.dtype | None, inputs: bool = True) -> Tensor:
-        """Leave the gradients of the weights behind, and return that of the rows, if it is
-        wanted.
+        """Leave the gradients of the weights behind, and return that of the rows,
+        if it is wanted.
         """
         top = gradient = gradient if low is None else gradient.to(low)
         for i in reversed(range(len(self.layers))):
@@ -228,8 +228,8 @@ class _Passes:
 
 
 def _is_plain(objective: nn.Module) -> bool:
-    """Return whether modules do what their classes say: no hooks, nothing replaced, nothing used
-    twice.
+    """Return whether modules do what their classes say:
+    no hooks, nothing replaced, nothing used twice.
     """
     modules, parameters = list(objective.modules()), list(objective.parameters())
     hooks = [

@@ -27,8 +27,8 @@ aten = torch.ops.aten
 
 
 class Activation(NamedTuple):
-    """A function, and the gradient of its input from that of its output, its input h and its output
-    a.
+    """A function, and the gradient of its input from that of its output,
+    its input h and its output a.
     """
 
     forward: Callable[[Tensor], Tensor]

@@ -19,8 +19,8 @@ EPSILON = 1e-8
 
 
 class AdamW:
-    """Decoupled weight decay and bias-corrected moments for a list of parameters of any dtypes on
-    one device.
+    """Decoupled weight decay and bias-corrected moments
+    for a list of parameters of any dtypes on one device.
 
     Arguments:
         parameters: What to optimise.
@@ -41,8 +41,8 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, learning_rate: float, divisor: Tensor | None, finite: Tensor | bool) -> None:
-        """Move the parameters along their gradients over ``divisor``, or leave all as it is where
-        not ``finite``.
+        """Move the parameters along their gradients over ``divisor``,
+        or leave all as it is where not ``finite``.
 
         A divisor of None is 1. A GPU is given tensors, which nobody has to wait for.
         """

@@ -23,8 +23,8 @@ from .adamw import AdamW
 
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the odd polynomial that takes singular values from (0, 1] to near 1 in few iterations (Jordan
-et al., 2024).
+"""Of the odd polynomial
+that takes singular values from (0, 1] to near 1 in few iterations (Jordan et al., 2024).
 """
 ITERATIONS = 5
 MATCH = 0.2
@@ -50,8 +50,8 @@ class Muon:
 
     @torch.no_grad()
     def step(self, learning_rate: float, divisor: Tensor | None, finite: Tensor | bool) -> None:
-        """Move the parameters along their gradients over ``divisor``, or leave all as it is where
-        not ``finite``.
+        """Move the parameters along their gradients over ``divisor``,
+        or leave all as it is where not ``finite``.
 
         (Over whatever number: a matrix's step has the same length. The divisor keeps its momentum
         as it should be.)
@@ -89,8 +89,8 @@ class Muon:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Return about U V^T of a matrix U S V^T, its singular values between 0.7 and 1.2, in
-    bfloat16.
+    """Return about U V^T of a matrix U S V^T,
+    its singular values between 0.7 and 1.2, in bfloat16.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.mT if tall else matrix).bfloat16()
