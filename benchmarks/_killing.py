@@ -219,10 +219,10 @@ def fit(folder: Path, name: str, kind: str, steps: int) -> None:
     import torch
 
     from nelbo.__main__ import main
-    from nelbo.estimator import fitting
+    from nelbo.fitting import resume
 
     torch.set_num_threads(1)
-    fitting.STORE_EVERY = SAVE_EVERY
+    resume.STORE_EVERY = SAVE_EVERY
     left = [steps]
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:

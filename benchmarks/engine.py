@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo import VariationalAutoencoder, networks, training
-from nelbo.estimator.defaults import HIDDEN, HIDDEN_OF_DECODER, HIDDEN_OF_ENCODER
+from nelbo.recipe.plain import NUMBERS
 from nelbo.training import budget, run
 from nelbo.training.budget import default_batch_size
 from nelbo.training.optimisers import Muon, adamw
@@ -59,7 +59,8 @@ class Normed(nn.Module):
         # of these data, only Fashion-MNIST has many rows
         many = 784 in (math.prod(inputs), math.prod(outputs))
         encodes = math.prod(inputs) > math.prod(outputs)
-        hidden = (HIDDEN_OF_ENCODER if encodes else HIDDEN_OF_DECODER) if many else HIDDEN
+        widths = NUMBERS.hidden_of_many if many else NUMBERS.hidden
+        hidden = widths.to_json()["encoder" if encodes else "decoder"]
         self.network = networks.Residual(
             inputs, outputs, hidden, generator=torch.Generator().manual_seed(0)
         )

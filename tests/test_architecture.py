@@ -21,14 +21,16 @@ ROOT = Path(__file__).parent.parent / "src"
 RINGS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "brief naming plain spin threads watching whole",
+        "brief naming options plain spin threads watching whole",
         "networks distributions linear paired",
         "data prior likelihood posterior baseline",
         "vae",
         "objective",
         "training checkpoint evaluate",
         "spec diagnose start",
+        "recipe",
         "fitted",
+        "fitting",
         "estimator",
         "report",
         "cli",

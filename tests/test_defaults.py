@@ -15,11 +15,14 @@ from helpers import ring
 from helpers import small_estimator as vae
 from nelbo import VariationalAutoencoder, training
 from nelbo import objective as nelbo_objective
-from nelbo.data import Rows, Schema, as_rows
+from nelbo.data import Rows, Schema, Values, as_rows
 from nelbo.data.jitter import Jittered, silverman
 from nelbo.data.rows import Batch
 from nelbo.data.steps import whitening
-from nelbo.estimator import defaults
+from nelbo.fitting import story
+from nelbo.options import Options
+from nelbo.recipe import Facts, Recipe, Widths, build, plain
+from nelbo.recipe.whitening import whitens
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
 
@@ -35,10 +38,15 @@ def correlated(n: int, seed: int = 0) -> Array:
     return np.asarray(z * [1, 10, 0.1, 3, 100] + 7)
 
 
+def decided(x: Array, **options: Any) -> Recipe:
+    """Return what is decided about some rows before anything is built."""
+    return build(Options(**options), Facts(Values(x), 0.1))
+
+
 def test_tables_are_whitened_where_held_out_rows_bear_it_out() -> None:
-    assert defaults.whitens(correlated(300), 2)
+    assert whitens(Values(correlated(300)), 2)
     # noise: pPCA knows it is round
-    assert not defaults.whitens(np.random.default_rng(0).normal(size=(24, 20)), 2)
+    assert not whitens(Values(np.random.default_rng(0).normal(size=(24, 20))), 2)
     model = vae(early_stopping=True, max_steps=20).fit(correlated(300))
     assert shares(correlated(300)) == 0
     t = model.schema_.to_model(correlated(300), noise="hash", dtype=torch.float64).numpy()
@@ -148,14 +156,14 @@ def test_what_nobody_watched_over_is_kept_only_if_it_is_ahead(
     that went astray in some fits of many latents.
     """
 
-    def astray(objective: nelbo_objective.Objective, *_: object) -> None:
+    def astray(objective: nelbo_objective.Objective, *_: object, **__: object) -> None:
         with torch.no_grad():
             for parameter in objective.vae.encoder.parameters():
                 parameter *= 100
 
     x = ring(300)
     good = VariationalAutoencoder(2, max_steps=300, random_state=0).fit(x)
-    monkeypatch.setattr(defaults, "refit", astray)
+    monkeypatch.setattr(story, "refit", astray)
     kept = VariationalAutoencoder(2, max_steps=300, random_state=0).fit(x)
     assert not kept.kept_start_
     assert kept.score(x) > good.score(x) - 1
@@ -181,19 +189,103 @@ def test_noise_from_z_is_reported_as_its_mean() -> None:
     np.testing.assert_allclose(whitened.noise_variance_, np.square(drawn - means).mean(0), rtol=0.1)
 
 
+def differing(one: Recipe, other: Recipe) -> set[str]:
+    """Return the names of the decisions in which two recipes differ."""
+    ours, theirs = one.entries(), other.entries()
+    return {name for name in ours if ours[name]["value"] != theirs[name]["value"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "replaced"),
+    [
+        ({"network": "auto", "likelihood": "gaussian", "variance": "auto"}, set()),
+        ({"posterior": "diagonal_normal", "init": "auto", "prior": "auto"}, set()),
+        ({"variance": "heteroscedastic"}, set()),
+        ({"hidden": (64,)}, {"hidden"}),
+        ({"init": "random"}, set()),  # which `started` knows of
+        ({"network": "mlp"}, {"encoder", "decoder"}),
+        ({"encoder": "mlp"}, {"encoder"}),
+        ({"scale": "standard"}, {"scale"}),
+        ({"objective": "iwae"}, {"objective", "objective_samples"}),
+        ({"objective_samples": 7}, {"objective_samples"}),
+        ({"prior": "standard_normal"}, {"prior"}),
+        ({"max_steps": 9}, {"max_steps"}),
+        ({"batch_size": 9}, {"batch_size"}),
+        ({"learning_rate": 0.1}, {"learning_rate"}),
+        ({"score_samples_k": 9}, {"score_samples"}),
+        ({"early_stopping": False}, {"refit"}),
+        # and what depends on it: whitening would mix such noise, and its floor is for noise from z
+        ({"variance": "learned"}, {"variance", "scale", "least_variance"}),
+        ({"variance": 0.5}, {"variance", "scale", "least_variance"}),
+        ({"scale": "global"}, {"variance", "scale", "least_variance"}),
+    ],
+)
+def test_an_option_replaces_itself_and_what_depends_on_it(
+    options: dict[str, Any], replaced: set[str]
+) -> None:
+    x = correlated(300)
+    assert differing(decided(x), decided(x, **options)) == replaced
+    for name in options.keys() & replaced:
+        assert getattr(decided(x, **options), name).reason == "As asked."
+
+
+def test_naming_a_default_changes_no_bit() -> None:
+    x = correlated(60)
+    plainly = vae(max_steps=20).fit(x).score_samples(x)
+    named = vae(
+        max_steps=20,
+        network="auto",
+        likelihood="gaussian",
+        posterior="diagonal_normal",
+        variance="heteroscedastic",
+        init="ppca",
+    ).fit(x)
+    np.testing.assert_array_equal(named.score_samples(x), plainly)
+
+
 @pytest.mark.parametrize(
     "options",
     [
-        {"variance": "learned"},
-        {"network": "mlp"},
-        {"likelihood": "gaussian", "init": "random"},
-        {"scale": "standard"},
+        {"network": "linear"},
+        {"objective": "autoencoder"},
+        {"dequantize": True},
+        {"likelihood": "bernoulli"},
     ],
 )
-def test_who_asks_for_something_gets_no_rules_for_tables(options: dict[str, Any]) -> None:
-    model = vae(**options).fit(correlated(100))
-    assert model.schema_.mixing is None
-    assert model.spec_.variance == "learned"
+def test_what_is_no_table_of_numbers_gets_no_rules_for_tables(options: dict[str, Any]) -> None:
+    x = np.random.default_rng(0).integers(0, 2, (100, 5)).astype(np.uint8)
+    found = decided(x, **options)
+    assert found.data.value == "plain"
+    assert found.variance.value == "learned"
+    assert not found.jitter.value
+    assert not found.refit.value
+    assert decided(x[:19]).data.value == decided(x[:, :1]).data.value == "plain"
+    assert decided(x.reshape(20, 5, 5)).data.value == "images"
+
+
+def test_the_start_is_replaced_alone() -> None:
+    x = correlated(300)
+    one, other = (vae(init=init).explain(x) for init in ("auto", "random"))
+    assert {name for name in one if one[name]["value"] != other[name]["value"]} == {"start"}
+    assert one["start"]["value"] == "principal axes"
+    assert other["start"] == {"value": "random", "reason": "As asked."}
+    assert vae(variance="per_feature").explain(x)["start"]["value"] == "ppca"
+
+
+def test_what_is_explained_is_what_is_done_and_nothing_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = ring(100)
+    done = vae(max_steps=200).fit(x).recipe_
+    monkeypatch.setattr(training, "fit", None)
+    told = vae(max_steps=200).explain(x)
+    assert list(told) == list(done)
+    assert {n for n in told if told[n] != done[n]} <= {"prior", "start"}
+    assert all(entry["reason"] for entry in told.values())
+    assert "auto" not in [entry["value"] for entry in told.values()]
+    lines = str(told).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [line.split()[0] for line in lines if line[0] != " "] == list(told)
 
 
 def test_jitter_fades_to_nothing_and_is_correlated_as_the_rows_are() -> None:
@@ -212,17 +304,17 @@ def test_a_table_is_trained_on_all_rows_in_the_end(monkeypatch: pytest.MonkeyPat
     """For as many passes as were best: the rows that were held out before make them longer."""
     seen: list[tuple[int, int]] = []
     runs: list[training.History] = []
-    refit, run = defaults.refit, training.fit
+    refit, run = story.refit, training.fit
 
-    def spy(objective: Any, x: Rows, before: int, steps: int, *rest: Any) -> None:
+    def spy(objective: Any, x: Rows, before: int, *rest: Any, **more: Any) -> None:
         seen.append((len(x), before))
-        refit(objective, x, before, steps, *rest)
+        refit(objective, x, before, *rest, **more)
 
     def keep(*arguments: Any, **options: Any) -> training.History:
         runs.append(run(*arguments, **options))
         return runs[-1]
 
-    monkeypatch.setattr(defaults, "refit", spy)
+    monkeypatch.setattr(story, "refit", spy)
     monkeypatch.setattr(training, "fit", keep)
     model = vae(max_steps=300, hidden=(32,), batch_size=32).fit(ring(400))
     assert not model.kept_start_
@@ -244,37 +336,34 @@ def test_noise_that_depends_on_z_never_meets_an_outlier_with_nothing() -> None:
             return float(model.model_.decode(torch.zeros(1, 2)).stddev.max())
 
     assert least(vae(max_steps=3).fit(correlated(300))) == pytest.approx(0.05)
-    assert least(
-        vae(max_steps=3, variance="heteroscedastic").fit(correlated(300))
-    ) == pytest.approx(1e-3)
+    plainly = vae(max_steps=3, variance="heteroscedastic", scale="global").fit(correlated(300))
+    assert least(plainly) == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize(
     ("rows", "options", "expected"),
     [
-        (9_999, {}, ((512, 512), None)),
-        (10_000, {}, ((256, 256), (512, 512, 512))),
-        (10_000, {"network": "conv"}, ((512, 512), None)),
-        (10_000, {"decoder": "conv"}, ((512, 512), None)),
-        (10_000, {"hidden": (9,)}, ((9,), None)),
-        (10_000, {"hidden": ()}, ((), None)),
-        (10_000, {"decoder_hidden": ()}, ((256, 256), ())),
-        (10_000, {"decoder_hidden": np.array([4, 5])}, ((256, 256), (4, 5))),
-        (100, {"hidden": [9], "decoder_hidden": [7, 8]}, ((9,), (7, 8))),
+        (9_999, {}, Widths((512, 512))),
+        (10_000, {}, Widths((256, 256), (512, 512, 512))),
+        (10_000, {"network": "conv"}, Widths((512, 512))),
+        (10_000, {"decoder": "conv"}, Widths((512, 512))),
+        (10_000, {"hidden": (9,)}, Widths((9,))),
+        (10_000, {"hidden": ()}, Widths(())),
+        (10_000, {"decoder_hidden": ()}, Widths((256, 256), ())),
+        (10_000, {"decoder_hidden": np.array([4, 5])}, Widths((256, 256), (4, 5))),
+        (100, {"hidden": [9], "decoder_hidden": [7, 8]}, Widths((9,), (7, 8))),
     ],
 )
 def test_widths_by_the_rows_and_by_what_is_asked(
-    rows: int, options: dict[str, Any], expected: Any
+    rows: int, options: dict[str, Any], expected: Widths
 ) -> None:
-    assert defaults.hidden_for(VariationalAutoencoder(**options), rows, table=False) == expected
+    assert decided(np.zeros((rows, 2, 2)), **options).hidden.value == expected
 
 
 def test_widths_of_tables() -> None:
-    assert defaults.hidden_for(VariationalAutoencoder(), 20_000, table=True) == ((128, 128), None)
-    assert defaults.hidden_for(VariationalAutoencoder(decoder_hidden=(3,)), 20_000, table=True) == (
-        (128, 128),
-        (3,),
-    )
+    x = np.random.default_rng(0).normal(size=(20_000, 3))
+    assert decided(x).hidden.value == Widths((128, 128))
+    assert decided(x, decoder_hidden=(3,)).hidden.value == Widths((128, 128), (3,))
 
 
 def test_the_decoders_widths_are_its_own_and_are_kept(tmp_path: Path) -> None:
@@ -294,7 +383,7 @@ def test_a_warm_start_keeps_widths_that_were_left_open_and_refuses_others(
 ) -> None:
     x = np.random.default_rng(0).normal(size=(60, 4, 4)).astype(np.float32)
     model = vae(hidden=None, max_steps=5, warm_start=True).fit(x)
-    monkeypatch.setattr(defaults, "MANY_ROWS", 50)  # by now they would be others
+    monkeypatch.setattr(plain, "NUMBERS", plain.Plain(many_rows=50))  # by now they would be others
     model.fit(x)
     assert model.spec_.hidden == (512, 512)
     with pytest.raises(ValueError, match="decoder_hidden=None, but that is now"):
@@ -302,11 +391,10 @@ def test_a_warm_start_keeps_widths_that_were_left_open_and_refuses_others(
 
 
 def test_options_of_an_objective_are_those_of_the_elbo() -> None:
-    assert defaults.objective_for(VariationalAutoencoder(), table=True)["objective"] == "dreg"
-    asked = defaults.objective_for(
-        VariationalAutoencoder(objective_options={"corruption": 0.1}), table=True
-    )
-    assert asked == {"objective": "elbo", "objective_samples": 1}
+    x = correlated(100)
+    assert decided(x).objective.value == "dreg"
+    asked = decided(x, objective_options={"corruption": 0.1})
+    assert (asked.objective.value, asked.objective_samples.value) == ("elbo", 1)
 
 
 def test_what_was_left_open_is_told_with_its_reason(tmp_path: Path) -> None:
@@ -335,4 +423,5 @@ def test_what_was_left_open_is_told_with_its_reason(tmp_path: Path) -> None:
         "objective": "elbo",
     }
     asked = vae(scale="standard", variance="learned", objective="elbo").fit(correlated(300))
-    assert not asked.recipe_.keys() & {"scale", "variance", "objective"}
+    told = {asked.recipe_[name]["reason"] for name in ("scale", "variance", "objective")}
+    assert told == {"As asked."}

@@ -29,8 +29,10 @@ from nelbo import (
     start,
 )
 from nelbo.checkpoint import CheckpointError
+from nelbo.data import Values
 from nelbo.data.order import stream_seed
-from nelbo.estimator import fitting
+from nelbo.fitting.prepare import split
+from nelbo.recipe import Facts
 from nelbo.training import Record
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
@@ -110,14 +112,16 @@ def test_too_few_rows_to_judge_by_keep_the_start(n: int) -> None:
 
 def test_the_split_is_a_partition_that_a_seed_decides() -> None:
     for n in (4, 5, 17, 100, 1000):
-        rows, held = fitting.split(n, 0.1, seed=3)
+        count = Facts(Values(np.zeros((n, 2))), 0.1).held_out(10)
+        rows, held = split(n, count, seed=3)
         assert held is not None
         np.testing.assert_array_equal(np.sort(np.concatenate([rows, held])), np.arange(n))
         assert len(rows) >= 2
         assert len(held) == max(int(np.ceil(0.1 * n)), min(10, n // 4))
-        np.testing.assert_array_equal(held, fitting.split(n, 0.1, seed=3)[1])
-    assert not np.array_equal(fitting.split(100, 0.1, 0)[1], fitting.split(100, 0.1, 1)[1])
-    assert fitting.split(100, 0.0, 0)[1] is None
+        np.testing.assert_array_equal(held, split(n, count, seed=3)[1])
+    assert not np.array_equal(split(100, 10, 0)[1], split(100, 10, 1)[1])
+    assert Facts(Values(np.zeros((100, 2))), 0.0).held_out(10) == 0
+    assert split(100, 0, 0)[1] is None
 
 
 # -- seeds
@@ -212,7 +216,7 @@ def test_all_rows_are_trained_on_when_none_are_held_out(iris: Array) -> None:
 
 def test_early_stopping_restores_the_best_weights() -> None:
     # nothing to learn but noise
-    x, test = (np.random.default_rng(seed).normal(size=(60, 10)) for seed in (0, 1))
+    x, test = (np.random.default_rng(seed).normal(size=(60, 2, 5)) for seed in (0, 1))
     options: dict[str, Any] = {
         "hidden": (64,),
         "learning_rate": 0.02,
@@ -249,8 +253,9 @@ def test_callbacks_see_every_record_and_may_stop(iris: Array) -> None:
 
 
 def test_records_are_in_data_units(iris: Array) -> None:
-    plain = vae(max_steps=20, scale="standard").fit(iris).history_
-    scaled = vae(max_steps=20, scale="standard").fit(1024 * iris).history_
+    options: dict[str, Any] = {"max_steps": 20, "scale": "standard", "variance": "learned"}
+    plain = vae(**options).fit(iris).history_
+    scaled = vae(**options).fit(1024 * iris).history_
     shift = 4 * np.log(1024)
     for a, b in zip(plain.records, scaled.records, strict=True):
         assert b.validation == pytest.approx(a.validation - shift, rel=1e-9)  # type: ignore[operator]
@@ -356,8 +361,9 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_warm_start_goes_on() -> None:
     x, test = ring(400), ring(200, seed=1)
-    model = vae(**WINNING, warm_start=True).fit(x)
-    _, held = fitting.split(400, 0.1, model.seed_)
+    elbo: dict[str, Any] = {"objective": "elbo", "prior": "standard_normal"}
+    model = vae(**WINNING, **elbo, warm_start=True).fit(x)
+    _, held = split(400, model.recipe_["held_out"]["value"], model.seed_)
     noise = torch.Generator().manual_seed(stream_seed(model.seed_, "validation"))
     rows = model.schema_.to_model(x[held], noise="centre")
     reached = (
@@ -441,7 +447,7 @@ def test_options_reach_the_model(iris: Array) -> None:
     assert isinstance(model.model_.encoder.layers[1], torch.nn.Tanh)
     assert isinstance(model.model_.prior, prior.StandardNormal)
     assert isinstance(model.model_.posterior, posterior.DiagonalNormal)
-    assert isinstance(model.model_.likelihood, likelihood.Gaussian)
+    assert isinstance(model.model_.likelihood, likelihood.HeteroscedasticGaussian)
     default = VariationalAutoencoder(max_steps=1).fit(iris)
     assert isinstance(default.model_.decoder, networks.Residual)
     assert default.transform(iris).shape == (150, 8)
@@ -453,7 +459,7 @@ def test_options_reach_the_model(iris: Array) -> None:
 def test_the_scale_decides_where_one_noise_is_one(iris: Array) -> None:
     assert isinstance(vae(scale="global").fit(iris).noise_variance_, float)
     assert isinstance(vae(scale=None).fit(iris).noise_variance_, float)
-    standard = vae(scale="standard").fit(iris).noise_variance_
+    standard = vae(scale="standard", variance="learned").fit(iris).noise_variance_
     assert isinstance(standard, np.ndarray)
     np.testing.assert_allclose(
         standard / iris.var(0), np.full(4, standard[0] / iris[:, 0].var()), rtol=1e-6

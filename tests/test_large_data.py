@@ -15,7 +15,8 @@ import nelbo
 from helpers import PEAK, build, normal, ring, rng
 from helpers import small_estimator as vae
 from nelbo import objective
-from nelbo.data import Schema, as_rows, schema
+from nelbo.data import Schema, Values, as_rows, schema
+from nelbo.recipe import facts
 
 RNG = np.random.default_rng(0)
 
@@ -139,10 +140,8 @@ def test_numbers_of_rows_that_are_no_tensor_are_refused() -> None:
 
 
 def test_no_more_rows_are_held_out_than_a_run_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nelbo.training, "VALIDATED", 50)
-    rows, held = nelbo.estimator.fitting.split(1000, 0.1, 0)
-    assert held is not None
-    assert (len(rows), len(held)) == (950, 50)
+    monkeypatch.setattr(facts, "VALIDATED", 50)
+    assert facts.Facts(Values(np.zeros((1000, 2))), 0.1).held_out(10) == 50
 
 
 MEMORY = """

@@ -23,7 +23,7 @@ __all__ = [
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -35,10 +35,8 @@ from . import likelihood, networks, objective, posterior, prior
 from .brief import Brief
 from .likelihood import VARIANCE_FLOOR
 from .naming import snake
+from .options import NetworkFactory
 from .vae import VAE
-
-NetworkFactory = Callable[[tuple[int, ...], tuple[int, ...]], nn.Module]
-"""Called with the shapes of one input and one output."""
 
 KINDS: dict[str, ModuleType] = {
     "prior": prior,

@@ -39,7 +39,7 @@ from nelbo.checkpoint import (
     write_folder,
 )
 from nelbo.cli import main
-from nelbo.estimator import fitting
+from nelbo.fitting import resume
 
 pytestmark = pytest.mark.fault
 
@@ -184,7 +184,7 @@ def test_data_beyond_all_scales_make_a_model_that_can_be_saved(tmp_path: Path) -
 def test_a_disk_that_is_full_for_a_moment_costs_a_warning_and_no_training(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, whole: np.ndarray[Any, Any]
 ) -> None:
-    monkeypatch.setattr(fitting, "STORE_EVERY", 0.0)
+    monkeypatch.setattr(resume, "STORE_EVERY", 0.0)
 
     def fill(record: Any) -> None:
         disk.full = 10 <= record.step < 20
@@ -353,7 +353,7 @@ def test_a_fit_that_is_killed_in_either_training_resumes_to_the_same_bits(
     """States are saved so often that both trainings have some;
     the fit is killed at every tenth, and resumed.
     """
-    monkeypatch.setattr(fitting, "STORE_EVERY", -1.0)
+    monkeypatch.setattr(resume, "STORE_EVERY", -1.0)
     phases, model = set(), None
     for _ in range(60):
         for _ in killed_at(monkeypatch, 10):

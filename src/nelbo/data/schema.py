@@ -336,6 +336,10 @@ class Schema:
         total = np.log(self.scale).sum() * (math.prod(self.shape) if self.scale.ndim == 0 else 1)
         return float(total + (0 if self.mixing is None else np.linalg.slogdet(self.mixing)[1]))
 
+    def log_density(self, of_model: Tensor) -> Tensor:
+        """Return log p(x) for log p(t): here alone the Jacobian is counted."""
+        return of_model - self.log_scale_sum
+
     @property
     def grid(self) -> tuple[Vector, Vector]:
         """The lower edge of the bin of x = 0, of shape `shape`, and the width of all bins, () or

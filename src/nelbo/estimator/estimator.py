@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["VariationalAutoencoder"]
 
 import dataclasses
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
@@ -18,15 +19,19 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .. import evaluate, spec
+from .. import evaluate, fitting, spec
 from ..baseline import ProbabilisticPCA
 from ..data import Schema
 from ..data.known import KnownRows
 from ..fitted import Fitted
-from ..fitted.state import of_one_model
-from ..training import History, Record
+from ..fitted.state import asked, of_one_model
+from ..fitting.resume import seed_from
+from ..options import NetworkFactory, Options, parameters
+from ..recipe import Entries
+from ..recipe.check import check, integer
+from ..training import History
 from ..vae import VAE
-from . import fitting, options, output, state
+from . import naming, output, state
 
 Array = npt.NDArray[Any]
 
@@ -39,109 +44,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     nats with the Jacobian of any scaling counted, :math:`\beta^2` in squared units. 8-bit images
     are dequantised, ``x = (u8 + U) / 256``; their unit is full scale.
 
-    Parameters
-    ----------
-    latent_dim : int or "auto", default=8
-        Number of latent dimensions. "auto" fits 1, 2, 4, 8, ... for a short while each, up to the
-        number of columns and at most 64, and takes the smallest whose held-out log p(x) is within
-        one standard error of the best; what and why is in `recipe_`.
-    network : {"auto", "linear", "mlp", "residual", "conv"} or callable, default="auto"
-        "mlp" is the plain net; "residual" is an MLP beside a linear path that starts at the
-        closed-form pPCA solution; "conv" has convolutions beside such a path, for images; "linear"
-        makes the model probabilistic PCA; "auto" is "residual". A callable gets the shapes of one
-        input and one output, and returns a module.
-    encoder, decoder : as network, default=None
-        Set them apart; None is ``network``.
-    hidden : sequence of int or None, default=None
-        Widths of dense hidden layers; the length is the depth. None is (128, 128) for tables and
-        (512, 512) for other data; with 10,000 rows or more of these, and no convolutions, (256,
-        256) for the encoder and (512, 512, 512) for the decoder.
-    decoder_hidden : sequence of int or None, default=None
-        Those of the decoder, if they are to differ from ``hidden``.
-    channels : sequence of int, default=(32, 64)
-        Widths of convolutional stages, each halving the image; the length is the depth.
-    activation : str, default="silu"
-        Such as "relu", "tanh", "gelu".
-    likelihood : str, default="gaussian"
-        p(x|z): "gaussian"; "heteroscedastic_gaussian", whose noise depends on z;
-        "student_t", whose tails are heavy; "discretized_gaussian", the probability of 8-bit data
-        as they are, in units of 0 to 255; or "bernoulli", for zeros and ones.
-    likelihood_options : dict or None, default=None
-        Its further arguments, such as ``{"df": 4}``.
-    variance : {"auto", "learned", "per_feature", "heteroscedastic"} or float, default="auto"
-        :math:`\beta^2`: one number learned, one per feature, a function of z, or fixed, in squared
-        data units; "auto" is a function of z for tables (``docs/defaults.md``), else learned.
-    prior : {"auto", "standard_normal", "mixture"}, default="auto"
-        p(z). Training has N(0, I). "mixture" fits a mixture of normals to z of the training rows
-        afterwards; it is then p(z), of samples as of log p(x). "auto" does so for tables, where log
-        p(x) of held-out rows bears it out.
-    prior_options : dict or None, default=None
-        Its further arguments, such as ``{"components": 8}``. With any a mixture is learned with the
-        rest of the model, from the start.
-    posterior : str, default="diagonal_normal"
-        q(z|x).
-    posterior_options : dict or None, default=None
-        Its further arguments.
-    network_options : dict or None, default=None
-        Further arguments of encoder and decoder.
-    objective : str, default="auto"
-        What training maximises: "elbo", "iwae", "dreg", "stl", "miwae", "piwae", "ciwae",
-        "kl_warm_up", "free_bits", "beta_vae", "capacity" or "autoencoder" (`nelbo.objective`);
-        "auto" is "dreg" for tables, else "elbo".
-    objective_samples : int or None, default=None
-        Samples of z per example in the objective; None is 1, and 4 where "auto" is "dreg".
-    objective_options : dict or None, default=None
-        Its further arguments, such as ``{"beta": 4}``.
-    scale : {"auto", "global", "standard", "whitened"} or None, default="auto"
-        How data are scaled inside. "global": one number for all features, so that :math:`\beta^2 I`
-        is isotropic in data units; "standard": one per feature; "whitened": uncorrelated, too, so
-        that noise may be correlated in data units; "auto": global for images (by channel, or by
-        sensor, where their scales differ much); for tables whitened where held-out rows bear it
-        out, else standard.
-    dequantize : {"auto"} or bool, default="auto"
-        Add uniform noise to 8-bit data; "auto" does to images of uint8. A table of uint8 holds
-        numbers, as of any type.
-    max_epochs, max_steps : int or None, default=None
-        Limits. Without any limit, the number of steps grows with the number of rows.
-    max_seconds : float or None, default=None
-        Limit on the whole of ``fit``.
-    batch_size : int or None, default=None
-        None grows from 32 to 256 with the data.
-    learning_rate : float or None, default=None
-        Peak rate of AdamW; None is 0.0015, more in runs of under 4,000 steps, and 0.01 for random
-        linear networks.
-    weight_decay : float, default=0.0
-        Of AdamW.
-    validation_fraction : float, default=0.1
-        Share of rows, up to 2,048 of them, held out to stop early and to keep the best weights; 0
-        trains on every row and turns both off.
-    early_stopping : bool, default=True
-        Stop when the validation bound no longer improves and restore the best weights. Training
-        that does not beat its closed-form start beyond doubt on the validation rows is undone, and
-        the start kept (`kept_start_`).
-    init : {"auto", "ppca", "random"}, default="auto"
-        Where training starts; "auto" is pPCA (factor analysis for per-feature noise) where the
-        network allows.
-    score_samples_k : int or None, default=None
-        Importance samples per row of `score_samples`; None is 100, 1,000 for tables.
-    device : str, default="auto"
-        "auto", "cpu", "cuda".
-    precision : {"auto", "bf16", "float32"}, default="auto"
-        Of training; everything else is computed in float32, or float64 for float64 input.
-    random_state : int, RandomState instance or None, default=None
-        Seed of split, weights, data order and noise. numpy's and torch's global states are never
-        touched.
-    warm_start : bool, default=False
-        Go on from the last fit, in its scaling and with its seed: the same rows stay held out.
-    callbacks : sequence of callables or None, default=None
-        Called with a `Record` at each validation; training stops if one returns True.
-    progress : bool, default=False
-        Show a progress bar on standard error.
-    checkpoint_dir : path or None, default=None
-        Where the state of training is saved every 30 seconds, on Ctrl-C and at the end; ``fit``
-        resumes from a state found there, or takes up what it came to, and `save` removes it
-        (``docs/safety.md``). With it, a random_state of None is a seed made from data and options,
-        which the next process finds again.
+    {parameters}
 
     Attributes
     ----------
@@ -182,9 +85,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self,
         latent_dim: int | Literal["auto"] = 8,
         *,
-        network: str | spec.NetworkFactory = "auto",
-        encoder: str | spec.NetworkFactory | None = None,
-        decoder: str | spec.NetworkFactory | None = None,
+        network: str | NetworkFactory = "auto",
+        encoder: str | NetworkFactory | None = None,
+        decoder: str | NetworkFactory | None = None,
         hidden: Sequence[int] | None = None,
         decoder_hidden: Sequence[int] | None = None,
         channels: Sequence[int] = (32, 64),
@@ -216,48 +119,13 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         precision: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
-        callbacks: Sequence[Callable[[Record], object]] | None = None,
+        callbacks: Sequence[Callable[[Any], object]] | None = None,
         progress: bool = False,
         checkpoint_dir: str | PathLike[str] | None = None,
     ) -> None:
-        self.latent_dim = latent_dim
-        self.network = network
-        self.encoder = encoder
-        self.decoder = decoder
-        self.hidden = hidden
-        self.decoder_hidden = decoder_hidden
-        self.channels = channels
-        self.activation = activation
-        self.likelihood = likelihood
-        self.likelihood_options = likelihood_options
-        self.variance = variance
-        self.prior = prior
-        self.prior_options = prior_options
-        self.posterior = posterior
-        self.posterior_options = posterior_options
-        self.network_options = network_options
-        self.objective = objective
-        self.objective_samples = objective_samples
-        self.objective_options = objective_options
-        self.scale = scale
-        self.dequantize = dequantize
-        self.max_epochs = max_epochs
-        self.max_steps = max_steps
-        self.max_seconds = max_seconds
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.validation_fraction = validation_fraction
-        self.early_stopping = early_stopping
-        self.init = init
-        self.score_samples_k = score_samples_k
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.callbacks = callbacks
-        self.progress = progress
-        self.checkpoint_dir = checkpoint_dir
+        given = locals()
+        for field in dataclasses.fields(Options):
+            setattr(self, field.name, given[field.name])
 
     fitted_: Fitted
 
@@ -271,8 +139,28 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             ValueError: X is not a set of at least two finite numeric examples, or an option is out
                 of range.
         """
-        fitting.run(self, X)
+        warm = bool(self.warm_start) and self.__sklearn_is_fitted__()
+        names = naming.names_of(X)
+        if warm:
+            naming.check_names(self, X, self.fitted_.names, self.n_features_in_)
+        found = fitting.fit(self._options, X, names, self.fitted_ if warm else None)
+        self.fitted_ = found.fitted
+        self.__dict__.pop("_fingerprint", None)
+        if found.fingerprint is not None:
+            self._fingerprint = found.fingerprint
+        if found.interruption is not None:
+            raise found.interruption
         return self
+
+    def explain(self, X: Any) -> Entries:
+        """Return what ``fit(X)`` would decide and why, by name; nothing is trained.
+
+        It prints as a table; ``explain(X)["scale"]["value"]`` is one decision.
+
+        Raises:
+            ValueError: As `fit`.
+        """
+        return fitting.explain(self._options, X)
 
     # -- embed and decode
     # ----------------------------------------------------------------------------
@@ -330,7 +218,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             TypeError: n_samples is not an integer.
         """
         model = self._fitted()
-        options.integer("n_samples", n_samples)
+        integer("n_samples", n_samples)
         return self._named(model.sample(int(n_samples), noise, self._seed(random_state)))
 
     # -- judge
@@ -420,8 +308,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return self.fitted_.spec
 
     @property
-    def recipe_(self) -> dict[str, dict[str, Any]]:
-        """What was decided, by name: ``{"value": what, "reason": why}``."""
+    def recipe_(self) -> Entries:
+        """What was decided, by name: ``{"value": what, "reason": why}``; prints as a table."""
         return self.fitted_.recipe
 
     @property
@@ -502,7 +390,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             CheckpointError: The folder exists and ``overwrite`` is False, or it is not a model's.
             TypeError: A network is a factory, which a file cannot hold.
         """
-        model = dataclasses.replace(self._fitted(), asked=options.asked(self.get_params(False)))
+        model = dataclasses.replace(self._fitted(), asked=asked(self._options))
         model.save(path, overwrite, extra_text)
         state.forget(self.checkpoint_dir, vars(self).get("_fingerprint"))
 
@@ -517,7 +405,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         model = Fitted.load(path)
         with of_one_model(path):
             loaded = cls(**model.asked)
-            options.check(loaded)
+            check(loaded._options)
         loaded.fitted_ = model
         return loaded
 
@@ -539,11 +427,17 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     # -- helpers
     # -------------------------------------------------------------------------------------
 
+    @property
+    def _options(self) -> Options:
+        """The constructor arguments as one value."""
+        names = [field.name for field in dataclasses.fields(Options)]
+        return Options(**{name: getattr(self, name) for name in names})
+
     def _fitted(self, X: Any = None) -> Fitted:
         """Return the fitted model, once scikit-learn has compared the names of X's columns."""
         check_is_fitted(self)
         if X is not None:
-            options.check_names(self, X, self.fitted_.names, self.n_features_in_)
+            naming.check_names(self, X, self.fitted_.names, self.n_features_in_)
         return self.fitted_
 
     def _named(self, rows: Array, like: Any = None) -> Any:
@@ -552,4 +446,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return output.framed(self, rows, names, like)
 
     def _seed(self, random_state: int | np.random.RandomState | None) -> int:
-        return options.seed_from(self.random_state if random_state is None else random_state)
+        return seed_from(self.random_state if random_state is None else random_state)
+
+
+VariationalAutoencoder.__doc__ = (VariationalAutoencoder.__doc__ or "").replace(
+    "{parameters}", textwrap.indent(parameters(), "    ").strip()
+)

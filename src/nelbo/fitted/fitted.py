@@ -29,6 +29,7 @@ from ..data import Schema, Values
 from ..data.known import KnownRows, Uses
 from ..diagnose import LEAST_ROWS, Diagnosis, Spell, diagnose, in_python
 from ..distributions import draw
+from ..recipe import Entries
 from ..training import History, Units
 from ..vae import VAE
 from ..watching import pieces
@@ -50,7 +51,8 @@ class Fitted(Brief):
         vae: The torch model, in scaled units.
         schema: What lies between the units of the data and those of the model.
         spec: The configuration of the model.
-        recipe: What was decided for this fit, by name: ``{"value": what, "reason": why}``.
+        recipe: What was decided for this fit, by name: ``{"value": what, "reason": why}``; prints
+            as a table.
         asked: The options of the fit, as JSON holds them.
         history: The records of training.
         seed: The seed of the fit, below 2**62.
@@ -65,7 +67,7 @@ class Fitted(Brief):
     vae: VAE
     schema: Schema
     spec: spec.Spec
-    recipe: dict[str, dict[str, Any]] = field(repr=False)
+    recipe: Entries = field(repr=False)
     asked: Mapping[str, Any] = field(repr=False)
     history: History
     seed: int
@@ -217,13 +219,20 @@ class Fitted(Brief):
         chosen: int | None = self.asked.get("score_samples_k")
         if chosen is not None:
             return chosen
-        return 1_000 if self.noise_of_tables else 100
+        if "score_samples" in self.recipe:
+            return int(self.recipe["score_samples"]["value"])
+        return {"table": 1_000}.get(self.kind, 100)
 
     @property
-    def noise_of_tables(self) -> bool:
-        """Whether the noise is read from z, as was decided for a table."""
+    def kind(self) -> str:
+        """The kind of the data: "table", "images" or "plain"."""
+        if "data" in self.recipe:
+            return str(self.recipe["data"]["value"])
+        # models saved before the recipe told: tables alone had their noise read from z unasked
         left_open = self.asked.get("variance", "auto") == "auto"
-        return left_open and self.spec.variance == "heteroscedastic"
+        if left_open and self.spec.variance == "heteroscedastic":
+            return "table"
+        return {"images": "images"}.get(self.schema.kind, "plain")
 
     @property
     def objective(self) -> str:
@@ -410,7 +419,7 @@ class Fitted(Brief):
 
     def nats(self, of_model: Tensor) -> Tensor:
         """Return log p(x) of x for log p(t) of the model: the Jacobian is counted."""
-        return of_model - self.schema.log_scale_sum
+        return self.schema.log_density(of_model)
 
     @property
     def units(self) -> Units:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..baseline import ProbabilisticPCA
 from ..data import Schema
 from ..data.known import KnownRows
+from ..recipe import Entries
 from ..spec import Spec
 from ..training import History
 from ..vae import VAE
@@ -28,7 +29,7 @@ class Parts(Protocol):
     @property
     def spec(self) -> Spec: ...
     @property
-    def recipe(self) -> dict[str, dict[str, Any]]: ...
+    def recipe(self) -> Entries: ...
     @property
     def asked(self) -> Mapping[str, Any]: ...
     @property

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["from_numpy", "load", "of_one_model", "plain", "save", "to_numpy"]
+__all__ = ["asked", "from_numpy", "load", "of_one_model", "plain", "save", "to_numpy"]
 
 import contextlib
+import dataclasses
 import numbers
 from collections.abc import Iterator, Mapping
 from os import PathLike
@@ -17,6 +18,8 @@ from .. import checkpoint, spec
 from ..baseline import ProbabilisticPCA
 from ..data import Schema
 from ..data.known import KnownRows
+from ..options import Options
+from ..recipe import Entries
 from ..training import History, fields
 from ..vae import VAE
 from . import card
@@ -26,6 +29,20 @@ BASELINE = "baseline."
 """What the names of the baseline's tensors begin with, which lie beside the weights."""
 ROWS = "rows."
 """The same of the rows that the model knows."""
+
+
+NOT_SAVED = ("callbacks", "progress", "checkpoint_dir", "warm_start", "device")
+"""Options that belong to one process, not to a model."""
+
+
+def asked(options: Options) -> dict[str, Any]:
+    """Return the options that belong to a model, as JSON holds them."""
+    names = [field.name for field in dataclasses.fields(options) if field.name not in NOT_SAVED]
+    found = {name: plain(getattr(options, name)) for name in names}
+    for name, left_open in (("network", "auto"), ("encoder", None), ("decoder", None)):
+        if callable(found[name]):  # a factory in use is refused when the model is saved
+            found[name] = left_open
+    return found
 
 
 def save(
@@ -40,7 +57,7 @@ def save(
         "schema": model.schema.to_dict(),
         "params": dict(model.asked),
         "history": model.history.to_dict(),
-        "recipe": model.recipe,
+        "recipe": dict(model.recipe),
         "fitted": {
             "seed": model.seed,
             "kept_start": model.kept_start,
@@ -84,7 +101,7 @@ def load(path: str | PathLike[str]) -> dict[str, Any]:
             "spec": model_spec,
             "schema": schema,
             "asked": asked,
-            "recipe": dict(config.get("recipe", {})),  # models saved before there was one
+            "recipe": Entries(dict(config.get("recipe", {}))),  # models saved before there was one
             **_facts(config["fitted"], schema.n_features),
             "history": History.from_dict(config["history"]),
         }

@@ -118,7 +118,7 @@ def summarise(
         stopped=model.history.stopped,
         kept_start=model.kept_start,
         warnings=(*notes, *counts.warnings(), *_warnings(model, judged, share)),
-        recipe=model.recipe,
+        recipe=dict(model.recipe),
     )
 
 

@@ -18,15 +18,24 @@ from .features import quick_model, random_features
 from .judge import JUDGING_SAMPLES as JUDGING_SAMPLES
 from .judge import ahead, beats
 from .rows import Readable, enough_rows
-from .solution import closed_form, closed_form_start, has_linear_paths, start_at
+from .solution import (
+    check_init,
+    closed_form,
+    closed_form_start,
+    has_closed_form,
+    has_linear_paths,
+    start_at,
+)
 
 __all__ = [
     "Readable",
     "ahead",
     "beats",
+    "check_init",
     "closed_form",
     "closed_form_start",
     "enough_rows",
+    "has_closed_form",
     "has_linear_paths",
     "quick_model",
     "random_features",

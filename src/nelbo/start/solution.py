@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["closed_form", "closed_form_start", "has_linear_paths", "start_at"]
+__all__ = [
+    "check_init",
+    "closed_form",
+    "closed_form_start",
+    "has_closed_form",
+    "has_linear_paths",
+    "start_at",
+]
 
 import torch
 from torch import Tensor
@@ -74,17 +81,32 @@ def closed_form_start(model: VAE, x: Tensor | Chunks, init: str) -> LinearGaussi
     Raises:
         ValueError: ``init`` is unknown, or asks for pPCA where there is none.
     """
+    check_init(model, init)
+    if init == "random" or not has_closed_form(model):
+        return None
+    start = closed_form(model, x)
+    if start is not None:
+        start_at(model, start)
+    return start
+
+
+def check_init(model: VAE, init: str) -> None:
+    """Refuse a start that a model cannot have.
+
+    Raises:
+        ValueError: ``init`` is unknown, or asks for pPCA where there is none.
+    """
     if init not in ("auto", "ppca", "random"):
         raise ValueError(f'init must be "auto", "ppca" or "random", got {init!r}.')
-    able = has_linear_paths(model)
-    if init == "ppca" and not able:
-        raise ValueError(
-            'init="ppca" needs networks with a linear path: "linear", "residual" or "conv".'
-        )
-    start = closed_form(model, x) if able and init != "random" else None
-    if start is None:
-        if init == "ppca":
-            raise ValueError('init="ppca" needs a Gaussian likelihood.')
-        return None
-    start_at(model, start)
-    return start
+    if init != "ppca" or has_closed_form(model):
+        return
+    if has_linear_paths(model):
+        raise ValueError('init="ppca" needs a Gaussian likelihood.')
+    raise ValueError(
+        'init="ppca" needs networks with a linear path: "linear", "residual" or "conv".'
+    )
+
+
+def has_closed_form(model: VAE) -> bool:
+    """Return whether networks and likelihood of a model have a closed-form start."""
+    return model.likelihood.starts_linear and has_linear_paths(model)

@@ -13,7 +13,7 @@ decided by held-out log p(z), and whether the mixture is kept by held-out log p(
 
 from __future__ import annotations
 
-__all__ = ["AUTO", "FITTED", "adopt", "may_fit", "spec_of", "untrained"]
+__all__ = ["FITTED", "adopt", "spec_of", "untrained"]
 
 import copy
 import dataclasses
@@ -34,11 +34,12 @@ from ..distributions import draw
 from ..evaluate import mean_error
 from ..paired import surely_greater, trimmed_mean
 from ..prior import Mixture, StandardNormal
+from ..recipe.choice import Entry
 from ..spec import Spec
 from ..vae import VAE
 
-AUTO, FITTED = "auto", "mixture"
-"""What ``prior`` may ask for: a mixture where it helps, or in any case."""
+FITTED = "mixture"
+"""The name of the prior that is fitted."""
 COMPONENTS = (1, 2, 4, 8, 16)
 """How many components are tried for rows without rare values."""
 ROWS = 10_000
@@ -81,7 +82,7 @@ class Aggregate:
 
 def adopt(
     model: VAE, values: Values, schema: Schema, held: np.ndarray | None, asked: bool
-) -> dict[str, Any]:
+) -> Entry:
     """Give a trained model a mixture as its prior, where that helps.
 
     Arguments:
@@ -92,7 +93,7 @@ def adopt(
         asked: Whether the mixture is to be kept whatever it brings.
 
     Returns:
-        The entry of a recipe: what p(z) is and why.
+        The entry of a recipe, what p(z) is and why; empty where it stays N(0, I).
     """
     every = np.arange(len(values))
     judges = every[::5] if held is None else held
@@ -116,13 +117,6 @@ def adopt(
         "p(x) of "
         f"{len(judges):,} held-out rows is {gain:+.2f} ± {error:.2f} nats beside N(0, I).",
     }
-
-
-def may_fit(estimator: Any) -> bool:
-    """Return whether p(z) is N(0, I) in training and may become a mixture after; a mixture with
-    options is learned instead.
-    """
-    return estimator.prior == AUTO or (estimator.prior == FITTED and not estimator.prior_options)
 
 
 def spec_of(spec: Spec, model: VAE) -> Spec:

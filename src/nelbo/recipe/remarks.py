@@ -1,25 +1,25 @@
-"""What was decided for the user, with the reason for each: plain values, as JSON holds them."""
+"""What a table holds that makes log p(x) mean less than it seems, and what was left out of it."""
 
 from __future__ import annotations
 
-__all__ = ["Recipe", "announce", "describe", "named", "settled", "threads"]
+__all__ = ["announce", "describe", "named"]
 
-from typing import Any
 
 import numpy as np
 
 from ..data import Schema
 from ..data.peculiar import FarCell, peculiar
 from ..data.warned import listed, warn
-from ..spec import Spec, resolve
+from ..spec import resolve
+from .choice import Entry
 
-Recipe = dict[str, dict[str, Any]]
+Remarks = dict[str, Entry]
 """name -> {"value": what, "reason": why}"""
 
 
-def describe(schema: Schema, array: np.ndarray) -> Recipe:
+def describe(schema: Schema, array: np.ndarray) -> Remarks:
     """Return what a schema decided about the rows that it was found from."""
-    found: Recipe = {}
+    found: Remarks = {}
     if (
         array.dtype == np.uint8
         and schema.kind == "table"
@@ -30,14 +30,6 @@ def describe(schema: Schema, array: np.ndarray) -> Recipe:
             "reason": "A table of uint8 holds numbers, as of any other type. Flattened 8-bit "
             "pictures: pass them as "
             "images (n, h, w), or with dequantize=True.",
-        }
-    if schema.kind == "images" and schema.scale.ndim:
-        found["scale"] = {
-            "value": "per channel",
-            "reason": (
-                "Deviations of channels, or of sensors, differ so much that one scale "
-                "for all would hide some."
-            ),
         }
     if schema.left_out:
         names = [schema.feature_name(j) for j, _ in schema.left_out]
@@ -52,13 +44,13 @@ def describe(schema: Schema, array: np.ndarray) -> Recipe:
     return found
 
 
-def _peculiar(schema: Schema, array: np.ndarray) -> Recipe:
+def _peculiar(schema: Schema, array: np.ndarray) -> Remarks:
     """Return what about a table makes log p(x) mean less than it seems."""
     kept = np.setdiff1d(schema.kept, schema.constant)
     if not len(kept):
         return {}
     seen = peculiar(array if len(kept) == array.shape[1] else array[:, kept])
-    found: Recipe = {}
+    found: Remarks = {}
     for name, columns, reason in (
         ("few_values", seen.few, FEW),
         ("repeated_values", seen.repeated, REPEATED),
@@ -76,7 +68,7 @@ def _peculiar(schema: Schema, array: np.ndarray) -> Recipe:
     return found
 
 
-def named(found: Recipe) -> frozenset[str]:
+def named(found: Remarks) -> frozenset[str]:
     """Return the columns that any of this names."""
     odd = [
         found[name]["value"]
@@ -113,102 +105,7 @@ FAR = (
 )
 
 
-def settled(
-    estimator: Any, schema: Schema, model_spec: Spec, objective: str, table: bool, kept: bool
-) -> Recipe:
-    """Return what the options that were left open came to.
-
-    Arguments:
-        estimator: Its constructor arguments.
-        schema: Of the data.
-        model_spec: Of the model.
-        objective: What was trained.
-        table: Whether the rules for tables held.
-        kept: Whether the closed-form start was kept.
-    """
-    found: Recipe = {}
-    if estimator.scale == "auto":
-        found["scale"] = _scale(schema, table)
-    if estimator.variance == "auto" and isinstance(model_spec.variance, str):
-        found["variance"] = {
-            "value": model_spec.variance,
-            "reason": "The noise of a table differs between its clusters, so it is read from z."
-            if table
-            else ONE_NOISE,
-        }
-    if estimator.hidden is None:
-        own = (
-            {}
-            if model_spec.decoder_hidden is None
-            else {"decoder": list(model_spec.decoder_hidden)}
-        )
-        found["hidden"] = {
-            "value": {
-                "encoder": list(model_spec.hidden),
-                "decoder": list(model_spec.hidden),
-                **own,
-            },
-            "reason": (
-                "Widths follow the kind of data and the number of rows: wide nets learn "
-                "few rows by heart."
-            ),
-        }
-    if estimator.objective == "auto":
-        found["objective"] = {
-            "value": objective,
-            "reason": FOUR_SAMPLES if table else ONE_SAMPLE,
-        }
-    if kept:
-        found["start"] = {
-            "value": "kept",
-            "reason": (
-                "Training did not beat its closed-form start beyond doubt on rows held "
-                "out, so that was kept."
-            ),
-        }
-    return found
-
-
-NOISE_OF_TABLES = "The noise of a table differs between its clusters, so it is read from z."
-FOUR_SAMPLES = "Four samples a row make a tighter bound, and tables are cheap."
-ONE_NOISE = (
-    "One noise level for all values, learned by its closed form, suits images and tables "
-    "with options of yours."
-)
-ONE_SAMPLE = "The ELBO with one sample a row goes furthest in the same time."
-
-
-def _scale(schema: Schema, table: bool) -> dict[str, Any]:
-    """Say how the data are scaled, and why."""
-    if schema.mixing is not None:
-        reason = (
-            "A normal with every correlation predicted rows held out at least as well as pPCA did: "
-            "z starts at the "
-            "principal components, and noise is correlated as what they leave."
-        )
-        return {"value": "whitened", "reason": reason}
-    if not schema.scale.ndim:
-        return {
-            "value": "global",
-            "reason": "One number for all values, so that noise is equal in units of the data.",
-        }
-    few = " There were too few rows to tell all correlations." if table else ""
-    return {"value": "standard", "reason": f"Each column is divided by its own deviation.{few}"}
-
-
-def threads(used: int | None) -> Recipe:
-    """Return how many threads of a CPU training used, where that is known."""
-    if used is None:
-        return {}
-    reason = (
-        "By the size of the products in a step: with small ones, threads wait for each other more "
-        "than they work. "
-        "There are never more than torch.set_num_threads, OMP_NUM_THREADS or MKL_NUM_THREADS allow."
-    )
-    return {"threads": {"value": used, "reason": reason}}
-
-
-def announce(found: Recipe, likelihood: str, variance: object) -> None:
+def announce(found: Remarks, likelihood: str, variance: object) -> None:
     """Warn, in one line, of columns that are left out, and in another of what makes log p(x) mean
     less than it seems.
 
@@ -231,7 +128,7 @@ def announce(found: Recipe, likelihood: str, variance: object) -> None:
         )
 
 
-def _told(found: Recipe, unbounded: bool) -> list[str]:
+def _told(found: Remarks, unbounded: bool) -> list[str]:
     """Return what is to be said of odd columns, each with its cure."""
     few, repeated, dependent, far = (
         found.get(name, {}).get("value", [])

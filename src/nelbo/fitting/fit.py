@@ -1,0 +1,213 @@
+"""`fit` and `explain`: what the faces call."""
+
+from __future__ import annotations
+
+__all__ = ["Outcome", "explain", "fit"]
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import checkpoint, spec, training
+from ..data import Values
+from ..data.known import KnownRows
+from ..fitted import Fitted, door, linear
+from ..fitted.state import asked
+from ..options import Options
+from ..recipe import Choice, Entries
+from ..recipe import remarks as odd
+from ..recipe.check import check
+from ..recipe.choice import Entry
+from ..threads import using
+from . import latent, mixture, resume
+from .floor import warn_of_floor
+from .prepare import Prepared, afresh, explained, going_on, split, threads_of
+from .story import Task, train
+
+KEPT = "Training did not clearly beat its closed-form start on rows held out, so that was kept."
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fit came to.
+
+    Attributes:
+        fitted: The fitted model.
+        interruption: The KeyboardInterrupt that ended training, to be raised again; or None.
+        fingerprint: What ties the state that is left in ``checkpoint_dir`` to this fit; None where
+            there is none.
+    """
+
+    fitted: Fitted
+    interruption: KeyboardInterrupt | None = None
+    fingerprint: str | None = None
+
+
+def fit(
+    options: Options, X: Any, names: tuple[str, ...] | None = None, before: Fitted | None = None
+) -> Outcome:
+    """Fit a model to rows.
+
+    Ctrl-C during training leaves the best model so far in what is returned.
+
+    Arguments:
+        options: What is asked for.
+        X: Rows, as `nelbo.data.Values` takes them.
+        names: The names of the columns that the model is to remember.
+        before: A fitted model to go on from, with ``warm_start``.
+
+    Raises:
+        ValueError: X is not a set of at least two finite numeric examples, or an option is out of
+            range.
+    """
+    place = options.checkpoint_dir
+    with contextlib.nullcontext() if place is None else checkpoint.locked(place):
+        return _fit(options, X, names, before)
+
+
+def explain(options: Options, X: Any) -> Entries:
+    """Return what a fit of these rows would do and why, and train nothing.
+
+    Raises:
+        ValueError: As `fit`.
+    """
+    check(options)
+    values = _rows(options, X)
+    size = None
+    if options.latent_dim == "auto":
+        tried = latent.sizes(int(np.prod(values.shape[1:])))
+        reason = f"The smallest of {', '.join(map(str, tried))} as good as any, by short fits."
+        size = Choice(tried[-1], f"At most. {reason}")
+        options = options.having(latent_dim=tried[-1])
+    return explained(options, values, size)
+
+
+def _fit(options: Options, X: Any, names: tuple[str, ...] | None, before: Fitted | None) -> Outcome:
+    begun = time.monotonic()
+    check(options)
+    values = _rows(options, X)
+    plan = _prepared(options, values, before)
+    pca = linear.fit_early(plan.schema, plan.vae, values)
+    warm = plan.vae if plan.warm else None
+    store = resume.open_store(options, plan.spec, values.array, plan.seed, warm)
+    history = training.History()
+    with contextlib.ExitStack() as stack:
+        if store is not None:
+            stack.enter_context(store)
+            if store.threads is not None:
+                stack.enter_context(using(store.threads))
+        callbacks = list(options.callbacks or ())
+        if options.progress:
+            callbacks.append(stack.enter_context(training.ProgressBar()))
+        kept, prior, interruption = _trained(plan, history, callbacks, store, begun)
+        if store is not None and interruption is None:
+            training.attempt(store.finish, "The model is trained and in memory.")
+    entries = plan.recipe.entries() | prior | threads_of(history.threads) | plan.remarks
+    if kept:
+        entries = entries | {"start": {"value": "kept", "reason": KEPT}}
+    fitted = Fitted(
+        vae=plan.vae.eval(),
+        schema=plan.schema,
+        spec=mixture.spec_of(plan.spec, plan.vae),
+        recipe=entries,
+        asked=asked(options),
+        history=history,
+        seed=plan.seed,
+        kept_start=kept,
+        dtype="float64" if values.dtype == np.float64 else "float32",
+        names=names,
+        known=_known(plan, before),
+        linear=pca,
+    )
+    left = None
+    if store is not None and interruption is None:
+        left = store.fingerprint
+    return Outcome(fitted, interruption, left)
+
+
+def _rows(options: Options, X: Any) -> Values:
+    """Return the rows of a fit.
+
+    Raises:
+        ValueError: They are fewer than two, or not what the likelihood can have produced.
+    """
+    values = Values.of(X)
+    if len(values) < 2:
+        raise ValueError(
+            "X has n_samples=1 row, but at least 2 are needed to fit a model, got shape "
+            f"{values.shape}."
+        )
+    door.check_values(spec.resolve("likelihood", options.likelihood), values)
+    return values
+
+
+def _prepared(options: Options, values: Values, before: Fitted | None) -> Prepared:
+    """Decide everything, and build the model."""
+    open_size = options.latent_dim == "auto"
+    if before is not None:
+        size = before.spec.latent_dim if open_size else int(options.latent_dim)
+        why = "The size of the fit that this one goes on from."
+        return going_on(options.having(latent_dim=size), values, before, Choice(size, why))
+    if not open_size:
+        return afresh(options, values, None)
+    found = latent.choose(options, values, _score)
+    return afresh(options.having(latent_dim=found.value), values, found)
+
+
+def _score(options: Options, train_rows: Values, test: Values) -> npt.NDArray[np.floating]:
+    """Return log p(x) of each test row after a short fit."""
+    return fit(options, train_rows).fitted.score_samples(test)
+
+
+def _trained(
+    plan: Prepared,
+    history: training.History,
+    callbacks: list[training.Callback],
+    store: checkpoint.Folder | None,
+    begun: float,
+) -> tuple[bool, dict[str, Entry], KeyboardInterrupt | None]:
+    """Train, and fit a prior; return whether the start was kept, what p(z) became, and what
+    interrupted it.
+    """
+    kept = False
+    try:
+        task = Task.of(plan, history, callbacks, store, begun)
+        kept = train(task)
+        warn_of_floor(plan.vae, plan.schema, task.everything, odd.named(plan.remarks))
+        return kept, _prior(plan, kept), None
+    except KeyboardInterrupt as error:
+        if not history.records:
+            raise
+        return kept, {}, error
+
+
+def _prior(plan: Prepared, kept: bool) -> dict[str, Entry]:
+    """Let p(z) be a mixture where that is asked for, or helps: not where the start was kept."""
+    wanted = plan.recipe.prior.value
+    if wanted not in ("judged", "fitted mixture"):
+        return {}
+    asked_for = wanted == "fitted mixture"
+    if kept and not asked_for:
+        return {"prior": {**NORMAL, "reason": "The start was kept, whose z are a normal."}}
+    _, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)
+    found = mixture.adopt(plan.vae, plan.values, plan.schema, held, asked_for)
+    return {"prior": found or NORMAL}
+
+
+NORMAL: Entry = {
+    "value": "standard_normal",
+    "reason": "A mixture of normals did not predict held-out rows better.",
+}
+
+
+def _known(plan: Prepared, before: Fitted | None) -> KnownRows:
+    """Return what tells the rows of this fit, and of those it goes on from, from new ones."""
+    _, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)
+    found = KnownRows.of(plan.schema.conformed(plan.values.array), held)
+    if before is None or before.known is None:
+        return found
+    return found.and_those_of(before.known)

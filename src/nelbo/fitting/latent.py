@@ -1,0 +1,121 @@
+r"""``latent_dim="auto"``: how many latent dimensions, by held-out log p(x).
+
+Sizes 1, 2, 4, 8, ... are each fitted for a short while to the same rows, and judged on the same
+others. The smallest is taken whose log p(x) is within one standard error of the best (Breiman et
+al., 1984), by the trimmed mean of paired
+differences (`nelbo.paired`): a few rows must not decide.
+"""
+
+from __future__ import annotations
+
+__all__ = ["choose", "sizes"]
+
+import math
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..data import Values
+from ..options import Options
+from ..paired import trimmed_mean
+from ..recipe import Choice
+
+Score = Callable[[Options, Values, Values], npt.NDArray[np.floating]]
+"""From options, rows to fit and rows to score to log p(x) of the latter."""
+LARGEST = 64
+"""Latent dimensions that are tried at most: more are seldom worth their time."""
+STEPS = 400
+"""Of the short fits."""
+ROWS, HELD = 5_000, 500
+"""Rows that they look at, and how many of these, or a fifth, judge them."""
+ROUNDING = 1e-3
+"""Nats per row that are none: the same start may be rounded differently."""
+PATIENCE = 2
+"""How many larger sizes in a row may bring nothing before no more are tried."""
+SHARE_OF_TIME = 0.3
+"""Of a fit with ``max_seconds``."""
+
+
+def choose(options: Options, values: Values, score: Score) -> Choice[int]:
+    """Return how many latent dimensions, and why that many.
+
+    Arguments:
+        options: What was asked for.
+        values: All rows, in data units.
+        score: Fits with some options to the first rows, and scores the second.
+    """
+    columns = math.prod(values.shape[1:])
+    if columns == 1:
+        return Choice(1, "One latent dimension: there is only one column.")
+    if len(values) < 2 * (PATIENCE + 1):
+        return Choice(1, "One: the rows are too few.")
+    order = np.random.default_rng(0).permutation(len(values))[:ROWS]
+    held = min(HELD, math.ceil(len(order) / 5))
+    train, test = values[np.sort(order[held:])], values[np.sort(order[:held])]
+    nats: dict[int, np.ndarray] = {}
+    for size in sizes(columns):
+        short = _short(options, size, len(sizes(columns)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the fit that follows says it again
+            nats[size] = np.asarray(score(short, train, test), dtype=np.float64)
+        if _no_better(nats):
+            break
+    gains = {size: _gain(found, nats[1])[0] for size, found in nats.items()}
+    best = max(gains, key=gains.__getitem__)
+    size = next(size for size in nats if _within(nats[size], nats[best]))
+    told = ", ".join(f"{tried}: {gain:+.2f}" for tried, gain in gains.items())
+    why = f"is within one standard error of the best ({best}) in"
+    if size == best:
+        why = "has the best"
+    return Choice(
+        size,
+        f"{size} {why} log p(x) of {len(test):,} held-out rows after a short fit (nats per row, "
+        f"beside one latent dimension: {told}).",
+    )
+
+
+def sizes(columns: int) -> list[int]:
+    """Return the sizes to try: powers of two up to the number of columns."""
+    return [2**k for k in range(int(math.log2(min(columns, LARGEST))) + 1)]
+
+
+def _short(options: Options, size: int, tried: int) -> Options:
+    """Return the options of a short fit."""
+    seconds = options.max_seconds
+    if seconds is not None:
+        seconds = SHARE_OF_TIME * seconds / tried
+    return options.having(
+        latent_dim=size,
+        max_steps=min(STEPS, options.max_steps or STEPS),
+        max_seconds=seconds,
+        random_state=0,
+        warm_start=False,
+        callbacks=None,
+        progress=False,
+        checkpoint_dir=None,
+    )
+
+
+def _no_better(nats: dict[int, np.ndarray]) -> bool:
+    """Return whether the last sizes are not clearly better than a smaller one."""
+    tried = list(nats)
+    if len(tried) <= PATIENCE:
+        return False
+    before = nats[tried[-PATIENCE - 1]]
+    return all(_within(before, nats[size]) for size in tried[-PATIENCE:])
+
+
+def _within(smaller: np.ndarray, best: np.ndarray) -> bool:
+    """Return whether one size is at most a standard error
+    of the paired differences behind another.
+    """
+    gain, error = _gain(best, smaller)
+    return math.isfinite(gain) and gain <= max(error, ROUNDING)
+
+
+def _gain(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Return the trimmed mean of paired differences and its standard error."""
+    return trimmed_mean(torch.from_numpy(one) - torch.from_numpy(other))

@@ -1,0 +1,108 @@
+"""What ties the state of a run on disk to its data and its options, and where it is kept."""
+
+from __future__ import annotations
+
+__all__ = ["fingerprint", "open_store", "plain", "seed_from", "seed_of"]
+
+import hashlib
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import checkpoint
+from ..options import Options
+from ..spec import Spec
+from ..vae import VAE
+
+STORE_EVERY = 30.0
+"""Seconds between two states on disk."""
+TIED = (
+    "max_epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "device",
+    "precision",
+    "dequantize",
+    "max_seconds",
+    "validation_fraction",
+    "early_stopping",
+    "init",
+    "objective",
+    "objective_samples",
+    "objective_options",
+    "scale",
+)
+"""Options that a resumed run must share with the run it resumes, beside those of the model."""
+
+
+def open_store(
+    options: Options, spec: Spec, array: npt.NDArray[Any], seed: int, warm: VAE | None
+) -> checkpoint.Folder | None:
+    """Return where training keeps its state, tied to options, data, and the weights of ``warm``."""
+    if options.checkpoint_dir is None:
+        return None
+    found = fingerprint(options, spec, array, seed)
+    if warm is not None:
+        weights = b"".join(value.cpu().numpy().tobytes() for value in warm.state_dict().values())
+        found = hashlib.sha256(found.encode() + weights).hexdigest()
+    return checkpoint.Folder(options.checkpoint_dir, found)
+
+
+def seed_of(options: Options, spec: Spec, array: npt.NDArray[Any]) -> int:
+    """Return the seed; of a run that may have to be resumed, None is one that is found again."""
+    if options.random_state is None and options.checkpoint_dir is not None:
+        return seed_from(int(fingerprint(options, spec, array, None)[:15], 16))
+    return seed_from(options.random_state)
+
+
+def fingerprint(options: Options, spec: Spec, array: npt.NDArray[Any], seed: int | None) -> str:
+    """Return a digest of the data and of every option that a resumed run must share."""
+    fields = {name: _named(value) for name, value in vars(spec).items()}
+    digest = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data)
+    tied = [(name, plain(getattr(options, name))) for name in TIED]
+    digest.update(repr((array.shape, fields, seed, tied)).encode())
+    return digest.hexdigest()
+
+
+def seed_from(random_state: Any) -> int:
+    """Turn a random_state into a seed; None draws one from the system, leaving numpy's global state
+    alone.
+
+    Raises:
+        ValueError: It is neither an integer, a RandomState, a Generator nor None.
+    """
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> 2)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**62))
+    if isinstance(random_state, numbers.Integral):
+        if not 0 <= int(random_state) < 2**62:
+            raise ValueError(f"random_state must be between 0 and 2**62, got {random_state}.")
+        return int(random_state)
+    if not isinstance(random_state, np.random.RandomState):
+        raise ValueError(
+            "random_state must be an integer, a RandomState, a Generator or None, got "
+            f"{random_state!r}."
+        )
+    return int(random_state.randint(2**31 - 1))
+
+
+def plain(value: Any) -> Any:
+    """Return a numpy number as Python's, which JSON can hold; options in the order of their
+    names.
+    """
+    if isinstance(value, Mapping):
+        return {name: plain(value[name]) for name in sorted(value)}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _named(value: Any) -> Any:
+    """Return a network factory by its name, which other than its address is the same in the next
+    process.
+    """
+    return getattr(value, "__qualname__", type(value).__qualname__) if callable(value) else value

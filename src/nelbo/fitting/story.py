@@ -1,0 +1,279 @@
+"""Training as a short story: build, start, train, and judge the candidates.
+
+Candidates are the closed-form start, a quick model that a run of little time may end with, and
+what a second training on all rows comes to. Each takes the place of what was trained only where
+it wins on rows that were held out.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Task", "train"]
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import checkpoint, training
+from .. import start as begin
+from ..data.jitter import Jittered
+from ..data.order import stream_seed
+from ..data.rows import Rows
+from ..data.steps.whitening import Axes
+from ..linear import LinearGaussian
+from ..objective import Objective
+from . import resume
+from .prepare import Prepared, split
+from .second import Longer, refit
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A model about to be trained, and the rows that train and judge it.
+
+    Attributes:
+        plan: What will be done.
+        objective: What is maximised.
+        taken: The rows to train on.
+        everything: Those, and the rows held out.
+        validation: The rows held out, in model units; None where there are none.
+        noise: The source of the noise of 8-bit data.
+        history: Where records are added.
+        callbacks: Who is told of each record.
+        store: Where the state is kept, or None.
+        begun: When the fit began, by `time.monotonic`.
+    """
+
+    plan: Prepared
+    objective: Objective
+    taken: Rows
+    everything: Rows
+    validation: Tensor | None
+    noise: torch.Generator
+    history: training.History
+    callbacks: Sequence[training.Callback] = ()
+    store: checkpoint.Folder | None = None
+    begun: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(
+        cls,
+        plan: Prepared,
+        history: training.History,
+        callbacks: Sequence[training.Callback],
+        store: checkpoint.Folder | None,
+        begun: float,
+    ) -> Task:
+        """Part the rows, and build the objective."""
+        rows, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)
+        noise = torch.Generator().manual_seed(stream_seed(plan.seed, "dequantise"))
+        on_cpu = training.resolve_device(plan.options.device).type == "cpu"
+        everything = plan.schema.rows(plan.values, on_cpu, generator=noise)
+        taken, validation = everything, None
+        if held is not None:
+            taken = everything.only(torch.from_numpy(rows))
+            validation = plan.schema.to_model(plan.values[held], noise=noise)
+        objective = plan.objective()
+        return cls(
+            plan,
+            objective,
+            taken,
+            everything,
+            validation,
+            noise,
+            history,
+            callbacks,
+            store,
+            begun,
+        )
+
+    def seconds_left(self) -> float | None:
+        """How much of the time limit is left; None where there is none."""
+        limit = self.plan.recipe.max_seconds.value
+        if limit is None:
+            return None
+        return max(limit - (time.monotonic() - self.begun), 1e-3)
+
+    def phase(self, name: str) -> training.Store | None:
+        """Where the state of one phase of training is kept."""
+        return None if self.store is None else self.store.phase(name)
+
+    def replace_weights(self, other: torch.nn.Module) -> None:
+        """Take the weights of another model."""
+        self.plan.vae.load_state_dict(other.state_dict())
+
+
+Candidate = Callable[[Task], bool]
+"""Takes the place of the trained model where it wins, and tells whether that ends the search."""
+
+
+def train(task: Task) -> bool:
+    """Train the model of a task in place.
+
+    Returns:
+        Whether the closed-form start was kept, because training did not beat it.
+    """
+    solution = _start(task)
+    quick = _quick(task, solution)
+    again = _again(task)
+    _train(task)
+    kept = False
+    for candidate in (quick, _kept_start(solution), again):
+        if not kept:
+            kept = candidate(task)
+    return kept
+
+
+def _start(task: Task) -> _Start | None:
+    """Put the model at its closed form, where the recipe has it start there."""
+    plan = task.plan
+    if plan.warm:
+        return None
+    first_rows = begin.enough_rows(plan.vae, task.taken)
+    found = begin.closed_form_start(plan.vae, first_rows, plan.options.init)
+    if found is None:
+        return None
+    if plan.recipe.start.value == "principal axes":
+        found = _with_every_correlation(plan)
+        begin.start_at(plan.vae, found)
+    return _Start(found, first_rows)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where training starts: a linear model, and the rows that it was found from."""
+
+    linear: LinearGaussian
+    rows: Tensor | begin.Readable
+
+
+def _with_every_correlation(plan: Prepared) -> LinearGaussian:
+    """Return N(m, S) as a linear model of whitened rows: z the principal components, noise
+    N(0, I).
+    """
+    schema, array = plan.schema, plan.values.array
+    array = array[:, schema.kept] if schema.left_out else array  # all of them would be a copy
+    latent_dim = plan.vae.latent_dim
+    found = torch.from_numpy(Axes.of(array, schema.shift, schema.scale, latent_dim).weight)
+    weight = torch.zeros(len(found), latent_dim, dtype=torch.float64)
+    weight[:, : found.shape[1]] = found
+    nothing = torch.zeros(len(found), dtype=torch.float64)
+    return LinearGaussian(weight, nothing, torch.ones_like(nothing))
+
+
+def _train(task: Task) -> None:
+    """Train on the rows that are not held out."""
+    plan, options = task.plan, task.plan.options
+    rows: Rows = task.taken
+    if plan.recipe.jitter.value:
+        rows = Jittered(rows)
+    training.fit(
+        task.objective,
+        rows,
+        validation=task.validation,
+        early_stopping=options.early_stopping,
+        seed=plan.seed,
+        max_seconds=task.seconds_left(),
+        callbacks=task.callbacks,
+        store=task.phase("training"),
+        store_every=resume.STORE_EVERY,
+        history=task.history,
+        **_limits(plan),
+    )
+
+
+def _limits(plan: Prepared) -> dict[str, Any]:
+    """Return the arguments of `nelbo.fit` that the recipe and the options decide."""
+    options = plan.options
+    return {
+        **plan.recipe.budget,
+        "weight_decay": options.weight_decay,
+        "device": options.device,
+        "precision": options.precision,
+    }
+
+
+def _nobody(task: Task) -> bool:
+    """Stand for a candidate that there is not."""
+    return False
+
+
+def _quick(task: Task, start: _Start | None) -> Candidate:
+    """Return what a run of little time may end with: the start, with a decoder of random features.
+
+    It is found before training, which changes the model.
+    """
+    plan, validation = task.plan, task.validation
+    timed = plan.recipe.max_seconds.value is not None and plan.judged
+    if start is None or validation is None or not timed:
+        return _nobody
+    quick = begin.quick_model(plan.vae, start.rows, task.noise)
+    if quick is None:
+        return _nobody
+
+    def candidate(task: Task) -> bool:
+        if begin.ahead(quick, task.plan.vae, validation):
+            task.replace_weights(quick)
+            task.history.best_step = 0
+        return False
+
+    return candidate
+
+
+def _kept_start(start: _Start | None) -> Candidate:
+    """Return the closed-form start, which wins unless training has clearly beaten it."""
+
+    def candidate(task: Task) -> bool:
+        plan, validation = task.plan, task.validation
+        if start is None or not plan.judged:
+            return False
+        if validation is not None and begin.beats(plan.vae, start.linear, validation):
+            return False
+        best = start.linear
+        if plan.recipe.start.value != "principal axes":
+            best = begin.closed_form(plan.vae, task.everything) or best
+        begin.start_at(plan.vae, best)
+        task.history.best_step = 0
+        return True
+
+    return candidate
+
+
+def _again(task: Task) -> Candidate:
+    """Return what a second training, on all rows and from the same start, comes to.
+
+    The start is copied before training changes the model.
+    """
+    if not task.plan.recipe.refit.value or task.validation is None:
+        return _nobody
+    fresh, validation = copy.deepcopy(task.objective), task.validation
+
+    def candidate(task: Task) -> bool:
+        plan, limits, steps = task.plan, _limits(task.plan), task.history.best_step
+        longer = 1.0
+        if plan.options.max_steps is None and plan.options.max_epochs is None:
+            longer = Longer().of(steps / (limits["max_steps"] or steps))
+        refit(
+            fresh,
+            task.everything,
+            len(task.taken),
+            steps,
+            longer,
+            limits,
+            seed=plan.seed,
+            history=task.history,
+            callbacks=task.callbacks,
+            store=task.phase("training on all rows"),
+            store_every=resume.STORE_EVERY,
+        )
+        # The refit had no early stopping, and these rows were in its training set: it is kept only
+        # where it is ahead by a finer comparison.
+        if begin.ahead(fresh.vae, plan.vae, validation, begin.JUDGING_SAMPLES):
+            task.replace_weights(fresh.vae)
+        return False
+
+    return candidate

@@ -1,0 +1,297 @@
+"""The options of a fit: their names, types, defaults and what they mean, in one place.
+
+`nelbo.VariationalAutoencoder` writes the same names in its signature, as scikit-learn wants it;
+its documentation and the flags of `nelbo fit` are made from what is written here. The first
+paragraph of an option's text is for both, a second one for Python alone. Other options stand in
+double backticks and words in quotes, which become flags and bare words on the shell.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MODEL", "NOISE", "TRAINING", "NetworkFactory", "Options", "parameters"]
+
+import dataclasses
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+NetworkFactory = Callable[[tuple[int, ...], tuple[int, ...]], "nn.Module"]
+"""Is called with the shapes of one input and one output, and returns a module."""
+
+MODEL, NOISE, TRAINING = "Model", "Noise and scaling", "Training"
+"""Groups of options on the shell; those in no group are Python's alone."""
+
+
+def _option(default: Any, group: str | None, text: str) -> Any:
+    """Declare one option: its default, its group on the shell, and what it means."""
+    metadata = {"group": group, "text": textwrap.dedent(text).strip()}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What may be asked of a fit; "auto" and None leave it to `nelbo.recipe`."""
+
+    latent_dim: int | Literal["auto"] = _option(
+        8,
+        MODEL,
+        """
+        Number of latent dimensions; "auto" takes the fewest whose held-out log p(x) is as good as
+        any's.
+
+        It fits 1, 2, 4, 8, ... for a short while each, up to the number of columns and at most 64,
+        and takes the smallest whose held-out log p(x) is within one standard error of the best.
+        """,
+    )
+    network: str | NetworkFactory = _option(
+        "auto",
+        MODEL,
+        """
+        Networks of encoder and decoder: "linear", which makes the model probabilistic PCA; "mlp";
+        "residual" (an MLP beside a linear path that starts at pPCA); "conv" (for images); or
+        "auto", which is "residual".
+
+        A callable gets the shapes of one input and one output, and returns a module.
+        """,
+    )
+    encoder: str | NetworkFactory | None = _option(
+        None, MODEL, "Network of the encoder, if it is to differ from ``network``."
+    )
+    decoder: str | NetworkFactory | None = _option(
+        None, MODEL, "Network of the decoder, if it is to differ from ``network``."
+    )
+    hidden: Sequence[int] | None = _option(
+        None,
+        MODEL,
+        """
+        Widths of the dense hidden layers, from the first to the last. By default (512, 512) for
+        fewer than 10,000 rows and for "conv"; (256, 256) for more rows; and (128, 128) for tables
+        of any length.
+        """,
+    )
+    decoder_hidden: Sequence[int] | None = _option(
+        None,
+        MODEL,
+        """
+        Widths of the decoder's hidden layers, if they are to differ from ``hidden``. By default
+        (512, 512, 512) where ``hidden`` is (256, 256) by default.
+        """,
+    )
+    channels: Sequence[int] = _option(
+        (32, 64),
+        MODEL,
+        "Numbers of channels of the convolutional stages. Each stage halves the image.",
+    )
+    activation: str = _option(
+        "silu", MODEL, 'Activation of the hidden layers: "silu", "relu", "gelu", "tanh" and others.'
+    )
+    likelihood: str = _option(
+        "gaussian",
+        NOISE,
+        """
+        Observation model p(x|z): "gaussian"; "heteroscedastic_gaussian", whose noise depends on z;
+        "student_t", whose tails are heavy; "discretized_gaussian", the probability of whole numbers
+        from 0 to 255; or "bernoulli", for zeros and ones.
+        """,
+    )
+    likelihood_options: Mapping[str, Any] | None = _option(
+        None, NOISE, 'Further options of the likelihood, such as {"df": 4}.'
+    )
+    variance: str | float = _option(
+        "auto",
+        NOISE,
+        """
+        Noise variance beta^2: "learned"; "per_feature"; "heteroscedastic" (it depends on z); a
+        number, which fixes it, in squared units of the data; or "auto": "heteroscedastic" for
+        tables, else "learned".
+        """,
+    )
+    prior: str = _option(
+        "auto",
+        MODEL,
+        """
+        Prior p(z): "standard_normal", "mixture" (of normals, fitted to z of the training rows after
+        training), or "auto" (that for tables where held-out log p(x) gains by it).
+        """,
+    )
+    prior_options: Mapping[str, Any] | None = _option(
+        None,
+        MODEL,
+        """
+        Further options of the prior, such as {"components": 8}. With any a mixture is learned with
+        the rest of the model, from the start.
+        """,
+    )
+    posterior: str = _option(
+        "diagonal_normal",
+        MODEL,
+        """
+        Approximate posterior q(z|x): "diagonal_normal"; "full_normal", with every correlation of z;
+        or "hierarchical", for a prior of that name, which has two layers of latents.
+        """,
+    )
+    posterior_options: Mapping[str, Any] | None = _option(
+        None, MODEL, 'Further options of the posterior, such as {"top": 2}.'
+    )
+    network_options: Mapping[str, Any] | None = _option(
+        None, MODEL, 'Further options of both networks, such as {"activation": "tanh"}.'
+    )
+    objective: str = _option(
+        "auto",
+        TRAINING,
+        """
+        What training maximises: "elbo", "stl", "kl_warm_up", "free_bits", "beta_vae" or "capacity";
+        "iwae", "dreg", "miwae", "piwae" or "ciwae", which take several samples; "autoencoder"; or
+        "auto": "dreg" for tables, else "elbo".
+        """,
+    )
+    objective_samples: int | None = _option(
+        None,
+        TRAINING,
+        "Samples of z per row in the objective. By default 4 for tables, else 1.",
+    )
+    objective_options: Mapping[str, Any] | None = _option(
+        None, TRAINING, 'Further numbers that the objective takes, such as {"beta": 4}.'
+    )
+    scale: str | None = _option(
+        "auto",
+        NOISE,
+        """
+        How the data are scaled inside: "global" (one number for all features), "standard" (one for
+        each), "whitened" (standard and uncorrelated), None, or "auto". Results are in the units of
+        the data in any case.
+
+        With "global" :math:`\\beta^2 I` is isotropic in data units. "auto" is global for images (by
+        channel, or by sensor, where their scales differ much); for tables it is whitened where
+        held-out rows are predicted better so, else standard.
+        """,
+    )
+    dequantize: bool | Literal["auto"] = _option(
+        "auto",
+        NOISE,
+        """
+        Whether to take 8-bit values u as x = (u + U) / 256 with U uniform in [0, 1). By default for
+        images of uint8; a table holds numbers.
+        """,
+    )
+    max_epochs: int | None = _option(
+        None,
+        TRAINING,
+        """
+        Maximum number of passes over the data. Without any of these limits, training is the longer
+        the more data.
+        """,
+    )
+    max_steps: int | None = _option(None, TRAINING, "Maximum number of optimiser steps.")
+    max_seconds: float | None = _option(None, TRAINING, "Time limit of the fit, in seconds.")
+    batch_size: int | None = _option(
+        None, TRAINING, "Rows per step. By default from 32 to 256, growing with the data."
+    )
+    learning_rate: float | None = _option(
+        None,
+        TRAINING,
+        "Peak learning rate of AdamW. By default chosen by the length of training.",
+    )
+    weight_decay: float = _option(0.0, TRAINING, "Weight decay of AdamW.")
+    validation_fraction: float = _option(
+        0.1,
+        TRAINING,
+        """
+        Share of the training rows that decides when to stop and which weights to keep; 0 trains on
+        all of them.
+
+        At most 2,048 rows are held out so.
+        """,
+    )
+    early_stopping: bool = _option(
+        True,
+        TRAINING,
+        """
+        Stop when the validation bound no longer improves, and keep the best weights.
+
+        Training that does not clearly beat its closed-form start on the validation rows is undone,
+        and the start kept (`kept_start_`).
+        """,
+    )
+    init: str = _option(
+        "auto",
+        TRAINING,
+        """
+        Where training starts: "ppca", "random", or "auto", which is pPCA where the networks have a
+        linear path.
+
+        For noise per feature it is factor analysis.
+        """,
+    )
+    score_samples_k: int | None = _option(
+        None,
+        None,
+        "Importance samples per row of `score_samples`; None is 100, and 1,000 for tables.",
+    )
+    device: str = _option(
+        "auto",
+        TRAINING,
+        'Where to compute: "cpu", "cuda", or "auto", which is a GPU if there is one.',
+    )
+    precision: str = _option(
+        "auto",
+        TRAINING,
+        """
+        Precision of training: "bf16", "float32", or "auto", which is "bf16" where that is faster
+        and costs nothing.
+
+        Everything else is computed in float32, or in float64 for float64 input.
+        """,
+    )
+    random_state: int | np.random.RandomState | None = _option(
+        None,
+        None,
+        """
+        Seed of split, weights, data order and noise. numpy's and torch's global states are never
+        touched.
+        """,
+    )
+    warm_start: bool = _option(
+        False,
+        None,
+        """
+        Go on from the last fit, in its scaling and with its seed: the same rows stay held out.
+        """,
+    )
+    callbacks: Sequence[Callable[[Any], object]] | None = _option(
+        None,
+        None,
+        "Called with a `Record` at each validation; training stops if one returns True.",
+    )
+    progress: bool = _option(False, None, "Show a progress bar on standard error.")
+    checkpoint_dir: str | PathLike[str] | None = _option(
+        None,
+        None,
+        """
+        Where the state of training is saved every 30 seconds, on Ctrl-C and at the end; ``fit``
+        resumes from a state found there, or takes up what it came to, and `save` removes it
+        (``docs/safety.md``). With it, a ``random_state`` of None is a seed made from data and
+        options, which the next process finds again.
+        """,
+    )
+
+    def having(self, **changed: Any) -> Options:
+        """Return the same options but for some."""
+        return dataclasses.replace(self, **changed)
+
+
+def parameters() -> str:
+    """Return the section "Parameters" of a docstring, in numpy's form."""
+    lines: list[str] = ["Parameters", "----------"]
+    for field in dataclasses.fields(Options):
+        lines.append(f"{field.name} : {field.type}, default={field.default!r}")
+        text = re.sub(r"\s+", " ", field.metadata["text"])
+        lines += textwrap.wrap(text, 92, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)

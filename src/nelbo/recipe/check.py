@@ -1,0 +1,175 @@
+"""What each option may be, checked before any work is done."""
+
+from __future__ import annotations
+
+__all__ = ["check", "integer"]
+
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from .. import spec
+from ..options import Options
+
+Constraint = Callable[[str, Any], None]
+"""Is called with an option's name and value; raises ValueError or TypeError."""
+
+
+def check(options: Options) -> None:
+    """Refuse options that are out of range.
+
+    Raises:
+        ValueError: An option is out of range.
+        TypeError: An option has the wrong type.
+    """
+    for name, constraint in CONSTRAINTS.items():
+        constraint(name, getattr(options, name))
+    spec.check_variance(options.likelihood, options.variance)
+    for kind in ("likelihood", "prior", "posterior", "objective"):
+        _options_known(kind, getattr(options, kind), getattr(options, f"{kind}_options"))
+
+
+def integer(name: str, value: object) -> None:
+    """Refuse what is not a positive integer.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is less than 1.
+    """
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    if int(value) < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _optional(constraint: Constraint) -> Constraint:
+    """Return a constraint that None passes."""
+
+    def check(name: str, value: Any) -> None:
+        if value is not None:
+            constraint(name, value)
+
+    return check
+
+
+def _latent_dim(name: str, value: Any) -> None:
+    if isinstance(value, str):
+        if value != "auto":
+            raise TypeError(f'{name} must be an integer or "auto", got {value!r}.')
+        return
+    integer(name, value)
+
+
+def _positive(name: str, value: Any) -> None:
+    if not (_is_number(value) and 0 < value < math.inf):
+        raise ValueError(f"{name} must be a positive number, got {value!r}.")
+
+
+def _at_least_zero(name: str, value: Any) -> None:
+    if not (_is_number(value) and 0 <= value < math.inf):
+        raise ValueError(f"{name} must be a number of at least 0, got {value!r}.")
+
+
+def _share(name: str, value: Any) -> None:
+    if not (_is_number(value) and 0 <= value < 1):
+        raise ValueError(
+            f"{name} must be in [0, 1), got {value!r}. 0 trains on every row, without early "
+            "stopping."
+        )
+
+
+def _variance(name: str, value: Any) -> None:
+    words = ("auto", "learned", "per_feature", "heteroscedastic")
+    if isinstance(value, str) and value in words:
+        return
+    if not (_is_number(value) and 0 < value < math.inf):
+        raise ValueError(
+            f"{name} is beta^2 and must be a positive number or one of {', '.join(words)}, got "
+            f"{value!r}."
+        )
+
+
+def _scale(name: str, value: Any) -> None:
+    words = ("auto", "global", "standard", "whitened")
+    if value is not None and not (isinstance(value, str) and value in words):
+        told = ", ".join(map(repr, words))
+        raise ValueError(
+            f"{name} must be {told} or None, got {value!r}. Leave it at 'auto' if in doubt."
+        )
+
+
+def _network(name: str, value: Any) -> None:
+    if isinstance(value, nn.Module) or not (isinstance(value, str) or callable(value)):
+        raise TypeError(
+            f"{name} must be a name such as 'residual' or a factory (in_shape, out_shape) -> "
+            f"module, got {type(value).__name__}."
+        )
+
+
+def _widths(name: str, value: Any) -> None:
+    if not isinstance(value, Sequence | np.ndarray) or any(
+        not isinstance(width, numbers.Integral) or width < 1 for width in value
+    ):
+        raise ValueError(
+            f"{name} must be a sequence of positive integers such as (512, 512), got {value!r}."
+        )
+
+
+def _mapping(example: str) -> Constraint:
+    """Return the constraint of options of a part."""
+
+    def check(name: str, value: Any) -> None:
+        if not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+            raise TypeError(f"{name} must be a dict such as {example}, got {value!r}.")
+
+    return check
+
+
+def _options_known(kind: str, part: str, given: Mapping[str, Any] | None) -> None:
+    """Refuse options that the part they are for does not know; networks check theirs."""
+    if kind == "objective" and part == "auto":
+        part = "elbo"
+    if given is None and kind != "objective":
+        return
+    if part == "auto":
+        raise ValueError('prior_options are for a prior by name, such as prior="mixture".')
+    spec.check_options(kind, part, given or {})
+
+
+def _callbacks(name: str, value: Any) -> None:
+    if not isinstance(value, Sequence) or not all(map(callable, value)):
+        raise TypeError(f"{name} must be a sequence of callables such as [print], got {value!r}.")
+
+
+CONSTRAINTS: dict[str, Constraint] = {
+    "latent_dim": _latent_dim,
+    "max_epochs": _optional(integer),
+    "max_steps": _optional(integer),
+    "batch_size": _optional(integer),
+    "objective_samples": _optional(integer),
+    "score_samples_k": _optional(integer),
+    "learning_rate": _optional(_positive),
+    "max_seconds": _optional(_positive),
+    "weight_decay": _at_least_zero,
+    "validation_fraction": _share,
+    "variance": _variance,
+    "scale": _scale,
+    "network": _network,
+    "encoder": _optional(_network),
+    "decoder": _optional(_network),
+    "objective_options": _optional(_mapping('{"beta": 4}')),
+    **{f"{kind}_options": _optional(_mapping(example)) for kind, example in spec.OPTIONS},
+    "callbacks": _optional(_callbacks),
+    "hidden": _optional(_widths),
+    "decoder_hidden": _optional(_widths),
+    "channels": _widths,
+}
+"""What each option may be; names of parts are resolved where they are built."""

@@ -1,0 +1,34 @@
+"""The recipe for images: one scale for all pixels, or one for each channel."""
+
+from __future__ import annotations
+
+__all__ = ["build", "scaled"]
+
+from ..data import Schema
+from ..options import Options
+from . import plain
+from .choice import Choice
+from .facts import Facts
+from .recipe import Recipe, or_asked
+
+
+def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[int]) -> Recipe:
+    """Return the recipe for images; the arguments are those of `plain.build`."""
+    recipe = plain.build(options, facts, kind, latent_dim)
+    if recipe.scale.value is None:
+        return recipe
+    scale: Choice[str | None] = Choice("auto", plain.ONE_SCALE)
+    return recipe.but(scale=or_asked(options, "scale", scale, "auto"))
+
+
+def scaled(recipe: Recipe, schema: Schema) -> Recipe:
+    """Return a recipe that says whether there is one scale, or one for each channel."""
+    if schema.scale.ndim == 0:
+        return recipe.but(scale=Choice("global", plain.ONE_SCALE))
+    return recipe.but(
+        scale=Choice(
+            "per channel",
+            "Deviations of channels, or of sensors, differ so much that one scale for all would "
+            "hide some.",
+        )
+    )

@@ -1,0 +1,212 @@
+"""The recipe for any data: what is decided where nothing is known but their number and size."""
+
+from __future__ import annotations
+
+__all__ = ["Plain", "build"]
+
+from dataclasses import dataclass
+
+from ..likelihood import VARIANCE_FLOOR
+from ..options import NetworkFactory, Options
+from ..spec import resolve
+from ..training.budget import default_batch_size, default_steps
+from ..training.rate import DECAY as FALL
+from ..training.rate import default_learning_rate
+from .choice import ASKED, Choice
+from .facts import Facts
+from .recipe import Recipe, Widths, or_asked
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The numbers of this recipe."""
+
+    hidden: Widths = Widths((512, 512))
+    many_rows: int = 10_000
+    hidden_of_many: Widths = Widths((256, 256), (512, 512, 512))
+    """With fewer rows than ``many_rows`` so deep a decoder overfits."""
+    held_out: int = 10
+    """The fewest rows that are held out, or a quarter of few."""
+    random_linear_rate: float = 1e-2
+    """The peak rate of linear networks from a random start, which have far to go and no bad basins
+    on the way."""
+    score_samples: int = 100
+
+
+NUMBERS = Plain()
+
+
+def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[int]) -> Recipe:
+    """Return the recipe for any data.
+
+    Arguments:
+        options: What was asked for.
+        facts: About the rows.
+        kind: The kind of the data, and why.
+        latent_dim: The number of latent dimensions, and why.
+    """
+    held = facts.held_out(NUMBERS.held_out)
+    rows = facts.rows - held
+    return Recipe(
+        data=kind,
+        latent_dim=latent_dim,
+        encoder=_network(options, "encoder"),
+        decoder=_network(options, "decoder"),
+        hidden=widths(options, _hidden(options, facts)),
+        likelihood=Choice(options.likelihood, _default_or_asked(options.likelihood, "gaussian")),
+        variance=or_asked(options, "variance", ONE_NOISE, "auto"),
+        least_variance=LEAST_VARIANCE,
+        prior=prior(options, NORMAL_PRIOR),
+        posterior=Choice(
+            options.posterior, _default_or_asked(options.posterior, "diagonal_normal")
+        ),
+        scale=_scale(options, facts),
+        start=Choice("random", "Nothing else is known yet."),
+        objective=or_asked(options, "objective", ELBO, "auto"),
+        objective_samples=or_asked(options, "objective_samples", Choice(1, ONE_SAMPLE)),
+        held_out=Choice(held, HELD_OUT),
+        max_epochs=or_asked(options, "max_epochs", NO_LIMIT),
+        max_steps=_steps(options, rows),
+        max_seconds=or_asked(options, "max_seconds", NO_TIME),
+        batch_size=_batch(options, rows),
+        learning_rate=_rate(options, rows),
+        decay=DECAY,
+        average=NO_AVERAGE,
+        jitter=NO_JITTER,
+        refit=NO_REFIT,
+        score_samples=or_asked(
+            options, "score_samples_k", Choice(NUMBERS.score_samples, SCORE_SAMPLES)
+        ),
+        own_batch=options.batch_size is not None,
+        own_rate=options.learning_rate is not None,
+    )
+
+
+def paced(recipe: Recipe, options: Options, rows: int) -> Recipe:
+    """Return a recipe with the budget of any data, for so many rows to train on."""
+    return recipe.but(
+        max_steps=_steps(options, rows),
+        batch_size=_batch(options, rows),
+        learning_rate=_rate(options, rows),
+        decay=DECAY,
+        own_batch=options.batch_size is not None,
+        own_rate=options.learning_rate is not None,
+    )
+
+
+def started(recipe: Recipe, options: Options, able: bool, linear: bool) -> Recipe:
+    """Return a recipe that says where training starts.
+
+    Arguments:
+        recipe: The recipe so far.
+        options: What was asked for.
+        able: Whether the model has a closed form.
+        linear: Whether both networks are linear.
+    """
+    if able and options.init != "random":
+        return recipe.but(start=Choice("ppca", CLOSED_FORM if options.init == "auto" else ASKED))
+    why = ASKED if options.init == "random" else "This model has no closed form to start from."
+    recipe = recipe.but(start=Choice("random", why))
+    if linear and not recipe.own_rate:
+        rate = Choice(NUMBERS.random_linear_rate, "Linear networks have far to go from there.")
+        recipe = recipe.but(learning_rate=rate, own_rate=True)
+    return recipe
+
+
+def widths(options: Options, otherwise: Choice[Widths]) -> Choice[Widths]:
+    """Return the widths asked for, or others; those of the decoder are an option of their own."""
+    found, reason = otherwise.value, otherwise.reason
+    decoder = options.decoder_hidden
+    if options.hidden is not None:
+        found, reason = Widths(tuple(int(w) for w in options.hidden)), ASKED
+    if decoder is not None:
+        found = Widths(found.encoder, tuple(int(w) for w in decoder))
+    return Choice(found, reason)
+
+
+def prior(options: Options, otherwise: Choice[str]) -> Choice[str]:
+    """Return the prior asked for, or another; a mixture without options is fitted afterwards."""
+    if options.prior == "mixture" and not options.prior_options:
+        return Choice("fitted mixture", "As asked: fitted to z of the training rows afterwards.")
+    return or_asked(options, "prior", otherwise, "auto")
+
+
+def _network(options: Options, part: str) -> Choice[str | NetworkFactory]:
+    own = getattr(options, part)
+    if own is not None:
+        return Choice(own, ASKED)
+    if options.network != "auto":
+        return Choice(options.network, ASKED)
+    return Choice("residual", "An MLP beside a linear path, which starts at the closed form.")
+
+
+def _hidden(options: Options, facts: Facts) -> Choice[Widths]:
+    """Return the default widths."""
+    if "conv" in (options.network, options.encoder, options.decoder):
+        return Choice(NUMBERS.hidden, "They suit what the convolutions leave.")
+    if facts.rows < NUMBERS.many_rows:
+        return Choice(NUMBERS.hidden, "Wider or deeper networks overfit so few rows.")
+    return Choice(NUMBERS.hidden_of_many, "With so many rows a deep decoder pays.")
+
+
+def _scale(options: Options, facts: Facts) -> Choice[str | None]:
+    noisy = options.dequantize not in ("auto", False)
+    otherwise: Choice[str | None] = Choice(
+        "standard", "Each column is divided by its own deviation."
+    )
+    takes = resolve("likelihood", options.likelihood).takes
+    if noisy or takes == "bytes":
+        otherwise = Choice("global", ONE_SCALE)
+    if takes == "binary":
+        otherwise = Choice(None, "Zeros and ones stay as they are.")
+    return or_asked(options, "scale", otherwise, "auto")
+
+
+def _steps(options: Options, rows: int) -> Choice[int | None]:
+    if options.max_steps is not None:
+        return Choice(options.max_steps, ASKED)
+    if options.max_epochs is not None or options.max_seconds is not None:
+        return Choice(None, "Another limit holds.")
+    return Choice(default_steps(rows), "2,000, and 0.3 for each row, at most 60,000.")
+
+
+def _batch(options: Options, rows: int) -> Choice[int]:
+    size = min(rows, default_batch_size(rows))
+    return or_asked(options, "batch_size", Choice(size, BATCH))
+
+
+def _rate(options: Options, rows: int) -> Choice[float]:
+    if options.learning_rate is not None:
+        return Choice(options.learning_rate, ASKED)
+    steps = options.max_steps or default_steps(rows)
+    return Choice(default_learning_rate(steps), RATE)
+
+
+def _default_or_asked(value: object, default: object) -> str:
+    return "The default for all data." if value == default else ASKED
+
+
+ONE_NOISE: Choice[str | float] = Choice(
+    "learned", "One noise level for all values, learned by its closed form."
+)
+LEAST_VARIANCE = Choice(
+    VARIANCE_FLOOR, "Relative to the scaled data: values known exactly have no density."
+)
+NORMAL_PRIOR = Choice("standard_normal", "The prior that the model was trained with.")
+ELBO = Choice("elbo", "The ELBO with one sample a row goes furthest in the same time.")
+ONE_SAMPLE = "One sample a row is enough for it."
+HELD_OUT = "They decide when to stop and which weights to keep."
+NO_LIMIT: Choice[int | None] = Choice(None, "Steps are counted instead.")
+NO_TIME: Choice[float | None] = Choice(None, "Time is not limited.")
+BATCH = "A power of two with at least 16 batches an epoch; smaller at first."
+RATE = "Fewer steps have to be larger; halved where the validation bound falls far."
+DECAY: Choice[float | None] = Choice(
+    FALL, "The rate stays at its peak, and falls in a straight line at the end."
+)
+NO_AVERAGE = Choice(0.0, "The best weights are kept as they are.")
+NO_JITTER = Choice(False, "Rows are trained on as they are.")
+NO_REFIT = Choice(False, "The weights that did best on the rows held out are kept.")
+CLOSED_FORM = "Where linear algebra ends, training can only improve."
+SCORE_SAMPLES = "Enough for a stochastic lower bound within tenths of a nat."
+COLUMNS: Choice[str | None] = Choice("standard", "Each column is divided by its own deviation.")
+ONE_SCALE = "One number for all values, so that noise is equal in units of the data."

@@ -1,0 +1,185 @@
+"""The recipe for a table of numbers.
+
+Few rows are overfitted by any network, and columns differ: the noise of a table depends on z,
+training rows get jitter, and the model is trained a second time, on all rows. Each rule replaces
+one decision of the recipe for any data, and each option replaces just itself.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Table", "build", "kind_of"]
+
+from dataclasses import dataclass
+
+from ..options import Options
+from ..spec import resolve
+from . import plain
+from .choice import ASKED, Choice
+from .facts import Facts
+from .recipe import Recipe, Widths, or_asked
+
+
+@dataclass(frozen=True)
+class Table:
+    """The numbers of this recipe, found on tables of 150 to 11,000 rows (``docs/defaults.md``)."""
+
+    fewest_rows: int = 20
+    """About fewer rows nothing could be said."""
+    most_columns: int = 256
+    """The root of more correlations is slow, and seldom known well enough."""
+    hidden: Widths = Widths((128, 128))
+    least_variance: float = 2.5e-3
+    """The floor of noise that depends on z: far from all rows it is extrapolated, and an outlier
+    must not meet one that is tiny."""
+    samples: int = 4
+    held_out: int = 200
+    """The fewest rows that are held out, or a quarter: they are trained on in the end, so they
+    cost nothing."""
+    many_rows: int = 3_000
+    """From so many rows on, a tenth more of them brings nothing, and there is no second training.
+    """
+    steps: int = 1_000
+    steps_per_row: float = 0.1
+    longer: float = 1.5
+    """How much longer the only run is than the first of two."""
+    largest_batch: int = 128
+    learning_rate: float = 8e-3
+    rows_of_rate: int = 1_000
+    """With fewer rows the rate falls as their root."""
+    average: float = 1e-2
+    score_samples: int = 1_000
+
+
+NUMBERS = Table()
+
+
+def kind_of(options: Options, facts: Facts) -> Choice[str]:
+    """Return whether rows are a table of numbers, and why."""
+    if facts.are_images:
+        return Choice("images", "Each row has more than one axis.")
+    takes = resolve("likelihood", options.likelihood).takes
+    for holds, reason in (
+        (options.dequantize not in ("auto", False), "Values are 8-bit levels, to be dequantised."),
+        (takes != "real", "Values are levels, with probabilities."),
+        (options.objective == "autoencoder", "An autoencoder has no log p(x) to judge rules by."),
+        (_decoder(options) == "linear", "A linear decoder makes the model pPCA, or nearly so."),
+        (facts.rows < NUMBERS.fewest_rows, "The rows are too few for rules of their own."),
+        (facts.columns > NUMBERS.most_columns, "The columns are too many for rules of their own."),
+    ):
+        if holds:
+            return Choice("plain", reason)
+    if facts.varying.sum() < 2:
+        return Choice("plain", "Fewer than two columns vary.")
+    return Choice("table", "Rows of numbers, of which at least two columns vary.")
+
+
+def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[int]) -> Recipe:
+    """Return the recipe for a table; the arguments are those of `plain.build`."""
+    recipe = plain.build(options, facts, kind, latent_dim)
+    held = facts.held_out(NUMBERS.held_out)
+    recipe = recipe.but(
+        hidden=plain.widths(options, Choice(NUMBERS.hidden, "Wider networks overfit tables.")),
+        variance=_variance(options, recipe),
+        held_out=Choice(held, "So many cost nothing: in the end they are trained on, too."),
+        jitter=Choice(True, "A network that sees noisy rows cannot overfit them; it fades."),
+        score_samples=or_asked(
+            options,
+            "score_samples_k",
+            Choice(NUMBERS.score_samples, "Rows of few columns are cheap, and weights uneven."),
+        ),
+    )
+    recipe = recipe.but(scale=_scale(options, recipe, facts))
+    if recipe.noise_from_z and options.scale not in ("global", None):
+        recipe = recipe.but(
+            least_variance=Choice(NUMBERS.least_variance, "An outlier must not meet tiny noise.")
+        )
+    return _trained(_maximised(recipe, options), options, facts, held)
+
+
+def started(recipe: Recipe, whitened: bool) -> Recipe:
+    """Return a recipe in which whitened rows start at the normal with every correlation."""
+    if recipe.start.value == "ppca" and whitened and recipe.noise_from_z:
+        return recipe.but(start=Choice("principal axes", AXES))
+    return recipe
+
+
+def _decoder(options: Options) -> object:
+    return options.network if options.decoder is None else options.decoder
+
+
+def _variance(options: Options, recipe: Recipe) -> Choice[str | float]:
+    """Return which noise: read from z, unless a shared scale says that noise is equal."""
+    if options.variance != "auto" or options.likelihood != "gaussian":
+        return recipe.variance
+    if options.scale in ("global", None):
+        return Choice("learned", "One scale for all columns is for one noise level in their units.")
+    return Choice("heteroscedastic", NOISE_FROM_Z)
+
+
+def _scale(options: Options, recipe: Recipe, facts: Facts) -> Choice[str | None]:
+    """Return the scaling: whitened where held-out rows are predicted better so."""
+    if options.scale != "auto":
+        return Choice(options.scale, ASKED)
+    if not recipe.noise_from_z:
+        return Choice("standard", f"Noise as asked ({recipe.variance.value}) belongs to columns.")
+    if facts.whitens(recipe.latent_dim.value):
+        return Choice("whitened", WHITENED)
+    return Choice("standard", STANDARD)
+
+
+def _maximised(recipe: Recipe, options: Options) -> Recipe:
+    """Return the recipe with the objective of tables; options of one are those of the ELBO."""
+    if options.objective != "auto" or options.objective_options:
+        return recipe
+    samples: Choice[int] = Choice(NUMBERS.samples, FOUR_SAMPLES)
+    return recipe.but(
+        objective=Choice("dreg", FOUR_SAMPLES),
+        objective_samples=or_asked(options, "objective_samples", samples),
+    )
+
+
+def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recipe:
+    """Return the recipe with the budget of tables, and a second training where that helps."""
+    rows = facts.rows - held
+    timed = options.max_seconds is not None
+    alone = held > 0 and facts.rows >= NUMBERS.many_rows
+    again = held > 0 and options.early_stopping and not timed and not alone
+    if again:
+        refit = Choice(True, "With all rows, for as long as was best on those held out.")
+    else:
+        refit = Choice(False, "Nothing says how long, or a tenth more rows bring nothing.")
+    steps = recipe.max_steps
+    if options.max_steps is None and options.max_epochs is None and not timed:
+        factor = NUMBERS.longer if alone else 1
+        count = round(factor * (NUMBERS.steps + NUMBERS.steps_per_row * rows))
+        steps = Choice(count, "1,000, and 0.1 for each row; half as many again for a single run.")
+    root = min(1.0, rows / NUMBERS.rows_of_rate) ** 0.5
+    batch = Choice(min(NUMBERS.largest_batch, rows), "Small batches suit few rows.")
+    rate = Choice(NUMBERS.learning_rate * root, "For fewer than 1,000 rows it falls as their root.")
+    prior = recipe.prior
+    if held > 0 and not timed:
+        prior = plain.prior(options, Choice("judged", JUDGED))
+    return recipe.but(
+        refit=refit,
+        prior=prior,
+        max_steps=steps,
+        batch_size=or_asked(options, "batch_size", batch),
+        learning_rate=or_asked(options, "learning_rate", rate),
+        decay=Choice(None, "A cosine: the run on all rows stops on its way."),
+        average=Choice(NUMBERS.average, "A running mean of the weights is steadier."),
+        own_batch=True,
+        own_rate=True,
+    )
+
+
+NOISE_FROM_Z = "The noise of a table differs between its clusters, so it is read from z."
+WHITENED = (
+    "A normal with every correlation predicted rows held out at least as well as pPCA did: z "
+    "starts at the principal components, and noise is correlated as what they leave."
+)
+STANDARD = (
+    "Each column is divided by its own deviation. There were too few rows to tell all correlations."
+)
+FOUR_SAMPLES = "Four samples a row make a tighter bound, and tables are cheap."
+JUDGED = "A mixture is fitted to z afterwards, and kept where held-out log p(x) gains by it."
+AXES = "z starts at the principal components, and noise is correlated as what they leave."
