@@ -71,7 +71,8 @@ def diagnose(
         judge: The limits of the verdicts; None are the usual ones.
 
     Raises:
-        ValueError: The rows do not fit or are too few, or ``rows`` is below 20.
+        ValueError: The rows do not fit, are too few or have missing values, or ``rows`` is below
+            20.
     """
     for name, count in (("x", len(x)), ("rows", rows)):
         if count < LEAST_ROWS:
@@ -79,9 +80,15 @@ def diagnose(
                 f"{name} must be at least {LEAST_ROWS} rows for standard errors, got {count}. Pass "
                 "more."
             )
-    if train is not None:
-        with judged(vae, train):  # refuses what does not fit
+    for name, given in (("x", x), ("train", train)):
+        if given is None:
+            continue
+        with judged(vae, given):  # refuses what does not fit
             pass
+        if bool(given.isnan().any()):
+            raise ValueError(
+                f"{name} has missing values, which a diagnosis cannot look at. Pass complete rows."
+            )
     examination = _Examination(
         vae=vae,
         x=subsample(x, rows, seed),
@@ -137,6 +144,9 @@ class _Examination:
         seed: The seed of everything drawn.
         memory: Bytes for intermediate results.
         judge: The limits of the verdicts.
+        gap_rows: Rows whose own q* is looked for: the standard error of a gap of a few nats is then
+            a few tenths.
+        searched: Rows in which nearest neighbours and rare values are looked for.
     """
 
     vae: VAE
@@ -150,10 +160,7 @@ class _Examination:
     memory: int
     judge: Judge
     gap_rows: int = 128
-    """Rows whose own q* is looked for:
-    the standard error of a gap of a few nats is then a few tenths."""
     searched: int = 10_000
-    """Rows in which nearest neighbours and rare values are looked for."""
 
     def findings(self) -> Iterator[Finding]:
         """Yield all findings, causes before consequences."""

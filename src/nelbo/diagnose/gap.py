@@ -174,18 +174,19 @@ class _Ascent:
     Attributes:
         seed: The seed of the noise.
         memory: Bytes for intermediate results.
+        steps: Steps of Adam for each row's q*.
+        step_size: The first step, in standard deviations of where it starts; a cosine takes it to
+            zero.
+        samples: Draws of z behind each step.
+        draws: Draws of z behind each ELBO by which candidates are chosen.
     """
 
     seed: int
     memory: int
     steps: int = 100
-    """Steps of Adam for each row's q*."""
     step_size: float = 0.1
-    """The first step, in standard deviations of where it starts; a cosine takes it to zero."""
     samples: int = 8
-    """Draws of z behind each step."""
     draws: int = 64
-    """Draws of z behind each ELBO by which candidates are chosen."""
 
     def best(self, vae: VAE, x: Examples) -> Normal:
         """Return the best normal of each row."""

@@ -27,56 +27,60 @@ class Judge:
     """Limits, and the findings that follow from them.
 
     Fields that are pairs hold the limit of a warning and that of a problem.
+
+    Attributes:
+        dispersion: Residual variance over beta^2, or its inverse, from which on beta^2 is off and
+            far off. A factor of 1.5 costs 0.05 to 0.1 nats for each feature, a factor of 3 costs
+            0.2 to 0.5: half the log of the ratio against half the ratio less 1.
+        gap: A gap of inference, in nats and as a share of the rate of q*, which is all there is to
+            say about z: the larger of the two counts. Good encoders lose a nat or two (Cremer et
+            al., 2018), those of models with a small beta^2 up to the rate on rows they have not
+            seen.
+        prior: KL(q(z) || p(z)), in nats and as a share of the rate: what q(z) would gain by a
+            better prior.
+        energy: Energy coefficient of q(z) and p(z): that of normals of which one is twice as wide,
+            in any dimension.
+        ahead_per_feature: Nats per feature by which training rows are ahead: what unseen residuals
+            of 1.12 and 1.25 times the variance cost.
+        closer: Share of (sample, unseen row) pairs where the sample is closer to a training row;
+            1/2 is right.
+        further: The same share where samples are further off than nearly all unseen rows.
+        gain_per_feature: Nats for each feature that one beta^2 per feature would add, from which on
+            it is worth having.
+        correlation: Mean squared correlation of residuals: 0.2 squared, as if each feature knew a
+            twenty-fifth of each other.
+        below_ppca: Nats that a model may stay below the linear one: what rounding and an unlucky
+            seed cost a model that became it.
+        coverage: Distance of the coverage of the central 50 % from 50 % at which the noise has
+            another shape than a normal's.
+        inactive: Share of useful directions up to which too few units are active. A curved sheet
+            needs fewer than its linear span.
+        behind_pca: Share of the variance by which z may be behind PCA: what a nonlinear encoder
+            costs on rows it has not seen.
+        rarely: How many times as often as in the data a rare value is drawn, at least.
+        often: How many times as often as in the data a rare value is drawn, at most.
+        sure_of_rare: Standard errors by which the share of a rare value must be off, since many are
+            compared.
+        rare_listed: Rare values that a finding shows.
     """
 
     dispersion: tuple[float, float] = (1.5, 3.0)
-    """Residual variance over beta^2, or its inverse, from which on beta^2 is off and far off. A
-    factor of 1.5 costs 0.05 to 0.1 nats for each feature, a factor of 3 costs 0.2 to 0.5: half the
-    log of the ratio against half the ratio less 1."""
     gap: tuple[tuple[float, float], tuple[float, float]] = ((1.0, 0.1), (2.0, 1.0))
-    """A gap of inference, in nats and as a share of the rate of q*, which is all there is to say
-    about z: the larger of the two counts. Good encoders lose a nat or two (Cremer et al., 2018),
-    those of models with a small beta^2 up to the rate on rows they have not seen."""
     prior: tuple[tuple[float, float], tuple[float, float]] = ((1.0, 0.2), (2.0, 0.4))
-    """KL(q(z) || p(z)), in nats and as a share of the rate:
-    what q(z) would gain by a better prior."""
     energy: float = 0.05
-    """Energy coefficient of q(z) and p(z):
-    that of normals of which one is twice as wide, in any dimension."""
     ahead_per_feature: tuple[float, float] = (0.06, 0.125)
-    """Nats per feature by which training rows are ahead: what unseen residuals of 1.12 and 1.25
-    times the variance cost."""
     closer: tuple[float, float] = (0.6, 0.8)
-    """Share of (sample, unseen row) pairs where the sample is closer to a training row;
-    1/2 is right."""
     further: float = 0.1
-    """The same share where samples are further off than nearly all unseen rows."""
     gain_per_feature: float = 0.05
-    """Nats for each feature that one beta^2 per feature would add,
-    from which on it is worth having."""
     correlation: float = 0.04
-    """Mean squared correlation of residuals:
-    0.2 squared, as if each feature knew a twenty-fifth of each other."""
     below_ppca: float = 0.5
-    """Nats that a model may stay below the linear one: what rounding and an unlucky seed cost a
-    model that became it."""
     coverage: float = 0.1
-    """Distance of the coverage of the central 50 % from 50 % at
-    which the noise has another shape than a normal's."""
     inactive: float = 0.5
-    """Share of useful directions up to which too few units are active. A curved sheet needs fewer
-    than its linear span."""
     behind_pca: tuple[float, float] = (0.02, 0.05)
-    """Share of the variance by which z may be behind PCA:
-    what a nonlinear encoder costs on rows it has not seen."""
     rarely: tuple[float, float] = (0.75, 0.5)
-    """How many times as often as in the data a rare value is drawn, at least."""
     often: tuple[float, float] = (1.33, 2.0)
-    """How many times as often as in the data a rare value is drawn, at most."""
     sure_of_rare: float = 3.5
-    """Standard errors by which the share of a rare value must be off, since many are compared."""
     rare_listed: int = 3
-    """Rare values that a finding shows."""
 
     # -- z and its noise
 
@@ -272,8 +276,8 @@ class Judge:
     # -- residuals
 
     def calibration(self, found: Calibration) -> tuple[Finding, ...]:
-        """Judge coverage, noise by feature, and the correlation of residuals,
-        as far as they were measured.
+        """Judge coverage, noise by feature, and the correlation of residuals, as far as they were
+        measured.
         """
         findings = [self._coverage(found)]
         if found.gain is not None:
@@ -327,8 +331,8 @@ class Judge:
     # -- rows and samples
 
     def memory(self, found: Memorisation, features: int) -> tuple[Finding, Finding]:
-        """Judge overfitting by training rows beside unseen ones,
-        and memorisation by samples beside both.
+        """Judge overfitting by training rows beside unseen ones, and memorisation by samples beside
+        both.
 
         Arguments:
             found: The measurements.
@@ -370,8 +374,8 @@ class Judge:
         return ahead, check.found(_graded(found.closer, self.closer), told, values)
 
     def rows(self, seen: int, rows: int) -> Finding:
-        """Report that rows cannot say how the model does on new ones,
-        since it was trained on ``seen`` of them.
+        """Report that rows cannot say how the model does on new ones, since it was trained on
+        ``seen`` of them.
         """
         which = f"{seen:,} of these {rows:,} rows were"
         if seen == rows:
@@ -406,8 +410,8 @@ class Judge:
         )
 
     def rare(self, found: tuple[RareValue, ...]) -> Finding:
-        """Judge whether rare values are drawn as often as they are in the data,
-        by the one furthest off.
+        """Judge whether rare values are drawn as often as they are in the data, by the one furthest
+        off.
 
         Arguments:
             found: At least one, those first that differ most.
@@ -479,8 +483,8 @@ def _too_large(fixed: bool, far: str) -> dict[str, object]:
 def _larger(
     limits: tuple[tuple[float, float], tuple[float, float]], rate: float
 ) -> tuple[float, float]:
-    """Return the larger of a number of nats and a share of the rate,
-    for a warning and a problem.
+    """Return the larger of a number of nats and a share of the rate, for a warning and a
+    problem.
     """
     (nats, share), (most_nats, most_share) = limits
     return max(nats, share * rate), max(most_nats, most_share * rate)

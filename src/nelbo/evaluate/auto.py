@@ -24,8 +24,8 @@ from .result import UNRELIABLE, LogLikelihood
 
 
 def without_sampling(vae: VAE, x: Examples, memory: int) -> LogLikelihood | None:
-    """Return log p(x) in closed form, or from a grid over z,
-    which may leave rows open; else None.
+    """Return log p(x) in closed form, or from a grid over z, which may leave rows open; else
+    None.
     """
     if closed_form(vae, x[:1]) is not None:
         reason = "The decoder is linear, so log p(x) has a closed form."
@@ -45,20 +45,20 @@ class Auto:
         samples: Importance samples of each row.
         seed: The seed of all noise.
         memory: Bytes for intermediate results.
+        chains: Chains of the rows that are annealed: few, since these rows have resisted all else.
+        temperatures: Temperatures of these chains.
+        tried: Rows on which better modes are searched for: where one is found, all rows deserve a
+            search.
+        missed: Nats of mass by which a mode must be better to count.
     """
 
     samples: int
     seed: int
     memory: int
     chains: int = 8
-    """Chains of the rows that are annealed: few, since these rows have resisted all else."""
     temperatures: int = 100
-    """Temperatures of these chains."""
     tried: int = 32
-    """Rows on which better modes are searched for:
-    where one is found, all rows deserve a search."""
     missed: float = 0.5
-    """Nats of mass by which a mode must be better to count."""
 
     def __call__(self, vae: VAE, x: Examples) -> LogLikelihood:
         """Estimate log p(x) of each row."""
