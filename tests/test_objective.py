@@ -38,6 +38,7 @@ from nelbo import (
     training,
 )
 from nelbo.cli.options import FitOptions
+from nelbo.data import as_rows
 from nelbo.distributions import DiagonalNormal
 from nelbo.linear import LinearGaussian
 from nelbo.training.noise_step import VarianceStep
@@ -764,7 +765,8 @@ def test_training_and_validation_report_one_quantity_with_the_jacobian(name: str
     """Where training maximises something else, too: the record's two numbers can be compared."""
     rows, units = normal(1000, 3).float(), training.Units(-7.5, 1.0)
     loss = spec.build_objective(name, tiny(), 2)
-    history = fit(loss, rows, validation=rows, max_epochs=1, learning_rate=1e-30, units=units)
+    taken = as_rows(rows, units=units)
+    history = fit(loss, taken, validation=rows, max_epochs=1, learning_rate=1e-30)
     with torch.no_grad():
         values = loss(rows, rng(1))
         spread = float((values - loss(rows, rng(2))).std()) / math.sqrt(1000)

@@ -23,6 +23,7 @@ from nelbo import (
     prior,
 )
 from nelbo.cli import main
+from nelbo.data import as_rows
 from nelbo.data.units import Units
 from nelbo.evaluate import pareto_shape
 from nelbo.training.precision import bfloat16_pays
@@ -85,7 +86,9 @@ def test_the_elbo_is_log_p_where_the_posterior_is_exact() -> None:
 def test_a_distance_gets_no_jacobian() -> None:
     x = normal(50, 6).float()
     history = fit(
-        objective.Autoencoder(build(dtype=torch.float32)), x, max_steps=3, units=Units(1000.0, 1.0)
+        objective.Autoencoder(build(dtype=torch.float32)),
+        as_rows(x, units=Units(1000.0, 1.0)),
+        max_steps=3,
     )
     assert history.records[-1].train is not None
     assert history.records[-1].train < 0

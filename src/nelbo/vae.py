@@ -8,7 +8,7 @@ and diagnosis are reductions of what it returns.
 
 from __future__ import annotations
 
-__all__ = ["VAE", "Terms", "check_content"]
+__all__ = ["UNCONDITIONAL", "VAE", "Terms", "check_content"]
 
 import math
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .brief import Brief
-from .distributions import closed_form_kl, draw
+from .distributions import closed_form_kl, draw, of_observed
 from .likelihood import Likelihood
 from .posterior import Posterior
 from .prior import Prior
@@ -160,9 +160,20 @@ class VAE(nn.Module):
             return tensor
         return torch.empty(0)
 
+    @property
+    def takes_missing(self) -> bool:
+        """Whether values of x may be missing (NaN): the encoder says so (`networks.Masked`)."""
+        return _says(self.encoder, "takes_missing")
+
+    @property
+    def takes_condition(self) -> bool:
+        """Whether this is a model of p(x|c): a part says so (`networks.Conditioned`)."""
+        parts = (self.prior, self.decoder, self.encoder)
+        return any(_says(part, "takes_condition") for part in parts)
+
     def check_rows(self, name: str, rows: object) -> None:
         """Refuse what is not some finite rows of floats, (n, *shape), by the name that the caller
-        knows it by.
+        knows it by; values may be missing where the model takes such.
 
         Raises:
             TypeError: It is no tensor of floats.
@@ -173,10 +184,10 @@ class VAE(nn.Module):
             raise ValueError(
                 f"{name} has shape {tuple(floats.shape)}, but the model needs {('n', *self.shape)}."
             )
-        check_content(name, floats)
+        check_content(name, floats, self.takes_missing)
 
-    def encode(self, x: Tensor) -> Distribution:
-        """Return q(z|x) for x of shape (*batch, *shape).
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return q(z|x) for x of shape (*batch, *shape), or q(z|x,c) for c of shape (*batch, k).
 
         Raises:
             TypeError: x is no tensor of floats.
@@ -185,14 +196,14 @@ class VAE(nn.Module):
                 not fit.
         """
         batch = _leading("x", x, self.shape)
-        h = _through("encoder", self.encoder, x, batch, self.shape, self.posterior)
+        h = _through("encoder", self.encoder, x, batch, self.shape, self.posterior, c)
         q: Distribution = self.posterior(h)
         _check_shapes("posterior", q, batch, (self.latent_dim,))
         return q
 
-    def decode(self, z: Tensor) -> Distribution:
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         """Return p(x|z) for z of shape (*batch, latent_dim). Its mean is ``x_hat = f(z)``, a sample
-        is ``x_tilde``.
+        is ``x_tilde``; with c, of shape (*batch, k) or one that broadcasts to it, it is p(x|z,c).
 
         Raises:
             TypeError: z is no tensor of floats.
@@ -202,41 +213,125 @@ class VAE(nn.Module):
         """
         shape = (self.latent_dim,)
         batch = _leading("z", z, shape)
-        h = _through("decoder", self.decoder, z, batch, shape, self.likelihood)
+        h = _through("decoder", self.decoder, z, batch, shape, self.likelihood, c)
         p: Distribution = self.likelihood(h)
         _check_shapes("likelihood", p, batch, self.shape)
-        return p
+        return of_observed(p) if self.takes_missing else p
 
-    def terms(self, x: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Terms:
+    def terms(
+        self,
+        x: Tensor,
+        samples: int = 1,
+        generator: torch.Generator | None = None,
+        c: Tensor | None = None,
+    ) -> Terms:
         """Return the log-densities at ``samples`` draws z ~ q(z|x), for x of shape (*batch,
-        *shape).
+        *shape), given c of shape (*batch, k) where the model is one of p(x|c).
 
         Draws come from ``generator``, or from torch's global one where it is None.
         """
-        q = self.encode(x)
-        return self.terms_at(x, draw(q, (samples,), generator), q)
+        given = () if c is None else (c,)
+        q = self.encode(x, *given)
+        return self.terms_at(x, draw(q, (samples,), generator), q, *given)
 
-    def terms_at(self, x: Tensor, z: Tensor, q: Distribution) -> Terms:
+    def terms_at(self, x: Tensor, z: Tensor, q: Distribution, c: Tensor | None = None) -> Terms:
         """Return the log-densities at given z, of shape (samples, *batch, latent_dim), for a given
         q(z|x).
         """
-        p = self.prior()
-        _check_shapes("prior", p, (), (self.latent_dim,))
-        return Terms(self.decode(z).log_prob(x), z, p, q)
+        given = () if c is None else (c,)
+        return Terms(self.decode(z, *given).log_prob(x), z, self._prior(c), q)
+
+    def posterior_and_prior(
+        self, x: Tensor, c: Tensor | None = None
+    ) -> tuple[Distribution, Distribution]:
+        """Return q(z|x) and p(z), or q(z|x,c) and p(z|c)."""
+        return self.encode(x, c), self._prior(c)
+
+    def _prior(self, c: Tensor | None) -> Distribution:
+        """Return p(z), or p(z|c) where the prior reads conditions."""
+        if c is None or not _says(self.prior, "takes_condition"):
+            p: Distribution = self.prior()
+            _check_shapes("prior", p, (), (self.latent_dim,))
+            return p
+        p = self.prior(c)
+        _check_shapes("prior", p, c.shape[:-1], (self.latent_dim,))
+        return p
+
+    def given(self, c: Tensor) -> VAE:
+        """Return the model of p(x|c) for one condition c, (k,): a VAE that needs none any more.
+
+        It shares its weights with this one, and all that can be done with a VAE can be done with
+        it.
+        """
+        if not self.takes_condition:
+            raise ValueError(UNCONDITIONAL)
+        encoder, decoder = _Given.of(self.encoder, c), _Given.of(self.decoder, c)
+        prior: Prior = self.prior
+        if _says(prior, "takes_condition"):
+            prior = _GivenPrior(prior, c)
+        found = VAE(prior, decoder, self.likelihood, encoder, self.posterior)
+        return found.train(self.training)
 
     @torch.no_grad()
     def sample(
         self, n: int, noise: bool = True, generator: torch.Generator | None = None
     ) -> Tensor:
         """Draw n examples: z ~ p(z), then ``x_tilde ~ p(x|z)``, or its mean ``x_hat`` without
-        ``noise``.
+        ``noise``. Of a model of p(x|c), draw from ``vae.given(c)``.
         """
         p = self.decode(draw(self.prior(), (n,), generator))
         return draw(p, (), generator, gradients=False) if noise else p.mean
 
 
-def check_content(name: str, rows: Tensor) -> None:
-    """Refuse no rows, and what is not finite.
+def _says(part: object, name: str) -> bool:
+    """Return whether a part says yes; most have no such attribute: their class tells fastest."""
+    return bool(getattr(type(part), name, False) and getattr(part, name))
+
+
+class _Given(nn.Module):
+    """A network that reads a condition, with one condition for all rows."""
+
+    def __init__(self, network: nn.Module, c: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("c", c)
+
+    c: Tensor
+
+    @classmethod
+    def of(cls, network: nn.Module, c: Tensor) -> nn.Module:
+        return cls(network, c) if _says(network, "takes_condition") else network
+
+    @property
+    def takes_missing(self) -> bool:
+        return _says(self.network, "takes_missing")
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.network(x, self.c.expand(len(x), -1))
+        return h
+
+
+class _GivenPrior(Prior):
+    """A prior that reads a condition, with one condition."""
+
+    def __init__(self, prior: Prior, c: Tensor) -> None:
+        super().__init__()
+        self.prior, self.latent_dim = prior, prior.latent_dim
+        self.register_buffer("c", c)
+
+    def forward(self) -> Distribution:
+        p: Distribution = self.prior(self.c)
+        return p
+
+
+UNCONDITIONAL = (
+    "c was passed, but no part of this model reads a condition. Build its encoder and decoder with "
+    "nelbo.networks.Conditioned, or leave c out."
+)
+
+
+def check_content(name: str, rows: Tensor, missing: bool = False) -> None:
+    """Refuse no rows, and what is not finite; NaN is a missing value where there may be such.
 
     Raises:
         ValueError: It is so.
@@ -244,17 +339,19 @@ def check_content(name: str, rows: Tensor) -> None:
     if len(rows) == 0:
         raise ValueError(f"{name} has no rows.")
     # A sum of finite values may overflow; only then is every one of them looked at.
-    if bool(rows.sum().isfinite()) or bool(torch.isfinite(rows).all()):
+    if bool(rows.sum().isfinite()):
         return
-    bad = (
-        (~torch.isfinite(rows.flatten(1)).all(1)).nonzero()[:, 0].tolist() if rows.ndim > 1 else []
-    )
+    odd = rows.isinf() if missing else ~rows.isfinite()
+    if not bool(odd.any()):
+        return
+    bad = odd.flatten(1).any(1).nonzero()[:, 0].tolist() if rows.ndim > 1 else []
     where = (
         f" in {len(bad)} of {len(rows)} rows, the first of them row {bad[0]} (counting from 0)"
         if bad
         else ""
     )
-    raise ValueError(f"{name} contains NaN or infinite values{where}; remove or impute them first.")
+    what = "infinite values" if missing else "NaN or infinite values"
+    raise ValueError(f"{name} contains {what}{where}; remove or impute them first.")
 
 
 def _floats(name: str, rows: object) -> Tensor:
@@ -286,6 +383,7 @@ def _through(
     batch: torch.Size,
     shape: tuple[int, ...],
     head: Posterior | Likelihood,
+    c: Tensor | None = None,
 ) -> Tensor:
     """Return what a network makes of a tensor (*batch, *shape), of shape (*batch, *head.in_shape),
     for its head.
@@ -293,8 +391,11 @@ def _through(
     It is in at least float32: autocast stops at the networks' ends.
     """
     rows = math.prod(batch)
+    inputs = [tensor if len(batch) == 1 else tensor.reshape(rows, *shape)]
+    if _says(network, "takes_condition"):
+        inputs.append(_condition(name, c, batch))
     try:
-        h: Tensor = network(tensor if len(batch) == 1 else tensor.reshape(rows, *shape))
+        h: Tensor = network(*inputs)
     except RuntimeError as error:
         _explain(name, network, tensor, shape, head, error)
         raise
@@ -307,6 +408,22 @@ def _through(
         )
     h = h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
     return h if len(batch) == 1 else h.reshape(*batch, *head.in_shape)
+
+
+def _condition(name: str, c: Tensor | None, batch: torch.Size) -> Tensor:
+    """Return the condition of each row, of shape (rows, k)."""
+    if c is None:
+        raise ValueError(
+            f"The {name} reads a condition, but there is none. Pass c, of shape (*batch, k), or "
+            "take vae.given(c)."
+        )
+    try:
+        return c.expand(*batch, c.shape[-1]).reshape(math.prod(batch), -1)
+    except RuntimeError as error:
+        raise ValueError(
+            f"c has shape {tuple(c.shape)}, but there are rows of shape {tuple(batch)}. Pass one "
+            "condition (k,) for each row."
+        ) from error
 
 
 def _explain(

@@ -35,6 +35,12 @@ class Batch(NamedTuple):
     x: Tensor
     c: Tensor | None = None
 
+    def split(self, size: int) -> Iterator[Batch]:
+        """Go through the rows, so many at a time."""
+        for start in range(0, len(self.x), size):
+            part = slice(start, start + size)
+            yield Batch(self.x[part], None if self.c is None else self.c[part])
+
 
 class Rows(abc.ABC):
     """Rows that a model is trained on or judged by.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .bernoulli import Bernoulli
 from .discretized import DiscretizedNormal
 from .drawing import closed_form_kl, draw, random_bytes
+from .factorised import Factorised, of_observed
 from .layered import Layered, layers_of
 from .mixture import NormalMixture
 from .normal import LOG_2PI, DiagonalNormal, Normal01, is_independent_normal
@@ -19,12 +20,14 @@ __all__ = [
     "DiagonalNormal",
     "DiscretizedNormal",
     "Layered",
+    "Factorised",
     "Normal01",
     "NormalMixture",
     "closed_form_kl",
     "draw",
     "is_independent_normal",
     "layers_of",
+    "of_observed",
     "random_bytes",
     "softplus_inverse",
 ]

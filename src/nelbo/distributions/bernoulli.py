@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.nn.functional import softplus
 
+from .factorised import Factorised
 from .kernels import CoinFlips
 
 
-class Bernoulli(Distribution):
+class Bernoulli(Factorised):
     r"""Independent coin flips, :math:`\log p(x) = \sum_i x_i \log p_i + (1 - x_i) \log(1 - p_i)`.
 
     Arguments:
@@ -57,7 +58,13 @@ class Bernoulli(Distribution):
         mean = logits[0].sigmoid()
         return logits, x.flatten(1) - mean, mean * (1 - mean)
 
+    def each(self, value: Tensor) -> Tensor:
+        """Return the log-probability of each coin, of the logits' shape."""
+        return value * self.logits - softplus(self.logits)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of ``value`` (*sample, *batch, *event), in nats."""
+        if self.missing:
+            return self.log_prob_of_observed(value)
         log_prob: Tensor = CoinFlips.apply(self.logits, value, self.event_dim)  # type: ignore[no-untyped-call]
         return log_prob

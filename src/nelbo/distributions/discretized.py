@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
+from .factorised import Factorised
 from .normal import LOG_2PI, DiagonalNormal
 
 NARROW = 2.0
@@ -38,7 +38,7 @@ bins.
 """
 
 
-class DiscretizedNormal(Distribution):
+class DiscretizedNormal(Factorised):
     r"""A normal rounded to a grid: the probability of the bin that holds x (Salimans et al., 2017,
     for a logistic).
 
@@ -101,8 +101,14 @@ class DiscretizedNormal(Distribution):
         """Return the log-probability of the bins that hold ``value`` (*sample, *batch, *event), in
         nats.
         """
+        if self.missing:
+            return self.log_prob_of_observed(value)
+        return self.each(value).sum(tuple(range(-self.event_dim, 0)))
+
+    def each(self, value: Tensor) -> Tensor:
+        """Return the log-probability of each bin that holds a value, of value's and loc's shape."""
         log_mass: Tensor = _LogMass.apply(*self._in_bins(value))  # type: ignore[no-untyped-call]
-        return log_mass.sum(tuple(range(-self.event_dim, 0)))
+        return log_mass
 
     @torch.no_grad()
     def expected_square(self, value: Tensor) -> Tensor:

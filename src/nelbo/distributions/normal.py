@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, register_kl
 
+from .factorised import Factorised
 from .kernels import LOG_2PI, Isotropic, KLToStandard
 
 
-class DiagonalNormal(Distribution):
+class DiagonalNormal(Factorised):
     r"""A normal with independent coordinates, :math:`\mathcal{N}(m, \operatorname{diag} s^2)`.
 
     Arguments:
@@ -85,6 +86,8 @@ class DiagonalNormal(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``value`` (*sample, *batch, *event), in nats."""
+        if self.missing:
+            return self.log_prob_of_observed(value)
         if self.scale.numel() == 1:  # beta^2 I: scale one number per example instead of every value
             log_prob: Tensor = Isotropic.apply(
                 value, self.loc, self.scale.reshape(()), self.event_dim
@@ -94,6 +97,10 @@ class DiagonalNormal(Distribution):
         square = ((value - self.loc) / self.scale).square().sum(dims)
         log_scale = self.scale.log().expand(self.loc.shape).sum(dims)
         return -0.5 * square - log_scale - 0.5 * LOG_2PI * math.prod(self.event_shape)
+
+    def each(self, value: Tensor) -> Tensor:
+        """Return the log-density of each coordinate, of value's and loc's shape."""
+        return -0.5 * (((value - self.loc) / self.scale).square() + LOG_2PI) - self.scale.log()
 
     def from_noise(self, u: Tensor) -> Tensor:
         """Return ``loc + scale * u`` for standard normal noise u (*sample, *batch, *event)."""

@@ -23,6 +23,7 @@ from scipy import special
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..distributions import Factorised
 from ..linear import LinearGaussian
 from .base import VARIANCE_FLOOR
 from .noise import Noise
@@ -131,7 +132,7 @@ class StudentT(SharedVariance):
         return model.weight, model.bias
 
 
-class _StudentT(Distribution):
+class _StudentT(Factorised):
     r"""Independent :math:`h + s t` with t of Student's distribution, seeded by a generator.
 
     Arguments:
@@ -174,12 +175,17 @@ class _StudentT(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``value`` (*sample, *batch, *event), in nats."""
+        if self.missing:
+            return self.log_prob_of_observed(value)
+        return self.each(value).sum(tuple(range(-self.event_dim, 0)))
+
+    def each(self, value: Tensor) -> Tensor:
+        """Return the log-density of each value, of value's and loc's shape."""
         half = self.df.double() / 2  # float32 would lose nats to the difference of large numbers
         constant = torch.lgamma(half + 0.5) - torch.lgamma(half) - 0.5 * (2 * math.pi * half).log()
         square = ((value - self.loc) / self.scale).square()
         power = 0.5 * (self.df + 1)
-        log_prob = constant.to(value) - self.scale.log() - power * torch.log1p(square / self.df)
-        return log_prob.sum(tuple(range(-self.event_dim, 0)))
+        return constant.to(value) - self.scale.log() - power * torch.log1p(square / self.df)
 
     def local_quadratic(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the locations; and at the first sample the gradient of log p(x) for them and their

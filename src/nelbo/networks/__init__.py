@@ -8,9 +8,11 @@ form.
 
 from __future__ import annotations
 
+from .conditioned import Conditioned
 from .conv import Conv
 from .linear import Linear
+from .masked import Masked
 from .mlp import MLP
 from .residual import Residual
 
-__all__ = ["MLP", "Conv", "Linear", "Residual"]
+__all__ = ["MLP", "Conditioned", "Conv", "Linear", "Masked", "Residual"]

@@ -56,8 +56,12 @@ class Objective(nn.Module, abc.ABC):
         self.register_buffer("progress", torch.ones(()), persistent=False)
 
     @abc.abstractmethod
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the bound for each example of x (*batch, *shape), of shape (*batch,)."""
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
+        """Return the bound for each example of x (*batch, *shape), of shape (*batch,); given c
+        (*batch, k) of a model of p(x|c).
+        """
 
     @property
     def draws(self) -> int:

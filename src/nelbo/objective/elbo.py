@@ -39,14 +39,16 @@ class ELBO(Objective):
         self.corruption = checked("corruption", corruption, 0, 0.9)
         self.weighted = self.corruption > 0
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return the ELBO of each example of x (*batch, *shape), of shape (*batch,), in nats."""
         if not (self.training and self.corruption):
-            return average(self.vae.terms(x, self.samples, generator))
+            return average(self.vae.terms(x, self.samples, generator, c))
         hidden = round(256 * self.corruption)  # of the 256 values of a byte
         shown = (random_bytes(x.shape, generator, x.device) >= hidden).to(x.dtype)
-        q = self.vae.encode(x * shown * (256 / (256 - hidden)))
-        return average(self.vae.terms_at(x, draw(q, (self.samples,), generator), q))
+        q = self.vae.encode(x * shown * (256 / (256 - hidden)), c)
+        return average(self.vae.terms_at(x, draw(q, (self.samples,), generator), q, c))
 
 
 class Autoencoder(Objective):
@@ -59,10 +61,14 @@ class Autoencoder(Objective):
     is_bound = False
     in_nats = False
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return minus the squared distance of each example to its reconstruction, of shape
         (*batch,).
         """
-        x_hat = self.vae.decode(self.vae.encode(x).mean).mean
+        x_hat = self.vae.decode(self.vae.encode(x, c).mean, c).mean
         dims = tuple(range(-len(self.vae.shape), 0))
+        if self.vae.takes_missing:
+            x = torch.where(x.isnan(), x_hat.detach(), x)
         return -(x - x_hat).square().sum(dims)

@@ -43,9 +43,11 @@ class STL(Objective):
 
     averages = True
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return the ELBO of each example of x (*batch, *shape), of shape (*batch,), in nats."""
-        terms = self.vae.terms(x, self.samples, generator)
+        terms = self.vae.terms(x, self.samples, generator, c)
         if self.training:
             return path_weight(terms).mean(0)
         return average(terms)
@@ -64,11 +66,13 @@ class DReG(Objective):
             gradient.
     """
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return the importance-weighted bound of each example of x (*batch, *shape), of shape
         (*batch,), in nats.
         """
-        terms = self.vae.terms(x, self.samples, generator)
+        terms = self.vae.terms(x, self.samples, generator, c)
         log_weight = path_weight(terms)
         if terms.z.requires_grad:
             # What arrives at z carries one normalised weight already, from the logsumexp; the
@@ -100,15 +104,17 @@ class PIWAE(Objective):
         super().__init__(vae, samples)
         self.groups = count("groups", groups)
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return the importance-weighted bound of each example of x (*batch, *shape), of shape
         (*batch,), in nats.
         """
-        q = self.vae.encode(x)
+        q = self.vae.encode(x, c)
         z = draw(q, (self.draws,), generator)
         # where the path to the encoder is cut
         leaf = z.detach().requires_grad_(_differentiable(q, z))
-        terms = self.vae.terms_at(x, leaf, q)
+        terms = self.vae.terms_at(x, leaf, q, c)
         bound = importance(terms.log_joint - terms.log_post.detach())
         if not leaf.requires_grad:
             return bound

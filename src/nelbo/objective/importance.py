@@ -18,11 +18,13 @@ class IWAE(Objective):
     The gradient of the encoder drowns in noise as K grows (Rainforth et al., 2018): see `DReG`.
     """
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return the importance-weighted bound of each example of x (*batch, *shape), of shape
         (*batch,), in nats.
         """
-        return importance(self.vae.terms(x, self.samples, generator).log_weight)
+        return importance(self.vae.terms(x, self.samples, generator, c).log_weight)
 
 
 class MIWAE(Objective):
@@ -51,9 +53,11 @@ class MIWAE(Objective):
         """Whether log p(x|z) is averaged over z ~ q(z|x) with equal weights."""
         return self.samples == 1
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return the bound of each example of x (*batch, *shape), of shape (*batch,), in nats."""
-        log_weight = self.vae.terms(x, self.draws, generator).log_weight
+        log_weight = self.vae.terms(x, self.draws, generator, c).log_weight
         return importance(log_weight.unflatten(0, (self.groups, self.samples)), 1).mean(0)
 
 
@@ -82,7 +86,9 @@ class CIWAE(Objective):
         """Whether log p(x|z) is averaged over z ~ q(z|x) with equal weights."""
         return self.samples == 1 or self.beta == 1
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return the bound of each example of x (*batch, *shape), of shape (*batch,), in nats."""
-        terms = self.vae.terms(x, self.samples, generator)
+        terms = self.vae.terms(x, self.samples, generator, c)
         return self.beta * average(terms) + (1 - self.beta) * importance(terms.log_weight)

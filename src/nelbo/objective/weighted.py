@@ -44,11 +44,13 @@ class BetaVAE(Objective):
         self.beta = checked("beta", beta, 0)
         self.is_bound = self.beta >= 1
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in
         eval() the ELBO.
         """
-        terms = self.vae.terms(x, self.samples, generator)
+        terms = self.vae.terms(x, self.samples, generator, c)
         if not self.training:
             return average(terms)
         return terms.log_lik.mean(0) - self.beta * mean_kl(terms)
@@ -79,11 +81,13 @@ class KLWarmUp(Objective):
         super().__init__(vae, samples)
         self.ramp = _share(share)
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in
         eval() the ELBO.
         """
-        terms = self.vae.terms(x, self.samples, generator)
+        terms = self.vae.terms(x, self.samples, generator, c)
         if not self.training:
             return average(terms)
         return terms.log_lik.mean(0) - self.done() * mean_kl(terms)
@@ -116,11 +120,13 @@ class FreeBits(Objective):
         super().__init__(vae, samples)
         self.free = checked("free", free, 0)
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval()
         the ELBO.
         """
-        terms = self.vae.terms(x, self.samples, generator)
+        terms = self.vae.terms(x, self.samples, generator, c)
         if not self.training:
             return average(terms)
         kl = kl_by_group(terms)
@@ -169,11 +175,13 @@ class Capacity(Objective):
         self.gamma = checked("gamma", gamma, 0)
         self.ramp = _share(share)
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval()
         the ELBO.
         """
-        terms = self.vae.terms(x, self.samples, generator)
+        terms = self.vae.terms(x, self.samples, generator, c)
         if not self.training:
             return average(terms)
         return (

@@ -12,7 +12,7 @@ from torch import nn
 from ..data.dataset import Batches
 from ..data.rows import InMemory, Rows
 from ..objective import Objective
-from ..vae import VAE, check_content
+from ..vae import UNCONDITIONAL, VAE, check_content
 
 
 def check_objective(objective: object) -> None:
@@ -47,15 +47,34 @@ def check_rows(vae: VAE, rows: Rows, validation: Rows | None) -> None:
             "a step that makes floats of a batch, such as nelbo.data.as_rows(x, step=lambda rows, "
             "generator: rows / 255)."
         )
+    _check_kind(vae, rows)
     if rows.step is None:
         vae.check_rows("x", x[:1] if rows.checked else x)
+        if vae.takes_missing and not rows.missing:
+            check_content("x", x)
     else:
         if not rows.checked:
-            check_content("x", x)
+            check_content("x", x, rows.missing)
         made = rows.step(x[:1], torch.Generator(x.device).manual_seed(0))
         vae.check_rows("step(x)", made)
     if validation is not None and validation.step is None and not validation.checked:
         vae.check_rows("validation", validation.seen)
+
+
+def _check_kind(vae: VAE, rows: Rows) -> None:
+    """Refuse missing values and conditions that the model does not take, and a lack of these."""
+    if rows.missing and not vae.takes_missing:
+        raise ValueError(
+            "Values of x may be missing, but the encoder cannot read such rows. Give the model an "
+            "encoder nelbo.networks.Masked(network)."
+        )
+    c = rows.some(1).c
+    if c is None and vae.takes_condition:
+        raise ValueError(
+            "The model is one of p(x|c), but there is no c. Pass nelbo.data.as_rows(x, c=c)."
+        )
+    if c is not None and not vae.takes_condition:
+        raise ValueError(UNCONDITIONAL)
 
 
 def check_batches(rows: Batches, batch_size: int | None, limited: bool) -> None:

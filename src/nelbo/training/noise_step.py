@@ -193,12 +193,23 @@ def _mean_square(
     """
     samples = max(1, min(16, ENOUGH // (len(rows) * math.prod(model.shape))))
     total = torch.zeros(model.shape, dtype=torch.float64, device=log_variance.device)
+    count = torch.zeros_like(total)
     progress = torch.ones(())
     for numbers in rows.numbers().split(1024):
-        x, _ = rows.prepare(rows.fetch(numbers), generator, progress)
-        q = model.encode(x)
+        x, c = rows.prepare(rows.fetch(numbers), generator, progress)
+        there = None if not rows.missing else ~x.isnan()
+        q = model.encode(x, c)
         for _ in range(samples):
-            p = model.decode(draw(q, (), generator))
-            total += model.likelihood.squared_residual(p, x).sum(0, dtype=torch.float64)
-    mean = total / (len(rows) * samples)
+            p = model.decode(draw(q, (), generator), c)
+            square = model.likelihood.squared_residual(p, x)
+            if there is not None:
+                square = torch.where(there, square, 0.0)
+                count += there.sum(0)
+            total += square.sum(0, dtype=torch.float64)
+    if not rows.missing:
+        mean = total / (len(rows) * samples)
+    elif log_variance.ndim == 0:
+        mean = total.sum() / count.sum()
+    else:
+        mean = torch.where(count > 0, total / count.clamp_min(1), log_variance.double().exp())
     return (mean.mean() if log_variance.ndim == 0 else mean).clamp_min(model.likelihood.floor)

@@ -306,16 +306,22 @@ class Run:
         their mean behind.
         """
         self.generator.manual_seed(stream_seed(self.seed, "noise", self.step))
-        x, _ = self.prepare(batch)
+        batch = self.prepare(batch)
         if self.direct is not None:
             # autocast leaves float64 alone
             low = self.precision == "bf16" and self.dtype == torch.float32
-            return self.direct(x, self.generator, torch.bfloat16 if low else None)
+            return self.direct(batch.x, self.generator, torch.bfloat16 if low else None)
         with self.autocast():
-            bound: Tensor = self.objective(x, self.generator)
+            bound = self.bound(batch)
         # a gradient given here would make torch import sympy, half a second
         (-bound.mean()).backward()
         return bound
+
+    def bound(self, batch: Batch) -> Tensor:
+        """Return the objective of each row."""
+        x, c = batch
+        found: Tensor = self.objective(x, self.generator, *(() if c is None else (c,)))
+        return found
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which networks run."""
@@ -357,14 +363,10 @@ class Run:
         value, bounds = None, None
         with self.judging():
             if self.validation is not None:
-                chunks = self.validation.x.split(
+                chunks = self.validation.split(
                     max(1, VALIDATION_CHUNK // _inner(self.objective).draws)
                 )
-                bounds = (
-                    torch.cat([self.objective(chunk, self.generator) for chunk in chunks])
-                    .double()
-                    .cpu()
-                )
+                bounds = torch.cat([self.bound(chunk) for chunk in chunks]).double().cpu()
                 value = math.fsum(bounds.tolist()) / len(bounds)
             kl, train = self.mean_kl(), self.judged_train()
             if self.step == 0 and not self.weighted:
@@ -421,16 +423,16 @@ class Run:
     def bound_of_some(self) -> float:
         """Return the mean objective of some training rows."""
         most = max(1, VALIDATION_CHUNK // _inner(self.objective).draws)
-        x, _ = self.prepare(self.rows.some(most))
-        return float(self.objective(x, self.generator).mean(dtype=torch.float64))
+        batch = self.prepare(self.rows.some(most))
+        return float(self.bound(batch).mean(dtype=torch.float64))
 
     def mean_kl(self) -> float | None:
         """Return the mean KL on up to one chunk of rows, or None where it has no closed form."""
         if self.validation is None:
-            x, _ = self.prepare(self.rows.some(VALIDATION_CHUNK))
+            x, c = self.prepare(self.rows.some(VALIDATION_CHUNK))
         else:
-            x = self.validation.x[:VALIDATION_CHUNK]
-        kl = closed_form_kl(self.model().encode(x), self.model().prior())
+            x, c = next(self.validation.split(VALIDATION_CHUNK))
+        kl = closed_form_kl(*self.model().posterior_and_prior(x, c))
         return None if kl is None else float(kl.mean())
 
     def model(self) -> VAE:
