@@ -272,7 +272,7 @@ def _again(task: Task) -> Candidate:
         )
         # The refit had no early stopping, and these rows were in its training set: it is kept only
         # where it is ahead by a finer comparison.
-        if begin.ahead(fresh.vae, plan.vae, validation, begin.JUDGING_SAMPLES):
+        if begin.ahead(fresh.vae, plan.vae, validation, begin.Comparison.samples):
             task.replace_weights(fresh.vae)
         return False
 

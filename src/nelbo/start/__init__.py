@@ -13,10 +13,8 @@ the EM algorithm for these parameters.
 
 from __future__ import annotations
 
-from .features import RIDGE as RIDGE
 from .features import quick_model, random_features
-from .judge import JUDGING_SAMPLES as JUDGING_SAMPLES
-from .judge import ahead, beats
+from .judge import Comparison, ahead, beats
 from .rows import Readable, enough_rows
 from .solution import (
     check_init,
@@ -28,6 +26,7 @@ from .solution import (
 )
 
 __all__ = [
+    "Comparison",
     "Readable",
     "ahead",
     "beats",

@@ -1,11 +1,12 @@
-"""Whether training has beaten its start on held-out rows, beyond what chance explains."""
+"""Whether training has significantly beaten its start on held-out rows."""
 
 from __future__ import annotations
 
-__all__ = ["JUDGING_SAMPLES", "ahead", "beats"]
+__all__ = ["Comparison", "ahead", "beats"]
 
 import copy
 import math
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -15,82 +16,103 @@ from ..paired import surely_greater, trimmed_mean
 from ..vae import VAE
 from .solution import start_at
 
-SURE = 0.9772
-"""Confidence that training has beaten its start that is needed to keep it:
-two standard errors of many rows.
-"""
 
+@dataclass(frozen=True)
+class Comparison:
+    """How held-out rows decide between a model and its closed-form start.
 
-FEW_SURE = 0.999999
-"""Confidence that ends the comparison after `QUICK_ROWS` rows,
-so high that looking twice costs nothing.
-"""
+    Attributes:
+        sure: Confidence that training has beaten its start that is needed to keep it: two standard
+            errors of many rows.
+        few_sure: Confidence that ends the comparison after a first look at few rows, so high that
+            looking twice costs nothing.
+        quick_rows: Rows that the first look takes.
+        rows: Rows that the comparison looks at, at most.
+        samples: Importance samples of each row.
+        cheaper: How many times fewer rows and samples are taken where both sides are sampled, which
+            costs many times as much.
+    """
 
+    sure: float = 0.9772
+    few_sure: float = 0.999999
+    quick_rows: int = 256
+    rows: int = 2000
+    samples: int = 64
+    cheaper: int = 4
 
-QUICK_ROWS = 256
-"""Rows that a first look at a comparison takes."""
+    def ahead(self, one: VAE, other: VAE, x: Tensor, samples: int) -> bool:
+        """Return whether a model has the greater bound on log p(x) of some of these rows."""
+        x = x[:: math.ceil(len(x) / self.quick_rows)]
+        return trimmed_mean(_bound(one, x, samples) - _bound(other, x, samples))[0] > 0
 
+    def beats(self, model: VAE, start: LinearGaussian, x: Tensor) -> bool:
+        """Return whether training has significantly beaten its start on held-out rows."""
+        rows, samples = self.effort(model)
+        x = x[:: max(1, len(x) // rows)][:rows]
+        few = x[:: max(1, len(x) // self.quick_rows)]
+        if len(few) < len(x):
+            one = evaluate.elbo(model, few, samples=1)
+            baseline = _value_of_start(model, start, few, samples)
+            if surely_greater(one, baseline, self.few_sure):
+                return True
+        baseline = _value_of_start(model, start, x, samples)
+        # cheap, and can only understate the model
+        if surely_greater(evaluate.elbo(model, x, samples=1), baseline, self.sure):
+            return True
+        return surely_greater(_sampled(model, x, samples), baseline, self.sure)
 
-JUDGING_SAMPLES = 64
-"""Importance samples of that comparison."""
-
-
-JUDGING_ROWS = 2000
-"""Validation rows that it looks at, at most."""
+    def effort(self, model: VAE) -> tuple[int, int]:
+        """Return how many rows and samples to compare on."""
+        if _is_linear_exactly(model):
+            return self.rows, self.samples
+        return self.rows // self.cheaper, self.samples // self.cheaper
 
 
 def ahead(one: VAE, other: VAE, x: Tensor, samples: int = 1) -> bool:
-    """Return whether a model has the greater bound, by so many samples,
-    on log p(x) of some of these rows.
+    """Return whether a model has the greater bound on log p(x) of some of these rows.
+
+    Arguments:
+        one, other: The models.
+        x: Rows (n, *shape), in model units.
+        samples: Importance samples behind each bound; 1 is the ELBO by one draw.
     """
-    x = x[:: math.ceil(len(x) / QUICK_ROWS)]
-    mine, others = (
-        evaluate.log_likelihood(vae.eval(), x, evaluate.plain_method(vae), samples).value
-        if samples > 1
-        else evaluate.elbo(vae.eval(), x, samples=1)
-        for vae in (one, other)
-    )
-    return trimmed_mean(mine - others)[0] > 0
+    return Comparison().ahead(one, other, x, samples)
 
 
 def beats(model: VAE, start: LinearGaussian, x: Tensor) -> bool:
-    """Return whether training has beaten its start on held-out rows
-    by more than chance explains.
+    """Return whether training has significantly beaten its start on held-out rows.
+
+    Arguments:
+        model: The trained model.
+        start: The linear model that it started from.
+        x: Held-out rows (n, *shape), in model units.
     """
-    rows, samples = _effort(model)
-    x = x[:: max(1, len(x) // rows)][:rows]
-    few = x[:: max(1, len(x) // QUICK_ROWS)]
-    if len(few) < len(x):
-        one = evaluate.elbo(model, few, samples=1)
-        if surely_greater(one, _value_of_start(model, start, few, samples), FEW_SURE):
-            return True
-    baseline = _value_of_start(model, start, x, samples)
-    # cheap, and can only understate the model
-    if surely_greater(evaluate.elbo(model, x, samples=1), baseline, SURE):
-        return True
-    one = evaluate.log_likelihood(model, x, evaluate.plain_method(model), samples).value
-    return surely_greater(one, baseline, SURE)
+    return Comparison().beats(model, start, x)
+
+
+def _bound(vae: VAE, x: Tensor, samples: int) -> Tensor:
+    """Return a bound on log p(x) of each row, (n,)."""
+    if samples > 1:
+        return _sampled(vae.eval(), x, samples)
+    return evaluate.elbo(vae.eval(), x, samples=1)
+
+
+def _sampled(vae: VAE, x: Tensor, samples: int) -> Tensor:
+    """Return log p(x) of each row, (n,): exactly where that is possible, else by sampling."""
+    return evaluate.log_likelihood(vae, x, evaluate.plain_method(vae), samples).value
 
 
 def _value_of_start(model: VAE, start: LinearGaussian, x: Tensor, samples: int) -> Tensor:
-    """Return log p(x) of each row by the closed-form start:
-    exact for a density, by sampling for a probability.
+    """Return log p(x) of each row by the closed-form start: exact for a density, by sampling for a
+    probability.
     """
     if _is_linear_exactly(model):
         return start.log_prob(x.flatten(1).double())
     linear = copy.deepcopy(model)
     start_at(linear, start)
-    return evaluate.log_likelihood(linear, x, evaluate.plain_method(linear), samples).value
+    return _sampled(linear, x, samples)
 
 
 def _is_linear_exactly(model: VAE) -> bool:
     """Return whether log p(x) of the model at its start is that of the linear model."""
     return model.likelihood.linear_is_exact and model.prior.standard
-
-
-def _effort(model: VAE) -> tuple[int, int]:
-    """Return how many rows and samples to compare on:
-    fewer where both sides are sampled, at many times the cost.
-    """
-    share = 1 if _is_linear_exactly(model) else 4
-    return JUDGING_ROWS // share, JUDGING_SAMPLES // share

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["READ", "Readable", "enough_rows"]
+__all__ = ["Effort", "Readable", "enough_rows"]
 
 import math
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 from torch import Tensor
@@ -12,15 +13,6 @@ from torch import Tensor
 from ..linear import Chunks
 from ..networks.paths import is_linear
 from ..vae import VAE
-
-START_WORK = 5e9
-"""Products that the covariance of the closed-form start may take:
-8,000 rows of 784 features, 0.1 s.
-"""
-
-
-READ = 2**24
-"""Numbers that it may read at once."""
 
 
 class Readable(Chunks, Protocol):
@@ -31,13 +23,42 @@ class Readable(Chunks, Protocol):
     def read(self) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How much the start may cost.
+
+    Attributes:
+        products: Products that the covariance of the closed-form start may take: 8,000 rows of 784
+            features, 0.1 s.
+        numbers: Numbers that may be read at once.
+    """
+
+    products: float = 5e9
+    numbers: int = 2**24
+
+    def enough(self, model: VAE, rows: Readable) -> Tensor | Readable:
+        """Return the rows that the start is found from."""
+        if not (is_linear(model.encoder) and is_linear(model.decoder)):
+            products = len(rows) * math.prod(model.shape) ** 2
+            rows = rows.every(math.ceil(products / self.products))
+        if math.prod(rows.shape) > self.numbers:
+            return rows
+        return rows.read()
+
+    def some(self, rows: Readable) -> Tensor:
+        """Return as many of the rows, evenly spaced, as may be read at once."""
+        return rows.every(math.ceil(math.prod(rows.shape) / self.numbers)).read()
+
+
 def enough_rows(model: VAE, rows: Readable) -> Tensor | Readable:
-    """Return the training rows that the start is found from, evenly spaced;
-    many are read a part at a time.
+    """Return the training rows that the start is found from, evenly spaced; many are read a part at
+    a time.
 
     Networks with a nonlinear path leave the start at once; of many wide rows some are enough for
     them.
+
+    Arguments:
+        model: The model.
+        rows: The training rows.
     """
-    if not (is_linear(model.encoder) and is_linear(model.decoder)):
-        rows = rows.every(math.ceil(len(rows) * math.prod(model.shape) ** 2 / START_WORK))
-    return rows.read() if math.prod(rows.shape) <= READ else rows
+    return Effort().enough(model, rows)

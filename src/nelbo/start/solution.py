@@ -40,7 +40,9 @@ def closed_form(vae: VAE, x: Tensor | Chunks) -> LinearGaussian | None:
     """
     if not vae.likelihood.starts_linear:
         return None
-    mean, covariance = moments(x.flatten(1).cpu() if isinstance(x, Tensor) else x)
+    if isinstance(x, Tensor):
+        x = x.flatten(1).cpu()
+    mean, covariance = moments(x)
     return vae.likelihood.linear_model(mean, covariance, vae.latent_dim)
 
 
@@ -62,8 +64,8 @@ def start_at(vae: VAE, model: LinearGaussian) -> None:
     if decoder is None or encoder is None or not able:
         raise TypeError(
             "Only Gaussian models whose networks have a linear path (linear, residual, conv) can "
-            "start at pPCA, "
-            f"got {type(vae.encoder).__name__}, {type(vae.decoder).__name__}, "
+            "start at pPCA, got "
+            f"{type(vae.encoder).__name__}, {type(vae.decoder).__name__}, "
             f"{type(vae.likelihood).__name__} and {type(vae.posterior).__name__}."
         )
     for layer, head in ((decoder, vae.likelihood), (encoder, vae.posterior)):
