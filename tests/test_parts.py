@@ -66,7 +66,9 @@ def test_a_member_works_everywhere(kind: str, name: str, tmp_path: Path) -> None
     again = VariationalAutoencoder.load(tmp_path / "run")
     np.testing.assert_array_equal(again.score_samples(X), scores)
     np.testing.assert_array_equal(again.sample(3), model.sample(3))
-    assert f"| likelihood | {_family(model)}" in (tmp_path / "run" / "README.md").read_text()
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert f"| likelihood | {_family(model)}" in card
+    assert f"| {kind} | {name}" in card or kind == "likelihood"
     for method in ("importance", "ais", "auto"):
         found = model.log_likelihood(X[:5], method, 8)
         assert np.isfinite(found.value).all(), method

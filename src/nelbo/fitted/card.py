@@ -5,6 +5,9 @@ from __future__ import annotations
 __all__ = ["model_card"]
 
 
+from collections.abc import Mapping
+from typing import Any
+
 from .parts import Parts
 
 TEMPLATE = """# A variational autoencoder, saved by nelbo
@@ -31,6 +34,8 @@ def model_card(model: Parts) -> str:
         "data": f"{schema.kind}, {schema.n_features} values per example, shape {schema.data_shape}",
         "latent dimensions": spec.latent_dim,
         "encoder, decoder": f"{_name(spec.encoder)}, {_name(spec.decoder)}",
+        "prior": _with_options(spec.prior, spec.prior_options),
+        "posterior": _with_options(spec.posterior, spec.posterior_options),
         "likelihood": _noise(model),
         "trained": (
             f"{model.n_iter} epochs; ended by: {history.stopped}; weights of step "
@@ -49,6 +54,12 @@ def model_card(model: Parts) -> str:
 
 def _name(network: object) -> str:
     return network if isinstance(network, str) else "custom"
+
+
+def _with_options(name: str, options: Mapping[str, Any]) -> str:
+    """Return the name of a part, and its options where it has some."""
+    listed = ", ".join(f"{option}={value}" for option, value in options.items())
+    return f"{name} ({listed})" if listed else name
 
 
 def _noise(model: Parts) -> str:

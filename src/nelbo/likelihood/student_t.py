@@ -93,7 +93,9 @@ class StudentT(SharedVariance):
         """Return the noise; its variance is infinite where df is at most 2."""
         df, square = self.df.detach().double(), self.variance.detach().double()
         variance = torch.where(df > 2, square * df / (df - 2).clamp_min(1e-300), math.inf)
-        return Noise(self.kind, "Student's t", variance)
+        least, most = df.min().item(), df.max().item()
+        degrees = f"{least:.3g}" if least == most else f"{least:.3g} to {most:.3g}"
+        return Noise(self.kind, f"Student's t of {degrees} degrees of freedom", variance)
 
     def beta(self, p: Distribution) -> Tensor | None:
         """Return the scale s of each value."""
