@@ -7,8 +7,6 @@ __all__ = ["leading"]
 import torch
 from torch import Tensor
 
-_DEPTH, _RESTARTS = 5, 30  # of the Krylov iteration: blocks between restarts, and the most restarts
-
 
 def leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """The `count` greatest eigenvalues, descending, their vectors (D, count),
@@ -26,9 +24,13 @@ def leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     return values[kept:].flip(0), vectors[:, kept:].flip(1), values[:kept].sum()
 
 
-def _krylov(matrix: Tensor, count: int, block: int) -> tuple[Tensor, Tensor] | None:
+def _krylov(
+    matrix: Tensor, count: int, block: int, depth: int = 5, restarts: int = 30
+) -> tuple[Tensor, Tensor] | None:
     """Leading eigenpairs by restarted block Krylov iteration,
     as exact as `eigh`; None if unsettled.
+
+    There are ``depth`` blocks between restarts, and at most so many ``restarts``.
     """
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(len(matrix), block, generator=generator, dtype=matrix.dtype).to(
@@ -36,9 +38,9 @@ def _krylov(matrix: Tensor, count: int, block: int) -> tuple[Tensor, Tensor] | N
     )
     basis = torch.linalg.qr(start)[0]
     image = matrix @ basis
-    for _ in range(_RESTARTS):
+    for _ in range(restarts):
         new_image = image
-        for _ in range(_DEPTH - 1):
+        for _ in range(depth - 1):
             new = new_image
             for _ in range(2):  # twice is enough (Parlett): once leaves rounding along the basis
                 new = torch.linalg.qr(new - basis @ (basis.T @ new))[0]

@@ -14,9 +14,6 @@ from torch.distributions import Distribution
 from ..distributions import Normal01, draw, is_independent_normal
 from ..naming import snake
 
-DRAWS = 4096
-"""Draws of a prior that is no normal, for its mean and variance."""
-
 
 class Prior(nn.Module, abc.ABC):
     r"""Abstract prior: a module whose forward pass returns :math:`p(z)`;
@@ -49,17 +46,20 @@ class Prior(nn.Module, abc.ABC):
         which is as near to N(0, I) as can be; by default stay.
         """
 
-    def moments(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    def moments(
+        self, device: torch.device | str = "cpu", draws: int = 4096
+    ) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of each coordinate, (latent_dim,):
         of draws, but of an independent normal exactly.
 
         Arguments:
             device: Of the model.
+            draws: How many.
         """
         p = self()
         if is_independent_normal(p):
             return p.loc, p.stddev
-        drawn = draw(p, (DRAWS,), torch.Generator(device).manual_seed(0), gradients=False)
+        drawn = draw(p, (draws,), torch.Generator(device).manual_seed(0), gradients=False)
         return drawn.mean(0), drawn.std(0)
 
     def slopes(self, z: Tensor) -> tuple[Tensor, Tensor]:

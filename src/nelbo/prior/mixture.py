@@ -7,7 +7,7 @@ from __future__ import annotations
 
 __all__ = ["Mixture"]
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,6 @@ from torch.nn.functional import softplus
 
 from ..distributions import NormalMixture, softplus_inverse
 from .base import Prior
-
-SPREAD = 0.5
-"""Standard deviation of the means at first: far enough apart to become different, and so near that
-the mixture is almost N(0, I).
-"""
 
 
 class Mixture(Prior):
@@ -43,6 +38,10 @@ class Mixture(Prior):
     log_weight: Tensor
     loc: Tensor
     scale_tril: Tensor
+    spread: ClassVar[float] = 0.5
+    """Standard deviation of the means at first:
+    far enough apart to become different, and so near that the mixture is almost N(0, I).
+    """
 
     def __init__(self, latent_dim: int, components: int = 8, learned: bool = True) -> None:
         super().__init__()
@@ -72,7 +71,7 @@ class Mixture(Prior):
         if not self.learned:
             return
         components, d = self.loc.shape
-        spread = SPREAD if components > 1 else 0.0
+        spread = self.spread * (components > 1)
         drawn = torch.randn(components, d, generator=torch.Generator().manual_seed(0))
         diagonal = softplus_inverse(torch.tensor((1 - spread**2) ** 0.5))
         self.log_weight.fill_(1 / components).log_()
