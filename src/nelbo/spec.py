@@ -353,10 +353,15 @@ def _network(
 
 
 def _classes(kind: str) -> dict[str, type[Any]]:
-    """Return the concrete classes in a module's ``__all__`` by name."""
+    """Return the classes in a module's ``__all__`` that can be built by name."""
     members = (getattr(KINDS[kind], name) for name in KINDS[kind].__all__)
+    classes = (c for c in members if inspect.isclass(c) and not inspect.isabstract(c))
     return {
-        SPELT.get(c.__name__) or snake(c.__name__): c
-        for c in members
-        if inspect.isclass(c) and not inspect.isabstract(c)
+        SPELT.get(c.__name__) or snake(c.__name__): c for c in classes if _needs(c) <= GIVEN[kind]
     }
+
+
+def _needs(cls: type[Any]) -> set[str]:
+    """Return what a class cannot be built without: one that wraps another part needs that."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {parameter.name for parameter in parameters if parameter.default is parameter.empty}
