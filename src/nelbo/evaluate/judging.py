@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..threads import allowed, products, using, worth
-from ..vae import VAE
+from ..vae import UNCONDITIONAL, VAE
 from . import row_noise
 from .examples import Examples
 
@@ -38,13 +38,12 @@ def judged(vae: VAE, x: Tensor, c: Tensor | None = None) -> Iterator[tuple[VAE, 
 
     Raises:
         TypeError: ``vae`` is not a VAE, or x is not a tensor of floats.
-        ValueError: Rows have another shape than the model's, there are none, or some are not
-            finite.
+        ValueError: Rows have another shape than the model's, there are none, some are not finite
+            (or missing, where the model takes such), or c does not fit.
     """
     _check_model(vae)
     vae.check_rows("x", x)
-    if c is not None and len(c) != len(x):
-        raise ValueError(f"c must have a row for each of the {len(x)} rows of x, got {len(c)}.")
+    _check_conditions(vae, x, c)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     # Some methods climb: gradients for z can be switched on again inside no_grad, but not inside
     # inference_mode, nor for tensors that were made in it.
@@ -60,6 +59,16 @@ def judged(vae: VAE, x: Tensor, c: Tensor | None = None) -> Iterator[tuple[VAE, 
                 yield model, rows
             finally:
                 model.train(training)
+
+
+def _check_conditions(vae: VAE, x: Tensor, c: Tensor | None) -> None:
+    """Refuse conditions that do not fit the model or the rows."""
+    if c is None:
+        return
+    if not vae.takes_condition:
+        raise ValueError(UNCONDITIONAL)
+    if len(c) != len(x):
+        raise ValueError(f"c must have a row for each of the {len(x)} rows of x, got {len(c)}.")
 
 
 def _moved(tensor: Tensor, model: VAE, dtype: torch.dtype) -> Tensor:
