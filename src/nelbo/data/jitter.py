@@ -58,7 +58,7 @@ class Jittered(Rows):
     def on(self, device: torch.device, dtype: torch.dtype) -> Jittered:
         """Return the same rows for a model on that device."""
         rows = self.rows.on(device, dtype)
-        root = self.root.to(device)
+        root = self.root.to(device, dtype)
         return self._with(rows=rows, index=rows.index, root=root, device=device, dtype=dtype)
 
     def prepare(
