@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from ..fitted import Chosen, Fitted
 
-DEVICE = "auto"
-
 
 def evaluate(
     run: str,
@@ -38,7 +36,7 @@ def evaluate(
     overwrite: Flag = False,
     as_json: Json = False,
     quiet: Flag = False,
-    device: str = DEVICE,
+    device: str = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Estimate log p(x) of DATA under the model in RUN: the mean with its standard error, and how
@@ -87,38 +85,33 @@ def evaluate(
 
     files.check_output(out, overwrite)
     check_which(rows)
-    for name, value in (
-        ("--samples", samples),
-        ("--temperatures", temperatures),
-        ("--memory", memory),
-    ):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}.")
-    if simulated < 0:
-        raise ValueError(f"--simulated must be 0 or more, got {simulated}.")
+    _check_numbers({"samples": samples, "temperatures": temperatures, "memory": memory}, 1)
+    _check_numbers({"simulated": simulated}, 0)
     check_seed(seed)
-    if temperatures is not None and method != "ais" and not simulated:
-        raise ValueError(f"--temperatures belongs to --method ais, got --method {method}.")
+    annealing: dict[str, Any] = {"memory": memory * 2**20}
+    if temperatures is not None:
+        annealing["temperatures"] = temperatures
+        if method != "ais" and not simulated:
+            raise ValueError(f"--temperatures belongs to --method ais, got --method {method}.")
+    settings = annealing
+    if method != "ais":
+        samples, settings = samples or 200, {"memory": annealing["memory"]}
     model, source = _open(run, data, device, reading)
-    count = 200 if samples is None and method != "ais" else samples
-    annealing: dict[str, Any] = {} if temperatures is None else {"temperatures": temperatures}
-    settings = annealing if method == "ais" else {}
     chosen = model.choose(source.values, rows)
-    taken = source.values[chosen.mask]
-    trapped = None
+    taken, trapped = source.values[chosen.mask], None
     with progress.shown(quiet):
-        found = model.log_likelihood(taken, method, count, seed, memory=memory * 2**20, **settings)
+        found = model.log_likelihood(taken, method, samples, seed, **settings)
         if simulated:
-            bounds = model.bidirectional(simulated, seed, memory=memory * 2**20, **annealing)
-            trapped = bracket(bounds)
+            trapped = bracket(model.bidirectional(simulated, seed, **annealing))
     judged, linear = density(found, model.schema), baseline(model, taken, found)
     if out is not None:
         per_row = {
             "log_p": found.value,
             "standard_error": found.standard_error,
             "effective_samples": found.ess,
+            "khat": found.khat,
+            "unreliable": found.unreliable.astype(np.int64),
         }
-        per_row |= {"khat": found.khat, "unreliable": found.unreliable.astype(np.int64)}
         files.write_results(out, source, per_row | _seen(chosen), chosen.mask)
     said = [text for text in (chosen.sentence(data, found.value),) if text]
     if as_json:
@@ -128,19 +121,16 @@ def evaluate(
             **plain(judged),
             "warnings": [*said, *judged.warnings()],
             "out": out,
+            "known_rows": chosen.to_dict(),
+            "baseline": plain(linear),
+            "simulated": plain(trapped),
         }
-        whole["known_rows"] = chosen.to_dict()
-        whole["baseline"] = None if linear is None else plain(linear)
-        whole["simulated"] = None if trapped is None else plain(trapped)
-        print(visible(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)))
+        text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     else:
-        print(
-            visible(
-                show.density(judged, linear, said)
-                + ("" if trapped is None else show.bracket(trapped))
-            ),
-            end="",
-        )
+        text = show.density(judged, linear, said)
+        if trapped is not None:
+            text += show.bracket(trapped)
+    print(visible(text), end="")
 
 
 def score(
@@ -152,13 +142,13 @@ def score(
     out: str | None = None,
     overwrite: Flag = False,
     quiet: Flag = False,
-    device: str = DEVICE,
+    device: str = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
-    """Write log p(x) of every row of DATA, in nats: one number per line, or with its standard error
-    into --out.
+    """Write log p(x) of every row of DATA, in nats.
 
-    How many of the rows are unreliable, and how many were trained on, is said on standard error.
+    One number goes to each line, or, with its standard error, into --out. How many of the rows are
+    unreliable, and how many were trained on, is printed on standard error.
 
     Parameters
     ----------
@@ -203,10 +193,10 @@ def score(
 
 
 def _seen(chosen: Chosen) -> dict[str, npt.NDArray[Any]]:
-    """Return which of the chosen rows were trained on, as a column of numbers; none where that is
-    unknown.
-    """
-    return {} if chosen.seen is None else {"trained_on": chosen.seen[chosen.mask].astype("int64")}
+    """Return which of the chosen rows were trained on, as a column, where that is known."""
+    if chosen.seen is None:
+        return {}
+    return {"trained_on": chosen.seen[chosen.mask].astype("int64")}
 
 
 def encode(
@@ -216,7 +206,7 @@ def encode(
     out: str | None = None,
     overwrite: Flag = False,
     quiet: Flag = False,
-    device: str = DEVICE,
+    device: str = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Write the latent means E[z|x] of every row of DATA.
@@ -255,7 +245,7 @@ def reconstruct(
     limits: Annotated[str | None, Parameter(name="--range")] = None,
     overwrite: Flag = False,
     quiet: Flag = False,
-    device: str = DEVICE,
+    device: str = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Encode and decode every row of DATA, and write the result in data units.
@@ -302,7 +292,7 @@ def sample(
     limits: Annotated[str | None, Parameter(name="--range")] = None,
     overwrite: Flag = False,
     quiet: Flag = False,
-    device: str = DEVICE,
+    device: str = "auto",
 ) -> None:
     """Draw new rows from the model in RUN, in data units.
 
@@ -342,6 +332,14 @@ def sample(
     _write(model, out, rows, shown)
 
 
+def _check_numbers(given: dict[str, int | None], least: int) -> None:
+    """Refuse numbers that are too small, before a model or data are read."""
+    for name, value in given.items():
+        if value is not None and value < least:
+            need = {0: "0 or more", 1: "at least 1"}[least]
+            raise ValueError(f"--{name} must be {need}, got {value}.")
+
+
 def _open(run: str, data: str, device: str, reading: ReadOptions) -> tuple[Fitted, Data]:
     model, source = files.open_model(run, device), files.read(data, reading)
     files.check_fits(model, source)
@@ -349,8 +347,10 @@ def _open(run: str, data: str, device: str, reading: ReadOptions) -> tuple[Fitte
 
 
 def _limits(model: Fitted, out: str | None, limits: str | None) -> tuple[float, float] | None:
-    """Return what PNGs show as black and white, None where the values must say; refuse early what
-    has no picture.
+    """Return what PNGs show as black and white, None where that depends on the values.
+
+    Raises:
+        ValueError: --range cannot be read, or the model's rows are not pictures.
     """
     schema = model.schema
     if out is None or Path(out).suffix:
@@ -361,7 +361,11 @@ def _limits(model: Fitted, out: str | None, limits: str | None) -> tuple[float, 
             ".csv or .parquet."
         )
     if limits is None:
-        return (-0.5, 255.5) if schema.discrete else (0.0, 1.0) if schema.dequantize else None
+        if schema.discrete:
+            return -0.5, 255.5
+        if schema.dequantize:
+            return 0.0, 1.0
+        return None
     try:
         low, high = (float(part) for part in limits.split(","))
     except ValueError:
@@ -374,11 +378,11 @@ def _limits(model: Fitted, out: str | None, limits: str | None) -> tuple[float, 
 def _span(values: npt.NDArray[Any], what: str) -> tuple[float, float]:
     """Return the least and the largest value, and say that PNGs show them as black and white."""
     low, high = float(values.min()), float(values.max())
-    high = high if high > low else low + 1
+    if high == low:
+        high = low + 1
     print(
         f"nelbo: PNGs show {low:g} as black and {high:g} as white, the least and largest value of "
-        f"{what}; "
-        "--range LOW,HIGH sets others.",
+        f"{what}; --range LOW,HIGH sets others.",
         file=sys.stderr,
     )
     return low, high
@@ -394,15 +398,16 @@ def _write(
     """Write rows in data units, under the names of the pictures that they were made from."""
     from ..data import to_uint8
 
-    schema = model.schema
+    schema, pictures_of, lead = model.schema, None, None
+    if source is not None:
+        pictures_of, lead = source.files, files.named(source)
     if out is not None and not Path(out).suffix:
         pictures = to_uint8((rows - limits[0]) / (limits[1] - limits[0]))
         if schema.layout == "chw":
             pictures = pictures.transpose(0, 2, 3, 1)
-        pictures = (
-            pictures.squeeze(-1) if pictures.ndim == 4 and pictures.shape[-1] == 1 else pictures
-        )
-        files.write_pictures(out, pictures, None if source is None else source.files)
+        if pictures.ndim == 4 and pictures.shape[-1] == 1:
+            pictures = pictures.squeeze(-1)
+        files.write_pictures(out, pictures, pictures_of)
         return
     names = schema.columns or [f"x{j}" for j in range(schema.n_features)]
-    files.write_rows(out, rows, names, lead=None if source is None else files.named(source))
+    files.write_rows(out, rows, names, lead=lead)
