@@ -1,5 +1,4 @@
-"""mean_j and variance_j of every feature, by two passes in float64,
-without a float64 copy of the data.
+"""mean_j and variance_j of every feature in float64, by two passes without a copy of the data.
 
 The first pass measures from the first row, the second from the mean, and what the second finds left
 of the mean corrects both (Chan, Golub & LeVeque 1983): right for columns of mean 1e6 and deviation
@@ -32,37 +31,29 @@ __all__ = [
 
 Vector = npt.NDArray[np.float64]
 Scale = Literal["auto", "global", "standard", "whitened"] | None
-SMALLEST_VARIANCE = 1e-280
-"""Below it squares of deviations lose their last bits, and then all of them."""
-
-UNLIKE = 5.0
-"""How much the deviations of channels differ at least where each is scaled by its own."""
-MOST_SENSORS = 32
-"""Of windows (n, time, sensors) or (n, sensors, time):
-a longer axis is taken for one of a picture.
-"""
-LOOKED_AT = 1000
-"""Rows in which channels are compared."""
-
-# half a MB in float64: stays in cache, and bounds the memory of every loop over rows
-_CHUNK_VALUES = 2**16
 
 
-def chunks(n_rows: int, n_features: int, budget: int = _CHUNK_VALUES) -> Iterator[slice]:
-    """Slices of rows of about `budget` values each, in order."""
+def chunks(n_rows: int, n_features: int, budget: int = 2**16) -> Iterator[slice]:
+    """Return slices of rows, in order.
+
+    Arguments:
+        n_rows, n_features: The size of the data.
+        budget: About how many values a slice has. Half a MB in float64 stays in cache, and bounds
+            the memory of every loop over rows.
+    """
     step = max(1, budget // max(1, n_features))
     return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
 
 
 def _centred(flat: npt.NDArray[Any], centre: Tensor) -> Iterator[Tensor]:
-    # astype copies, so read-only arrays (memory maps, pandas) are safe to hand to torch.
+    """Yield rows less a centre, in float64, a chunk at a time."""
+    # astype copies, so read-only arrays (memory maps, pandas) are safe to hand to torch
     for rows in chunks(*flat.shape):
         yield torch.from_numpy(flat[rows].astype(np.float64)).sub_(centre)
 
 
 def feature_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
-    """Per-feature mean and variance (ddof 0) of `flat` (n, D), n >= 1:
-    each (D,) float64, in its units.
+    """Return mean and variance (ddof 0) of every feature of `flat` (n, D): each (D,), float64.
 
     Raises:
         ValueError: A variance overflows float64 (values beyond about 1e154).
@@ -83,20 +74,18 @@ def feature_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
 
 
 def _byte_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
-    """The same of bytes, in one pass:
-    sums of 256 of them, and of their squares, are exact in float32.
-    """
+    """Return the same of bytes, in one pass: sums of 256 squares of them are exact in float32."""
     total = np.zeros((2, flat.shape[1]))
     for start in range(0, len(flat), LEVELS):
         x = torch.from_numpy(flat[start : start + LEVELS].astype(np.float32))
         total += torch.stack([x.sum(0), x.square().sum(0)]).numpy()
-    # n^2 times the variance is a difference of whole numbers: exactly zero where a column is
-    # constant.
+    # n^2 times the variance is a difference of whole numbers, so exactly zero for a constant column
     spread = [len(flat) * int(b) - int(a) ** 2 for a, b in total.T]
     return total[0] / len(flat), np.array(spread, dtype=np.float64) / len(flat) ** 2
 
 
 def _check_finite(variance: Tensor) -> None:
+    """Refuse variances that overflow a float64."""
     bad = torch.nonzero(~torch.isfinite(variance)).flatten()
     if len(bad):
         raise ValueError(
@@ -105,9 +94,12 @@ def _check_finite(variance: Tensor) -> None:
         )
 
 
-def _check_not_too_small(flat: npt.NDArray[Any], variance: Vector) -> None:
-    """Raise ValueError where a column varies, but its variance is too small for a float64."""
-    small = np.flatnonzero(variance < SMALLEST_VARIANCE)
+def _check_not_too_small(flat: npt.NDArray[Any], variance: Vector, least: float = 1e-280) -> None:
+    """Refuse a column that varies, but whose variance is too small for a float64.
+
+    Below ``least`` squares of deviations lose their last bits, and then all of them.
+    """
+    small = np.flatnonzero(variance < least)
     varies = small[(flat[:, small] != flat[0, small]).any(0)]
     if len(varies):
         raise ValueError(
@@ -118,18 +110,17 @@ def _check_not_too_small(flat: npt.NDArray[Any], variance: Vector) -> None:
 
 
 def is_constant(mean: Vector, variance: Vector, dtype: np.dtype[Any]) -> npt.NDArray[np.bool_]:
-    """Which features do not vary:
-    deviation zero, or below the resolution of `dtype` at their mean.
-    """
-    resolution = np.finfo(dtype).eps if dtype.kind == "f" else np.finfo(np.float64).eps
-    constant: npt.NDArray[np.bool_] = np.sqrt(variance) <= resolution * np.abs(mean)
+    """Return which features do not vary by more than the resolution of `dtype` at their mean."""
+    if dtype.kind != "f":
+        dtype = np.dtype(np.float64)
+    constant: npt.NDArray[np.bool_] = np.sqrt(variance) <= np.finfo(dtype).eps * np.abs(mean)
     return constant
 
 
 def fit_scaling(
     flat: npt.NDArray[Any], scale: Scale, dequantize: bool
 ) -> tuple[Vector, Vector, tuple[int, ...]]:
-    """Shift (D,), scale () or (D,), and the constant features of flat rows (n, D)."""
+    """Return shift (D,), scale () or (D,), and the constant features of flat rows (n, D)."""
     mean, variance = feature_moments(flat)
     _check_not_too_small(flat, variance)
     constant = is_constant(mean, variance, flat.dtype)
@@ -142,26 +133,41 @@ def fit_scaling(
     unvarying = tuple(int(j) for j in np.flatnonzero(constant))
     if scale is None:
         return np.zeros_like(mean), np.array(1.0), unvarying
-    pooled = variance if scale in ("standard", "whitened") else np.mean(variance)
+    pooled: Any = variance
+    if scale not in ("standard", "whitened"):
+        pooled = np.mean(variance)
     return mean, np.sqrt(np.where(pooled > 0, pooled, 1.0)), unvarying
 
 
-def channel_axis(array: npt.NDArray[Any], layout: Layout) -> int | None:
-    """Return the axis of images (n, ...) along which scales differ so much that each has its own;
-    None for none.
+def channel_axis(
+    array: npt.NDArray[Any],
+    layout: Layout,
+    unlike: float = 5.0,
+    most_sensors: int = 32,
+    rows: int = 1000,
+) -> int | None:
+    """Return the axis along which scales of images differ so much that each has its own, if any.
 
     It is that of the channels; where there are none, windows of sensors look like pictures, with
     the sensors on the last axis or on the one before. A channel that rests at one value most of the
     time, as the margins of a picture do, says nothing.
+
+    Arguments:
+        array: Images (n, ...).
+        layout: Their layout.
+        unlike: By which factor the deviations of channels then differ at least.
+        most_sensors: The length of the axis of sensors at most: a longer one is that of a picture.
+        rows: The number of images to look at.
     """
-    rows = array[:: math.ceil(len(array) / LOOKED_AT)].astype(np.float64)
+    some = array[:: math.ceil(len(array) / rows)].astype(np.float64)
+    axes: tuple[int, ...] = {"hwc": (3,)}.get(layout, (1,))
     if layout == "hw":
-        axes = [axis for axis in (2, 1) if 2 <= array.shape[axis] <= MOST_SENSORS]
-    else:
-        axes = [3 if layout == "hwc" else 1]
-    ratios = {axis: _unlikeness(np.moveaxis(rows, axis, 0)) for axis in axes}
+        axes = tuple(axis for axis in (2, 1) if 2 <= array.shape[axis] <= most_sensors)
+    ratios = {axis: _unlikeness(np.moveaxis(some, axis, 0)) for axis in axes}
     found = max(ratios, key=lambda axis: ratios[axis], default=None)
-    return found if found is not None and ratios[found] >= UNLIKE else None
+    if found is None or ratios[found] < unlike:
+        return None
+    return found
 
 
 def _unlikeness(channels: npt.NDArray[np.float64]) -> float:
@@ -172,13 +178,13 @@ def _unlikeness(channels: npt.NDArray[np.float64]) -> float:
         deviation = math.sqrt(float(values.var(0).mean()))
         if not rests and deviation > 0:
             deviations.append(deviation)
-    return max(deviations) / min(deviations) if deviations else 1.0
+    if not deviations:
+        return 1.0
+    return max(deviations) / min(deviations)
 
 
 def fit_channels(array: npt.NDArray[Any], axis: int) -> Vector:
-    """Return the scale of each value of images (n, ...), flat:
-    one number for all values of a channel.
-    """
+    """Return the scale of each value of images (n, ...), flat: one number for each channel."""
     shape = array.shape[1:]
     variance = feature_moments(array.reshape(len(array), -1))[1].reshape(shape)
     others = tuple(i for i in range(len(shape)) if i != axis - 1)

@@ -16,18 +16,17 @@ __all__ = ["Affine", "borrowed"]
 
 
 class Affine:
-    """t = (x - shift) / scale of a batch of flat float rows on the CPU,
-    unmixed where the schema mixes.
+    """t = (x - shift) / scale of a batch of flat float rows on the CPU, unmixed where x is mixed.
 
     The shift of float32 rows is taken off in two parts, so that a mean far greater than the spread
     costs no accuracy.
 
     Arguments:
-        shift, scale: In the user's flat order (D,), or one number.
+        shift, scale: The scaling in the user's flat order (D,), or one number.
         mixing: As in `Schema`.
         shape: The model's event shape.
         layout: How the user holds one example.
-        dtype: Of the rows: float32 or float64.
+        dtype: The type of the rows: float32 or float64.
     """
 
     def __init__(
@@ -40,26 +39,24 @@ class Affine:
         dtype: torch.dtype,
     ) -> None:
         whole = torch.tensor(shift)
-        near = whole.to(dtype)
-        self.near, self.rest, self.scale = (
-            near,
-            (whole - near).to(dtype),
-            torch.tensor(scale, dtype=dtype),
-        )
-        self.unmixing = None if mixing is None else torch.linalg.inv(torch.tensor(mixing))
+        self.near = whole.to(dtype)
+        self.rest = (whole - self.near).to(dtype)
+        self.scale = torch.tensor(scale, dtype=dtype)
+        self.unmixing = None
+        if mixing is not None:
+            self.unmixing = torch.linalg.inv(torch.tensor(mixing))
         self.shape, self.layout = shape, layout
 
     def __call__(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return t, float32 (n, *shape), for flat rows (n, D)."""
         t = (rows - self.near).sub_(self.rest).div_(self.scale)
-        t = t if self.unmixing is None else t.double() @ self.unmixing  # which is symmetric
+        if self.unmixing is not None:
+            t = t.double() @ self.unmixing  # which is symmetric
         return to_event(t.float(), self.shape, self.layout)
 
 
 def borrowed(array: npt.NDArray[Any]) -> Tensor:
-    """Return a tensor that shares the memory of an array, which may be read-only:
-    nobody writes to it.
-    """
+    """Return a tensor that shares the memory of an array, which may be read-only; do not write."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

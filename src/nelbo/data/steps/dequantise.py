@@ -31,33 +31,31 @@ __all__ = [
 ]
 
 LEVELS = 256
-NOISE_VARIANCE = 1.0 / (12.0 * LEVELS**2)  # Var[U / 256]
-
-_UNIT_LIMIT = 4.0  # |x| beyond this cannot be (u8 + U) / 256, even with noise on top
+"""The values of a byte."""
+NOISE_VARIANCE = 1.0 / (12.0 * LEVELS**2)
+"""Var[U / 256]."""
 
 Noise = Literal["hash", "centre"] | torch.Generator
 
-# SplitMix64 (Steele, Lea & Flood 2014): a Weyl sequence of this increment, then xorshift-multiply
-# rounds.
-_WEYL = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-
 
 def scrambled(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The SplitMix64 finaliser, in place: every output bit depends on every input bit."""
+    """Mix numbers in place, so that every output bit depends on every input bit.
+
+    This is the finaliser of SplitMix64 (Steele, Lea & Flood 2014).
+    """
     shifted = np.right_shift(z, np.uint64(30))
     z ^= shifted
-    z *= _MIX_1
+    z *= np.uint64(0xBF58476D1CE4E5B9)
     z ^= np.right_shift(z, np.uint64(27), out=shifted)
-    z *= _MIX_2
+    z *= np.uint64(0x94D049BB133111EB)
     z ^= np.right_shift(z, np.uint64(31), out=shifted)
     return z
 
 
 def hash_uniform(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """U in [0, 1), a pure function of (row content,
-    feature index): order, batch and chunk change nothing.
+    """Return U in [0, 1), a pure function of a row's content and a feature's index.
+
+    The order of rows, batches and chunks change nothing.
 
     Arguments:
         rows: The 8-bit data, (n, D).
@@ -65,7 +63,8 @@ def hash_uniform(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     Returns:
         U: (n, D) float64, 53 random bits each. Equal rows get equal U.
     """
-    steps = np.arange(1, rows.shape[1] + 1, dtype=np.uint64) * _WEYL
+    # SplitMix64 mixes a Weyl sequence of this increment
+    steps = np.arange(1, rows.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     # Multilinear hashing of the row: two rows collide with probability about 2^-56. The key seeds
     # one stream.
     key = scrambled(rows.astype(np.uint64) @ (scrambled(steps.copy()) | np.uint64(1)))
@@ -75,16 +74,15 @@ def hash_uniform(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 
 
 class Dequantize:
-    """t = ((u8 + U) / 256 - shift) / scale with U drawn anew at each call: what a batch of 8-bit
-    rows is trained on.
+    """t = ((u8 + U) / 256 - shift) / scale of 8-bit rows, with U drawn anew at each call.
 
     New noise at every visit is what the density of a dequantised picture means, and leaves nothing
-    of it to learn by heart; the pictures themselves stay bytes in memory. U has 8 random bits, so
-    that x lies on a grid of 2^-16, at the middle of its cells.
+    of it to memorise; the pictures themselves stay bytes in memory. U has 8 random bits, so that x
+    lies on a grid of 2^-16, at the middle of its cells.
 
     Arguments:
-        shift, scale: In units of x, as the model sees examples: of shape `shape`, or () for one
-            number.
+        shift, scale: The scaling in units of x, as the model sees examples: of shape `shape`, or ()
+            for one number.
     """
 
     def __init__(self, shift: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> None:
@@ -122,16 +120,20 @@ def check_grey(rows: npt.NDArray[Any]) -> None:
     if bad.any():
         raise ValueError(
             f"X holds {rows[bad].ravel()[0]:g}, but a discretised likelihood is for whole numbers "
-            "from 0 to 255. Pass "
-            "8-bit values as they are, uint8 or not (pictures in [0, 1]: times 255), or use "
-            "likelihood='gaussian'."
+            "from 0 to 255. Pass 8-bit values as they are, uint8 or not (pictures in [0, 1]: times "
+            "255), or use likelihood='gaussian'."
         )
 
 
-def check_units(rows: npt.NDArray[Any]) -> None:
-    """Raise ValueError where numbers cannot be dequantised bytes."""
+def check_units(rows: npt.NDArray[Any], limit: float = 4.0) -> None:
+    """Raise ValueError where numbers cannot be dequantised bytes.
+
+    Arguments:
+        rows: Rows of any shape.
+        limit: The size that (u8 + U) / 256 never has, even with noise on top.
+    """
     largest = max(float(rows.max()), -float(rows.min()))
-    if rows.dtype != np.uint8 and largest > _UNIT_LIMIT:
+    if rows.dtype != np.uint8 and largest > limit:
         raise ValueError(
             f"X has values up to {largest:g} in size, but this model takes 8-bit data. "
             "Pass uint8, as by X.astype(np.uint8), or floats (u8 + U) / 256 in [0, 1)."
@@ -139,17 +141,18 @@ def check_units(rows: npt.NDArray[Any]) -> None:
 
 
 def uniform(rows: npt.NDArray[np.uint8], noise: Noise) -> Tensor | float:
-    """U for 8-bit rows (n, D):
-    drawn from a generator, 0.5 for "centre", or `hash_uniform` for "hash".
-    """
+    """Return U for 8-bit rows (n, D): drawn, 0.5 for "centre", or `hash_uniform` for "hash"."""
     if isinstance(noise, torch.Generator):
         return torch.rand(rows.shape, generator=noise, device=noise.device).cpu()
-    return 0.5 if noise == "centre" else torch.from_numpy(hash_uniform(rows))
+    if noise == "centre":
+        return 0.5
+    return torch.from_numpy(hash_uniform(rows))
 
 
 def to_uint8(x: Tensor | npt.ArrayLike) -> npt.NDArray[np.uint8]:
-    """Round x to the nearest 8-bit level:
-    clip(rint(256 x - 0.5), 0, 255), the inverse of (u8 + 0.5) / 256.
+    """Round x to the nearest 8-bit level, clip(rint(256 x - 0.5), 0, 255).
+
+    It is the inverse of (u8 + 0.5) / 256.
 
     Arguments:
         x: Values of any shape, in the units of (u8 + U) / 256; those outside [0, 1) go to 0 or 255.
@@ -160,9 +163,9 @@ def to_uint8(x: Tensor | npt.ArrayLike) -> npt.NDArray[np.uint8]:
     >>> to_uint8([0.5 / 256, 7.5 / 256, 2.0])
     array([  0,   7, 255], dtype=uint8)
     """
-    values: npt.NDArray[Any] = np.asarray(
-        x.detach().cpu().double() if isinstance(x, Tensor) else x, dtype=np.float64
-    )
+    if isinstance(x, Tensor):
+        x = x.detach().cpu().double()
+    values: npt.NDArray[Any] = np.asarray(x, dtype=np.float64)
     if np.isnan(values).any():
         raise ValueError(
             "x contains NaN, which no 8-bit level stands for. Pass finite values in [0, 1)."

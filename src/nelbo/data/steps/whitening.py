@@ -31,33 +31,134 @@ from torch import Tensor
 from nelbo.data.moments import chunks
 from nelbo.paired import trimmed_mean
 
-__all__ = ["Axes", "mix", "mixed_variance", "root_of", "shrinkage", "unmix"]
+__all__ = [
+    "Axes",
+    "NoiseShares",
+    "Shrinkage",
+    "mix",
+    "mixed_variance",
+    "root_of",
+    "shrinkage",
+    "unmix",
+]
 
 Matrix = npt.NDArray[np.float64]
 
-FLOOR = 1e-6
-"""Least eigenvalue of the correlation matrix, relative to the largest:
-copies of a column are left at that.
-"""
-LEFT, LEFT_OF_ALL = 0.01, 0.015
-"""Share of the variance along its axes that reconstructions from z leave out at the start: R^2 has
-to stay within 0.02 of PCA's. The second where z has an axis for every column, so that there is no
-other noise: on other splits than those reported, the first cost a table of five columns 0.2
-nats."""
-LEAST_SHARE, LEAST_SHARE_OF_ALL, LARGEST_SHARE = 0.05, 0.1, 0.9
-"""Of the variance along one axis that is noise. Less, and t would have standard deviations far from
-1, which networks learn badly from; more, and no gradient would lead z out of its silence."""
-SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)
-"""Of the correlations that may be taken away."""
-FOLDS = 5
-SURE = 1.0
-"""Standard errors by which shrinking must predict better:
-rows far from all others could decide otherwise.
-"""
-MOST_VALUES = 2**22
-"""Of larger tables the correlations are known well enough,
-and the comparison would take a copy of them.
-"""
+
+@dataclass(frozen=True)
+class NoiseShares:
+    """How much of the variance along the axes of z is noise at the start.
+
+    Attributes:
+        left: The share of the variance along its axes that reconstructions from z leave out: R^2
+            has to stay within 0.02 of PCA's.
+        left_of_all: The same where z has an axis for every column, so that there is no other noise:
+            on other splits than those reported, `left` cost a table of five columns 0.2 nats.
+        least, least_of_all: The smallest share of noise along one axis, in both cases. With less, t
+            would have standard deviations far from 1, from which networks learn badly.
+        largest: The largest share: with more, no gradient would make z carry anything.
+    """
+
+    left: float = 0.01
+    left_of_all: float = 0.015
+    least: float = 0.05
+    least_of_all: float = 0.1
+    largest: float = 0.9
+
+    def __call__(self, values: Matrix, latent_dim: int) -> Matrix:
+        """Return the share of noise along the first axes: one noise level for all, as in PCA.
+
+        The level is the largest at which reconstructions E[x | E[z | x]], which leave out rho^2 of
+        the variance along an axis, leave out a given share of all. Axes along which rows vary
+        little thus say less to z than those along which they vary much: distances between rows
+        stay about what they are.
+
+        Arguments:
+            values: The variances along all axes, descending, (D,).
+            latent_dim: The number of axes that z has.
+
+        Returns:
+            rho, (min(latent_dim, D),).
+        """
+        left, least = self.left, self.least
+        if latent_dim >= len(values):
+            left, least = self.left_of_all, self.least_of_all
+        values = values[:latent_dim]
+
+        def shares(level: float) -> Matrix:
+            return np.clip(level / values, least, self.largest)
+
+        low, high = 0.0, float(values.max(initial=0.0))
+        for _ in range(60):  # bisection, to the last bit
+            middle = (low + high) / 2
+            if float(values @ shares(middle) ** 2) > left * float(values.sum()):
+                high = middle
+            else:
+                low = middle
+        return shares(low)
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """How the share of the correlations is chosen that is taken away.
+
+    Attributes:
+        shares: The shares that are compared; the first is none.
+        folds: The parts of the rows of which each is predicted from all others.
+        sure: The standard errors by which shrinking must predict better: otherwise rows far from
+            all others could decide.
+        most_values: The size of a table above which its correlations are known well enough; the
+            comparison takes a copy of it.
+        floor: The smallest eigenvalue, relative to the largest, and the smallest variance.
+    """
+
+    shares: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1, 0.3)
+    folds: int = 5
+    sure: float = 1.0
+    most_values: int = 2**22
+    floor: float = 1e-6
+
+    def deserved(self, rows: int, columns: int) -> bool:
+        """Return whether a table of this size is compared at all."""
+        return rows >= 2 * self.folds and rows * columns <= self.most_values
+
+    def __call__(self, t: Tensor, correlation: Tensor) -> float:
+        """Return the share that predicts standardised rows t (n, D) best that were left out.
+
+        Only correlations are in question: a column counts with the variance it has in the rows it
+        is predicted from, or else one rare value would decide for all others. A constant column
+        counts for nothing.
+        """
+        varies = correlation.diagonal() > 0
+        if not bool(varies.any()):
+            return 0.0
+        t, correlation = t[:, varies], correlation[varies][:, varies]
+        order = np.random.default_rng(0).permutation(len(t))
+        # its logarithm, up to a constant
+        density = torch.zeros(len(self.shares), len(t), dtype=torch.float64)
+        for fold in range(self.folds):
+            rows = order[fold :: self.folds]
+            held = t[rows]
+            rest = (len(t) * correlation - held.T @ held) / (len(t) - len(held))
+            density[:, rows] = self._log_density(held, rest)
+        best = int(torch.tensor([trimmed_mean(row - density[0])[0] for row in density]).argmax())
+        gain, error = trimmed_mean(density[best] - density[0])
+        if gain > self.sure * error:
+            return self.shares[best]
+        return 0.0
+
+    def _log_density(self, held: Tensor, covariance: Tensor) -> Tensor:
+        """Return the log-density of rows (n, D) with each share taken away, (shares, n)."""
+        spread = covariance.diagonal().clamp_min(self.floor).sqrt()
+        correlation = covariance / spread / spread[:, None]
+        correlation.diagonal().fill_(1.0)
+        values, vectors = torch.linalg.eigh(correlation)
+        square = (held / spread @ vectors).square()
+        found = []
+        for share in self.shares:
+            variance = _floored((1 - share) * values + share, self.floor, values)
+            found.append(-0.5 * ((square / variance).sum(1) + variance.log().sum()))
+        return torch.stack(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +185,13 @@ class Axes:
             latent_dim: q, how many axes are left to z; 0 makes all of it noise.
         """
         values, vectors = torch.linalg.eigh(_positive(_correlation(flat, shift, scale)))
-        values = values.clamp_min(FLOOR * float(values.max()))
-        found = (np.ascontiguousarray(part.numpy()) for part in (values.flip(0), vectors.flip(1)))
-        values, vectors = found
-        left, least = (
-            (LEFT, LEAST_SHARE) if latent_dim < len(values) else (LEFT_OF_ALL, LEAST_SHARE_OF_ALL)
-        )
-        return cls(values, vectors, _noise_shares(values[:latent_dim], left, least))
+        descending = (_floored(values).flip(0), vectors.flip(1))
+        values, vectors = (np.ascontiguousarray(part.numpy()) for part in descending)
+        return cls(values, vectors, NoiseShares()(values, latent_dim))
 
     @property
     def root(self) -> Matrix:
-        """R, the symmetric root of what is noise at the start, (D, D)."""
+        """The symmetric root R of what is noise at the start, (D, D)."""
         variance = self.values.copy()
         variance[: len(self.noise)] *= self.noise
         found: Matrix = self.vectors * np.sqrt(variance) @ self.vectors.T
@@ -107,29 +204,6 @@ class Axes:
         return found
 
 
-def _noise_shares(values: Matrix, left: float, least: float) -> Matrix:
-    """Return the share of noise along axes of these variances (q,):
-    one noise level for all, as PCA has it.
-
-    The level is the largest at which reconstructions E[x | E[z | x]], which leave out rho^2 of the
-    variance along an axis, leave out a given share of all. Axes along which rows vary little thus
-    say less to z than those along which they vary much: distances between rows stay about what they
-    are.
-    """
-
-    def shares(level: float) -> Matrix:
-        return np.clip(level / values, least, LARGEST_SHARE)
-
-    low, high = 0.0, float(values.max(initial=0.0))
-    for _ in range(60):  # bisection, to the last bit
-        middle = (low + high) / 2
-        if float(values @ shares(middle) ** 2) > left * float(values.sum()):
-            high = middle
-        else:
-            low = middle
-    return shares(low)
-
-
 def _correlation(flat: npt.NDArray[Any], shift: Matrix, scale: Matrix) -> Tensor:
     """Return the mean of t t^T over standardised rows (n, D), shrunk where that predicts better."""
     total = torch.zeros(flat.shape[1], flat.shape[1], dtype=torch.float64)
@@ -137,7 +211,7 @@ def _correlation(flat: npt.NDArray[Any], shift: Matrix, scale: Matrix) -> Tensor
         t = torch.from_numpy((flat[rows] - shift) / scale)
         total += t.T @ t
     correlation = total / len(flat)
-    if len(flat) >= 2 * FOLDS and flat.size <= MOST_VALUES:
+    if Shrinkage().deserved(*flat.shape):
         share = shrinkage(torch.from_numpy((flat - shift) / scale), correlation)
         diagonal = correlation.diagonal().clone()
         correlation = (1 - share) * correlation
@@ -146,44 +220,28 @@ def _correlation(flat: npt.NDArray[Any], shift: Matrix, scale: Matrix) -> Tensor
 
 
 def _positive(correlation: Tensor) -> Tensor:
-    """Return a correlation matrix in which a constant column is a column of unit variance,
-    correlated with none.
-    """
+    """Return a correlation matrix in which a constant column has variance 1, and no correlation."""
     correlation = correlation.clone()
     correlation.diagonal()[correlation.diagonal() == 0] = 1.0
     return correlation
 
 
-def shrinkage(t: Tensor, correlation: Tensor) -> float:
-    """Return which of the `SHARES` predicts standardised rows t (n, D) best that were left out.
+def _floored(values: Tensor, floor: float = 1e-6, among: Tensor | None = None) -> Tensor:
+    """Return eigenvalues, none below a share of the largest: copies of a column are left at that.
 
-    Only correlations are in question: a column counts with the variance it has in the rows it is
-    predicted from, or else one rare value would decide for all others. A constant column counts for
-    nothing.
+    Arguments:
+        values: The eigenvalues.
+        floor: The share.
+        among: The eigenvalues of which the largest counts; by default the same.
     """
-    varies = correlation.diagonal() > 0
-    if not bool(varies.any()):
-        return 0.0
-    t, correlation = t[:, varies], correlation[varies][:, varies]
-    order = np.random.default_rng(0).permutation(len(t))
-    # its logarithm, up to a constant
-    density = torch.zeros(len(SHARES), len(t), dtype=torch.float64)
-    for fold in range(FOLDS):
-        held = t[order[fold::FOLDS]]
-        rest = (len(t) * correlation - held.T @ held) / (len(t) - len(held))
-        spread = rest.diagonal().clamp_min(FLOOR).sqrt()
-        rest = rest / spread / spread[:, None]
-        rest.diagonal().fill_(1.0)
-        values, vectors = torch.linalg.eigh(rest)
-        square = (held / spread @ vectors).square()
-        for i, share in enumerate(SHARES):
-            variance = ((1 - share) * values + share).clamp_min(FLOOR * float(values.max()))
-            density[i, order[fold::FOLDS]] = -0.5 * (
-                (square / variance).sum(1) + variance.log().sum()
-            )
-    best = int(torch.tensor([trimmed_mean(row - density[0])[0] for row in density]).argmax())
-    gain, error = trimmed_mean(density[best] - density[0])
-    return SHARES[best] if gain > SURE * error else 0.0
+    if among is None:
+        among = values
+    return values.clamp_min(floor * float(among.max()))
+
+
+def shrinkage(t: Tensor, correlation: Tensor) -> float:
+    """Return the share of the correlations to take away, as `Shrinkage` does by default."""
+    return Shrinkage()(t, correlation)
 
 
 def root_of(correlation: Tensor) -> Matrix:
@@ -191,8 +249,7 @@ def root_of(correlation: Tensor) -> Matrix:
     symmetric and positive definite.
     """
     values, vectors = torch.linalg.eigh(_positive(correlation))
-    values = values.clamp_min(FLOOR * float(values.max()))
-    found: Matrix = (vectors * values.sqrt() @ vectors.T).numpy()
+    found: Matrix = (vectors * _floored(values).sqrt() @ vectors.T).numpy()
     return (found + found.T) / 2
 
 
