@@ -57,12 +57,14 @@ class FitOptions:
     """Activation of the hidden layers: silu, relu, gelu, tanh and others."""
     prior: Annotated[str, MODEL] = "auto"
     """Prior p(z): standard_normal, mixture (of normals, fitted to z of the training rows after
-    training), or auto (that for tables where held-out rows bear it out)."""
+    training), hierarchical (two layers of latents), or auto (a mixture for tables where it is
+    better on held-out rows)."""
     prior_options: Annotated[str | None, MODEL] = None
     """Further options of the prior, such as components=8. With any a mixture is learned with the
     rest of the model, from the start."""
     posterior: Annotated[str, MODEL] = "diagonal_normal"
-    """Approximate posterior q(z|x): diagonal_normal."""
+    """Approximate posterior q(z|x): diagonal_normal, full_normal (with correlations), or
+    hierarchical (two layers of latents)."""
     posterior_options: Annotated[str | None, MODEL] = None
     """Further options of the posterior, as name=value, separated by commas."""
     network_options: Annotated[str | None, MODEL] = None
