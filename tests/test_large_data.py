@@ -15,7 +15,7 @@ import nelbo
 from helpers import PEAK, build, normal, ring, rng
 from helpers import small_estimator as vae
 from nelbo import objective
-from nelbo.data import Schema, Values, as_rows, schema
+from nelbo.data import Schema, Values, as_rows
 from nelbo.recipe import facts
 
 RNG = np.random.default_rng(0)
@@ -24,7 +24,7 @@ RNG = np.random.default_rng(0)
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every array counts as large."""
-    monkeypatch.setattr(schema, "COPIED", 0)
+    monkeypatch.setattr(Schema, "copied", 0)
 
 
 @pytest.mark.usefixtures("large")
@@ -74,7 +74,7 @@ def test_a_fit_does_not_depend_on_where_rows_are_kept(
 ) -> None:
     X = ring(300).astype(np.float32)
     copied = vae(**options).fit(X)
-    monkeypatch.setattr(schema, "COPIED", 0)
+    monkeypatch.setattr(Schema, "copied", 0)
     kept = vae(**options).fit(X)
     assert kept.kept_start_ == copied.kept_start_
     np.testing.assert_allclose(

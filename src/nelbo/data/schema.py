@@ -1,5 +1,4 @@
-"""x = shift + scale * t:  what the user has (x), what the model sees (t), and the Jacobian between
-them.
+"""x = shift + scale * t:  what the user has (x), what the model sees (t), and the Jacobian.
 
     log p(x) = log p(t) - sum(log scale),    beta^2 in data units = scale^2 * beta^2 of the model
 
@@ -9,10 +8,11 @@ units and layouts (x in any of them, t with channels first).
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,14 +50,14 @@ __all__ = ["Schema"]
 
 Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.float64]
-COPIED = 2**26
-"""Bytes of floats up to which training keeps a copy in the model's units."""
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Schema:
-    """Shape, layout, units and scaling of a data set; immutable, and JSON there and back; prints as
-    a short table.
+    """Shape, layout, units and scaling of a data set.
+
+    It is immutable, has a JSON twin, and prints as a short table.
 
     Attributes:
         kind: "table" for rows (n, d), "images" for the rest.
@@ -71,7 +71,7 @@ class Schema:
             always do.
         discrete: Whether x is one of the whole numbers 0 to 255 itself, and p(x) a probability:
             then nothing is added to the data, and no Jacobian to log p(x).
-        mixing: Of a whitened table, the (d, d) matrix R in x = shift + scale * (R t); else None.
+        mixing: The (d, d) matrix R in x = shift + scale * (R t) of a whitened table; else None.
         left_out: Columns of a table that the model does not see, because they have one value in all
             rows: (index, value) each, in order. What comes out has that value; what goes in must
                 have it, or is impossible.
@@ -92,56 +92,57 @@ class Schema:
     left_out: tuple[tuple[int, float], ...] = ()
     extent: tuple[float, float] | None = None
 
+    copied = 2**26
+    """Bytes of floats up to which training keeps a copy in the model's units."""
+
     def __post_init__(self) -> None:
-        for name in ("shift", "scale") if self.mixing is None else ("shift", "scale", "mixing"):
-            values = np.array(getattr(self, name), dtype=np.float64)
-            values.setflags(write=False)
-            object.__setattr__(self, name, values)
+        for name in ("shift", "scale", "mixing"):
+            value = getattr(self, name)
+            if value is not None:
+                values = np.array(value, dtype=np.float64)
+                values.setflags(write=False)
+                object.__setattr__(self, name, values)
         check_fields(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Schema) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
-        return hash(
-            (
-                self.kind,
-                self.shape,
-                self.layout,
-                self.columns,
-                self.shift.tobytes(),
-                self.scale.tobytes(),
-            )
-        )
+        numbers = (self.shift.tobytes(), self.scale.tobytes())
+        return hash((self.kind, self.shape, self.layout, self.columns, *numbers))
 
     def __repr__(self) -> str:
-        size = f"{self.n_features:,} column{'s' if self.n_features > 1 else ''}"
-        what = (
-            f"table of {size}"
-            if self.kind == "table"
-            else f"images {' × '.join(map(str, self.data_shape))}"
-        )
-        scaled = "one scale" if self.scale.ndim == 0 else "a scale for each value"
-        notes = ["whitened"] if self.mixing is not None else []
-        notes += ["8-bit values taken as they are"] if self.discrete else []
-        notes += ["8-bit, as (u8 + U) / 256"] if self.dequantize else []
-        notes += [f"{len(self.constant):,} constant"] if self.constant else []
-        return f"Schema({'; '.join([what, scaled, *notes])})"
+        notes = [f"images {' × '.join(map(str, self.data_shape))}"]
+        if self.kind == "table":
+            notes = [f"table of {self.n_features:,} columns"]
+            if self.n_features == 1:
+                notes = ["table of 1 column"]
+        if self.scale.ndim == 0:
+            notes.append("one scale")
+        else:
+            notes.append("a scale for each value")
+        if self.mixing is not None:
+            notes.append("whitened")
+        if self.discrete:
+            notes.append("8-bit values taken as they are")
+        if self.dequantize:
+            notes.append("8-bit, as (u8 + U) / 256")
+        if self.constant:
+            notes.append(f"{len(self.constant):,} constant")
+        return f"Schema({'; '.join(notes)})"
 
     def __str__(self) -> str:
-        """Return a short table: where each column is centred, and what one unit of the model is in
-        its units.
-        """
+        """Return a short table: the centre of each column, and the size of a unit of the model."""
         if self.kind != "table":
             return repr(self)
         scale = np.broadcast_to(self.scale, self.shape)
-        rows = [
-            ["…", "", ""]
-            if i is None
-            else [self.feature_name(i), f"{self.shift[i]:.6g}", f"{scale[i]:.6g}"]
-            for i in selected(self.n_features)
-        ]
-        return "\n".join([repr(self), *aligned([("column", "centre", "scale"), *rows])])
+        rows = [("column", "centre", "scale")]
+        for i in selected(self.n_features):
+            if i is None:
+                rows.append(("…", "", ""))
+            else:
+                rows.append((self.feature_name(i), f"{self.shift[i]:.6g}", f"{scale[i]:.6g}"))
+        return "\n".join([repr(self), *aligned(rows)])
 
     # -- found from data, kept as JSON
 
@@ -172,93 +173,92 @@ class Schema:
             columns: Names of the columns, where X is not a data frame.
             discrete: Whether X holds whole numbers from 0 to 255, uint8 or not, to be taken as they
                 are. Then "auto" scales globally and does not dequantise.
-            leave_out: Whether columns of a table that have one value in all rows are no part of the
-                model. (Where all have, or where values are dequantised, none is.)
-            latent_dim: Of whitened data, how many principal axes are left to z (`data.whitening`).
+            leave_out: Whether to leave columns of a table that have one value in all rows out of
+                the model. (Where all have, or where values are dequantised, none is.)
+            latent_dim: How many principal axes of whitened data are left to z
+                (`data.steps.whitening`).
 
         Raises:
             ValueError: An unknown option, data that `validate_array` refuses, or discrete data that
                 are not so.
         """
         values = Values.of(X, columns=columns)
-        array, names = values.array, values.columns
-        if isinstance(scale, np.ndarray) or scale not in (
-            "auto",
-            "global",
-            "standard",
-            "whitened",
-            None,
-        ):
-            raise ValueError(
-                f"scale must be 'auto', 'global', 'standard', 'whitened' or None, got {scale!r}. "
-                "Leave it at 'auto' if in doubt."
-            )
-        if not (isinstance(dequantize, bool | np.bool_) or dequantize == "auto"):
-            raise ValueError(
-                f"dequantize must be 'auto', True or False, got {dequantize!r}. Leave it at 'auto' "
-                "if in doubt."
-            )
-        eight_bit, images = array.dtype == np.uint8, array.ndim > 2
-        noisy = (
-            (eight_bit and images and not discrete) if dequantize == "auto" else bool(dequantize)
-        )
+        _check_options(scale, dequantize)
+        array, images = values.array, values.array.ndim > 2
         if discrete:
             check_grey(array)
-        by_channel = scale == "auto" and images and not (eight_bit or discrete or noisy)
-        if scale == "auto":
-            scale = "global" if images or noisy or discrete else "standard"
-        if scale == "whitened" and (images or noisy or discrete):
-            raise ValueError(
-                "scale='whitened' is for tables of numbers, got images or 8-bit data. Use "
-                "scale='auto'."
-            )
+        if dequantize == "auto":
+            dequantize = array.dtype == np.uint8 and images and not discrete
+        numbers = not dequantize and not discrete
+        by_channel = scale == "auto" and images and numbers and array.dtype != np.uint8
+        scale = _settled(scale, numbers and not images)
+        found = cls._scaled(array, scale, bool(dequantize), leave_out, by_channel, latent_dim)
+        return dataclasses.replace(found, columns=values.columns, discrete=discrete)
+
+    @classmethod
+    def _scaled(
+        cls,
+        array: Array,
+        scale: Scale,
+        dequantize: bool,
+        leave_out: bool,
+        by_channel: bool,
+        latent_dim: int,
+    ) -> Schema:
+        """Find shape, layout and scaling, once the options are settled."""
         layout = infer_layout(array.shape)
         shape = event_shape(array.shape[1:], layout)
         flat = array.reshape(len(array), -1)
-        shift, factor, constant = fit_scaling(flat, scale, noisy)
+        shift, factor, constant = fit_scaling(flat, scale, dequantize)
         left_out: tuple[tuple[int, float], ...] = ()
-        if leave_out and constant and not images:
-            left_out = tuple((j, float(flat[0, j])) for j in constant if _is_one_value(flat, j))
-        if len(left_out) == flat.shape[1]:
-            left_out = ()
+        if leave_out and layout == "flat":
+            left_out = _constants(flat, constant)
         if left_out:
             flat = np.delete(flat, [j for j, _ in left_out], axis=1)
             shape = (flat.shape[1],)
-            shift, factor, _ = fit_scaling(flat, scale, noisy)
-        axis = channel_axis(array, layout) if by_channel else None
-        if axis is not None:
-            factor = fit_channels(array, axis)
-        mixing = Axes.of(flat, shift, factor, latent_dim).root if scale == "whitened" else None
+            shift, factor, _ = fit_scaling(flat, scale, dequantize)
+        if by_channel:
+            axis = channel_axis(array, layout)
+            if axis is not None:
+                factor = fit_channels(array, axis)
+        kind: Literal["table", "images"] = "images"
+        if layout == "flat":
+            kind = "table"
+        mixing = None
+        if scale == "whitened":
+            mixing = Axes.of(flat, shift, factor, latent_dim).root
         return cls(
             mixing=mixing,
             left_out=left_out,
             extent=(float(flat.min()), float(flat.max())),
-            kind="images" if images else "table",
+            kind=kind,
             shape=shape,
             layout=layout,
-            columns=names,
-            dequantize=noisy,
+            columns=None,
+            dequantize=dequantize,
             shift=_event(shift, shape, layout),
             scale=_event(factor, shape, layout),
             constant=constant,
-            discrete=discrete,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """A dictionary of JSON types from which `from_dict` restores the schema to the last bit."""
+        """Return JSON types from which `from_dict` restores the schema to the last bit."""
+        scale = self.scale
+        if scale.ndim:
+            scale = scale.ravel()
         return {
             "kind": self.kind,
             "shape": list(self.shape),
             "layout": self.layout,
-            "columns": None if self.columns is None else list(self.columns),
+            "columns": _known(list, self.columns),
             "dequantize": self.dequantize,
             "shift": self.shift.ravel().tolist(),
-            "scale": self.scale.tolist() if self.scale.ndim == 0 else self.scale.ravel().tolist(),
+            "scale": scale.tolist(),
             "constant": list(self.constant),
             "discrete": self.discrete,
-            "mixing": None if self.mixing is None else self.mixing.tolist(),
+            "mixing": _known(np.ndarray.tolist, self.mixing),
             "left_out": [list(column) for column in self.left_out],
-            "extent": None if self.extent is None else list(self.extent),
+            "extent": _known(list, self.extent),
         }
 
     @classmethod
@@ -268,41 +268,37 @@ class Schema:
         Raises:
             ValueError: A field is missing, unknown, or does not fit the others (named).
         """
-        fields = {
-            "discrete": False,
-            "mixing": None,
-            "left_out": [],
-            "extent": None,
-            **fields,
-        }  # models saved before there were such fields
-        wanted = set(cls.__dataclass_fields__)
+        # models may have been saved before there were these fields
+        later: dict[str, Any] = {"discrete": False, "mixing": None, "left_out": [], "extent": None}
+        fields = {**later, **fields}
+        wanted = {field.name for field in dataclasses.fields(cls)}
         if set(fields) != wanted:
             odd = sorted(set(fields) ^ wanted)
             raise ValueError(
                 f"schema fields must be {', '.join(sorted(wanted))}; missing or unknown: "
-                f"{', '.join(odd)}. "
-                "Save the model again."
+                f"{', '.join(odd)}. Save the model again."
             )
         try:
             shape = tuple(int(size) for size in fields["shape"])
             scale = np.asarray(fields["scale"], dtype=np.float64)
+            if scale.ndim:
+                scale = scale.reshape(shape)
+            mixing = _known(np.asarray, fields["mixing"])
+            if mixing is not None:
+                mixing = mixing.reshape(shape * 2)
             return cls(
                 kind=fields["kind"],
                 shape=shape,
                 layout=fields["layout"],
-                columns=None if fields["columns"] is None else tuple(fields["columns"]),
+                columns=_known(tuple, fields["columns"]),
                 dequantize=fields["dequantize"],
                 shift=np.asarray(fields["shift"], dtype=np.float64).reshape(shape),
-                scale=scale if scale.ndim == 0 else scale.reshape(shape),
+                scale=scale,
                 constant=tuple(int(i) for i in fields["constant"]),
                 discrete=fields["discrete"],
-                mixing=None
-                if fields["mixing"] is None
-                else np.asarray(fields["mixing"]).reshape(shape * 2),
+                mixing=mixing,
                 left_out=tuple((int(j), float(value)) for j, value in fields["left_out"]),
-                extent=None
-                if fields["extent"] is None
-                else (float(fields["extent"][0]), float(fields["extent"][1])),
+                extent=_known(lambda ends: (float(ends[0]), float(ends[1])), fields["extent"]),
             )
         except (TypeError, ValueError) as error:
             raise ValueError(
@@ -313,7 +309,7 @@ class Schema:
 
     @property
     def n_features(self) -> int:
-        """D, the number of values in one example, those included that are left out of the model."""
+        """The number D of values in one example, those left out of the model included."""
         return math.prod(self.shape) + len(self.left_out)
 
     @property
@@ -324,17 +320,24 @@ class Schema:
     @property
     def data_shape(self) -> tuple[int, ...]:
         """The shape of one example as the user holds it."""
-        return (self.n_features,) if self.layout == "flat" else user_shape(self.shape, self.layout)
+        if self.layout == "flat":
+            return (self.n_features,)
+        return user_shape(self.shape, self.layout)
 
     @property
     def log_scale_sum(self) -> float:
-        """sum_j log scale_j (and log det mixing): log p(x) = log p(t) - log_scale_sum; 0 for a
-        probability.
+        """The sum of log scale, and log det mixing: log p(x) = log p(t) - log_scale_sum.
+
+        For a probability it is 0.
         """
         if self.discrete:
             return 0.0
-        total = np.log(self.scale).sum() * (math.prod(self.shape) if self.scale.ndim == 0 else 1)
-        return float(total + (0 if self.mixing is None else np.linalg.slogdet(self.mixing)[1]))
+        total = np.log(self.scale).sum()
+        if self.scale.ndim == 0:
+            total = total * math.prod(self.shape)
+        if self.mixing is not None:
+            total = total + np.linalg.slogdet(self.mixing)[1]
+        return float(total)
 
     def log_density(self, of_model: Tensor) -> Tensor:
         """Return log p(x) for log p(t): here alone the Jacobian is counted."""
@@ -342,15 +345,11 @@ class Schema:
 
     @property
     def grid(self) -> tuple[Vector, Vector]:
-        """The lower edge of the bin of x = 0, of shape `shape`, and the width of all bins, () or
-        `shape`, for t.
-        """
+        """The bins of t: the lower edge of that of x = 0, `shape`, and the width, () or `shape`."""
         return (-0.5 - self.shift) / self.scale, 1 / self.scale
 
     def feature_name(self, index: int) -> str:
-        """Name a feature by its place in the user's flat order: 'age', "column 3" or "pixel (4,
-        7)".
-        """
+        """Name a feature by its place in the user's order: 'age', "column 3", "pixel (4, 7)"."""
         if self.columns is not None:
             return self.columns[index]
         if self.kind == "table":
@@ -358,13 +357,11 @@ class Schema:
         return f"pixel ({', '.join(str(int(i)) for i in np.unravel_index(index, self.data_shape))})"
 
     def constant_features(self) -> list[str]:
-        """Names of the features that do not vary in the training data."""
+        """Return the names of the features that do not vary in the training data."""
         return [self.feature_name(index) for index in self.constant]
 
     def check_columns(self, columns: Iterable[str] | None) -> None:
-        """Raise ValueError where named columns are not those of the training data, in the same
-        order.
-        """
+        """Raise ValueError where named columns are not those of the training data, in order."""
         if columns is None or self.columns is None:
             return
         got = tuple(str(name).strip() for name in columns)
@@ -374,8 +371,7 @@ class Schema:
             j = next(j for j, (a, b) in enumerate(zip(got, wanted, strict=True)) if a != b)
             raise ValueError(
                 f"X has column {got[j]!r} in place {j}, where this model was fitted on "
-                f"{self.columns[j]!r}. "
-                "Pass the same columns in the same order."
+                f"{self.columns[j]!r}. Pass the same columns in the same order."
             )
 
     # -- there and back
@@ -388,7 +384,7 @@ class Schema:
         dtype: torch.dtype = torch.float32,
         columns: Iterable[str] | None = None,
     ) -> Tensor:
-        """t = (x - shift) / scale as the model sees it, (n, *shape), on the CPU.
+        """Return t = (x - shift) / scale as the model sees it, (n, *shape), on the CPU.
 
         Arguments:
             X: Data in the layout of the training data, or one example per flat row in that layout's
@@ -413,29 +409,27 @@ class Schema:
         values = Values.of(X, columns=columns)
         flat = self.conformed(values.array)
         self.check_columns(values.columns)
-        kept = self.kept if self.left_out else slice(None)
         shift, scale = (torch.from_numpy(self._flat(a).copy()) for a in (self.shift, self.scale))
         out = torch.empty((len(flat), *self.shape), dtype=dtype)
-        # 8-bit data carry noise of 1e-3: float32 arithmetic, twice as fast, is exact enough where
-        # float32 is asked for
-        work = (
-            torch.float32
-            if self.dequantize and flat.dtype == np.uint8 and dtype == torch.float32
-            else torch.float64
-        )
+        work = torch.float64
+        if self.dequantize and flat.dtype == np.uint8 and dtype == torch.float32:
+            work = torch.float32  # twice as fast, and exact enough beside noise of 1e-3
         shift, scale = shift.to(work), scale.to(work)
         for rows in chunks(*flat.shape):
-            x = self.units_of(flat[rows][:, kept], noise, work).sub_(shift).div_(scale)
-            x = x if self.mixing is None else unmix(x, self.mixing)
+            part = flat[rows]
+            if self.left_out:
+                part = part[:, self.kept]
+            x = self.units_of(part, noise, work).sub_(shift).div_(scale)
+            if self.mixing is not None:
+                x = unmix(x, self.mixing)
             out[rows] = to_event(x, self.shape, self.layout)
         return out
 
     def stored(self, X: Any, keep: bool = True) -> tuple[Tensor, Dequantize | Affine | None]:
-        """Return rows as they are best kept for training, and what turns a batch of them into t (n,
-        *shape).
+        """Return rows as they are best kept for training, and what turns a batch of them into t.
 
         8-bit pictures stay bytes (n, *shape), and get new U at every visit. Other data are scaled
-        at once (None), but for large ones (`COPIED`), which stay as they are (n, D), and are never
+        at once (None), but for large ones (`copied`), which stay as they are (n, D), and are never
         written to.
 
         Arguments:
@@ -450,10 +444,9 @@ class Schema:
         array = values.array
         if self.dequantize and array.dtype == np.uint8:
             rows = borrowed(self.conformed(array))
-            return to_event(rows, self.shape, self.layout).contiguous(), Dequantize(
-                self.shift, self.scale
-            )
-        if not keep or array.nbytes <= COPIED or array.dtype == np.uint8 or self.left_out:
+            bytes_ = to_event(rows, self.shape, self.layout).contiguous()
+            return bytes_, Dequantize(self.shift, self.scale)
+        if not keep or array.nbytes <= self.copied or array.dtype == np.uint8 or self.left_out:
             return self.to_model(values, noise="centre"), None
         flat = self.conformed(array)
         for part in chunks(*flat.shape):
@@ -473,8 +466,8 @@ class Schema:
         Arguments:
             X: Rows.
             keep: As in `stored`.
-            index: Numbers of those that are meant, int64; None is all.
-            generator: Source of noise where they are read outside of training.
+            index: The numbers of the rows to take, int64; None is all.
+            generator: Source of noise where rows are read outside of training.
 
         Raises:
             ValueError: As `to_model`.
@@ -497,13 +490,14 @@ class Schema:
         return Units(density, scale, columns, self.feature_name)
 
     def conformed(self, array: Array) -> Array:
-        """Rows (n, D) in the user's order, once their shape is seen to fit."""
-        return conform(array, self.data_shape if self.layout == "flat" else self.shape, self.layout)
+        """Return rows (n, D) in the user's order, if their shape fits."""
+        shape = self.shape
+        if self.layout == "flat":
+            shape = self.data_shape
+        return conform(array, shape, self.layout)
 
     def units_of(self, rows: Array, noise: Noise, work: torch.dtype) -> Tensor:
-        """x of some flat rows (n, D), in data units and in memory of its own: 8-bit data are given
-        their noise.
-        """
+        """Return x of flat rows (n, D), a copy in data units: 8-bit data are given their noise."""
         self._check_units(rows)
         x = torch.tensor(rows, dtype=work)
         if self.dequantize and rows.dtype == np.uint8:
@@ -518,7 +512,7 @@ class Schema:
             check_units(rows)
 
     def from_model(self, t: Tensor | Array, drawn: bool = False) -> Array:
-        """x = shift + scale * t in data units, (n, *data_shape); float64 if t is, else float32.
+        """Return x = shift + scale * t, (n, *data_shape); float64 if t is, else float32.
 
         Arguments:
             t: Values of the model, of shape (n, *shape).
@@ -528,27 +522,32 @@ class Schema:
         Raises:
             ValueError: t is not of shape (n, *shape).
         """
-        values = t.detach().cpu() if isinstance(t, Tensor) else torch.tensor(t)
+        if isinstance(t, Tensor):
+            values = t.detach().cpu()
+        else:
+            values = torch.tensor(t)
         if tuple(values.shape[1:]) != self.shape:
             raise ValueError(
                 f"t must have shape (n, {', '.join(map(str, self.shape))}), got "
-                f"{tuple(values.shape)}. "
-                "Pass the decoder's output."
+                f"{tuple(values.shape)}. Pass the decoder's output."
             )
-        out = np.empty(
-            (len(values), *self.data_shape),
-            dtype=np.float64 if values.dtype == torch.float64 else np.float32,
-        )
+        dtype: type[np.floating[Any]] = np.float32
+        if values.dtype == torch.float64:
+            dtype = np.float64
+        out = np.empty((len(values), *self.data_shape), dtype=dtype)
         shift, scale = torch.tensor(self.shift), torch.tensor(self.scale)
         for j, value in self.left_out:
             out[:, j] = value
-        kept = self.kept if self.left_out else slice(None)
         for rows in chunks(len(values), self.n_features):
-            t = values[rows].double() if self.mixing is None else mix(values[rows], self.mixing)
-            x = t.mul(scale).add_(shift)
-            x = to_user(x.round_().abs_() if drawn and self.discrete else x, self.layout)
+            part = values[rows].double()
+            if self.mixing is not None:
+                part = mix(part, self.mixing)
+            x = part.mul(scale).add_(shift)
+            if drawn and self.discrete:
+                x = x.round_().abs_()
+            x = to_user(x, self.layout)
             if self.left_out:
-                out[rows, kept] = x.numpy()
+                out[rows, self.kept] = x.numpy()
             else:
                 out[rows] = x.numpy()
         return out
@@ -556,11 +555,9 @@ class Schema:
     # -- what cannot be
 
     def possible(self, X: Any) -> npt.NDArray[np.bool_]:
-        """Return which rows hold, in columns that are left out of the model, the one value that
-        these have: (n,).
+        """Return which rows have, in columns left out of the model, the value of these: (n,).
 
-        Rounding to float32 is no difference. Of any other value the model says that it cannot be:
-        p(x) = 0.
+        Rounding to float32 makes no difference. For any other value p(x) = 0.
 
         Raises:
             ValueError: As `to_model`.
@@ -573,9 +570,7 @@ class Schema:
         return found
 
     def impossible_values(self, X: Any) -> dict[str, npt.NDArray[np.intp]]:
-        """Return the rows in which a column that is left out has another value, by the column's
-        name.
-        """
+        """Return the rows in which a column that is left out has another value, by its name."""
         flat = self.conformed(Values.of(X).array)
         found = {
             self.feature_name(j): np.flatnonzero(~_same(flat[:, j], value))
@@ -586,7 +581,7 @@ class Schema:
     # -- noise and nats in data units
 
     def variance_from_model(self, v: float | Array | Tensor) -> float | Vector:
-        """beta^2 in data units, scale^2 * v: a number if v and the scale are, else (n_features,).
+        """Return beta^2 in data units, scale^2 * v: one number if v and the scale are, else (D,).
 
         Columns that are left out of the model have none: 0.
 
@@ -594,9 +589,9 @@ class Schema:
             v: beta^2 of the model: one number, or one per feature, of shape `shape`; out, in the
                 user's order.
         """
-        values = np.asarray(
-            v.detach().cpu().double() if isinstance(v, Tensor) else v, dtype=np.float64
-        )
+        if isinstance(v, Tensor):
+            v = v.detach().cpu().double().numpy()
+        values = np.asarray(v, dtype=np.float64)
         if values.size == 1 and math.prod(self.shape) > 1:
             values = values.reshape(())
         elif values.ndim:
@@ -609,14 +604,14 @@ class Schema:
         return self.to_user_flat(np.broadcast_to(product, self.shape))
 
     def variance_to_model(self, v: float) -> Vector:
-        """beta^2 of the model for beta^2 = v in data units, v / scale^2: shape () or `shape`."""
+        """Return beta^2 of the model for v in data units, v / scale^2: shape () or `shape`."""
         return np.asarray(v / self.scale**2, dtype=np.float64)
 
     def bits_per_dimension(self, nats: Any) -> Any:
-        """Bits per dimension of the 8-bit data, -(log p(x) - D log 256) / (D log 2), where p(x) is
-        a density.
+        """Return bits per dimension of 8-bit data, None for other data.
 
-        It is -log p(x) / (D log 2) where p(x) is a probability, and None for other data.
+        They are -(log p(x) - D log 256) / (D log 2) where p(x) is a density, and
+        -log p(x) / (D log 2) where it is a probability.
 
         Arguments:
             nats: log p(x) per example: a number or an array.
@@ -624,11 +619,14 @@ class Schema:
         if not (self.dequantize or self.discrete):
             return None
         d = self.n_features
-        return -(nats if self.discrete else nats - d * math.log(LEVELS)) / (d * math.log(2))
+        if not self.discrete:
+            nats = nats - d * math.log(LEVELS)
+        return -nats / (d * math.log(2))
 
     def to_user_flat(self, values: Vector) -> Vector:
-        """Values of shape `shape` in the user's flat order (D,), 0 for what is left out; a scalar
-        stays one.
+        """Return values of shape `shape` in the user's order (D,), 0 for what is left out.
+
+        A scalar stays one.
         """
         found = self._flat(values)
         if values.ndim == 0 or not self.left_out:
@@ -638,35 +636,69 @@ class Schema:
         return whole
 
     def _flat(self, values: Vector) -> Vector:
-        """The same without what is left out."""
+        """Return the same without what is left out."""
         if values.ndim == 0:
             return values
         return to_user(torch.tensor(values)[None], self.layout).reshape(-1).numpy()
 
 
 def _event(values: Vector, shape: tuple[int, ...], layout: Layout) -> Vector:
-    """Values in the user's flat order (D,), or one number, as the model sees them."""
-    return (
-        to_event(torch.from_numpy(values)[None], shape, layout)[0].numpy()
-        if values.ndim
-        else values
-    )
+    """Return values in the user's flat order (D,), or one number, as the model sees them."""
+    if values.ndim == 0:
+        return values
+    return to_event(torch.from_numpy(values)[None], shape, layout)[0].numpy()
 
 
-SAME = 1e-6
-"""Relative difference up to which a value is a constant's own, rounded to float32 on its way."""
+def _check_options(scale: object, dequantize: object) -> None:
+    """Refuse what `Schema.infer` does not know."""
+    known = ("auto", "global", "standard", "whitened", None)
+    if isinstance(scale, np.ndarray) or scale not in known:
+        raise ValueError(
+            f"scale must be 'auto', 'global', 'standard', 'whitened' or None, got {scale!r}. "
+            "Leave it at 'auto' if in doubt."
+        )
+    if not isinstance(dequantize, bool | np.bool_) and dequantize != "auto":
+        raise ValueError(
+            f"dequantize must be 'auto', True or False, got {dequantize!r}. Leave it at 'auto' if "
+            "in doubt."
+        )
 
 
-def _same(values: Array, constant: float) -> npt.NDArray[np.bool_]:
-    """Which values are the constant, but for rounding."""
-    found: npt.NDArray[np.bool_] = np.abs(values.astype(np.float64) - constant) <= SAME * abs(
-        constant
-    )
+def _settled(scale: Scale, numbers: bool) -> Scale:
+    """Return the scaling of a table of numbers, or of images and 8-bit data, instead of "auto"."""
+    if scale == "whitened" and not numbers:
+        raise ValueError(
+            "scale='whitened' is for tables of numbers, got images or 8-bit data. Use scale='auto'."
+        )
+    if scale != "auto":
+        return scale
+    if numbers:
+        return "standard"
+    return "global"
+
+
+def _constants(flat: Array, constant: tuple[int, ...]) -> tuple[tuple[int, float], ...]:
+    """Return the columns of rows (n, D) to leave out, with their values: none if all were."""
+    found = tuple((j, float(flat[0, j])) for j in constant if _is_one_value(flat, j))
+    if len(found) == flat.shape[1]:
+        return ()
+    return found
+
+
+def _same(values: Array, constant: float, rounding: float = 1e-6) -> npt.NDArray[np.bool_]:
+    """Return which values are the constant, but for being rounded to float32 on their way."""
+    away = np.abs(values.astype(np.float64) - constant)
+    found: npt.NDArray[np.bool_] = away <= rounding * abs(constant)
     return found
 
 
 def _is_one_value(flat: Array, j: int) -> bool:
-    """Whether column j of rows (n, D) holds the value of its first row throughout, but for
-    rounding.
-    """
+    """Return whether column j of rows (n, D) has the value of its first row throughout."""
     return all(_same(flat[rows, j], float(flat[0, j])).all() for rows in chunks(len(flat), 1))
+
+
+def _known(make: Callable[[Any], Found], value: Any) -> Found | None:
+    """Return what is made of a field, None where it is None."""
+    if value is None:
+        return None
+    return make(value)
