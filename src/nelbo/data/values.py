@@ -49,7 +49,9 @@ class Values(Brief):
     def __init__(self, X: Any, *, name: str = "X", columns: Iterable[str] | None = None) -> None:
         """Check X; see `validate_array`."""
         raw, found = _as_array(X, name)
-        names = found if columns is None else tuple(map(str, columns))
+        names = found
+        if columns is not None:
+            names = tuple(map(str, columns))
         _check_axes(raw, name)
         names = _fitting(names, raw, name)
         array = _as_numbers(raw, name, names)
@@ -153,7 +155,9 @@ def is_frame(X: Any) -> bool:
 
 def _as_array(X: Any, name: str) -> tuple[Array, Columns]:
     if isinstance(X, torch.Tensor):
-        return from_tensor(X if X.layout == torch.strided else _dense_tensor(X, name), name), None
+        if X.layout != torch.strided:
+            X = _dense_tensor(X, name)
+        return from_tensor(X, name), None
     if np.ma.isMaskedArray(X):
         return _from_masked(X), None
     if isinstance(X, np.ndarray):
@@ -186,7 +190,9 @@ def _check_dense_size(values: int, shape: tuple[int, ...], name: str) -> None:
 
 def _from_masked(X: Any) -> Array:
     """A masked cell is a missing value, so it is reported as the NaN that it stands for."""
-    return np.asarray(X.astype(np.float64).filled(np.nan) if np.ma.is_masked(X) else X.data)
+    if np.ma.is_masked(X):
+        return np.asarray(X.astype(np.float64).filled(np.nan))
+    return np.asarray(X.data)
 
 
 def _check_axes(array: Array, name: str) -> None:
@@ -198,7 +204,7 @@ def _check_axes(array: Array, name: str) -> None:
             "Use numpy.lib.recfunctions.structured_to_unstructured."
         )
     if array.ndim < 2:
-        what = "scalar array" if array.ndim == 0 else "1D array"
+        what = ("scalar array", "1D array")[array.ndim]
         raise ValueError(
             f"Expected 2D array, got {what} instead: {name} has shape {array.shape}. "
             "Reshape your data either using "
@@ -265,7 +271,9 @@ def _check_finite(array: Array, name: str, columns: Columns) -> None:
             first = (rows.start + int(index[0]), *(int(i) for i in index[1:]))
         count += int(finite.size - np.count_nonzero(finite))
     if first is not None:
-        what = "NaN" if np.isnan(array[first]) else "inf"
+        what = "inf"
+        if np.isnan(array[first]):
+            what = "NaN"
         raise ValueError(
             f"{name} contains {what}: first at {place(first, columns)}, {count} NaN or inf in all "
             "(counting "

@@ -20,9 +20,9 @@ class Budget:
     the batch before: it has no variance, which networks with batch normalisation need.
 
     Attributes:
-        rows: How many there are.
-        batch_size: Rows in a step.
-        max_steps, max_seconds: Limits.
+        rows: The number of rows.
+        batch_size: The number of rows in a step.
+        max_steps, max_seconds: The limits.
         small: Sizes of the smaller batches that the first epoch begins with, one for each
             `FIRST_STEPS` steps.
     """
@@ -63,12 +63,14 @@ class Budget:
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}.")
         batch = min(rows, batch_size or default_batch_size(rows))
-        small = () if batch_size else _small_batches(rows, batch)
+        small: tuple[int, ...] = ()
+        if batch_size is None:
+            small = _small_batches(rows, batch)
         budget = cls(rows, batch, None, max_seconds, small)
         steps = [s for s in (max_steps, max_epochs and budget.steps_of(max_epochs)) if s]
         if not steps and max_seconds is None:
             steps = [default_steps(rows)]
-        return dataclasses.replace(budget, max_steps=min(steps) if steps else None)
+        return dataclasses.replace(budget, max_steps=min(steps, default=None))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -76,7 +78,7 @@ class Budget:
         return self.batches(self.rows)
 
     def batches(self, rows: int) -> int:
-        """Return in how many batches so many rows fall."""
+        """Return the number of batches that ``rows`` rows make."""
         whole, left = divmod(rows, self.batch_size)
         return whole + (left > 1 or (left == 1 and whole == 0))
 
@@ -87,9 +89,7 @@ class Budget:
         return first + (epochs - 1) * self.steps_per_epoch
 
     def place(self, step: int) -> tuple[int, int, int]:
-        """Return the epoch of a step,
-        and the first and one past the last of its rows in the order of that epoch.
-        """
+        """Return the epoch of a step, and where its rows begin and end in that epoch's order."""
         index = step - Budget.FIRST_STEPS * len(self.small)
         if index < 0:
             stage, index = divmod(step, Budget.FIRST_STEPS)
@@ -100,9 +100,10 @@ class Budget:
         if step >= self.steps_of(1):
             epoch, index = divmod(step - self.steps_of(1), self.steps_per_epoch)
             epoch, start = epoch + 1, index * self.batch_size
-        end = start + self.batch_size
-        alone = end == self.rows - 1 and self.batch_size > 1
-        return epoch, start, self.rows if alone else min(end, self.rows)
+        end = min(start + self.batch_size, self.rows)
+        if end == self.rows - 1 and self.batch_size > 1:  # a single row would be left
+            end = self.rows
+        return epoch, start, end
 
     def epochs(self, step: int) -> float:
         """Return how many passes over the rows lie behind a step."""
@@ -111,36 +112,35 @@ class Budget:
 
     def progress(self, step: int, seconds: float) -> float:
         """Return which part of the budget is spent, from 0 to 1.
+
         Without a time limit, the clock plays no part.
         """
-        by_step = step / self.max_steps if self.max_steps else 0.0
-        by_time = seconds / self.max_seconds if self.max_seconds else 0.0
-        return min(1.0, max(by_step, by_time))
+        spent = 0.0
+        if self.max_steps:
+            spent = step / self.max_steps
+        if self.max_seconds:
+            spent = max(spent, seconds / self.max_seconds)
+        return min(1.0, spent)
 
     def planned_steps(self, step: int, seconds: float) -> float:
-        """Return how many steps the run will have:
-        exact without a time limit, else projected from those so far.
-        """
+        """Return how many steps the run will have, projected where there is a time limit."""
         if self.max_seconds is None and self.max_steps is not None:
             return self.max_steps
         progress = self.progress(step, seconds)
-        return step / progress if step and progress else math.inf
+        if step and progress:
+            return step / progress
+        return math.inf
 
     def reserving(self, seconds: float) -> Budget:
-        """Return a budget that leaves some of a time limit, at most a quarter,
-        for what follows the last step.
-        """
+        """Return a budget that leaves time for what follows the last step, at most a quarter."""
         if self.max_seconds is None:
             return self
-        return dataclasses.replace(
-            self, max_seconds=self.max_seconds - min(seconds, self.max_seconds / 4)
-        )
+        left = self.max_seconds - min(seconds, self.max_seconds / 4)
+        return dataclasses.replace(self, max_seconds=left)
 
     @property
     def validate_every(self) -> int:
-        """How many steps lie between two validations:
-        an epoch, or a hundredth of the run if that is longer.
-        """
+        """The steps between two validations: an epoch, or a hundredth of a longer run."""
         return max(self.steps_per_epoch, (self.max_steps or 0) // 100, 1)
 
 

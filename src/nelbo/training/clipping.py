@@ -37,14 +37,18 @@ class Clipping:
 
     def __init__(self, clip: float | None, device: torch.device, host: bool | None = None) -> None:
         self.clip = clip
-        self.host = device.type == "cpu" if host is None else host
+        if host is None:
+            host = device.type == "cpu"
+        self.host = host
         self.mean_norm: Number = self._zero(device)
         self.skipped: Number = self._zero(device)
         self.total: Number = self._zero(device)
         self.taken: Number = self._zero(device)
 
     def _zero(self, device: torch.device) -> Number:
-        return 0.0 if self.host else torch.zeros((), dtype=torch.float64, device=device)
+        if self.host:
+            return 0.0
+        return torch.zeros((), dtype=torch.float64, device=device)
 
     def judge(
         self, gradients: Sequence[Tensor], step: int, settled: bool
@@ -65,9 +69,11 @@ class Clipping:
             return self._judge_number(math.hypot(*(n.item() for n in norms)), weight, limited)
         norm = torch.linalg.vector_norm(torch.stack(norms))
         finite: Tensor = norm.isfinite()
-        limit = self.mean_norm * self.clip if limited else norm.double()  # type: ignore[operator]
+        limit: Tensor = norm.double()
+        if limited:
+            limit = self.mean_norm * self.clip  # type: ignore[operator, assignment]
         length = torch.where(finite, norm.double(), limit)
-        scale = (length / limit.clamp_min(self.LEAST)).clamp_min(1.0)  # type: ignore[union-attr]
+        scale = (length / limit.clamp_min(self.LEAST)).clamp_min(1.0)
         newest = torch.where(finite, length / scale, self.mean_norm)
         self.mean_norm = self.mean_norm + weight * (newest - self.mean_norm)
         self.skipped = self.skipped + ~finite
@@ -84,7 +90,9 @@ class Clipping:
             limit = max(self.mean_norm * (self.clip or 1.0), self.LEAST)
             scale = max(1.0, length / limit)
         self.mean_norm += weight * (length / scale - self.mean_norm)
-        return (torch.tensor(scale, dtype=torch.float32) if scale > 1 else None), True
+        if scale == 1:
+            return None, True
+        return torch.tensor(scale, dtype=torch.float32), True
 
     def add(self, bound: Tensor, finite: Tensor | bool) -> None:
         """Count the bounds of one step's rows, unless it was skipped."""
@@ -110,9 +118,8 @@ class Clipping:
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Undo `state`."""
         for name in self.NAMES:
-            before = getattr(self, name)
-            setattr(
-                self,
-                name,
-                state[name].to(before) if isinstance(before, Tensor) else state[name].item(),
-            )
+            before, value = getattr(self, name), state[name]
+            if isinstance(before, Tensor):
+                setattr(self, name, value.to(before))
+            else:
+                setattr(self, name, value.item())

@@ -12,10 +12,6 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 T = TypeVar("T")
-MOST = 2**53
-"""Whole numbers up to here are floats, too."""
-NAMED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-"""How numbers are written that JSON has no digits for."""
 
 
 class StateError(ValueError):
@@ -40,7 +36,8 @@ def integer(fields: Mapping[str, Any], name: str, least: int = 0, most: int | No
         StateError: It holds something else.
     """
     value = section(fields, name)
-    most = MOST if most is None else most
+    if most is None:
+        most = 2**53  # whole numbers up to here are floats, too
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise StateError(
             f"{name} is {_shown(value)}, expected a whole number from {least} to {most}"
@@ -116,8 +113,10 @@ def record(cls: type[T], fields: Any, name: str) -> T:
 
 
 def plain(value: Any) -> Any:
-    """Return numbers that JSON has no digits for as words."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    """Return a number that is not finite as "nan", "inf" or "-inf", all else as it is."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def tensors_like(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
@@ -141,12 +140,13 @@ def tensors_like(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> N
 
 
 def _typed(value: Any, kind: str, name: str) -> Any:
+    """Return a field of a dataclass, if it has the type that the class says."""
     optional = kind.endswith(" | None")
     base = kind.removesuffix(" | None")
     if value is None and optional:
         return None
-    if base == "float" and isinstance(value, str) and value in NAMED:
-        return NAMED[value]
+    if base == "float" and value in ("nan", "inf", "-inf"):
+        return float(value)
     types: Any = {"int": int, "float": (int, float), "str": str, "bool": bool}.get(base, object)
     if not isinstance(value, types) or (isinstance(value, bool) and base in ("int", "float")):
         raise StateError(f"{name} is {_shown(value)}, expected {kind}")
@@ -154,6 +154,7 @@ def _typed(value: Any, kind: str, name: str) -> Any:
 
 
 def _finite(value: float) -> bool:
+    """Return whether a number is finite as a float."""
     try:
         return math.isfinite(value)
     except OverflowError:  # a whole number beyond all floats
@@ -161,5 +162,8 @@ def _finite(value: float) -> bool:
 
 
 def _shown(value: Any) -> str:
+    """Return a value as a message shows it, cut short where it is long."""
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if len(text) > 60:
+        text = f"{text[:57]}..."
+    return text

@@ -26,7 +26,7 @@ class Record:
     Attributes:
         step: Optimiser steps taken.
         epoch: Passes over the training rows, a fraction.
-        seconds: Since the start of training.
+        seconds: The time since the start of training.
         train: Mean objective over the training rows seen since the last record, nats per example;
             None at the start. Where training gives the KL another weight, the plain bound of up to
             1,024 training rows at this step.
@@ -34,7 +34,7 @@ class Record:
             validation rows.
         kl: Mean KL(q(z|x) || p(z)), nats per example; None where it has no closed form.
         beta: Root mean noise variance, in data units; None where the likelihood has no single one.
-        learning_rate: In force at this step.
+        learning_rate: The rate at this step.
         rate: Training examples per second since the last record.
         progress: Part of the budget that is spent, 0 to 1.
         skipped: Steps skipped so far because a gradient was not finite.
@@ -58,15 +58,10 @@ class Record:
     @property
     def bound(self) -> float | None:
         """The validation bound where there is one, else the training bound."""
-        return self.train if self.validation is None else self.validation
+        if self.validation is None:
+            return self.train
+        return self.validation
 
-
-WORSE_NATS, WORSE_SHARE = 10.0, 0.2
-"""By how much a bound must have fallen for training to have failed:
-it is measured on few rows, with fresh noise.
-"""
-COLUMNS = ("step", "epoch", "seconds", "train", "validation", "kl", "beta", "learning_rate")
-"""What a printed history shows of each record; bounds in nats per example."""
 
 Callback = Callable[[Record], object]
 """Called with each record; training stops early if it returns True."""
@@ -80,7 +75,7 @@ class History:
         records: One per validation, in order.
         best_step: The step whose weights were kept.
         stopped: Why training ended: "steps", "seconds", "early", "callback" or "interrupted".
-        threads: How many threads of a CPU it used; None where that is not known.
+        threads: The number of threads of a CPU that it used; None where that is not known.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -92,34 +87,46 @@ class History:
         return len(self.records)
 
     def __repr__(self) -> str:
-        last = f"{self.steps:,} steps, " if self.records else ""
-        kept = f"best_step={self.best_step:,}, stopped={self.stopped!r}"
-        return f"History({last}{len(self):,} records, {kept})"
+        told = f"{len(self):,} records, best_step={self.best_step:,}, stopped={self.stopped!r}"
+        if self.records:
+            told = f"{self.steps:,} steps, {told}"
+        return f"History({told})"
 
     def __str__(self) -> str:
         """Return a short table: the first, the best and the last records."""
         if not self.records:
             return repr(self)
-        chosen = selected(len(self))
-        steps = self.column("step")
-        if None in chosen and self.best_step in steps and steps.index(self.best_step) not in chosen:
-            gap = chosen.index(None)
-            chosen[gap + 1 : gap + 1] = [steps.index(self.best_step), None]
-        names = [name for name in COLUMNS if any(value is not None for value in self.column(name))]
-        rows = [
-            ["…"] * len(names)
-            if i is None
-            else [_cell(name, getattr(self.records[i], name)) for name in names]
-            for i in chosen
-        ]
-        marks = ["" if i is None else self._mark(self.records[i]) for i in chosen]
-        table = aligned([[name.replace("_", " ") for name in names], *rows], left=0)
-        return "\n".join([repr(self), *map("".join, zip(table, ["", *marks], strict=True))])
+        columns = ("step", "epoch", "seconds", "train", "validation", "kl", "beta", "learning_rate")
+        names = [name for name in columns if set(self.column(name)) != {None}]
+        rows, marks = [[name.replace("_", " ") for name in names]], [""]
+        for i in self._chosen():
+            if i is None:
+                rows.append(["…"] * len(names))
+                marks.append("")
+            else:
+                record = self.records[i]
+                rows.append([_cell(name, getattr(record, name)) for name in names])
+                marks.append(self._mark(record))
+        table = aligned(rows, left=0)
+        return "\n".join([repr(self), *map("".join, zip(table, marks, strict=True))])
+
+    def _chosen(self) -> list[int | None]:
+        """Return the records that are worth printing, the best among them; None is a gap."""
+        chosen, steps = selected(len(self)), self.column("step")
+        if None not in chosen or self.best_step not in steps:
+            return chosen
+        best, gap = steps.index(self.best_step), chosen.index(None)
+        if best not in chosen:
+            chosen[gap + 1 : gap + 1] = [best, None]
+        return chosen
 
     def _mark(self, record: Record) -> str:
+        """Return what is printed behind a record."""
         if record.phase != TRAINING:
             return "  on all rows"
-        return "  best" if record.step == self.best_step else ""
+        if record.step == self.best_step:
+            return "  best"
+        return ""
 
     @property
     def last(self) -> Record:
@@ -134,12 +141,16 @@ class History:
             found[record.phase] = record.step
         return sum(found.values())
 
-    def trouble(self, before: float | None) -> list[str]:
+    def trouble(
+        self, before: float | None, worse_nats: float = 10.0, worse_share: float = 0.2
+    ) -> list[str]:
         """Return what went wrong in training without ending it, in sentences: nothing in most runs.
 
         Arguments:
             before: The bound before the first step, of the kind that the records have; None where
-                nobody knows.
+                it is not known.
+            worse_nats, worse_share: By how much a bound must have fallen, in nats and as a share of
+                it, for training to have failed: it is measured on few rows, with fresh noise.
         """
         if len(self) < 2:
             return []
@@ -147,24 +158,23 @@ class History:
         if 2 * last.skipped > last.step:
             said.append(
                 f"{last.skipped:,} of {last.step:,} training steps were skipped, because their "
-                "gradients were not "
-                "finite: the model is hardly trained. Lower the learning rate, or check the data "
-                "for extreme values."
+                "gradients were not finite: the model is hardly trained. Lower the learning rate, "
+                "or check the data for extreme values."
             )
-        kept = next(
-            (record for record in reversed(self.records) if record.step == self.best_step), last
-        )
+        best = (record for record in reversed(self.records) if record.step == self.best_step)
+        kept = next(best, last)
         after = kept.bound
         if before is None or after is None:
             return said
-        if not math.isfinite(after) or after < before - max(WORSE_NATS, WORSE_SHARE * abs(before)):
-            rows = "training" if kept.validation is None else "validation"
+        least = before - max(worse_nats, worse_share * abs(before))
+        if not math.isfinite(after) or after < least:
+            rows = "validation"
+            if kept.validation is None:
+                rows = "training"
             said.append(
                 f"Training made the model worse: the bound on {rows} rows is {after:,.4g} nats per "
-                "example, and was "
-                f"{before:,.4g} before the first step. Lower the learning rate, or hold rows out "
-                "to validate on, so "
-                "that the best weights are kept."
+                f"example, and was {before:,.4g} before the first step. Lower the learning rate, "
+                "or hold rows out to validate on, so that the best weights are kept."
             )
         return said
 
@@ -173,9 +183,7 @@ class History:
         return [getattr(record, name) for record in self.records]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists and numbers, ready for JSON;
-        what is not finite is "nan", "inf" or "-inf".
-        """
+        """Return JSON types; a number that is not finite is "nan", "inf" or "-inf"."""
         found = dataclasses.asdict(self)
         found["records"] = [
             {name: fields.plain(value) for name, value in one.items()} for one in found["records"]
@@ -191,16 +199,14 @@ class History:
         """
         records = fields.section(state, "records")
         if not isinstance(records, list):
-            raise fields.StateError("records is no list")
+            raise fields.StateError("records is not a list")
         others = {name: value for name, value in state.items() if name != "records"}
         found = fields.record(cls, {**others, "records": []}, "history")
         found.records = [fields.record(Record, one, f"record {i}") for i, one in enumerate(records)]
         return found
 
     def to_jsonl(self) -> str:
-        """Return one JSON object per record and line;
-        what is not finite is null, as tools that read it expect.
-        """
+        """Return one JSON object per record and line; a number that is not finite is null."""
         return "".join(json.dumps(plain(one)) + "\n" for one in self.records)
 
 
@@ -209,4 +215,6 @@ def _cell(name: str, value: float | None) -> str:
         return "–"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if name in ("beta", "learning_rate") else f"{value:.2f}"
+    if name in ("beta", "learning_rate"):
+        return f"{value:.4g}"
+    return f"{value:.2f}"

@@ -1,6 +1,4 @@
-"""Ctrl-C between two steps, never inside one:
-what is saved then is a state that the run passes through.
-"""
+"""Ctrl-C between two steps, never inside one: a state that is saved is one of the run's own."""
 
 from __future__ import annotations
 
@@ -11,8 +9,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
@@ -26,9 +22,10 @@ def deferred() -> Iterator[Callable[[], None]]:
     held: list[tuple[int, FrameType | None]] = []
     handlers = {}
     if threading.current_thread() is threading.main_thread():
-        handlers = {
-            number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))
-        }
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                handlers[number] = handler
 
     def hold(number: int, frame: FrameType | None) -> None:
         if held:

@@ -15,13 +15,6 @@ from torch import nn
 
 from ..likelihood import Noise, likelihoods_in
 
-SMALLEST_STD = 0.05
-"""Below this noise standard deviation, in scaled units,
-bfloat16 would cost more than 1e-3 nats per feature.
-"""
-SMALLEST_NETWORK = 100_000
-"""Below this many weights a step costs more in casts than it saves."""
-
 
 def resolve_device(device: str | torch.device) -> torch.device:
     """Turn "auto" into the first GPU, or the CPU where there is none.
@@ -30,7 +23,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
         ValueError: The device is unknown or absent.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("cpu")
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
@@ -44,9 +39,20 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def resolve_precision(
-    precision: str, device: torch.device, module: nn.Module, batch_size: int
+    precision: str,
+    device: torch.device,
+    module: nn.Module,
+    batch_size: int,
+    smallest: int = 100_000,
 ) -> tuple[str, bool]:
     """Return ("bf16" | "float32", whether it may still change on its own).
+
+    Arguments:
+        precision: "bf16", "float32", or "auto" to choose between them.
+        device: Where to train.
+        module: What to train.
+        batch_size: The number of rows in a step.
+        smallest: The number of weights below which a step costs more in casts than it saves.
 
     Raises:
         ValueError: The word is unknown.
@@ -56,7 +62,7 @@ def resolve_precision(
     if precision != "auto":
         return precision, False
     parameters = list(module.parameters())
-    large = sum(p.numel() for p in parameters) >= SMALLEST_NETWORK and batch_size >= 64
+    large = sum(p.numel() for p in parameters) >= smallest and batch_size >= 64
     single = all(p.dtype == torch.float32 for p in parameters)
     if large and single and has_bfloat16(device) and bfloat16_pays(module):
         return "bf16", True
@@ -64,16 +70,18 @@ def resolve_precision(
 
 
 def bfloat16_pays(module: nn.Module) -> bool:
-    """Return whether every noise, learned or fixed, is large against bfloat16's rounding; one read
-    off z may not be.
-    """
+    """Return whether every noise is large against bfloat16's rounding; from z it may not be."""
     return all(_is_large(head.noise()) for head in likelihoods_in(module))
 
 
-def _is_large(noise: Noise) -> bool:
+def _is_large(noise: Noise, smallest: float = 0.05) -> bool:
+    """Return whether a noise is at least ``smallest``, as a standard deviation in scaled units.
+
+    With a smaller one bfloat16 would cost more than 1e-3 nats per feature.
+    """
     if noise.variance is None:
         return noise.kind == "none"
-    return bool((noise.variance > SMALLEST_STD**2).all())
+    return bool((noise.variance > smallest**2).all())
 
 
 def has_bfloat16(device: torch.device) -> bool:

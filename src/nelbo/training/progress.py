@@ -11,23 +11,24 @@ from typing import Any, TextIO
 
 from .history import TRAINING, Record
 
-PLAIN_EVERY = 5.0
-"""Seconds between two plain lines."""
-
 
 class ProgressBar:
-    """A callback of `nelbo.fit` that shows the bound, beta, KL, rate and time left;
-    use it as a context manager.
+    """A callback of `nelbo.fit` that shows the bound, beta, KL, rate and time left.
+
+    Use it as a context manager.
 
     Arguments:
         stream: Where to write; standard error by default, so that standard output stays clean.
     """
 
+    every = 5.0
+    """Seconds between two plain lines."""
+
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
         self.bar: Any = None
         self.task: Any = None
-        self.last = -PLAIN_EVERY
+        self.last = -self.every
         self.phase = TRAINING
 
     def __enter__(self) -> ProgressBar:
@@ -62,12 +63,12 @@ class ProgressBar:
         """Show one record."""
         if record.phase != self.phase:
             self._end()
-            self.phase, self.last = record.phase, -PLAIN_EVERY
+            self.phase, self.last = record.phase, -self.every
             if self.bar is not None:
                 self.task = self.bar.add_task(record.phase, total=1.0)
         if self.bar is not None:
             self.bar.update(self.task, completed=record.progress, description=describe(record))
-        elif time.monotonic() - self.last >= PLAIN_EVERY or record.progress >= 1:
+        elif time.monotonic() - self.last >= self.every or record.progress >= 1:
             self.last = time.monotonic()
             self.stream.write(
                 f"{record.progress:4.0%} {record.seconds:6.1f} s  {describe(record)}\n"
@@ -93,8 +94,12 @@ class ProgressBar:
 
 def describe(record: Record) -> str:
     """Say in a few words how a run stands."""
-    bound = "validation bound" if record.validation is not None else "training bound"
-    parts = [] if record.phase == TRAINING else [record.phase]
+    bound = "validation bound"
+    if record.validation is None:
+        bound = "training bound"
+    parts = []
+    if record.phase != TRAINING:
+        parts.append(record.phase)
     parts.append(f"epoch {record.epoch:.1f}")
     if record.bound is not None:
         parts.append(f"{bound} {record.bound:.2f} nats")

@@ -14,42 +14,46 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-BETAS = (0.9, 0.999)
-EPSILON = 1e-8
-
 
 class AdamW:
-    """Decoupled weight decay and bias-corrected moments
-    for a list of parameters of any dtypes on one device.
+    """Decoupled weight decay and bias-corrected moments, for parameters on one device.
 
     Arguments:
-        parameters: What to optimise.
+        parameters: What to optimise, of any dtypes.
         weight_decay: Shrinks every weight by this times the learning rate at each step.
     """
+
+    beta1, beta2 = 0.9, 0.999
+    """How much of the running means of gradients and of their squares is kept at each step."""
+    epsilon = 1e-8
+    """What is added to the root of the mean square that gradients are divided by."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float = 0.0) -> None:
         self.parameters = list(parameters)
         self.weight_decay = weight_decay
-        device = self.parameters[0].device if self.parameters else None
-        self.count = torch.zeros((), dtype=torch.float32, device=device)
-        self.first = [
-            torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters
-        ]
-        self.second = [
-            torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters
-        ]
+        self.count = torch.zeros((), dtype=torch.float32)
+        if self.parameters:
+            self.count = self.count.to(self.parameters[0].device)
+        keep = torch.preserve_format
+        self.first = [torch.zeros_like(p, memory_format=keep) for p in self.parameters]
+        self.second = [torch.zeros_like(p, memory_format=keep) for p in self.parameters]
 
     @torch.no_grad()
     def step(self, learning_rate: float, divisor: Tensor | None, finite: Tensor | bool) -> None:
-        """Move the parameters along their gradients over ``divisor``,
-        or leave all as it is where not ``finite``.
+        """Move the parameters along their gradients.
 
-        A divisor of None is 1. A GPU is given tensors, which nobody has to wait for.
+        Arguments:
+            learning_rate: The size of the step.
+            divisor: What gradients are divided by; None is 1.
+            finite: Whether they are finite; else all stays as it is. On a GPU pass tensors, to
+                avoid a host synchronisation.
         """
         if finite is False:
             return
         self.count += finite
-        skip = None if finite is True else (~finite).float()
+        skip = None
+        if isinstance(finite, Tensor):
+            skip = (~finite).float()
         for dtype in {p.dtype for p in self.parameters}:
             rows = [
                 (p, p.grad, m, v)
@@ -69,10 +73,10 @@ class AdamW:
                 [],
                 [self.count] * len(parameters),
                 lr=learning_rate,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
+                beta1=self.beta1,
+                beta2=self.beta2,
                 weight_decay=self.weight_decay,
-                eps=EPSILON,
+                eps=self.epsilon,
                 amsgrad=False,
                 maximize=False,
                 grad_scale=divisor,

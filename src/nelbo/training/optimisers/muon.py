@@ -21,17 +21,6 @@ from torch import Tensor, nn
 
 from .adamw import AdamW
 
-MOMENTUM = 0.95
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the odd polynomial
-that takes singular values from (0, 1] to near 1 in few iterations (Jordan et al., 2024).
-"""
-ITERATIONS = 5
-MATCH = 0.2
-"""Root mean square of an update of rate 1: that of AdamW, so that one learning rate serves both
-(Liu et al., 2025).
-"""
-
 
 class Muon:
     """Orthogonalised momentum for parameters of two dimensions; `AdamW` for all others.
@@ -40,6 +29,12 @@ class Muon:
         parameters: What to optimise.
         weight_decay: Shrinks every weight by this times the learning rate at each step.
     """
+
+    momentum_kept = 0.95
+    """How much of the momentum is kept at each step."""
+    match = 0.2
+    """Root mean square of an update of rate 1: that of AdamW, so that one learning rate serves both
+    (Liu et al., 2025)."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float = 0.0) -> None:
         self.parameters = list(parameters)
@@ -50,23 +45,24 @@ class Muon:
 
     @torch.no_grad()
     def step(self, learning_rate: float, divisor: Tensor | None, finite: Tensor | bool) -> None:
-        """Move the parameters along their gradients over ``divisor``,
-        or leave all as it is where not ``finite``.
+        """Move the parameters along their gradients, as `AdamW.step` does.
 
-        (Over whatever number: a matrix's step has the same length. The divisor keeps its momentum
-        as it should be.)
+        A matrix's step has the same length whatever its gradient is divided by; the divisor keeps
+        its momentum as it should be.
         """
         if finite is False:
             return
         for matrix, momentum in zip(self.matrices, self.momentum, strict=True):
             if matrix.grad is None:
                 continue
-            gradient = matrix.grad if divisor is None else matrix.grad / divisor
+            gradient = matrix.grad
+            if divisor is not None:
+                gradient = gradient / divisor
             if isinstance(finite, Tensor):
                 gradient = torch.where(finite, gradient, momentum)  # which then stays what it is
-            momentum.lerp_(gradient, 1 - MOMENTUM)
-            direction = orthogonal(gradient.lerp(momentum, MOMENTUM)).to(matrix.dtype)
-            length = learning_rate * MATCH * math.sqrt(max(matrix.shape)) * finite
+            momentum.lerp_(gradient, 1 - self.momentum_kept)
+            direction = orthogonal(gradient.lerp(momentum, self.momentum_kept)).to(matrix.dtype)
+            length = learning_rate * self.match * math.sqrt(max(matrix.shape)) * finite
             matrix.mul_(1 - learning_rate * self.weight_decay * finite).sub_(direction * length)
         self.rest.step(learning_rate, divisor, finite)
 
@@ -88,15 +84,18 @@ class Muon:
             value.copy_(state[f"momentum.{i}"])
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Return about U V^T of a matrix U S V^T,
-    its singular values between 0.7 and 1.2, in bfloat16.
+def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
+    """Return about U V^T of a matrix U S V^T, its singular values between 0.7 and 1.2, in bfloat16.
+
+    The odd polynomial of each iteration takes singular values from (0, 1] to near 1 (Jordan et al.,
+    2024).
     """
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.mT if tall else matrix).bfloat16()
+    if matrix.shape[0] > matrix.shape[1]:
+        return orthogonal(matrix.mT, iterations).mT
+    x = matrix.bfloat16()
     x = x / x.norm().clamp_min(1e-7)
-    a, b, c = COEFFICIENTS
-    for _ in range(ITERATIONS):
+    a, b, c = 3.4445, -4.7750, 2.0315
+    for _ in range(iterations):
         square = x @ x.mT
         x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    return x
