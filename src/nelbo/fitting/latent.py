@@ -2,8 +2,7 @@ r"""``latent_dim="auto"``: how many latent dimensions, by held-out log p(x).
 
 Sizes 1, 2, 4, 8, ... are each fitted for a short while to the same rows, and judged on the same
 others. The smallest is taken whose log p(x) is within one standard error of the best (Breiman et
-al., 1984), by the trimmed mean of paired
-differences (`nelbo.paired`): a few rows must not decide.
+al., 1984), by the trimmed mean of paired differences (`nelbo.paired`): a few rows must not decide.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ __all__ = ["choose", "sizes"]
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,47 +25,63 @@ from ..recipe import Choice
 
 Score = Callable[[Options, Values, Values], npt.NDArray[np.floating]]
 """From options, rows to fit and rows to score to log p(x) of the latter."""
-LARGEST = 64
-"""Latent dimensions that are tried at most: more are seldom worth their time."""
-STEPS = 400
-"""Of the short fits."""
-ROWS, HELD = 5_000, 500
-"""Rows that they look at, and how many of these, or a fifth, judge them."""
-ROUNDING = 1e-3
-"""Nats per row that are none: the same start may be rounded differently."""
-PATIENCE = 2
-"""How many larger sizes in a row may bring nothing before no more are tried."""
-SHARE_OF_TIME = 0.3
-"""Of a fit with ``max_seconds``."""
 
 
-def choose(options: Options, values: Values, score: Score) -> Choice[int]:
+@dataclass(frozen=True)
+class Limits:
+    """What the search may take, and when it stops.
+
+    Attributes:
+        steps: The steps of a short fit.
+        rows: The number of rows that short fits look at.
+        held: The number of these, or a fifth, that judge them.
+        rounding: Nats per row that mean nothing: the same start may be rounded differently.
+        patience: The number of larger sizes in a row that may bring nothing before no more are
+            tried.
+        share_of_time: The share of ``max_seconds`` that the search takes.
+    """
+
+    steps: int = 400
+    rows: int = 5_000
+    held: int = 500
+    rounding: float = 1e-3
+    patience: int = 2
+    share_of_time: float = 0.3
+
+
+def choose(
+    options: Options,
+    values: Values,
+    score: Score,
+    limits: Limits = Limits(),
+) -> Choice[int]:
     """Return how many latent dimensions, and why that many.
 
     Arguments:
         options: What was asked for.
         values: All rows, in data units.
         score: Fits with some options to the first rows, and scores the second.
+        limits: What the search may take.
     """
     columns = math.prod(values.shape[1:])
     if columns == 1:
         return Choice(1, "One latent dimension: there is only one column.")
-    if len(values) < 2 * (PATIENCE + 1):
+    if len(values) < 2 * (limits.patience + 1):
         return Choice(1, "One: the rows are too few.")
-    order = np.random.default_rng(0).permutation(len(values))[:ROWS]
-    held = min(HELD, math.ceil(len(order) / 5))
+    order = np.random.default_rng(0).permutation(len(values))[: limits.rows]
+    held = min(limits.held, math.ceil(len(order) / 5))
     train, test = values[np.sort(order[held:])], values[np.sort(order[:held])]
     nats: dict[int, np.ndarray] = {}
     for size in sizes(columns):
-        short = _short(options, size, len(sizes(columns)))
+        short = _short(options, size, len(sizes(columns)), limits)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the fit that follows says it again
             nats[size] = np.asarray(score(short, train, test), dtype=np.float64)
-        if _no_better(nats):
+        if _no_better(nats, limits):
             break
     gains = {size: _gain(found, nats[1])[0] for size, found in nats.items()}
     best = max(gains, key=gains.__getitem__)
-    size = next(size for size in nats if _within(nats[size], nats[best]))
+    size = next(size for size in nats if _within(nats[size], nats[best], limits))
     told = ", ".join(f"{tried}: {gain:+.2f}" for tried, gain in gains.items())
     why = f"is within one standard error of the best ({best}) in"
     if size == best:
@@ -77,19 +93,24 @@ def choose(options: Options, values: Values, score: Score) -> Choice[int]:
     )
 
 
-def sizes(columns: int) -> list[int]:
-    """Return the sizes to try: powers of two up to the number of columns."""
-    return [2**k for k in range(int(math.log2(min(columns, LARGEST))) + 1)]
+def sizes(columns: int, largest: int = 64) -> list[int]:
+    """Return the sizes to try: powers of two up to the number of columns.
+
+    Arguments:
+        columns: The number of columns.
+        largest: The largest size: larger ones are seldom worth their time.
+    """
+    return [2**k for k in range(int(math.log2(min(columns, largest))) + 1)]
 
 
-def _short(options: Options, size: int, tried: int) -> Options:
+def _short(options: Options, size: int, tried: int, limits: Limits) -> Options:
     """Return the options of a short fit."""
     seconds = options.max_seconds
     if seconds is not None:
-        seconds = SHARE_OF_TIME * seconds / tried
+        seconds = limits.share_of_time * seconds / tried
     return options.having(
         latent_dim=size,
-        max_steps=min(STEPS, options.max_steps or STEPS),
+        max_steps=min(limits.steps, options.max_steps or limits.steps),
         max_seconds=seconds,
         random_state=0,
         warm_start=False,
@@ -99,21 +120,19 @@ def _short(options: Options, size: int, tried: int) -> Options:
     )
 
 
-def _no_better(nats: dict[int, np.ndarray]) -> bool:
+def _no_better(nats: dict[int, np.ndarray], limits: Limits) -> bool:
     """Return whether the last sizes are not clearly better than a smaller one."""
     tried = list(nats)
-    if len(tried) <= PATIENCE:
+    if len(tried) <= limits.patience:
         return False
-    before = nats[tried[-PATIENCE - 1]]
-    return all(_within(before, nats[size]) for size in tried[-PATIENCE:])
+    before = nats[tried[-limits.patience - 1]]
+    return all(_within(before, nats[size], limits) for size in tried[-limits.patience :])
 
 
-def _within(smaller: np.ndarray, best: np.ndarray) -> bool:
-    """Return whether one size is at most a standard error
-    of the paired differences behind another.
-    """
+def _within(smaller: np.ndarray, best: np.ndarray, limits: Limits) -> bool:
+    """Return whether a size is at most a standard error of paired differences behind another."""
     gain, error = _gain(best, smaller)
-    return math.isfinite(gain) and gain <= max(error, ROUNDING)
+    return math.isfinite(gain) and gain <= max(error, limits.rounding)
 
 
 def _gain(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:

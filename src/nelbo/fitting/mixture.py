@@ -40,36 +40,46 @@ from ..vae import VAE
 
 FITTED = "mixture"
 """The name of the prior that is fitted."""
-COMPONENTS = (1, 2, 4, 8, 16)
-"""How many components are tried for rows without rare values."""
-ROWS = 10_000
-"""Rows that a mixture is fitted to, at most."""
-DRAWS = 2_000
-"""Draws of z that it is fitted to, at least, in up to ten from each row."""
-JUDGED, SAMPLES = 2_000, 64
-"""Rows that judge it, at most, and importance samples for each."""
-SURE = 0.9772
-"""Confidence that log p(x) has gained which is needed where no value is rare:
-two standard errors.
-"""
-FALLEN = 2.0
-"""Standard errors by which log p(x) must have fallen for a mixture
-with rare groups to be given up.
-"""
-MOST = 5.0
-"""Nats of a row's difference that count."""
-GROUPS = 32
-"""Rare groups that get a component of their own, at most: the largest."""
-LEAST = 5
-"""Rows of such a group, at least; as many rows of the whole are added to its covariance."""
-WITHIN = 0.3
-"""Variance of these, as a share of that of all z: a group is narrower than the whole."""
-ELSEWHERE = 0.01
-"""Share of the mixture that stays N(0, I):
-no row, however far out, loses more than log 100 = 4.6 nats to it.
-"""
-RIDGE = 1e-3
-"""Added to every variance of z, whose scale is 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a mixture is fitted to, and what it has to bring.
+
+    Attributes:
+        components: The numbers of components that are tried for rows without rare values.
+        rows: The number of rows that a mixture is fitted to at most.
+        draws: The number of draws of z that it is fitted to at least, up to ten from each row.
+        judges, samples: The number of rows that judge it at most, and of importance samples for
+            each.
+        sure: The confidence that log p(x) has gained which is needed where no value is rare: two
+            standard errors.
+        fallen: The standard errors by which log p(x) must have fallen for a mixture with rare
+            groups to be given up.
+        most: The nats of a row's difference that count.
+        groups: The number of rare groups that get a component of their own at most: the largest.
+        least: The number of rows of such a group at least; as many rows of the whole are added to
+            its covariance.
+        within: The variance of these, as a share of that of all z: a group is narrower than the
+            whole.
+        elsewhere: The share of the mixture that stays N(0, I): no row, however far out, loses more
+            than log 100 = 4.6 nats to it.
+        ridge: What is added to every variance of z, whose scale is 1.
+    """
+
+    components: tuple[int, ...] = (1, 2, 4, 8, 16)
+    rows: int = 10_000
+    draws: int = 2_000
+    judges: int = 2_000
+    samples: int = 64
+    sure: float = 0.9772
+    fallen: float = 2.0
+    most: float = 5.0
+    groups: int = 32
+    least: int = 5
+    within: float = 0.3
+    elsewhere: float = 0.01
+    ridge: float = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +91,12 @@ class Aggregate:
 
 
 def adopt(
-    model: VAE, values: Values, schema: Schema, held: np.ndarray | None, asked: bool
+    model: VAE,
+    values: Values,
+    schema: Schema,
+    held: np.ndarray | None,
+    asked: bool,
+    limits: Limits = Limits(),
 ) -> Entry:
     """Give a trained model a mixture as its prior, where that helps.
 
@@ -91,31 +106,37 @@ def adopt(
         schema: Their schema.
         held: Numbers of rows that were held out; None where all were trained on.
         asked: Whether the mixture is to be kept whatever it brings.
+        limits: What it is fitted to, and what it has to bring.
 
     Returns:
         The entry of a recipe, what p(z) is and why; empty where it stays N(0, I).
     """
     every = np.arange(len(values))
-    judges = every[::5] if held is None else held
-    rest = _spaced(np.setdiff1d(every, judges), ROWS)
-    judges = _spaced(judges, JUDGED)
-    fitted, judging = (_aggregate(model, values[rows], schema) for rows in (rest, judges))
-    found = _best(fitted, judging)
+    judges = every[::5]
+    if held is not None:
+        judges = held
+    rest = _spaced(np.setdiff1d(every, judges), limits.rows)
+    judges = _spaced(judges, limits.judges)
+    fitted, judging = (_aggregate(model, values[rows], schema, limits) for rows in (rest, judges))
+    found = _best(fitted, judging, limits)
     if found is None:
         return {}
     groups = len(np.unique(fitted.group[fitted.group > 0]))
-    gain, error, better = _gain(model, found[1], schema.to_model(values[judges], noise="hash"))
-    if not (asked or better or (groups and gain > -FALLEN * error)):
+    x = schema.to_model(values[judges], noise="hash")
+    gain, error, better = _gain(model, found[1], x, limits)
+    harmless = groups and gain > -limits.fallen * error
+    if not asked and not better and not harmless:
         return {}
-    whole = _aggregate(model, values[_spaced(every, ROWS)], schema)
-    mixture = _mixture(whole, found[0]).to(model.device)
+    whole = _aggregate(model, values[_spaced(every, limits.rows)], schema, limits)
+    mixture = _mixture(whole, found[0], limits).to(model.device)
     model.prior = mixture
-    rows = f"; {groups} of its normals are for rows with rare values" if groups else ""
+    rows = ""
+    if groups:
+        rows = f"; {groups} of its normals are for rows with rare values"
     return {
         "value": f"mixture of {mixture.components} normals",
         "reason": f"Fitted to z of the training rows, where N(0, I) and q(z) differ{rows}: log "
-        "p(x) of "
-        f"{len(judges):,} held-out rows is {gain:+.2f} ± {error:.2f} nats beside N(0, I).",
+        f"p(x) of {len(judges):,} held-out rows is {gain:+.2f} ± {error:.2f} nats beside N(0, I).",
     }
 
 
@@ -137,14 +158,14 @@ def untrained(spec: Spec, model: VAE) -> tuple[Spec, VAE]:
 
 def _spaced(rows: np.ndarray, most: int) -> np.ndarray:
     """Return at most so many rows, evenly spaced."""
-    return rows[:: math.ceil(len(rows) / most)] if len(rows) else rows
+    return rows[:: max(1, math.ceil(len(rows) / most))]
 
 
 @torch.no_grad()
-def _aggregate(model: VAE, values: Values, schema: Schema) -> Aggregate:
+def _aggregate(model: VAE, values: Values, schema: Schema, limits: Limits) -> Aggregate:
     """Draw from q(z|x) of some rows."""
     generator = torch.Generator(model.device).manual_seed(0)
-    repeats, parts = min(10, math.ceil(DRAWS / len(values))), []
+    repeats, parts = min(10, math.ceil(limits.draws / len(values))), []
     model = model.eval()
     for rows in chunks(len(values), math.prod(values.shape[1:])):
         x = schema.to_model(values[rows], noise="hash").to(model.device, model.dtype)
@@ -153,13 +174,11 @@ def _aggregate(model: VAE, values: Values, schema: Schema) -> Aggregate:
             torch.stack([draw(q, (), generator, gradients=False).cpu() for _ in range(repeats)])
         )
     z = torch.cat(parts, 1).flatten(0, 1).double().numpy()
-    return Aggregate(z, np.tile(_groups(values.array), repeats))
+    return Aggregate(z, np.tile(_groups(values.array, limits), repeats))
 
 
-def _groups(array: np.ndarray) -> np.ndarray:
-    """Number the groups of rows that share their rarest value, the largest first;
-    0 is for rows without any.
-    """
+def _groups(array: np.ndarray, limits: Limits) -> np.ndarray:
+    """Number the groups of rows that share their rarest value, the largest first; 0 is none."""
     group, smallest = np.zeros(len(array), dtype=int), np.full(len(array), len(array) + 1)
     if array.ndim != 2:
         return group
@@ -173,25 +192,21 @@ def _groups(array: np.ndarray) -> np.ndarray:
             group[here], smallest[here] = number, counts[i]
     sizes = np.bincount(group, minlength=number + 1)
     sizes[0] = 0
-    largest = np.argsort(-sizes, kind="stable")[:GROUPS]
-    order = {int(old): new for new, old in enumerate(largest, 1) if sizes[old] >= LEAST}
+    largest = np.argsort(-sizes, kind="stable")[: limits.groups]
+    order = {int(old): new for new, old in enumerate(largest, 1) if sizes[old] >= limits.least}
     return np.array([order.get(int(old), 0) for old in group], dtype=int)
 
 
-def _best(fitted: Aggregate, judging: Aggregate) -> tuple[int, Mixture] | None:
-    """Return the smallest number of components as good as any,
-    by log p(z) of other rows, and the mixture.
-    """
+def _best(fitted: Aggregate, judging: Aggregate, limits: Limits) -> tuple[int, Mixture] | None:
+    """Return the smallest number of components as good as any by log p(z), and the mixture."""
     rows = int((fitted.group == 0).sum())
     tried = {}
-    for components in COMPONENTS:
+    for components in limits.components:
         if components * (fitted.z.shape[1] + 1) > rows:
             break
-        mixture = _mixture(fitted, components)
-        tried[components] = (
-            mixture,
-            mixture().log_prob(torch.from_numpy(judging.z).float()).double(),
-        )
+        mixture = _mixture(fitted, components, limits)
+        nats = mixture().log_prob(torch.from_numpy(judging.z).float()).double()
+        tried[components] = (mixture, nats)
     if not tried:
         return None
     best = max(tried, key=lambda components: trimmed_mean(tried[components][1] - tried[1][1])[0])
@@ -202,9 +217,8 @@ def _best(fitted: Aggregate, judging: Aggregate) -> tuple[int, Mixture] | None:
     return None
 
 
-def _mixture(found: Aggregate, components: int) -> Mixture:
-    """Fit the components of rows without rare values by EM,
-    and one normal to each group of rare rows.
+def _mixture(found: Aggregate, components: int, limits: Limits) -> Mixture:
+    """Fit components to rows without rare values by EM, and one normal to each group of rare rows.
 
     One more is N(0, I), with which the model was trained, for rows that are nowhere near the
     others.
@@ -212,32 +226,26 @@ def _mixture(found: Aggregate, components: int) -> Mixture:
     others = found.z[found.group == 0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where EM has not converged the mixture is judged as it is
-        body = _gaussian_mixture()(components, reg_covar=RIDGE, random_state=0).fit(others)
+        body = _gaussian_mixture()(components, reg_covar=limits.ridge, random_state=0).fit(others)
     weights = [*(body.weights_ * len(others))]
     means, covariances = [*body.means_], [*body.covariances_]
-    ridge = RIDGE * np.eye(found.z.shape[1])
-    whole = WITHIN * np.cov(found.z.T, bias=True).reshape(ridge.shape)
+    ridge = limits.ridge * np.eye(found.z.shape[1])
+    whole = limits.within * np.cov(found.z.T, bias=True).reshape(ridge.shape)
     for group in np.unique(found.group[found.group > 0]):
         z = found.z[found.group == group]
         own = np.cov(z.T, bias=True).reshape(ridge.shape)
         weights.append(len(z))
         means.append(z.mean(0))
-        covariances.append((len(z) * own + LEAST * whole) / (len(z) + LEAST) + ridge)
-    weights.append(ELSEWHERE / (1 - ELSEWHERE) * sum(weights))
+        covariances.append((len(z) * own + limits.least * whole) / (len(z) + limits.least) + ridge)
+    weights.append(limits.elsewhere / (1 - limits.elsewhere) * sum(weights))
     means.append(np.zeros(found.z.shape[1]))
     covariances.append(np.eye(found.z.shape[1]))
-    return Mixture.of(
-        *(
-            torch.from_numpy(np.array(values, dtype=np.float64))
-            for values in (weights, means, covariances)
-        )
-    )
+    parts = (np.array(values, dtype=np.float64) for values in (weights, means, covariances))
+    return Mixture.of(*map(torch.from_numpy, parts))
 
 
 def _gaussian_mixture() -> Any:
-    """Import scikit-learn's mixture,
-    leaving alone the random state that its own imports draw from.
-    """
+    """Import scikit-learn's mixture; its own imports draw from Python's random state."""
     before = random.getstate()
     from sklearn.mixture import GaussianMixture
 
@@ -245,16 +253,18 @@ def _gaussian_mixture() -> Any:
     return GaussianMixture
 
 
-def _gain(model: VAE, mixture: Mixture, x: Tensor) -> tuple[float, float, bool]:
+def _gain(model: VAE, mixture: Mixture, x: Tensor, limits: Limits) -> tuple[float, float, bool]:
     """Return by how much log p(x) is greater with the mixture, its error, and whether that is sure.
 
-    Differences are bounded by `MOST`, so that no row decides. A trimmed mean would leave out the
-    very rows in question: rare ones gain most.
+    Differences are bounded by ``limits.most``, so that no row decides. A trimmed mean would leave
+    out the very rows in question: rare ones gain most.
     """
     other = copy.deepcopy(model)
     other.prior = mixture.to(model.device)
     new, old = (
-        evaluate.log_likelihood(vae, x, "importance", SAMPLES).value for vae in (other, model)
+        evaluate.log_likelihood(vae, x, "importance", limits.samples).value
+        for vae in (other, model)
     )
-    difference = (new - old).nan_to_num(0.0).clamp(-MOST, MOST)
-    return float(difference.mean()), mean_error(difference), surely_greater(new, old, SURE)
+    difference = (new - old).nan_to_num(0.0).clamp(-limits.most, limits.most)
+    better = surely_greater(new, old, limits.sure)
+    return float(difference.mean()), mean_error(difference), better
