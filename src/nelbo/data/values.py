@@ -26,14 +26,13 @@ __all__ = ["Values", "is_frame", "model_dtype", "place", "real_numbers", "valida
 
 Array = npt.NDArray[Any]
 Columns = tuple[str, ...] | None
-MOST_DENSE = 2**27
-"""Values of sparse data that are made dense: 1 GiB of float64."""
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Values(Brief):
-    """What a user passed, once it is seen to be finite numbers;
-    immutable, and a part of it is so too.
+    """What a user passed, once it is checked to be finite numbers.
+
+    It is immutable, and so is any part of it.
 
     Making one is the only place where values are checked: functions that take data accept one and
     look no further.
@@ -74,6 +73,7 @@ class Values(Brief):
         return cls._checked(X.array, _fitting(tuple(map(str, columns)), X.array, name))
 
     def _set(self, array: Array, columns: Columns) -> None:
+        """Set both fields of an immutable value while it is made."""
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "columns", columns)
 
@@ -154,6 +154,7 @@ def is_frame(X: Any) -> bool:
 
 
 def _as_array(X: Any, name: str) -> tuple[Array, Columns]:
+    """Return the values of whatever holds them, and the names of columns."""
     if isinstance(X, torch.Tensor):
         if X.layout != torch.strided:
             X = _dense_tensor(X, name)
@@ -171,19 +172,26 @@ def _as_array(X: Any, name: str) -> tuple[Array, Columns]:
 
 
 def _dense_tensor(X: torch.Tensor, name: str) -> torch.Tensor:
+    """Return a sparse tensor as a dense one, or refuse it."""
     _check_dense_size(X.numel(), tuple(X.shape), name)
     return X.to_dense()
 
 
-def _check_dense_size(values: int, shape: tuple[int, ...], name: str) -> None:
-    """Raise ValueError for sparse data that are too large to be made dense unasked."""
-    if values > MOST_DENSE:
+def _check_dense_size(values: int, shape: tuple[int, ...], name: str, most: int = 2**27) -> None:
+    """Refuse sparse data that are too large to be made dense unasked.
+
+    Arguments:
+        values: The number of values, zeros included.
+        shape: The shape of the data.
+        name: What the data are called.
+        most: The number of values that are made dense: 1 GiB of float64.
+    """
+    if values > most:
         raise ValueError(
             f"{name} is sparse, of shape {shape}, and would take {values * 8 / 2**30:.1f} GiB as a "
-            "dense array; up to "
-            f"{MOST_DENSE * 8 / 2**30:g} GiB it is made dense. Give it fewer columns first, as by "
-            "a step "
-            "TruncatedSVD(100) or OneHotEncoder(max_categories=20) of the pipeline, or pass "
+            f"dense array; up to {most * 8 / 2**30:g} GiB it is made dense. Give it fewer columns "
+            "first, as by a step TruncatedSVD(100) or OneHotEncoder(max_categories=20) of the "
+            "pipeline, or pass "
             f"{name}.astype('float32').toarray() if there is memory."
         )
 
@@ -196,12 +204,11 @@ def _from_masked(X: Any) -> Array:
 
 
 def _check_axes(array: Array, name: str) -> None:
+    """Refuse what is neither a table nor images."""
     if array.ndim == 1 and array.dtype.names:
         raise ValueError(
             f"{name} is a structured array with fields {', '.join(array.dtype.names)}, but plain "
-            "numbers "
-            "are required. "
-            "Use numpy.lib.recfunctions.structured_to_unstructured."
+            "numbers are required. Use numpy.lib.recfunctions.structured_to_unstructured."
         )
     if array.ndim < 2:
         what = ("scalar array", "1D array")[array.ndim]
@@ -237,6 +244,7 @@ def _check_axes(array: Array, name: str) -> None:
 
 
 def _as_numbers(array: Array, name: str, columns: Columns) -> Array:
+    """Return the values in the type that they are kept in."""
     kind = array.dtype.kind
     if kind == "c":
         raise ValueError(
@@ -258,6 +266,7 @@ def _as_numbers(array: Array, name: str, columns: Columns) -> Array:
 
 
 def _check_finite(array: Array, name: str, columns: Columns) -> None:
+    """Refuse NaN and infinities, by place."""
     if array.dtype.kind != "f":
         return
     width = array[0].size

@@ -46,6 +46,7 @@ class Clipping:
         self.taken: Number = self._zero(device)
 
     def _zero(self, device: torch.device) -> Number:
+        """Return 0 as a number of Python or of the device."""
         if self.host:
             return 0.0
         return torch.zeros((), dtype=torch.float64, device=device)
@@ -82,6 +83,7 @@ class Clipping:
     def _judge_number(
         self, length: float, weight: float, limited: bool
     ) -> tuple[Tensor | None, bool]:
+        """Judge one length in Python's numbers."""
         if not math.isfinite(length):
             self.skipped += 1
             return None, False

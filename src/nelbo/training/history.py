@@ -211,6 +211,7 @@ class History:
 
 
 def _cell(name: str, value: float | None) -> str:
+    """Return a number as a printed history shows it."""
     if value is None:
         return "–"
     if isinstance(value, int):
