@@ -28,11 +28,13 @@ from nelbo import (
     fit,
     initialize,
     likelihood,
+    networks,
     objective,
     posterior,
     prior,
     spec,
 )
+from nelbo.data import as_rows
 from nelbo.networks import paths
 
 KINDS = ("likelihood", "prior", "posterior")
@@ -74,6 +76,21 @@ def test_a_member_works_everywhere(kind: str, name: str, tmp_path: Path) -> None
         assert np.isfinite(found.value).all(), method
     rows = model.schema_.to_model(X[:30], noise="hash")
     assert diagnose.diagnose(model.model_, rows).findings
+
+
+@pytest.mark.parametrize(("kind", "name"), MEMBERS)
+def test_a_member_takes_rows_with_missing_values(kind: str, name: str) -> None:
+    x = torch.from_numpy(rows_for(name)).float()
+    vae = build((4,), 2, "mlp", dtype=torch.float32, **{kind: name})
+    x = x / 256 if vae.likelihood.takes == "bytes" else x
+    x[torch.rand(x.shape, generator=rng()) < 0.2] = math.nan
+    vae.encoder = networks.Masked(networks.MLP((8,), vae.posterior.in_shape, (8,), generator=rng()))
+    fit(objective.ELBO(vae), as_rows(x, missing=True), max_steps=10, seed=0, device="cpu")
+    bound = evaluate.elbo(vae, x[:20])
+    found = evaluate.log_likelihood(vae, x[:20], "importance", 200, proposal="mixture").value
+    assert bool(found.isfinite().all())
+    assert float((bound - found).mean()) < 0.05
+    assert all(bool(parameter.isfinite().all()) for parameter in vae.parameters())
 
 
 def _family(model: VariationalAutoencoder) -> str:
