@@ -18,6 +18,7 @@ from nelbo.likelihood import (
     DiscretizedGaussian,
     Gaussian,
     HeteroscedasticGaussian,
+    StudentT,
 )
 
 HEADS = {
@@ -26,6 +27,7 @@ HEADS = {
     "learned": Gaussian,
     "per_feature": lambda shape: Gaussian(shape, "per_feature"),
     "heteroscedastic": HeteroscedasticGaussian,
+    "student_t": lambda shape: StudentT(shape, df=8.0),
     "bernoulli": Bernoulli,
     "discretized": DiscretizedGaussian,
     "discretized per feature": lambda shape: DiscretizedGaussian(

@@ -23,7 +23,7 @@ __all__ = [
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -180,9 +180,9 @@ def resolve(kind: str, name: str) -> type[Any]:
     """
     classes = _classes(kind)
     if name not in classes:
-        close = difflib.get_close_matches(str(name), classes, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{kind} {name!r} is unknown.{hint} Known: {', '.join(choices(kind))}.")
+        known = choices(kind)
+        hint = _meant(name, known)
+        raise ValueError(f"{kind} {name!r} is unknown.{hint} Known: {', '.join(known)}.")
     return classes[name]
 
 
@@ -260,10 +260,16 @@ def check_options(kind: str, name: str, options: Mapping[str, Any] | None) -> No
 
 def _refuse(part: str, option: str, known: list[str]) -> None:
     """Say which options there are, and which may have been meant."""
-    close = difflib.get_close_matches(option, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    listed = f"Known: {', '.join(known)}." if known else "It has none."
-    raise ValueError(f"{part} has no option {option!r}.{hint} {listed}")
+    if not known:
+        raise ValueError(f"{part} has no option {option!r}. It has none.")
+    hint = _meant(option, known)
+    raise ValueError(f"{part} has no option {option!r}.{hint} Known: {', '.join(known)}.")
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    """Say which of those known may have been meant; nothing where none is near."""
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return "".join(f" Did you mean {one!r}?" for one in close)
 
 
 def _options(kind: str, name: str) -> list[str]:
@@ -290,8 +296,9 @@ def _latent_part(kind: str, spec: Spec, generator: torch.Generator | None) -> An
     name, options = getattr(spec, kind), getattr(spec, f"{kind}_options")
     check_options(kind, name, options)
     cls = resolve(kind, name)
-    drawn = {"generator": generator} if "generator" in inspect.signature(cls).parameters else {}
-    return cls(spec.latent_dim, **options, **drawn)
+    if "generator" in inspect.signature(cls).parameters:
+        return cls(spec.latent_dim, **options, generator=generator)
+    return cls(spec.latent_dim, **options)
 
 
 def _likelihood(spec: Spec) -> likelihood.Likelihood:

@@ -113,11 +113,9 @@ class VAE(nn.Module):
             if not isinstance(part, kind) or (
                 kind is nn.Module and isinstance(part, Prior | Likelihood | Posterior)
             ):
-                wanted = (
-                    "a network (torch.nn.Module)"
-                    if kind is nn.Module
-                    else f"a nelbo.{name}.{kind.__name__}"
-                )
+                wanted = f"a nelbo.{name}.{kind.__name__}"
+                if kind is nn.Module:
+                    wanted = "a network (torch.nn.Module)"
                 raise TypeError(
                     f"{name} must be {wanted}, got {type(part).__name__}. "
                     "The order is VAE(prior, decoder, likelihood, encoder, posterior)."
@@ -341,16 +339,16 @@ def check_content(name: str, rows: Tensor, missing: bool = False) -> None:
     # A sum of finite values may overflow; only then is every one of them looked at.
     if bool(rows.sum().isfinite()):
         return
-    odd = rows.isinf() if missing else ~rows.isfinite()
+    odd, what = ~rows.isfinite(), "NaN or infinite values"
+    if missing:
+        odd, what = rows.isinf(), "infinite values"
     if not bool(odd.any()):
         return
-    bad = odd.flatten(1).any(1).nonzero()[:, 0].tolist() if rows.ndim > 1 else []
-    where = (
-        f" in {len(bad)} of {len(rows)} rows, the first of them row {bad[0]} (counting from 0)"
-        if bad
-        else ""
-    )
-    what = "infinite values" if missing else "NaN or infinite values"
+    where = ""
+    if rows.ndim > 1:
+        bad = odd.flatten(1).any(1).nonzero()[:, 0].tolist()
+        where = f" in {len(bad)} of {len(rows)} rows, the first of them row {bad[0]}"
+        where += " (counting from 0)"
     raise ValueError(f"{name} contains {what}{where}; remove or impute them first.")
 
 
@@ -358,7 +356,9 @@ def _floats(name: str, rows: object) -> Tensor:
     """Return what is a tensor of floats."""
     if isinstance(rows, Tensor) and rows.dtype.is_floating_point:
         return rows
-    kind = f"{rows.dtype}" if isinstance(rows, Tensor) else type(rows).__name__
+    kind = type(rows).__name__
+    if isinstance(rows, Tensor):
+        kind = f"{rows.dtype}"
     raise TypeError(
         f"{name} must be a tensor of floats, got {kind}. Pass torch.as_tensor({name}).float()."
     )
@@ -406,8 +406,11 @@ def _through(
             f"({expected}): "
             f"{type(head).__name__} reads {tuple(head.in_shape)} for each row."
         )
-    h = h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
-    return h if len(batch) == 1 else h.reshape(*batch, *head.in_shape)
+    if h.dtype in (torch.bfloat16, torch.float16):
+        h = h.float()
+    if len(batch) == 1:
+        return h
+    return h.reshape(*batch, *head.in_shape)
 
 
 def _condition(name: str, c: Tensor | None, batch: torch.Size) -> Tensor:
@@ -437,7 +440,7 @@ def _explain(
     """Raise what says why a network failed where that is known: torch's own text names neither x
     nor the cure.
     """
-    x = "x" if name == "encoder" else "z"
+    x = {"encoder": "x"}.get(name, "z")
     weight = next(network.parameters(), None)
     if weight is not None and weight.device != tensor.device:
         raise ValueError(

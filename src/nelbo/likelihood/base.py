@@ -74,7 +74,9 @@ class Likelihood(nn.Module, abc.ABC):
         Arguments:
             p: p(x|z), as `forward` returned it.
         """
-        return p.stddev if is_independent_normal(p) else None
+        if is_independent_normal(p):
+            return p.stddev
+        return None
 
     def residuals(self, p: Distribution, x: Tensor) -> Tensor | None:
         """Return numbers that are standard normal, one for each value, if x comes from p; None
@@ -85,7 +87,9 @@ class Likelihood(nn.Module, abc.ABC):
             x: Data, of shape (*batch, *shape).
         """
         width = self.beta(p)
-        return None if width is None else (x - p.mean).double() / width.double()
+        if width is None:
+            return None
+        return (x - p.mean).double() / width.double()
 
     # -- how noise is learned
 
@@ -152,9 +156,9 @@ class Likelihood(nn.Module, abc.ABC):
             the first sample the gradient of log p(x|z) for f and its Fisher information, a
             diagonal, both (n, features).
         """
-        known: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] | None
-        known = getattr(p, "local_quadratic", None)
-        return None if known is None else known(x)
+        known: Callable[[Tensor], tuple[Tensor, Tensor, Tensor] | None]
+        known = getattr(p, "local_quadratic", lambda _: None)
+        return known(x)
 
 
 def likelihoods_in(module: nn.Module) -> list[Likelihood]:

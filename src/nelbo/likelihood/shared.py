@@ -102,7 +102,9 @@ class SharedVariance(Likelihood):
         """What the noise is: "fixed", "learned" or "per feature"."""
         if not self.learned:
             return "fixed"
-        return "per feature" if self.log_variance.ndim else "learned"
+        if self.log_variance.ndim:
+            return "per feature"
+        return "learned"
 
     def noise(self) -> Noise:
         """Return the noise, which is one for every z."""
@@ -110,15 +112,19 @@ class SharedVariance(Likelihood):
 
     def learned_variance(self) -> nn.Parameter | None:
         r"""Return :math:`\log \beta^2`, None where it is fixed."""
-        return self.log_variance if isinstance(self.log_variance, nn.Parameter) else None
+        if isinstance(self.log_variance, nn.Parameter):
+            return self.log_variance
+        return None
 
     def linear_model(self, mean: Tensor, covariance: Tensor, latent_dim: int) -> LinearGaussian:
         """Return pPCA, factor analysis for noise per feature, or the best model of fixed noise."""
         if not self.learned:
             fixed = self.variance.flatten().squeeze().double().cpu()
             return _of_fixed_noise(mean, covariance, latent_dim, fixed)
-        solve = factor_analysis if self.log_variance.ndim else ppca
-        return solve(mean, covariance, latent_dim, floor=relative(self.floor, covariance))
+        floor = relative(self.floor, covariance)
+        if self.log_variance.ndim:
+            return factor_analysis(mean, covariance, latent_dim, floor=floor)
+        return ppca(mean, covariance, latent_dim, floor=floor)
 
     def start_at(self, model: LinearGaussian) -> tuple[Tensor, Tensor]:
         """Take the noise of a linear model where it is learned; the decoder is the model's."""
@@ -134,7 +140,9 @@ class SharedVariance(Likelihood):
 def relative(floor: float, covariance: Tensor) -> float:
     """Return a floor in units of the mean variance, as solutions of linear models take it."""
     spread = float(covariance.diagonal().mean())
-    return floor / spread if spread > 0 else floor
+    if spread > 0:
+        return floor / spread
+    return floor
 
 
 def _of_fixed_noise(

@@ -83,7 +83,9 @@ class StudentT(SharedVariance):
     @property
     def df(self) -> Tensor:
         r"""Degrees of freedom :math:`\nu`, of shape () or ``shape``."""
-        return (PACE * self.log_df).exp() if self.learns_df else self.log_df.exp()
+        if self.learns_df:
+            return (PACE * self.log_df).exp()
+        return self.log_df.exp()
 
     def forward(self, h: Tensor) -> _StudentT:
         """Map locations h, of shape (*batch, *shape), to p(x|z)."""
@@ -93,13 +95,14 @@ class StudentT(SharedVariance):
         """Return the noise; its variance is infinite where df is at most 2."""
         df, square = self.df.detach().double(), self.variance.detach().double()
         variance = torch.where(df > 2, square * df / (df - 2).clamp_min(1e-300), math.inf)
-        least, most = df.min().item(), df.max().item()
-        degrees = f"{least:.3g}" if least == most else f"{least:.3g} to {most:.3g}"
+        degrees = " to ".join(dict.fromkeys(f"{end.item():.3g}" for end in (df.min(), df.max())))
         return Noise(self.kind, f"Student's t of {degrees} degrees of freedom", variance)
 
     def beta(self, p: Distribution) -> Tensor | None:
         """Return the scale s of each value."""
-        return p.scale.expand_as(p.mean) if isinstance(p, _StudentT) else None
+        if isinstance(p, _StudentT):
+            return p.scale.expand_as(p.mean)
+        return None
 
     def residuals(self, p: Distribution, x: Tensor) -> Tensor | None:
         """Return the quantiles of the standard normal at the probabilities that t has below x."""
@@ -129,8 +132,9 @@ class StudentT(SharedVariance):
             df = self.df.double()
             share = ((df - 2) / df).clamp_min(0.25)
             log_variance = (model.variance.expand_as(model.bias).reshape(self.shape) * share).log()
-            mean = log_variance if self.log_variance.ndim else log_variance.mean()
-            self.log_variance.copy_(mean)
+            if self.log_variance.ndim == 0:
+                log_variance = log_variance.mean()
+            self.log_variance.copy_(log_variance)
         return model.weight, model.bias
 
 

@@ -154,7 +154,9 @@ def _least(covariance: Tensor, floor: float) -> float:
     relative to the mean feature variance, absolute where there is none.
     """
     typical = covariance.diagonal().mean().item()
-    return floor * typical if typical > 0 else floor
+    if typical > 0:
+        return floor * typical
+    return floor
 
 
 def _checked(

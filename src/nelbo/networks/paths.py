@@ -34,14 +34,18 @@ def is_linear(network: nn.Module) -> bool:
 
 def linear_path(network: nn.Module) -> nn.Linear | None:
     """Return the affine layer that a network adds to all else it does; None if it has none."""
-    return network.linear if isinstance(network, Linear | Residual | Conv) else None
+    if isinstance(network, Linear | Residual | Conv):
+        return network.linear
+    return None
 
 
 def random_features(network: nn.Module) -> Residual | None:
     """Return a network whose output is affine in the ``features`` that its hidden layers make, and
     beside them its linear path; None for any other.
     """
-    return network if isinstance(network, Residual) and network.hidden else None
+    if isinstance(network, Residual) and network.hidden:
+        return network
+    return None
 
 
 @torch.no_grad()

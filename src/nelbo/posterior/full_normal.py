@@ -63,7 +63,9 @@ class FullNormal(Posterior):
 
     def as_normal(self, q: Distribution) -> tuple[Tensor, Tensor] | None:
         """Return mean and triangle."""
-        return (q.loc, q.scale_tril) if isinstance(q, _FullNormal) else super().as_normal(q)
+        if isinstance(q, _FullNormal):
+            return q.loc, q.scale_tril
+        return super().as_normal(q)
 
 
 class _FullNormal(Distribution):
