@@ -118,7 +118,8 @@ class Options:
         MODEL,
         """
         Prior p(z): "standard_normal", "mixture" (of normals, fitted to z of the training rows after
-        training), or "auto" (that for tables where held-out log p(x) gains by it).
+        training), "hierarchical" (two layers of latents), or "auto" (a mixture for tables where it
+        is better on held-out rows).
         """,
     )
     prior_options: Mapping[str, Any] | None = _option(
@@ -133,8 +134,8 @@ class Options:
         "diagonal_normal",
         MODEL,
         """
-        Approximate posterior q(z|x): "diagonal_normal"; "full_normal", with every correlation of z;
-        or "hierarchical", for a prior of that name, which has two layers of latents.
+        Approximate posterior q(z|x): "diagonal_normal", "full_normal" (with correlations), or
+        "hierarchical" (two layers of latents).
         """,
     )
     posterior_options: Mapping[str, Any] | None = _option(

@@ -43,10 +43,11 @@ moment.
 def fit(
     data: str,
     *,
-    out: Annotated[str, Parameter(alias="-o")],
+    out: Annotated[str | None, Parameter(alias="-o")] = None,
     options: FitOptions = FitOptions(),  # noqa: B008 (frozen)
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
     config: str | None = None,
+    explain: Flag = False,
     overwrite: Flag = False,
     resume: Flag = False,
     quiet: Flag = False,
@@ -64,9 +65,12 @@ def fit(
         A built-in name (digits), an .npy, .npz, .csv or .parquet file, a folder of images, or - for
         standard input.
     out
-        RUN, the folder to write the model, its results and a picture to.
+        RUN, the folder to write the model, its results and a picture to. [required, but for
+        --explain]
     config
         TOML file of options, such as the run.toml in a RUN; the command line wins.
+    explain
+        Print what would be done with DATA, and why, and train nothing.
     overwrite
         Replace RUN if it exists.
     resume
@@ -76,6 +80,13 @@ def fit(
     as_json
         Print the results as one JSON object.
     """
+    if explain:
+        return _explain(data, options, reading, quiet, as_json)
+    if out is None:
+        raise ValueError(
+            "--out is missing. Name a folder RUN to write to, such as --out runs/first, or pass "
+            "--explain. See: nelbo fit --help"
+        )
     run = Path(out)
     if run.name in ("", ".."):
         raise ValueError(
@@ -95,6 +106,36 @@ def fit(
             _fit(data, run, partial, options, reading, overwrite, resume, quiet, as_json)
         except KeyboardInterrupt as stop:
             raise type(stop)(_what_is_left(stop, run, before, partial)) from None
+
+
+def _explain(
+    data: str, options: FitOptions, reading: ReadOptions, quiet: bool, as_json: bool
+) -> None:
+    """Print what would be done with some data, and why."""
+    options.check()
+    options = options.resolved()
+    heavy.load()
+    raising()
+    notes: list[str] = []
+    with _noted(notes, quiet):
+        source = files.read(data, reading)
+        test = None if options.test is None else _read_test(options.test, source.values, reading)
+        train, held_out = _split(source.values, test, options)
+        found = options.estimator().explain(train)
+    kept = 0 if held_out is None else len(held_out)
+    if as_json:
+        whole = {
+            "data": data,
+            "training_rows": len(train),
+            "held_out": kept,
+            "recipe": dict(found),
+            "warnings": notes,
+        }
+        print(visible(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)))
+        return
+    shape = " × ".join(map(str, train.shape[1:]))
+    told = f"{data}: {len(train):,} rows of {shape} to train on, {kept:,} to hold out"
+    print(visible(f"{told}\n\n{found}"))
 
 
 def _fit(

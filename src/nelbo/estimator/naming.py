@@ -28,7 +28,7 @@ def names_of(X: Any) -> tuple[str, ...] | None:
     return None if names is None else tuple(map(str, names))
 
 
-def check_names(estimator: Any, X: Any, fitted: Sequence[str] | None, width: int) -> None:
+def check_names(estimator: BaseEstimator, X: Any, fitted: Sequence[str] | None, width: int) -> None:
     """Let scikit-learn compare the names of a data frame's columns with those fitted.
 
     Raises:

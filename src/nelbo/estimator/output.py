@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import sklearn
+from sklearn.base import BaseEstimator
 
 
 def framed(
-    estimator: Any, values: npt.NDArray[Any], names: Sequence[str] | None, like: Any = None
+    estimator: BaseEstimator,
+    values: npt.NDArray[Any],
+    names: Sequence[str] | None,
+    like: Any = None,
 ) -> Any:
     """Return rows as the container
     that ``set_output(transform=...)`` or scikit-learn's configuration names.

@@ -7,7 +7,7 @@ __all__ = ["build", "going_on", "started"]
 from ..data import Schema
 from ..options import Options
 from . import images, plain, table
-from .choice import ASKED, Choice
+from .choice import Choice
 from .facts import Facts
 from .recipe import Recipe
 
@@ -30,7 +30,8 @@ def build(
     """
     kind = kind or table.kind_of(options, facts)
     if latent_dim is None:
-        latent_dim = Choice(int(options.latent_dim), ASKED)
+        size = int(options.latent_dim)
+        latent_dim = Choice(size, plain.default_or_asked(size, Options.latent_dim))
     return BUILDERS[kind.value](options, facts, kind, latent_dim)
 
 

@@ -53,13 +53,11 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         encoder=_network(options, "encoder"),
         decoder=_network(options, "decoder"),
         hidden=widths(options, _hidden(options, facts)),
-        likelihood=Choice(options.likelihood, _default_or_asked(options.likelihood, "gaussian")),
+        likelihood=Choice(options.likelihood, default_or_asked(options.likelihood, "gaussian")),
         variance=or_asked(options, "variance", ONE_NOISE, "auto"),
         least_variance=LEAST_VARIANCE,
         prior=prior(options, NORMAL_PRIOR),
-        posterior=Choice(
-            options.posterior, _default_or_asked(options.posterior, "diagonal_normal")
-        ),
+        posterior=Choice(options.posterior, default_or_asked(options.posterior, "diagonal_normal")),
         scale=_scale(options, facts),
         start=Choice("random", "Nothing else is known yet."),
         objective=or_asked(options, "objective", ELBO, "auto"),
@@ -182,7 +180,7 @@ def _rate(options: Options, rows: int) -> Choice[float]:
     return Choice(default_learning_rate(steps), RATE)
 
 
-def _default_or_asked(value: object, default: object) -> str:
+def default_or_asked(value: object, default: object) -> str:
     return "The default for all data." if value == default else ASKED
 
 

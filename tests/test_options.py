@@ -1,0 +1,118 @@
+"""An option is written in two places, which agree, and everything else follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nelbo import VariationalAutoencoder
+from nelbo.cli.flags import as_flag
+from nelbo.cli.options import FitOptions
+from nelbo.options import Options
+
+FIELDS = dataclasses.fields(Options)
+ALIASES = ("random_state", "score_samples_k")
+"""Options that have another name on the shell."""
+
+
+def test_the_estimators_signature_is_that_of_the_options() -> None:
+    signature = inspect.signature(VariationalAutoencoder.__init__)
+    theirs = [(p.name, p.annotation, p.default) for p in signature.parameters.values()][1:]
+    assert theirs == [(field.name, field.type, field.default) for field in FIELDS]
+
+
+def test_the_estimators_documentation_tells_every_option_once() -> None:
+    text = inspect.getdoc(VariationalAutoencoder) or ""
+    for field in FIELDS:
+        assert text.count(f"\n{field.name} : {field.type}, default={field.default!r}\n") == 1
+        assert field.metadata["text"][0].isupper()
+        assert field.metadata["text"].endswith(".")
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_shell_has_every_option_that_belongs_to_a_group() -> None:
+    shell = [field.name for field in dataclasses.fields(FitOptions)]
+    ours = [field.name for field in FIELDS if field.metadata["group"] is not None]
+    assert [name for name in shell if name in ours] == ours
+    assert set(shell) - set(ours) == {"seed", "held_out", "test", "samples"}
+
+
+@pytest.fixture(scope="module")
+def help_text() -> str:
+    """What `nelbo fit --help` prints, in one line."""
+    command = [sys.executable, "-m", "nelbo", "fit", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return " ".join(re.sub("[│╭╮╰╯─]", " ", done.stdout).split())
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_every_option_of_the_shell_is_in_its_help_as_it_is_typed(
+    field: Any, help_text: str
+) -> None:
+    shown = f"{as_flag(field.name)} " in help_text
+    assert shown == (field.metadata["group"] is not None or field.name in ALIASES)
+    assert "`" not in help_text
+    assert '"' not in help_text
+    assert "(512" not in help_text
+
+
+@pytest.mark.parametrize(
+    ("flag", "typed", "option", "value"),
+    [
+        ("hidden", "7,5", "hidden", (7, 5)),
+        ("channels", "3", "channels", (3,)),
+        ("variance", "0.25", "variance", 0.25),
+        ("variance", "learned", "variance", "learned"),
+        ("scale", "none", "scale", None),
+        ("dequantize", None, "dequantize", "auto"),
+        ("dequantize", False, "dequantize", False),
+        ("objective_options", "beta=4,share=0.5", "objective_options", {"beta": 4, "share": 0.5}),
+        ("network_options", "activation=tanh", "network_options", {"activation": "tanh"}),
+        ("prior_options", None, "prior_options", None),
+        ("seed", 3, "random_state", 3),
+        ("samples", 9, "score_samples_k", 9),
+    ],
+)
+def test_what_is_typed_becomes_the_option(flag: str, typed: Any, option: str, value: Any) -> None:
+    made = FitOptions(**{flag: typed}).estimator()
+    assert made.get_params()[option] == value
+
+
+@pytest.mark.parametrize(
+    ("flag", "typed", "said"),
+    [
+        ("hidden", "wide", "--hidden must be integers separated by commas"),
+        ("likelihood_options", "df", "--likelihood-options must be name=value"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_its_flag(flag: str, typed: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        FitOptions(**{flag: typed}).estimator()
+
+
+def test_explain_prints_the_recipe_and_writes_nothing(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    np.save(tmp_path / "x.npy", rows)
+    explain = [sys.executable, "-m", "nelbo", "fit", "x.npy", "--explain", "--hidden", "9"]
+    shown, told = (
+        subprocess.run([*explain, *more], cwd=tmp_path, capture_output=True, text=True, check=True)
+        for more in ([], ["--json"])
+    )
+    recipe = json.loads(told.stdout)["recipe"]
+    assert recipe["data"]["value"] == "table"
+    assert recipe["hidden"] == {
+        "value": {"encoder": [9], "decoder": [9]},
+        "reason": "As asked.",
+    }
+    assert "54 rows of 3 to train on, 6 to hold out" in shown.stdout
+    assert all(f"\n{name} " in shown.stdout for name in recipe)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
