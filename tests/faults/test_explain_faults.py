@@ -304,7 +304,7 @@ def test_a_mixture_is_the_prior_of_the_model_where_held_out_rows_bear_it_out() -
     X = clusters()
     train, test = X[:400], X[400:]
     plain, model = mixed(train, prior="standard_normal"), of_clusters()
-    assert "prior" not in plain.recipe_
+    assert plain.recipe_["prior"] == {"value": "standard_normal", "reason": "As asked."}
     told = model.recipe_["prior"]
     assert told["value"] == f"mixture of {model.model_.prior.components} normals"
     assert "beside N(0, I)" in told["reason"]

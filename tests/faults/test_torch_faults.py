@@ -849,7 +849,7 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("failure", FAILURES)
 def test_training_that_fails_says_so(failure: str) -> None:
     options, message = FAILURES[failure]
-    x = np.random.default_rng(0).normal(size=(300, 6))
+    x = np.random.default_rng(0).normal(size=(300, 2, 3))
     with pytest.warns(UserWarning, match=message):
         small_estimator(max_steps=100, **options).fit(x)
 

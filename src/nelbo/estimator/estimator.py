@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import evaluate, fitting, spec
 from ..baseline import ProbabilisticPCA
-from ..data import Schema
+from ..data import Schema, Values
 from ..data.known import KnownRows
 from ..fitted import Fitted
 from ..fitted.state import asked, of_one_model
@@ -140,10 +140,12 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                 of range.
         """
         warm = bool(self.warm_start) and self.__sklearn_is_fitted__()
+        check(self._options)
+        values = Values.of(X)
         names = naming.names_of(X)
         if warm:
             naming.check_names(self, X, self.fitted_.names, self.n_features_in_)
-        found = fitting.fit(self._options, X, names, self.fitted_ if warm else None)
+        found = fitting.fit(self._options, values, names, self.fitted_ if warm else None)
         self.fitted_ = found.fitted
         self.__dict__.pop("_fingerprint", None)
         if found.fingerprint is not None:
