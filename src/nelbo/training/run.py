@@ -106,7 +106,7 @@ class Run:
         self.dtype = next((p.dtype for p in objective.parameters()), rows.dtype)
         self.rows = rows.on(self.device, self.dtype)
         self.coming: Iterator[Batch] | None = None
-        self.validation = None if validation is None else self._judging_rows(validation)
+        self.validation = self._judging_rows(validation)
         self.seed, self.units = settings.seed, rows.units
         self.learning_rate = settings.learning_rate
         self.parts = [part for part in objective.modules() if isinstance(part, Objective)]
@@ -160,13 +160,15 @@ class Run:
         )
         self.origin = self.mark = time.monotonic()
 
-    def _judging_rows(self, rows: Rows) -> Batch:
+    def _judging_rows(self, rows: Rows | None) -> Batch | None:
         """Return the validation rows that a run looks at."""
+        if rows is None:
+            return None
         rows = validated(rows)
         c = rows.conditions()
         x = rows.read().to(self.device, self.dtype)
         self.model().check_rows("validation", x)
-        return Batch(x, None if c is None else c.to(self.device, self.dtype))
+        return Batch(x) if c is None else Batch(x, c.to(self.device, self.dtype))
 
     def choose_gradients(self) -> None:
         """Use gradients that are written out where this model has them."""
@@ -244,8 +246,13 @@ class Run:
         """Go back to the best weights, and let the rate fall from here."""
         self.rate = self.rate.now(progress)
         if self.best is not None:
-            self.objective.load_state_dict(self.best.weights)
-            self.averaged = None if self.averaged is None else _weights(self.objective)
+            self._return_to(self.best)
+
+    def _return_to(self, best: Best) -> None:
+        """Take up the best weights again, in their running mean, too."""
+        self.objective.load_state_dict(best.weights)
+        if self.averaged is not None:
+            self.averaged = _weights(self.objective)
 
     @property
     def retreats(self) -> int:
@@ -255,7 +262,9 @@ class Run:
         best, count = -math.inf, 0
         far = max(FALLEN, FALLEN_PER_VALUE * math.prod(self.model().shape))
         for record in self.history.records:
-            value = -math.inf if record.validation is None else record.validation
+            value = record.validation
+            if value is None:
+                value = -math.inf
             count += value < best - far
             best = max(best, value)
         return count
@@ -265,14 +274,14 @@ class Run:
         for.
         """
         self.watched = early_stopping and self.learning_rate is None
-        self.retreated = self.retreats if self.watched else 0
+        if self.watched:
+            self.retreated = self.retreats
 
     def retreat(self) -> None:
         """Go back to the best weights where the validation bound has fallen far below theirs."""
         retreats = self.retreats
         if retreats > self.retreated and self.best is not None:
-            self.objective.load_state_dict(self.best.weights)
-            self.averaged = None if self.averaged is None else _weights(self.objective)
+            self._return_to(self.best)
         self.retreated = retreats
 
     def tell(self, progress: float) -> None:
@@ -288,8 +297,15 @@ class Run:
         """
         if self.best is not None and self.history.best_step == self.best.step:
             return self.history.trouble(None)
-        jacobian = self.units.log_density if _inner(self.objective).in_nats else 0.0
-        return self.history.trouble(None if self.begun is None else self.begun + jacobian)
+        return self.history.trouble(self.in_units(self.begun))
+
+    def in_units(self, bound: float | None) -> float | None:
+        """Return a bound in the units of the data: where it is in nats, the log of the Jacobian is
+        added.
+        """
+        if bound is None or not _inner(self.objective).in_nats:
+            return bound
+        return bound + self.units.log_density
 
     @property
     def weighted(self) -> bool:
@@ -308,9 +324,10 @@ class Run:
         self.generator.manual_seed(stream_seed(self.seed, "noise", self.step))
         batch = self.prepare(batch)
         if self.direct is not None:
-            # autocast leaves float64 alone
-            low = self.precision == "bf16" and self.dtype == torch.float32
-            return self.direct(batch.x, self.generator, torch.bfloat16 if low else None)
+            low = None
+            if self.precision == "bf16" and self.dtype == torch.float32:
+                low = torch.bfloat16  # autocast leaves float64 alone
+            return self.direct(batch.x, self.generator, low)
         with self.autocast():
             bound = self.bound(batch)
         # a gradient given here would make torch import sympy, half a second
@@ -319,8 +336,8 @@ class Run:
 
     def bound(self, batch: Batch) -> Tensor:
         """Return the objective of each row."""
-        x, c = batch
-        found: Tensor = self.objective(x, self.generator, *(() if c is None else (c,)))
+        given = [tensor for tensor in (batch.c,) if tensor is not None]
+        found: Tensor = self.objective(batch.x, self.generator, *given)
         return found
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -370,7 +387,9 @@ class Run:
                 value = math.fsum(bounds.tolist()) / len(bounds)
             kl, train = self.mean_kl(), self.judged_train()
             if self.step == 0 and not self.weighted:
-                self.begun = self.bound_of_some() if value is None else value
+                self.begun = value
+                if value is None:
+                    self.begun = self.bound_of_some()
         if self.step == 0 and value is not None and not math.isfinite(value):
             raise FloatingPointError(
                 f"The bound of the initial model is {value} on the validation rows. "
@@ -444,7 +463,6 @@ class Run:
     ) -> Record:
         """Add a record to the history and start counting anew."""
         seconds = self.elapsed()
-        jacobian = self.units.log_density if _inner(self.objective).in_nats else 0.0
         variances = [log.detach().exp().cpu() for log in learned_variances(self.objective)]
         scale = torch.as_tensor(self.units.scale, dtype=torch.float64)
         beta = float((variances[0] * scale**2).mean().sqrt()) if variances else None
@@ -452,8 +470,8 @@ class Run:
             step=self.step,
             epoch=self.budget.epochs(self.step),
             seconds=seconds,
-            train=None if train is None else train + jacobian,
-            validation=None if value is None else value + jacobian,
+            train=self.in_units(train),
+            validation=self.in_units(value),
             kl=kl,
             beta=beta,
             learning_rate=self.peak * factor,
