@@ -1059,7 +1059,7 @@ def test_validation_looks_at_rows_evenly_spaced() -> None:
 
 
 def test_averaged_weights_are_the_running_mean_of_those_of_the_steps() -> None:
-    probe, steps = Probe(small()), run.UNAVERAGED + 30
+    probe, steps = Probe(small()), run.Run.unaveraged + 30
     fit(
         probe,
         normal(64, 3, dtype=torch.float32),
@@ -1071,8 +1071,10 @@ def test_averaged_weights_are_the_running_mean_of_those_of_the_steps() -> None:
     trace = probe.before[-steps:][1:]  # before one step is after the last
     twin = Probe(small())
     fit(twin, normal(64, 3, dtype=torch.float32), max_steps=steps, batch_size=16, seed=1)
-    mean = trace[run.UNAVERAGED - 1]
-    for step, after in enumerate([*trace[run.UNAVERAGED :], weights(twin)], run.UNAVERAGED + 1):
+    mean = trace[run.Run.unaveraged - 1]
+    for step, after in enumerate(
+        [*trace[run.Run.unaveraged :], weights(twin)], run.Run.unaveraged + 1
+    ):
         rate = max(0.05, 1 / step)
         mean = {name: value.lerp(after[name], rate) for name, value in mean.items()}
     for name, value in weights(probe).items():

@@ -37,28 +37,8 @@ from .precision import bfloat16_pays, resolve_device, resolve_precision
 from .rate import RateSchedule
 from .settings import Settings
 
-VALIDATION_CHUNK = 1024
-"""Examples times samples validated at once."""
-ENDING = 3.0
-"""What follows the last step (a validation, the closed form of beta^2, a comparison) lasts so many
-validations.
-"""
-MINIMUM_REFINE = 2**20
-"""Values that the closed form of beta^2 looks at after a short run; a longer one looks at all of
-them.
-"""
 VALIDATED = 2048
-"""Validation rows that a run looks at, evenly spaced: its choices compare bounds of the same
-rows.
-"""
-MOST_THREADS = 4096
-"""Threads that a state may name."""
-FALLEN, FALLEN_PER_VALUE = 50.0, 0.1
-"""Nats, or nats for each value of an example, by which a bound that fell has lost its way: noise is
-far less.
-"""
-UNAVERAGED = 50
-"""Steps after which a running mean of the weights begins."""
+"""Validation rows that a run looks at, evenly spaced: its choices compare the same rows."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +66,24 @@ class Run:
         objective: What to maximise.
         rows: What to train on.
         validation: What to validate on, or None.
-        settings: How.
+        settings: How to train.
         history: Where records are added.
     """
+
+    chunk = 1024
+    """Examples times samples that are validated at once."""
+    ending = 3.0
+    """The time that follows the last step (a validation, the closed form of beta^2, a comparison),
+    in units of one validation."""
+    fewest_refined = 2**20
+    """Values that the closed form of beta^2 looks at after a short run; after a longer one, all."""
+    most_threads = 4096
+    """Threads that a state may name: no machine has more."""
+    fallen, fallen_per_value = 50.0, 0.1
+    """Nats, or nats for each value of an example, by which a bound must fall for the run to go
+    back: noise is far less."""
+    unaveraged = 50
+    """Steps after which a running mean of the weights begins."""
 
     def __init__(
         self,
@@ -236,7 +231,7 @@ class Run:
         """Let the running mean of the weights follow them, where there is to be one."""
         if not self.average:
             return
-        if self.averaged is None or self.step <= UNAVERAGED:
+        if self.averaged is None or self.step <= self.unaveraged:
             self.averaged = _weights(self.objective)
             return
         live = [self.live[name] for name in self.averaged]
@@ -260,7 +255,7 @@ class Run:
         small noise.
         """
         best, count = -math.inf, 0
-        far = max(FALLEN, FALLEN_PER_VALUE * math.prod(self.model().shape))
+        far = max(self.fallen, self.fallen_per_value * math.prod(self.model().shape))
         for record in self.history.records:
             value = record.validation
             if value is None:
@@ -380,9 +375,7 @@ class Run:
         value, bounds = None, None
         with self.judging():
             if self.validation is not None:
-                chunks = self.validation.split(
-                    max(1, VALIDATION_CHUNK // _inner(self.objective).draws)
-                )
+                chunks = self.validation.split(max(1, self.chunk // _inner(self.objective).draws))
                 bounds = torch.cat([self.bound(chunk) for chunk in chunks]).double().cpu()
                 value = math.fsum(bounds.tolist()) / len(bounds)
             kl, train = self.mean_kl(), self.judged_train()
@@ -409,7 +402,7 @@ class Run:
             )
             self.best = Best(value, self.step, weights, bounds)
         if self.step == 0:
-            self.budget = self.budget.reserving(ENDING * (time.monotonic() - begun))
+            self.budget = self.budget.reserving(self.ending * (time.monotonic() - begun))
         record = self.record(train, value, kl, factor)
         if self.watched:
             self.retreat()
@@ -441,16 +434,16 @@ class Run:
 
     def bound_of_some(self) -> float:
         """Return the mean objective of some training rows."""
-        most = max(1, VALIDATION_CHUNK // _inner(self.objective).draws)
+        most = max(1, self.chunk // _inner(self.objective).draws)
         batch = self.prepare(self.rows.some(most))
         return float(self.bound(batch).mean(dtype=torch.float64))
 
     def mean_kl(self) -> float | None:
         """Return the mean KL on up to one chunk of rows, or None where it has no closed form."""
         if self.validation is None:
-            x, c = self.prepare(self.rows.some(VALIDATION_CHUNK))
+            x, c = self.prepare(self.rows.some(self.chunk))
         else:
-            x, c = next(self.validation.split(VALIDATION_CHUNK))
+            x, c = next(self.validation.split(self.chunk))
         kl = closed_form_kl(*self.model().posterior_and_prior(x, c))
         return None if kl is None else float(kl.mean())
 
@@ -502,7 +495,7 @@ class Run:
             return
         self.generator.manual_seed(stream_seed(self.seed, "refine"))
         seen = round(self.budget.epochs(self.step) * len(self.rows))
-        most = max(MINIMUM_REFINE // math.prod(self.model().shape), seen // 10, 1)
+        most = max(self.fewest_refined // math.prod(self.model().shape), seen // 10, 1)
         with self.autocast():
             refine(self.model(), self.rows.spaced(most, KEPT), self.generator)
 
@@ -558,7 +551,7 @@ class Run:
                 is then unusable.
         """
         self.finished = fields.flag(config, "finished")
-        self.allowed = fields.integer(config, "threads", 1, MOST_THREADS)
+        self.allowed = fields.integer(config, "threads", 1, self.most_threads)
         self.step = fields.integer(config, "step", 0, self.budget.max_steps)
         self._load_history(fields.section(config, "history"))
         if self.finished:
