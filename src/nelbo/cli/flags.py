@@ -58,13 +58,13 @@ def visible(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-NAMES = {"random_state": "seed", "score_samples_k": "samples"}
+RENAMED = {"random_state": "seed", "score_samples_k": "samples"}
 """Options of Python that have another name on the shell."""
 
 
 def as_flag(option: str, value: Any = None) -> str:
     """Return an option of Python as it is written on the shell."""
-    name = NAMES.get(option, option).replace("_", "-")
+    name = RENAMED.get(option, option).replace("_", "-")
     if value is True:
         return f"--{name}"
     if value is False:
@@ -86,7 +86,7 @@ def in_flags(text: str, options: type) -> str:
     """
     if text.startswith("--config"):
         return text  # the keys of a file are written as in Python
-    names = [*NAMES]
+    names = [*RENAMED]
     for kind in (options, ReadOptions):
         names += [field.name for field in dataclasses.fields(kind)]
     every, longer = "|".join(names), "|".join(name for name in names if "_" in name)
