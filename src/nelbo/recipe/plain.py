@@ -54,18 +54,34 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         decoder=_network(options, "decoder"),
         hidden=widths(options, _hidden(options, facts)),
         likelihood=Choice(options.likelihood, default_or_asked(options.likelihood, "gaussian")),
-        variance=or_asked(options, "variance", ONE_NOISE, "auto"),
-        least_variance=LEAST_VARIANCE,
-        prior=prior(options, NORMAL_PRIOR),
+        variance=or_asked(
+            options,
+            "variance",
+            Choice("learned", "One noise level for all values, learned by its closed form."),
+            "auto",
+        ),
+        least_variance=Choice(
+            VARIANCE_FLOOR, "Relative to the scaled data: values known exactly have no density."
+        ),
+        prior=prior(
+            options, Choice("standard_normal", "The prior that the model was trained with.")
+        ),
         posterior=Choice(options.posterior, default_or_asked(options.posterior, "diagonal_normal")),
         scale=_scale(options, facts),
         start=Choice("random", "Nothing else is known yet."),
-        objective=or_asked(options, "objective", ELBO, "auto"),
-        objective_samples=or_asked(options, "objective_samples", Choice(1, ONE_SAMPLE)),
-        held_out=Choice(held, HELD_OUT),
-        max_epochs=or_asked(options, "max_epochs", NO_LIMIT),
+        objective=or_asked(
+            options,
+            "objective",
+            Choice("elbo", "The ELBO with one sample a row goes furthest in the same time."),
+            "auto",
+        ),
+        objective_samples=or_asked(
+            options, "objective_samples", Choice(1, "One sample a row is enough for it.")
+        ),
+        held_out=Choice(held, "They decide when to stop and which weights to keep."),
+        max_epochs=or_asked(options, "max_epochs", Choice(None, "Steps are counted instead.")),
         max_steps=_steps(options, rows),
-        max_seconds=or_asked(options, "max_seconds", NO_TIME),
+        max_seconds=or_asked(options, "max_seconds", Choice(None, "Time is not limited.")),
         batch_size=_batch(options, rows),
         learning_rate=_rate(options, rows),
         decay=DECAY,
@@ -73,7 +89,11 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         jitter=NO_JITTER,
         refit=NO_REFIT,
         score_samples=or_asked(
-            options, "score_samples_k", Choice(NUMBERS.score_samples, SCORE_SAMPLES)
+            options,
+            "score_samples_k",
+            Choice(
+                NUMBERS.score_samples, "Enough for a stochastic lower bound within tenths of a nat."
+            ),
         ),
         own_batch=options.batch_size is not None,
         own_rate=options.learning_rate is not None,
@@ -102,7 +122,14 @@ def started(recipe: Recipe, options: Options, able: bool, linear: bool) -> Recip
         linear: Whether both networks are linear.
     """
     if able and options.init != "random":
-        return recipe.but(start=Choice("ppca", CLOSED_FORM if options.init == "auto" else ASKED))
+        return recipe.but(
+            start=Choice(
+                "ppca",
+                "Where linear algebra ends, training can only improve."
+                if options.init == "auto"
+                else ASKED,
+            )
+        )
     why = ASKED if options.init == "random" else "This model has no closed form to start from."
     recipe = recipe.but(start=Choice("random", why))
     if linear and not recipe.own_rate:
@@ -170,41 +197,32 @@ def _steps(options: Options, rows: int) -> Choice[int | None]:
 
 def _batch(options: Options, rows: int) -> Choice[int]:
     size = min(rows, default_batch_size(rows))
-    return or_asked(options, "batch_size", Choice(size, BATCH))
+    return or_asked(
+        options,
+        "batch_size",
+        Choice(size, "A power of two with at least 16 batches an epoch; smaller at first."),
+    )
 
 
 def _rate(options: Options, rows: int) -> Choice[float]:
     if options.learning_rate is not None:
         return Choice(options.learning_rate, ASKED)
     steps = options.max_steps or default_steps(rows)
-    return Choice(default_learning_rate(steps), RATE)
+    return Choice(
+        default_learning_rate(steps),
+        "Fewer steps have to be larger; halved where the validation bound falls far.",
+    )
 
 
 def default_or_asked(value: object, default: object) -> str:
     return "The default for all data." if value == default else ASKED
 
 
-ONE_NOISE: Choice[str | float] = Choice(
-    "learned", "One noise level for all values, learned by its closed form."
-)
-LEAST_VARIANCE = Choice(
-    VARIANCE_FLOOR, "Relative to the scaled data: values known exactly have no density."
-)
-NORMAL_PRIOR = Choice("standard_normal", "The prior that the model was trained with.")
-ELBO = Choice("elbo", "The ELBO with one sample a row goes furthest in the same time.")
-ONE_SAMPLE = "One sample a row is enough for it."
-HELD_OUT = "They decide when to stop and which weights to keep."
-NO_LIMIT: Choice[int | None] = Choice(None, "Steps are counted instead.")
-NO_TIME: Choice[float | None] = Choice(None, "Time is not limited.")
-BATCH = "A power of two with at least 16 batches an epoch; smaller at first."
-RATE = "Fewer steps have to be larger; halved where the validation bound falls far."
 DECAY: Choice[float | None] = Choice(
     FALL, "The rate stays at its peak, and falls in a straight line at the end."
 )
 NO_AVERAGE = Choice(0.0, "The best weights are kept as they are.")
 NO_JITTER = Choice(False, "Rows are trained on as they are.")
 NO_REFIT = Choice(False, "The weights that did best on the rows held out are kept.")
-CLOSED_FORM = "Where linear algebra ends, training can only improve."
-SCORE_SAMPLES = "Enough for a stochastic lower bound within tenths of a nat."
 COLUMNS: Choice[str | None] = Choice("standard", "Each column is divided by its own deviation.")
 ONE_SCALE = "One number for all values, so that noise is equal in units of the data."

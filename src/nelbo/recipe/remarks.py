@@ -52,9 +52,30 @@ def _peculiar(schema: Schema, array: np.ndarray) -> Remarks:
     seen = peculiar(array if len(kept) == array.shape[1] else array[:, kept])
     found: Remarks = {}
     for name, columns, reason in (
-        ("few_values", seen.few, FEW),
-        ("repeated_values", seen.repeated, REPEATED),
-        ("dependent_columns", seen.dependent, DEPENDENT),
+        (
+            "few_values",
+            seen.few,
+            (
+                "A density of few values grows without limit as noise shrinks: log p(x) says how "
+                "closely they are hit."
+            ),
+        ),
+        (
+            "repeated_values",
+            seen.repeated,
+            (
+                "A density of values that repeat grows without limit as noise shrinks, up to the "
+                "floor of the noise."
+            ),
+        ),
+        (
+            "dependent_columns",
+            seen.dependent,
+            (
+                "Each follows from the others but for 1e-5 of its variance: log p(x) is as large "
+                "as the floor allows."
+            ),
+        ),
     ):
         if columns:
             found[name] = {
@@ -64,7 +85,14 @@ def _peculiar(schema: Schema, array: np.ndarray) -> Remarks:
     if seen.far:
         places = [schema.feature_name(int(kept[cell.column])) for cell in seen.far]
         cells = [_cell(place, cell) for place, cell in zip(places, seen.far, strict=True)]
-        found["far_cells"] = {"value": cells, "columns": places, "reason": FAR}
+        found["far_cells"] = {
+            "value": cells,
+            "columns": places,
+            "reason": (
+                "It makes most of the variance of its column, or is 10 deviations from all others, "
+                "and sets the column's scale."
+            ),
+        }
     return found
 
 
@@ -85,24 +113,6 @@ def _cell(place: str, cell: FarCell) -> str:
     return f"{cell.value:.10g} in {place}, row {cell.row}" + (
         f" and {cell.cells - 1} more" if cell.cells > 1 else ""
     )
-
-
-FEW = (
-    "A density of few values grows without limit as noise shrinks: log p(x) says how "
-    "closely they are hit."
-)
-REPEATED = (
-    "A density of values that repeat grows without limit as noise shrinks, up to the "
-    "floor of the noise."
-)
-DEPENDENT = (
-    "Each follows from the others but for 1e-5 of its variance: log p(x) is as large as "
-    "the floor allows."
-)
-FAR = (
-    "It makes most of the variance of its column, or is 10 deviations from all others, "
-    "and sets the column's scale."
-)
 
 
 def announce(found: Remarks, likelihood: str, variance: object) -> None:

@@ -99,7 +99,12 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
 def started(recipe: Recipe, whitened: bool) -> Recipe:
     """Return a recipe in which whitened rows start at the normal with every correlation."""
     if recipe.start.value == "ppca" and whitened and recipe.noise_from_z:
-        return recipe.but(start=Choice("principal axes", AXES))
+        return recipe.but(
+            start=Choice(
+                "principal axes",
+                "z starts at the principal components, and noise is correlated as what they leave.",
+            )
+        )
     return recipe
 
 
@@ -113,7 +118,10 @@ def _variance(options: Options, recipe: Recipe) -> Choice[str | float]:
         return recipe.variance
     if options.scale in ("global", None):
         return Choice("learned", "One scale for all columns is for one noise level in their units.")
-    return Choice("heteroscedastic", NOISE_FROM_Z)
+    return Choice(
+        "heteroscedastic",
+        "The noise of a table differs between its clusters, so it is read from z.",
+    )
 
 
 def _scale(options: Options, recipe: Recipe, facts: Facts) -> Choice[str | None]:
@@ -123,8 +131,19 @@ def _scale(options: Options, recipe: Recipe, facts: Facts) -> Choice[str | None]
     if not recipe.noise_from_z:
         return Choice("standard", f"Noise as asked ({recipe.variance.value}) belongs to columns.")
     if facts.whitens(recipe.latent_dim.value):
-        return Choice("whitened", WHITENED)
-    return Choice("standard", STANDARD)
+        return Choice(
+            "whitened",
+            (
+                "A normal with every correlation predicted rows held out at least as well as pPCA "
+                "did: z starts at the principal components, and noise is correlated as what they "
+                "leave."
+            ),
+        )
+    return Choice(
+        "standard",
+        "Each column is divided by its own deviation. There were too few rows to tell all "
+        "correlations.",
+    )
 
 
 def _maximised(recipe: Recipe, options: Options) -> Recipe:
@@ -158,7 +177,13 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
     rate = Choice(NUMBERS.learning_rate * root, "For fewer than 1,000 rows it falls as their root.")
     prior = recipe.prior
     if held > 0 and not timed:
-        prior = plain.prior(options, Choice("judged", JUDGED))
+        prior = plain.prior(
+            options,
+            Choice(
+                "judged",
+                "A mixture is fitted to z afterwards, and kept where held-out log p(x) gains.",
+            ),
+        )
     return recipe.but(
         refit=refit,
         prior=prior,
@@ -172,14 +197,4 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
     )
 
 
-NOISE_FROM_Z = "The noise of a table differs between its clusters, so it is read from z."
-WHITENED = (
-    "A normal with every correlation predicted rows held out at least as well as pPCA did: z "
-    "starts at the principal components, and noise is correlated as what they leave."
-)
-STANDARD = (
-    "Each column is divided by its own deviation. There were too few rows to tell all correlations."
-)
 FOUR_SAMPLES = "Four samples a row make a tighter bound, and tables are cheap."
-JUDGED = "A mixture is fitted to z afterwards, and kept where held-out log p(x) gains by it."
-AXES = "z starts at the principal components, and noise is correlated as what they leave."
