@@ -4,7 +4,7 @@ Held-out log p(x) by 200 importance samples on the first 1,000 test images; seco
 ``fit`` to its return. Each fit runs in a process that has imported the library and nothing else.
 "refined" is the same bound, its samples drawn from a normal fitted to each image's posterior
 instead of the encoder's: what the encoder misses of the model's log p(x). "deep" has a larger
-encoder and a decoder of four layers, the last one of width 1,024; against learning by heart a fifth
+encoder and a decoder of four layers, the last one of width 1,024; against overfitting a fifth
 of the values is hidden from the encoder, and weights decay.
 """
 

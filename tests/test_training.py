@@ -629,7 +629,7 @@ def test_progress_is_told_in_plain_lines_where_there_is_no_terminal() -> None:
 
 
 def test_early_stopping_restores_copies_of_the_best_weights() -> None:
-    """Twelve rows are learned by heart:
+    """Twelve rows are memorised:
     the held-out bound peaks and falls, and its peak is what is kept.
     """
     vae = small(hidden=(64,), variance=0.05)

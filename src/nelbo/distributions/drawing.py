@@ -32,7 +32,7 @@ def draw(
     """Draw from any distribution, seeded by ``generator``;
     gradients flow back where it can reparameterise.
 
-    Distributions of other people take no generator. For them torch's global state is seeded and put
+    Third-party distributions take no generator. For them torch's global state is seeded and put
     back.
     """
     name = "rsample" if gradients and distribution.has_rsample else "sample"

@@ -45,7 +45,7 @@ def model_card(model: Parts) -> str:
     bounds = [r.validation for r in history.records if r.validation is not None]
     if model.kept_start:
         facts["note"] = (
-            "training did not beat the closed-form linear model beyond doubt; that model was kept"
+            "training did not significantly beat the closed-form linear model, which was kept"
         )
     elif bounds:
         facts["best validation bound"] = f"{max(bounds):.3f} nats per example"

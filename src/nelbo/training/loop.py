@@ -319,7 +319,7 @@ def _sinks(first: Record, best: Record, since: list[Record]) -> bool:
     """Return whether the validation bound has been sinking since its best, and a good part of what
     it gained is lost.
 
-    A net that learns its rows by heart does that, and does not come back.
+    A net that overfits does that, and does not recover.
     """
     bounds = [-math.inf if record.validation is None else record.validation for record in since]
     half = len(bounds) // 2
