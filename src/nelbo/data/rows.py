@@ -74,8 +74,8 @@ class Rows(abc.ABC):
     ) -> None:
         self.step, self.index = step, index
         self.missing, self.checked = missing, checked
-        self.units = Units() if units is None else units
-        self.generator = torch.Generator().manual_seed(0) if generator is None else generator
+        self.units = units or Units()
+        self.generator = generator or torch.Generator().manual_seed(0)
 
     @property
     @abc.abstractmethod
@@ -106,7 +106,9 @@ class Rows(abc.ABC):
     def order(self, seed: int, epoch: int) -> Tensor:
         """Return the numbers of the stored rows in the order in which an epoch visits them."""
         order = epoch_order(len(self), seed, epoch).to(self.device)
-        return order if self.index is None else self.index[order]
+        if self.index is None:
+            return order
+        return self.index[order]
 
     def visits(self, plan: Iterator[Tensor]) -> Iterator[Batch]:
         """Yield the stored rows whose numbers the plan yields; it has no end."""
@@ -130,8 +132,9 @@ class Rows(abc.ABC):
         self, index: Tensor, generator: torch.Generator, progress: Tensor | None = None
     ) -> Batch:
         """Return some of these rows as the model takes them, by their places among them."""
-        numbers = index if self.index is None else self.index[index]
-        return self.prepare(self.fetch(numbers), generator, progress)
+        if self.index is not None:
+            index = self.index[index]
+        return self.prepare(self.fetch(index), generator, progress)
 
     def some(self, most: int) -> Batch:
         """Return up to so many of the stored rows, always the same."""
