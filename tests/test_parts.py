@@ -539,5 +539,43 @@ def test_the_score_of_two_layers_is_that_of_annealing() -> None:
 @pytest.mark.parametrize("top", [0, 3, 1.5])
 def test_two_layers_need_a_latent_each(top: Any) -> None:
     for head in (prior.Hierarchical, posterior.Hierarchical):
-        with pytest.raises(ValueError, match="Two layers need a top from 1 to latent_dim - 1"):
+        with pytest.raises(ValueError, match="top must be an integer from 1 to latent_dim - 1"):
             head(3, top=top)
+
+
+@pytest.mark.parametrize("top", [None, 2])
+def test_the_number_of_latents_is_found_among_those_that_both_layers_can_share(
+    top: int | None,
+) -> None:
+    x = normal(60, 4).numpy()
+    options = {} if top is None else {"top": top}
+    told = small_estimator(
+        latent_dim="auto", prior="hierarchical", prior_options=options, max_steps=3
+    ).explain(x)
+    assert told["latent_dim"]["value"] in {None: (2, 4), 2: (3, 4)}[top]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prior": "hierarchical", "prior_options": {"width": "a"}}, "width must be a positive"),
+        ({"prior": "hierarchical", "prior_options": {"top": 1.5}}, "top must be an integer from"),
+        ({"prior": "hierarchical", "latent_dim": 1}, "Two layers need latent_dim=2 or more"),
+        ({"prior": "mixture", "prior_options": {"learned": "maybe"}}, "learned must be True or"),
+        ({"network_options": {"hidden": 3}}, "must be a sequence of positive integers"),
+        (
+            {"likelihood": "student_t", "likelihood_options": {"df": math.inf}},
+            "must be finite, got inf",
+        ),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_refused_in_words(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        small_estimator(**options).fit(normal(30, 3).numpy())
+
+
+def test_no_options_of_a_prior_left_open_are_no_options() -> None:
+    told = small_estimator(prior_options={}).explain(normal(30, 3).numpy())
+    assert told["prior"] == small_estimator().explain(normal(30, 3).numpy())["prior"]

@@ -186,6 +186,21 @@ def resolve(kind: str, name: str) -> type[Any]:
     return classes[name]
 
 
+def fewest_latents(options: Any) -> int:
+    """Return the fewest latent dimensions that prior and posterior can have.
+
+    Arguments:
+        options: What holds their names and options, such as a `Spec`.
+    """
+    fewest = 1
+    for kind in ("prior", "posterior"):
+        name = getattr(options, kind)
+        if name != "auto":
+            given = getattr(options, f"{kind}_options") or {}
+            fewest = max(fewest, resolve(kind, name).fewest(given))
+    return fewest
+
+
 def build(spec: Spec, generator: torch.Generator | None = None) -> VAE:
     """Return the model with fresh weights, drawn from ``generator``.
 

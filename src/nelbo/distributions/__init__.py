@@ -9,7 +9,7 @@ from .bernoulli import Bernoulli
 from .discretized import DiscretizedNormal
 from .drawing import closed_form_kl, draw, random_bytes
 from .factorised import Factorised, of_observed
-from .layered import Layered, layers_of
+from .layered import Layered, check_width, fewest_of, layers_of
 from .mixture import NormalMixture
 from .normal import LOG_2PI, DiagonalNormal, Normal01, is_independent_normal
 from .positive import softplus_inverse
@@ -23,8 +23,10 @@ __all__ = [
     "Factorised",
     "Normal01",
     "NormalMixture",
+    "check_width",
     "closed_form_kl",
     "draw",
+    "fewest_of",
     "is_independent_normal",
     "layers_of",
     "of_observed",

@@ -48,8 +48,9 @@ def of_observed(p: Distribution) -> Distribution:
     """
     if not isinstance(p, Factorised):
         raise TypeError(
-            f"p(x|z) is a {type(p).__name__}, which cannot leave missing values out. Let it be a "
-            "nelbo.distributions.Factorised, or fill in missing values first."
+            f"x holds missing values, and p(x|z) is of type {type(p).__name__}, which cannot leave "
+            "them out. Let the likelihood return a nelbo.distributions.Factorised, or fill in "
+            "missing values first."
         )
     p.missing = True
     return p

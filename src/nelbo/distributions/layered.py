@@ -5,7 +5,7 @@ r"""Two layers of normals: the second's mean and width depend on a draw of the f
 
 from __future__ import annotations
 
-__all__ = ["Layered", "layers_of"]
+__all__ = ["Layered", "check_width", "fewest_of", "layers_of"]
 
 from collections.abc import Callable, Sequence
 
@@ -93,9 +93,30 @@ def layers_of(latent_dim: int, top: int | None = None) -> tuple[int, int]:
         ValueError: A layer would be empty.
     """
     upper = latent_dim // 2 if top is None else top
-    if not isinstance(upper, int) or not 1 <= upper < latent_dim:
+    if latent_dim < 2:
+        raise ValueError(f"Two layers need latent_dim=2 or more, got latent_dim={latent_dim}.")
+    if not isinstance(upper, int) or isinstance(upper, bool) or not 1 <= upper < latent_dim:
         raise ValueError(
-            f"Two layers need a top from 1 to latent_dim - 1, got top={top!r} and "
-            f"latent_dim={latent_dim}."
+            f"top must be an integer from 1 to latent_dim - 1, which leaves something to both "
+            f"layers, got top={top!r} and latent_dim={latent_dim}."
         )
     return upper, latent_dim - upper
+
+
+def fewest_of(top: object = None) -> int:
+    """Return the fewest latent dimensions that two layers can share.
+
+    Arguments:
+        top: Of the upper layer; None is half of them.
+    """
+    return top + 1 if isinstance(top, int) else 2
+
+
+def check_width(width: object) -> None:
+    """Refuse what is no width of a hidden layer.
+
+    Raises:
+        ValueError: It is no positive integer.
+    """
+    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+        raise ValueError(f"width must be a positive integer, got {width!r}.")

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .. import spec
 from ..data import Values
 from ..options import Options
 from ..paired import trimmed_mean
@@ -64,43 +65,50 @@ def choose(
         limits: What the search may take.
     """
     columns = math.prod(values.shape[1:])
+    fewest = spec.fewest_latents(options)
     if columns == 1:
-        return Choice(1, "One latent dimension: there is only one column.")
+        return Choice(fewest, "As few as can be: there is only one column.")
     if len(values) < 2 * (limits.patience + 1):
-        return Choice(1, "One: the rows are too few.")
+        return Choice(fewest, "As few as can be: the rows are too few.")
     order = np.random.default_rng(0).permutation(len(values))[: limits.rows]
     held = min(limits.held, math.ceil(len(order) / 5))
     train, test = values[np.sort(order[held:])], values[np.sort(order[:held])]
     nats: dict[int, np.ndarray] = {}
-    for size in sizes(columns):
-        short = _short(options, size, len(sizes(columns)), limits)
+    tried = sizes(columns, fewest=fewest)
+    for size in tried:
+        short = _short(options, size, len(tried), limits)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the fit that follows says it again
             nats[size] = np.asarray(score(short, train, test), dtype=np.float64)
         if _no_better(nats, limits):
             break
-    gains = {size: _gain(found, nats[1])[0] for size, found in nats.items()}
+    gains = {size: _gain(found, nats[tried[0]])[0] for size, found in nats.items()}
     best = max(gains, key=gains.__getitem__)
     size = next(size for size in nats if _within(nats[size], nats[best], limits))
-    told = ", ".join(f"{tried}: {gain:+.2f}" for tried, gain in gains.items())
+    told = ", ".join(f"{other}: {gain:+.2f}" for other, gain in gains.items())
+    first = "one latent dimension"
+    if tried[0] > 1:
+        first = f"{tried[0]} latent dimensions"
     why = f"is within one standard error of the best ({best}) in"
     if size == best:
         why = "has the best"
     return Choice(
         size,
         f"{size} {why} log p(x) of {len(test):,} held-out rows after a short fit (nats per row, "
-        f"beside one latent dimension: {told}).",
+        f"beside {first}: {told}).",
     )
 
 
-def sizes(columns: int, largest: int = 64) -> list[int]:
+def sizes(columns: int, largest: int = 64, fewest: int = 1) -> list[int]:
     """Return the sizes to try: powers of two up to the number of columns.
 
     Arguments:
         columns: The number of columns.
         largest: The largest size: larger ones are seldom worth their time.
+        fewest: The smallest size that prior and posterior can have; it is tried in any case.
     """
-    return [2**k for k in range(int(math.log2(min(columns, largest))) + 1)]
+    powers = [2**k for k in range(int(math.log2(min(columns, largest))) + 1)]
+    return [fewest, *(size for size in powers if size > fewest)]
 
 
 def _short(options: Options, size: int, tried: int, limits: Limits) -> Options:

@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["SMALLEST_STD", "Posterior"]
 
 import abc
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.distributions import (
@@ -46,6 +47,11 @@ class Posterior(nn.Module, abc.ABC):
         """Map features h, of shape (*batch, *in_shape), to q(z|x),
         with event shape (latent_dim,).
         """
+
+    @classmethod
+    def fewest(cls, options: Mapping[str, Any]) -> int:
+        """Return the fewest latent dimensions that it can have with these options."""
+        return 1
 
     def start_at(self, model: LinearGaussian) -> tuple[Tensor, Tensor]:
         """Return the affine encoder that makes q(z|x)

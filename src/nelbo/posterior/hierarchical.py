@@ -7,11 +7,21 @@ from __future__ import annotations
 
 __all__ = ["Hierarchical"]
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ..distributions import DiagonalNormal, Layered, layers_of, softplus_inverse
+from ..distributions import (
+    DiagonalNormal,
+    Layered,
+    check_width,
+    fewest_of,
+    layers_of,
+    softplus_inverse,
+)
 from ..linear import LinearGaussian
 from ..networks import MLP
 from .base import SMALLEST_STD, Posterior
@@ -45,10 +55,16 @@ class Hierarchical(Posterior):
     ) -> None:
         super().__init__()
         upper, lower = layers_of(latent_dim, top)
+        check_width(width)
         self.latent_dim, self.layers = latent_dim, (upper, lower)
         self.in_shape = (2 * latent_dim,)
         self.network = MLP((upper + 2 * lower,), (2 * lower,), (width,), generator=generator)
         self._silence()
+
+    @classmethod
+    def fewest(cls, options: Mapping[str, Any]) -> int:
+        """Return the fewest latent dimensions that leave something to both layers."""
+        return fewest_of(options.get("top"))
 
     @torch.no_grad()
     def _silence(self) -> None:

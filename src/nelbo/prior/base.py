@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Prior"]
 
 import abc
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,6 +26,11 @@ class Prior(nn.Module, abc.ABC):
     @abc.abstractmethod
     def forward(self) -> Distribution:
         """Return p(z), with event shape (latent_dim,)."""
+
+    @classmethod
+    def fewest(cls, options: Mapping[str, Any]) -> int:
+        """Return the fewest latent dimensions that it can have with these options."""
+        return 1
 
     @property
     def name(self) -> str:

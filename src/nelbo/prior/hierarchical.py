@@ -8,13 +8,22 @@ from __future__ import annotations
 
 __all__ = ["Hierarchical"]
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ..distributions import DiagonalNormal, Layered, Normal01, layers_of, softplus_inverse
+from ..distributions import (
+    DiagonalNormal,
+    Layered,
+    Normal01,
+    check_width,
+    fewest_of,
+    layers_of,
+    softplus_inverse,
+)
 from ..networks import MLP
 from .base import Prior
 
@@ -47,10 +56,16 @@ class Hierarchical(Prior):
     ) -> None:
         super().__init__()
         upper, lower = layers_of(latent_dim, top)
+        check_width(width)
         self.latent_dim, self.top, self.width = latent_dim, upper, width
         self.register_buffer("origin", torch.zeros(upper), persistent=False)
         self.network = MLP((upper,), (2 * lower,), (width,), generator=generator)
         self.restart()
+
+    @classmethod
+    def fewest(cls, options: Mapping[str, Any]) -> int:
+        """Return the fewest latent dimensions that leave something to both layers."""
+        return fewest_of(options.get("top"))
 
     @torch.no_grad()
     def restart(self) -> None:

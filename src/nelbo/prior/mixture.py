@@ -50,7 +50,9 @@ class Mixture(Prior):
                 raise TypeError(f"{name} must be an integer, got {value!r}.")
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
-        self.latent_dim, self.learned = latent_dim, bool(learned)
+        if not isinstance(learned, bool):
+            raise TypeError(f"learned must be True or False, got {learned!r}.")
+        self.latent_dim, self.learned = latent_dim, learned
         values = {
             "log_weight": torch.full((components,), 1 / components).log(),
             "loc": torch.zeros(components, latent_dim),

@@ -28,6 +28,9 @@ def check(options: Options) -> None:
     """
     for name, constraint in CONSTRAINTS.items():
         constraint(name, getattr(options, name))
+    for name in ("hidden", "channels"):
+        if options.network_options and name in options.network_options:
+            _widths(f"network_options[{name!r}]", options.network_options[name])
     spec.check_variance(options.likelihood, options.variance)
     for kind in ("likelihood", "prior", "posterior", "objective"):
         _options_known(kind, getattr(options, kind), getattr(options, f"{kind}_options"))
@@ -129,6 +132,9 @@ def _mapping(example: str) -> Constraint:
     def check(name: str, value: Any) -> None:
         if not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
             raise TypeError(f"{name} must be a dict such as {example}, got {value!r}.")
+        for key, number in value.items():
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{name}[{key!r}] must be finite, got {number!r}.")
 
     return check
 
@@ -137,7 +143,7 @@ def _options_known(kind: str, part: str, given: Mapping[str, Any] | None) -> Non
     """Refuse options that the part they are for does not know; networks check theirs."""
     if kind == "objective" and part == "auto":
         part = "elbo"
-    if given is None and kind != "objective":
+    if not given and kind != "objective":
         return
     if part == "auto":
         raise ValueError('prior_options are for a prior by name, such as prior="mixture".')
