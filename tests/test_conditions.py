@@ -99,3 +99,21 @@ def test_a_condition_that_is_missing_or_not_wanted_is_refused() -> None:
         build().encode(x, c[:3])
     with pytest.raises(ValueError, match="Pass one condition for each row"):
         as_rows(x, c=c[:3])
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_condition_that_is_not_known_is_refused(value: float) -> None:
+    x, c = conditional(9)
+    c[3, 0] = value
+    with pytest.raises(ValueError, match="c contains NaN or infinite values"):
+        as_rows(x, c=c)
+
+
+def test_conditions_of_another_shape_are_refused_in_words() -> None:
+    x, c = conditional(9)
+    with pytest.raises(ValueError, match=r"one condition for each row, of shape \(9, k\)"):
+        as_rows(x, c=c[:, 0])
+    with pytest.raises(ValueError, match=r"and c \(n, 1\) to \(n, 2\).*values of both"):
+        fit(objective.ELBO(build()), as_rows(x, c=c[:, :1]), max_steps=1)
+    with pytest.raises(ValueError, match=r"one condition, of shape \(k,\), got \(9, 2\)"):
+        build().given(c)

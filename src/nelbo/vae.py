@@ -11,7 +11,7 @@ from __future__ import annotations
 __all__ = ["UNCONDITIONAL", "VAE", "Terms", "check_content"]
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -263,6 +263,8 @@ class VAE(nn.Module):
         """
         if not self.takes_condition:
             raise ValueError(UNCONDITIONAL)
+        if c.ndim != 1:
+            raise ValueError(f"c must be one condition, of shape (k,), got {tuple(c.shape)}.")
         encoder, decoder = _Given.of(self.encoder, c), _Given.of(self.decoder, c)
         prior: Prior = self.prior
         if _says(prior, "takes_condition"):
@@ -397,7 +399,7 @@ def _through(
     try:
         h: Tensor = network(*inputs)
     except RuntimeError as error:
-        _explain(name, network, tensor, shape, head, error)
+        _explain(name, network, inputs, shape, head, error)
         raise
     if h.shape != (rows, *head.in_shape):
         expected = ", ".join(["*batch", *map(str, head.in_shape)])
@@ -432,7 +434,7 @@ def _condition(name: str, c: Tensor | None, batch: torch.Size) -> Tensor:
 def _explain(
     name: str,
     network: nn.Module,
-    tensor: Tensor,
+    inputs: Sequence[Tensor],
     shape: tuple[int, ...],
     head: Posterior | Likelihood,
     error: RuntimeError,
@@ -441,6 +443,7 @@ def _explain(
     nor the cure.
     """
     x = {"encoder": "x"}.get(name, "z")
+    tensor, *conditions = inputs
     weight = next(network.parameters(), None)
     if weight is not None and weight.device != tensor.device:
         raise ValueError(
@@ -458,6 +461,11 @@ def _explain(
         ) from error
     if type(error) is RuntimeError:  # its subclasses say that memory ran out, say
         takes, gives = (", ".join(["n", *map(str, sizes)]) for sizes in (shape, head.in_shape))
+        for c in conditions:
+            raise ValueError(
+                f"The {name} must map {x} ({takes}) and c (n, {c.shape[-1]}) to ({gives}), but it "
+                f"failed: {error}. Check that its network takes the values of both, side by side."
+            ) from error
         raise ValueError(
             f"The {name} must map ({takes}) to ({gives}), but it failed: {error}. Check its "
             "layers, and whether "

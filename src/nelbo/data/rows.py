@@ -208,21 +208,19 @@ class InMemory(Rows):
 
     Arguments:
         stored: The rows, (n, ...), which are never written to.
-        c: What each is conditioned on, (n, ...); None where p(x) is no p(x|c).
+        c: What each is conditioned on, (n, k); None where p(x) is no p(x|c).
         options: Those of `Rows`.
 
     Raises:
         TypeError: The index is no tensor.
-        ValueError: There are more or fewer conditions than rows, or the index names other rows.
+        ValueError: There are more or fewer conditions than rows, a condition is no vector of finite
+            numbers, or the index names other rows.
     """
 
     def __init__(self, stored: Tensor, c: Tensor | None = None, **options: Any) -> None:
         super().__init__(**options)
-        if c is not None and (c.ndim == 0 or len(c) != len(stored)):
-            raise ValueError(
-                f"c has shape {tuple(c.shape)}, but there are {len(stored)} rows x. Pass one "
-                "condition for each row."
-            )
+        if c is not None:
+            _check_condition(c, len(stored))
         self.stored, self.c = stored, c
         self.device = stored.device
         self.dtype = stored.dtype if self.step is None else torch.float32
@@ -289,4 +287,17 @@ def check_index(index: Tensor | None, count: int) -> None:
         raise ValueError(
             f"index must be a tensor of row numbers from 0 to {count - 1} (int64, one axis), got "
             f"{index}."
+        )
+
+
+def _check_condition(c: Tensor, rows: int) -> None:
+    if c.ndim != 2 or len(c) != rows:
+        raise ValueError(
+            f"c has shape {tuple(c.shape)}, but there are {rows} rows x. Pass one condition for "
+            f"each row, of shape ({rows}, k)."
+        )
+    if not bool(c.isfinite().all()):
+        raise ValueError(
+            "c contains NaN or infinite values, but each condition must be known. Drop those rows, "
+            "or fill the values in."
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = ["Layered", "check_width", "fewest_of", "layers_of"]
 
+import numbers
 from collections.abc import Callable, Sequence
 
 import torch
@@ -95,12 +96,16 @@ def layers_of(latent_dim: int, top: int | None = None) -> tuple[int, int]:
     upper = latent_dim // 2 if top is None else top
     if latent_dim < 2:
         raise ValueError(f"Two layers need latent_dim=2 or more, got latent_dim={latent_dim}.")
-    if not isinstance(upper, int) or isinstance(upper, bool) or not 1 <= upper < latent_dim:
+    if (
+        not isinstance(upper, numbers.Integral)
+        or isinstance(upper, bool)
+        or not 1 <= upper < latent_dim
+    ):
         raise ValueError(
             f"top must be an integer from 1 to latent_dim - 1, which leaves something to both "
             f"layers, got top={top!r} and latent_dim={latent_dim}."
         )
-    return upper, latent_dim - upper
+    return int(upper), latent_dim - int(upper)
 
 
 def fewest_of(top: object = None) -> int:
@@ -109,7 +114,9 @@ def fewest_of(top: object = None) -> int:
     Arguments:
         top: Of the upper layer; None is half of them.
     """
-    return top + 1 if isinstance(top, int) else 2
+    if isinstance(top, numbers.Integral):
+        return int(top) + 1
+    return 2
 
 
 def check_width(width: object) -> None:
@@ -118,5 +125,5 @@ def check_width(width: object) -> None:
     Raises:
         ValueError: It is no positive integer.
     """
-    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+    if not isinstance(width, numbers.Integral) or isinstance(width, bool) or width < 1:
         raise ValueError(f"width must be a positive integer, got {width!r}.")
