@@ -425,3 +425,14 @@ def test_what_was_left_open_is_told_with_its_reason(tmp_path: Path) -> None:
     asked = vae(scale="standard", variance="learned", objective="elbo").fit(correlated(300))
     told = {asked.recipe_[name]["reason"] for name in ("scale", "variance", "objective")}
     assert told == {"As asked."}
+
+
+def test_the_reason_for_rows_held_out_says_what_becomes_of_them() -> None:
+    x = np.random.default_rng(0).standard_normal((60, 3))
+
+    def why(**options: object) -> str:
+        return str(VariationalAutoencoder(2, **options).explain(x)["held_out"]["reason"])
+
+    assert "in the end they are trained on" in why()
+    assert "measure" in why(early_stopping=False)
+    assert why(validation_fraction=0) == "Every row is trained on."

@@ -78,7 +78,7 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         objective_samples=or_asked(
             options, "objective_samples", Choice(1, "One sample a row is enough for it.")
         ),
-        held_out=Choice(held, "They decide when to stop and which weights to keep."),
+        held_out=held_out(options, held),
         max_epochs=or_asked(options, "max_epochs", Choice(None, "Steps are counted instead.")),
         max_steps=_steps(options, rows),
         max_seconds=or_asked(options, "max_seconds", Choice(None, "Time is not limited.")),
@@ -147,6 +147,15 @@ def widths(options: Options, otherwise: Choice[Widths]) -> Choice[Widths]:
     if decoder is not None:
         found = Widths(found.encoder, tuple(int(w) for w in decoder))
     return Choice(found, reason)
+
+
+def held_out(options: Options, rows: int) -> Choice[int]:
+    """Return how many rows are held out, and what for."""
+    if rows == 0:
+        return Choice(0, "Every row is trained on.")
+    if not options.early_stopping:
+        return Choice(rows, "They measure how training goes.")
+    return Choice(rows, "They decide when to stop and which weights to keep.")
 
 
 def prior(options: Options, otherwise: Choice[str]) -> Choice[str]:

@@ -80,7 +80,7 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
     recipe = recipe.but(
         hidden=plain.widths(options, Choice(NUMBERS.hidden, "Wider networks overfit tables.")),
         variance=_variance(options, recipe),
-        held_out=Choice(held, "So many cost nothing: in the end they are trained on, too."),
+        held_out=plain.held_out(options, held),
         jitter=Choice(True, "A network that sees noisy rows cannot overfit them; it fades."),
         score_samples=or_asked(
             options,
@@ -129,7 +129,7 @@ def _scale(options: Options, recipe: Recipe, facts: Facts) -> Choice[str | None]
     if options.scale != "auto":
         return Choice(options.scale, ASKED)
     if not recipe.noise_from_z:
-        return Choice("standard", f"Noise as asked ({recipe.variance.value}) belongs to columns.")
+        return Choice("standard", "Noise that does not depend on z belongs to columns.")
     if facts.whitens(recipe.latent_dim.value):
         return Choice(
             "whitened",
@@ -165,6 +165,9 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
     again = held > 0 and options.early_stopping and not timed and not alone
     if again:
         refit = Choice(True, "With all rows, for as long as was best on those held out.")
+        recipe = recipe.but(
+            held_out=Choice(held, "So many cost nothing: in the end they are trained on.")
+        )
     else:
         refit = Choice(False, "Nothing says how long, or a tenth more rows bring nothing.")
     steps = recipe.max_steps
