@@ -430,7 +430,7 @@ def test_what_was_left_open_is_told_with_its_reason(tmp_path: Path) -> None:
 def test_the_reason_for_rows_held_out_says_what_becomes_of_them() -> None:
     x = np.random.default_rng(0).standard_normal((60, 3))
 
-    def why(**options: object) -> str:
+    def why(**options: Any) -> str:
         return str(VariationalAutoencoder(2, **options).explain(x)["held_out"]["reason"])
 
     assert "in the end they are trained on" in why()

@@ -92,6 +92,7 @@ def test_what_is_typed_becomes_the_option(flag: str, typed: Any, option: str, va
     [
         ("hidden", "wide", "--hidden must be integers separated by commas"),
         ("likelihood_options", "df", "--likelihood-options must be name=value"),
+        ("likelihood_options", "df=4,df=5", "--likelihood-options has df twice"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_its_flag(flag: str, typed: str, said: str) -> None:

@@ -576,6 +576,11 @@ def test_an_option_of_the_wrong_kind_is_refused_in_words(
         small_estimator(**options).fit(normal(30, 3).numpy())
 
 
+def test_integers_of_numpy_are_integers() -> None:
+    assert prior.Mixture(2, np.int64(3)).components == 3
+    assert prior.Hierarchical(3, top=np.int64(1)).top == 1
+
+
 def test_no_options_of_a_prior_left_open_are_no_options() -> None:
     told = small_estimator(prior_options={}).explain(normal(30, 3).numpy())
     assert told["prior"] == small_estimator().explain(normal(30, 3).numpy())["prior"]

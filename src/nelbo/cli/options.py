@@ -74,7 +74,10 @@ def _pairs(flag: str, text: str | None) -> dict[str, Any] | None:
                 f"{flag} must be name=value, separated by commas, such as beta=4,share=0.5, got "
                 f"{text!r}."
             )
-        found[name.replace("-", "_")] = _value(flag, value)
+        name = name.replace("-", "_")
+        if name in found:
+            raise ValueError(f"{flag} has {name} twice: {text!r}. Pass it once.")
+        found[name] = _value(flag, value)
     return found
 
 
