@@ -894,5 +894,5 @@ def test_the_command_line_reads_options() -> None:
     made = FitOptions(objective="capacity", objective_options="capacity=10, gamma=0.5").estimator()
     assert made.objective_options == {"capacity": 10, "gamma": 0.5}
     for text in ("capacity", "capacity=much", ""):
-        with pytest.raises(ValueError, match="--objective-options must be name=number"):
+        with pytest.raises(ValueError, match="--objective-options must be name=value"):
             FitOptions(objective_options=text).estimator()

@@ -63,6 +63,15 @@ class Objective(nn.Module, abc.ABC):
         (*batch, k) of a model of p(x|c).
         """
 
+    def terms(self, x: Tensor, generator: torch.Generator | None, c: Tensor | None) -> Terms:
+        """Return the log-densities at `draws` samples z ~ q(z|x) of each example.
+
+        A VAE whose own ``terms`` knows no condition is asked without one.
+        """
+        if c is None:
+            return self.vae.terms(x, self.draws, generator)
+        return self.vae.terms(x, self.draws, generator, c)
+
     @property
     def draws(self) -> int:
         """How many z are drawn for an example in all."""

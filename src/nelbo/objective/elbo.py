@@ -44,7 +44,7 @@ class ELBO(Objective):
     ) -> Tensor:
         """Return the ELBO of each example of x (*batch, *shape), of shape (*batch,), in nats."""
         if not (self.training and self.corruption):
-            return average(self.vae.terms(x, self.samples, generator, c))
+            return average(self.terms(x, generator, c))
         hidden = round(256 * self.corruption)  # of the 256 values of a byte
         shown = (random_bytes(x.shape, generator, x.device) >= hidden).to(x.dtype)
         q = self.vae.encode(x * shown * (256 / (256 - hidden)), c)

@@ -47,7 +47,7 @@ class STL(Objective):
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
         """Return the ELBO of each example of x (*batch, *shape), of shape (*batch,), in nats."""
-        terms = self.vae.terms(x, self.samples, generator, c)
+        terms = self.terms(x, generator, c)
         if self.training:
             return path_weight(terms).mean(0)
         return average(terms)
@@ -72,7 +72,7 @@ class DReG(Objective):
         """Return the importance-weighted bound of each example of x (*batch, *shape), of shape
         (*batch,), in nats.
         """
-        terms = self.vae.terms(x, self.samples, generator, c)
+        terms = self.terms(x, generator, c)
         log_weight = path_weight(terms)
         if terms.z.requires_grad:
             # What arrives at z carries one normalised weight already, from the logsumexp; the

@@ -24,7 +24,7 @@ class IWAE(Objective):
         """Return the importance-weighted bound of each example of x (*batch, *shape), of shape
         (*batch,), in nats.
         """
-        return importance(self.vae.terms(x, self.samples, generator, c).log_weight)
+        return importance(self.terms(x, generator, c).log_weight)
 
 
 class MIWAE(Objective):
@@ -57,7 +57,7 @@ class MIWAE(Objective):
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
         """Return the bound of each example of x (*batch, *shape), of shape (*batch,), in nats."""
-        log_weight = self.vae.terms(x, self.draws, generator, c).log_weight
+        log_weight = self.terms(x, generator, c).log_weight
         return importance(log_weight.unflatten(0, (self.groups, self.samples)), 1).mean(0)
 
 
@@ -90,5 +90,5 @@ class CIWAE(Objective):
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
         """Return the bound of each example of x (*batch, *shape), of shape (*batch,), in nats."""
-        terms = self.vae.terms(x, self.samples, generator, c)
+        terms = self.terms(x, generator, c)
         return self.beta * average(terms) + (1 - self.beta) * importance(terms.log_weight)

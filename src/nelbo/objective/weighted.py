@@ -50,7 +50,7 @@ class BetaVAE(Objective):
         """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in
         eval() the ELBO.
         """
-        terms = self.vae.terms(x, self.samples, generator, c)
+        terms = self.terms(x, generator, c)
         if not self.training:
             return average(terms)
         return terms.log_lik.mean(0) - self.beta * mean_kl(terms)
@@ -87,7 +87,7 @@ class KLWarmUp(Objective):
         """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in
         eval() the ELBO.
         """
-        terms = self.vae.terms(x, self.samples, generator, c)
+        terms = self.terms(x, generator, c)
         if not self.training:
             return average(terms)
         return terms.log_lik.mean(0) - self.done() * mean_kl(terms)
@@ -126,7 +126,7 @@ class FreeBits(Objective):
         """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval()
         the ELBO.
         """
-        terms = self.vae.terms(x, self.samples, generator, c)
+        terms = self.terms(x, generator, c)
         if not self.training:
             return average(terms)
         kl = kl_by_group(terms)
@@ -181,7 +181,7 @@ class Capacity(Objective):
         """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval()
         the ELBO.
         """
-        terms = self.vae.terms(x, self.samples, generator, c)
+        terms = self.terms(x, generator, c)
         if not self.training:
             return average(terms)
         return (
