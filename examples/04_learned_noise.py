@@ -31,7 +31,8 @@ for variance in (1.0, "learned"):
     varying = int((model.transform(test).var(0) > 0.01).sum())
     rows[variance] = model, x_hat, x_tilde, beta, noise
     print(
-        f"{variance!s:10}{beta:8.4f}{model.score(test):12.1f}{model.elbo(test).mean():10.1f}{varying:18}{noise:18.4f}"
+        f"{variance!s:10}{beta:8.4f}{model.score(test):12.1f}{model.elbo(test).mean():10.1f}"
+        f"{varying:18}{noise:18.4f}"
     )
 
 strips = [("data", test)]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import nelbo
 from nelbo import VAE, likelihood, networks, objective, posterior, prior
 from nelbo.training.fast.direct import Direct
-from nelbo.training.fast.known import ACTIVATIONS
+from nelbo.training.fast.known import BETWEEN
 
 CPU = torch.device("cpu")
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -103,7 +103,7 @@ def test_gradients_are_those_of_autograd(
 def test_every_activation_has_its_derivative(activation: str) -> None:
     x = torch.randn(8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     assert_equal(both_ways(objective.ELBO(model("mlp", activation).double()), x))
-    assert len(ACTIVATIONS) == 5
+    assert len(BETWEEN) == 5
 
 
 def test_an_outlier_reaches_the_least_width_of_q_and_the_bend_of_the_path() -> None:

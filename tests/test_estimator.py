@@ -258,7 +258,8 @@ def test_records_are_in_data_units(iris: Array) -> None:
     scaled = vae(**options).fit(1024 * iris).history_
     shift = 4 * np.log(1024)
     for a, b in zip(plain.records, scaled.records, strict=True):
-        assert b.validation == pytest.approx(a.validation - shift, rel=1e-9)  # type: ignore[operator]
+        expected = a.validation - shift  # type: ignore[operator]
+        assert b.validation == pytest.approx(expected, rel=1e-9)
         assert b.beta == pytest.approx(1024 * a.beta, rel=1e-9)  # type: ignore[operator]
 
 

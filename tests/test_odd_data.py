@@ -589,7 +589,10 @@ def test_bad_input_to_a_fitted_model_is_one_line_with_the_cure() -> None:
             r"Z contains NaN: first at row 0, column 0",
         ),
         (lambda: model.sample(0), r"n_samples must be at least 1, got 0"),
-        (lambda: model.sample(2.5), r"n_samples must be an integer, got 2\.5"),  # type: ignore[arg-type]
+        (
+            lambda: model.sample(2.5),  # type: ignore[arg-type]
+            r"n_samples must be an integer, got 2\.5",
+        ),
         (lambda: model.sample(2, random_state=-3), r"random_state must be"),
     ]
     for call, message in calls:

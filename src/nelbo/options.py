@@ -8,7 +8,7 @@ double backticks and words in quotes, which become flags and bare words on the s
 
 from __future__ import annotations
 
-__all__ = ["MODEL", "NOISE", "TRAINING", "NetworkFactory", "Options", "parameters"]
+__all__ = ["MODEL", "NOISE", "FITTING", "NetworkFactory", "Options", "parameters"]
 
 import dataclasses
 import re
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NetworkFactory = Callable[[tuple[int, ...], tuple[int, ...]], "nn.Module"]
 """Is called with the shapes of one input and one output, and returns a module."""
 
-MODEL, NOISE, TRAINING = "Model", "Noise and scaling", "Training"
+MODEL, NOISE, FITTING = "Model", "Noise and scaling", "Training"
 """Groups of options on the shell; those in no group are Python's alone."""
 
 
@@ -146,7 +146,7 @@ class Options:
     )
     objective: str = _option(
         "auto",
-        TRAINING,
+        FITTING,
         """
         What training maximises: "elbo", "stl", "kl_warm_up", "free_bits", "beta_vae" or "capacity";
         "iwae", "dreg", "miwae", "piwae" or "ciwae", which take several samples; "autoencoder"; or
@@ -155,11 +155,11 @@ class Options:
     )
     objective_samples: int | None = _option(
         None,
-        TRAINING,
+        FITTING,
         "Samples of z per row in the objective. By default 4 for tables, else 1.",
     )
     objective_options: Mapping[str, Any] | None = _option(
-        None, TRAINING, 'Further numbers that the objective takes, such as {"beta": 4}.'
+        None, FITTING, 'Further numbers that the objective takes, such as {"beta": 4}.'
     )
     scale: str | None = _option(
         "auto",
@@ -184,26 +184,26 @@ class Options:
     )
     max_epochs: int | None = _option(
         None,
-        TRAINING,
+        FITTING,
         """
         Maximum number of passes over the data. Without any of these limits, training is the longer
         the more data.
         """,
     )
-    max_steps: int | None = _option(None, TRAINING, "Maximum number of optimiser steps.")
-    max_seconds: float | None = _option(None, TRAINING, "Time limit of the fit, in seconds.")
+    max_steps: int | None = _option(None, FITTING, "Maximum number of optimiser steps.")
+    max_seconds: float | None = _option(None, FITTING, "Time limit of the fit, in seconds.")
     batch_size: int | None = _option(
-        None, TRAINING, "Rows per step. By default from 32 to 256, growing with the data."
+        None, FITTING, "Rows per step. By default from 32 to 256, growing with the data."
     )
     learning_rate: float | None = _option(
         None,
-        TRAINING,
+        FITTING,
         "Peak learning rate of AdamW. By default chosen by the length of training.",
     )
-    weight_decay: float = _option(0.0, TRAINING, "Weight decay of AdamW.")
+    weight_decay: float = _option(0.0, FITTING, "Weight decay of AdamW.")
     validation_fraction: float = _option(
         0.1,
-        TRAINING,
+        FITTING,
         """
         Share of the training rows that decides when to stop and which weights to keep; 0 trains on
         all of them.
@@ -213,7 +213,7 @@ class Options:
     )
     early_stopping: bool = _option(
         True,
-        TRAINING,
+        FITTING,
         """
         Stop when the validation bound no longer improves, and keep the best weights.
 
@@ -223,7 +223,7 @@ class Options:
     )
     init: str = _option(
         "auto",
-        TRAINING,
+        FITTING,
         """
         Where training starts: "ppca", "random", or "auto", which is pPCA where the networks have a
         linear path.
@@ -238,12 +238,12 @@ class Options:
     )
     device: str = _option(
         "auto",
-        TRAINING,
+        FITTING,
         'Where to compute: "cpu", "cuda", or "auto", which is a GPU if there is one.',
     )
     precision: str = _option(
         "auto",
-        TRAINING,
+        FITTING,
         """
         Precision of training: "bf16", "float32", or "auto", which is "bf16" where that is faster
         and costs nothing.

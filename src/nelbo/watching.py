@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TypeVar
 
-T = TypeVar("T")
+Item = TypeVar("Item")
 Tell = Callable[[str, float], None]
 """Takes what is being done, in words, and the share of it that is done, from 0 to 1."""
 
@@ -31,7 +31,7 @@ def watching(tell: Tell) -> Iterator[None]:
         _watcher.reset(token)
 
 
-def pieces(items: Sequence[T], what: str) -> Iterator[T]:
+def pieces(items: Sequence[Item], what: str) -> Iterator[Item]:
     """Go through the pieces of a piece of work.
 
     Arguments:

@@ -816,7 +816,8 @@ def test_the_variance_settles_where_the_learning_rate_falls() -> None:
     optimizer.param_groups[0]["lr"] = 1e-14
     settled = float(vae.likelihood.log_variance.detach())  # type: ignore[operator]
     own_loop(vae, x, objective.ELBO(vae), optimizer, 5)
-    assert abs(float(vae.likelihood.log_variance.detach()) - settled) < 0.02  # type: ignore[operator]
+    found = vae.likelihood.log_variance.detach()  # type: ignore[operator]
+    assert abs(float(found) - settled) < 0.02
 
 
 # -- training that fails

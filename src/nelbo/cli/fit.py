@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from ..fitted import Fitted
     from ..report import Summary
 
-CONFIG, RESULTS, PICTURE = "run.toml", "results.json", "picture.png"
-MANIFEST = "manifest.json"
+OPTIONS_FILE, RESULTS, PICTURE = "run.toml", "results.json", "picture.png"
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to save a model where the system refuses: a disk may be full for a
 moment.
@@ -168,7 +167,7 @@ def _fit(
     if held_out is not None and (test is None or not model.trained_on(held_out).all()):
         model = model.with_held_out(held_out)
     estimator.fitted_ = model
-    _save(estimator, run, overwrite, {CONFIG: toml.to_toml(data, options, reading)}, partial)
+    _save(estimator, run, overwrite, {OPTIONS_FILE: toml.to_toml(data, options, reading)}, partial)
     if not quiet and held_out is not None:
         told = f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ..."
         print(visible(told), file=sys.stderr, flush=True)
@@ -209,13 +208,13 @@ def _save(
             continue
         left = (
             again
-            if (partial / MANIFEST).exists()
+            if _manifest(partial).exists()
             else f"Move it where it belongs: mv {elsewhere} {run}"
         )
         raise OSError(
             f"{_refusal(run, why)} The model is saved in {elsewhere} instead. {left}"
         ) from why
-    if (partial / MANIFEST).exists():
+    if _manifest(partial).exists():
         raise OSError(f"{_refusal(run, why)} {again}") from why
     raise OSError(
         f"{_refusal(run, why)} Nor could it anywhere else: free some space and fit again."
@@ -299,11 +298,13 @@ def _results(
 
 def _written(run: Path) -> list[str]:
     """The files of a RUN, those that other people put there left out."""
-    ours = set(json.loads((run / MANIFEST).read_text(encoding="utf-8"))["files"]) | {
+    ours = set(json.loads(_manifest(run).read_text(encoding="utf-8"))["files"]) | {
         RESULTS,
         PICTURE,
     }
-    return [str(run / name) for name in sorted(ours | {MANIFEST}) if (run / name).exists()]
+    return [
+        str(run / name) for name in sorted(ours | {_manifest(run).name}) if (run / name).exists()
+    ]
 
 
 # -- rows
@@ -379,7 +380,7 @@ def _check_free(run: Path, partial: Path, overwrite: bool, resume: bool) -> None
             f"--out {run} exists. Choose another name, or replace it with --overwrite."
         )
     if exists(partial):
-        if not (partial / MANIFEST).exists():
+        if not _manifest(partial).exists():
             raise ValueError(
                 f"{partial} is in the way and was not written by nelbo. Move it, or choose another "
                 "--out."
@@ -413,7 +414,7 @@ def _noted(notes: list[str], quiet: bool) -> Iterator[None]:
 def _identity(run: Path) -> tuple[int, int] | None:
     """Tell one saved model in RUN from the next."""
     try:
-        found = (run / MANIFEST).stat()
+        found = _manifest(run).stat()
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
@@ -427,9 +428,14 @@ def _what_is_left(
         return (
             f"{how} after the model was saved in {run}; measure it with: nelbo evaluate {run} DATA"
         )
-    if (partial / MANIFEST).exists():
+    if _manifest(partial).exists():
         return (
             f"{how}; the state of training is saved in {os.fspath(partial)}. Go on with "
             "the same command and --resume."
         )
     return f"{how} before there was anything to save."
+
+
+def _manifest(run: Path) -> Path:
+    """Return the file that lists all others of a run, and is there once it is whole."""
+    return run / "manifest.json"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from cyclopts import Group, Parameter
 
-from ..options import MODEL, NOISE, TRAINING, Options
+from ..options import FITTING, MODEL, NOISE, Options
 from .flags import WHOLE, as_flag, check_seed
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     name: Parameter(group=Group(name, sort_key=order))
-    for order, name in enumerate((MODEL, NOISE, TRAINING, "Held-out rows"), 1)
+    for order, name in enumerate((MODEL, NOISE, FITTING, "Held-out rows"), 1)
 }
 
 
@@ -210,7 +210,7 @@ class _Methods:
 
 
 OWN = [
-    ("seed", _annotated(TRAINING, int, "Seed of everything random.", WHOLE), 0),
+    ("seed", _annotated(FITTING, int, "Seed of everything random.", WHOLE), 0),
     (
         "held_out",
         _annotated(

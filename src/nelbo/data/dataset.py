@@ -30,7 +30,7 @@ from nelbo.data.rows import Batch, InMemory, Rows, check_index
 
 Data = Rows | Tensor | Dataset[Any] | Iterable[Any]
 """What can be trained on."""
-KEPT = 2**24
+KEPT_NUMBERS = 2**24
 """Numbers of a stream that are kept at once, to set the closed form of a variance at the end."""
 
 
@@ -293,7 +293,7 @@ def held_out(validation: Data | None, most: int) -> Rows | None:
             "Pass torch.as_tensor(validation).float()."
         )
     rows = as_rows(validation)
-    return rows.spaced(most, KEPT) if isinstance(rows, Batches) else rows
+    return rows.spaced(most, KEPT_NUMBERS) if isinstance(rows, Batches) else rows
 
 
 def _check_alike(rows: Tensor, first: Tensor) -> None:

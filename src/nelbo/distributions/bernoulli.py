@@ -66,5 +66,7 @@ class Bernoulli(Factorised):
         """Return the log-probability of ``value`` (*sample, *batch, *event), in nats."""
         if self.missing:
             return self.log_prob_of_observed(value)
-        log_prob: Tensor = CoinFlips.apply(self.logits, value, self.event_dim)  # type: ignore[no-untyped-call]
+        log_prob: Tensor = CoinFlips.apply(  # type: ignore[no-untyped-call]
+            self.logits, value, self.event_dim
+        )
         return log_prob

@@ -28,7 +28,7 @@ from .floor import warn_of_floor
 from .prepare import Prepared, afresh, explained, going_on, split, threads_of
 from .story import Task, train
 
-KEPT = "Training did not clearly beat its closed-form start on rows held out, so that was kept."
+WHY_KEPT = "Training did not clearly beat its closed-form start on rows held out, so that was kept."
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _fit(options: Options, X: Any, names: tuple[str, ...] | None, before: Fitted
             training.attempt(store.finish, "The model is trained and in memory.")
     entries = plan.recipe.entries() | prior | threads_of(history.threads) | plan.remarks
     if kept:
-        entries = entries | {"start": {"value": "kept", "reason": KEPT}}
+        entries = entries | {"start": {"value": "kept", "reason": WHY_KEPT}}
     fitted = Fitted(
         vae=plan.vae.eval(),
         schema=plan.schema,

@@ -16,7 +16,7 @@ from ..data.warned import warn
 from ..likelihood import VARIANCE_FLOOR
 from ..vae import VAE
 
-ROWS = 256
+LOOKED_AT = 256
 """Rows in which noise that depends on z is looked at."""
 NEAR = 2.0
 """Times the floor that count as the floor: the posterior's own width adds as much."""
@@ -41,7 +41,7 @@ def warn_of_floor(model: VAE, schema: Schema, rows: Rows, told: frozenset[str]) 
 @torch.no_grad()
 def _at_floor_for_most(model: VAE, floor: float, schema: Schema, rows: Rows) -> torch.Tensor:
     """Return in which columns, as the user sees them, most rows have noise at its floor."""
-    x = rows.every(math.ceil(len(rows) / ROWS)).read().to(model.device, model.dtype)
+    x = rows.every(math.ceil(len(rows) / LOOKED_AT)).read().to(model.device, model.dtype)
     variance = model.decode(model.encode(x).mean).variance.double().cpu()
     if schema.mixing is not None:
         mixed = [mixed_variance(row, schema.mixing) for row in variance.numpy()]

@@ -85,7 +85,8 @@ class Conv(nn.Module):
             for (a, b), size in zip(stages, reversed(sizes[:-1]), strict=True):
                 layers += [_up(a, b, size, generator), activation_layer(activation)]
         # the last layer is an output, so its activation is left out
-        self.body = nn.Sequential(*layers[:-1]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        body = nn.Sequential(*layers[:-1])
+        self.body = body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for parameter in self.body[-1].parameters():
             nn.init.zeros_(parameter)
 

@@ -114,7 +114,8 @@ class _FullNormal(Distribution):
         """Draw z, of shape (*sample, *batch, d)."""
         shape = torch.Size(sample_shape) + self.loc.shape
         like = {"dtype": self.loc.dtype, "device": self.loc.device}
-        return self.from_noise(torch.randn(shape, generator=generator, **like))  # type: ignore[call-overload]
+        noise = torch.randn(shape, generator=generator, **like)  # type: ignore[call-overload]
+        return self.from_noise(noise)
 
     @torch.no_grad()
     def sample(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 Entry = dict[str, Any]
 """``{"value": what, "reason": why}``, of JSON types."""
 ASKED = "As asked."
@@ -17,7 +17,7 @@ WIDTH = 100
 
 
 @dataclass(frozen=True)
-class Choice(Generic[T]):
+class Choice(Generic[Value]):
     """What was decided.
 
     Attributes:
@@ -25,7 +25,7 @@ class Choice(Generic[T]):
         reason: Why, in a sentence.
     """
 
-    value: T
+    value: Value
     reason: str
 
 

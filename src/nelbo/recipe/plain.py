@@ -10,8 +10,7 @@ from ..likelihood import VARIANCE_FLOOR
 from ..options import NetworkFactory, Options
 from ..spec import resolve
 from ..training.budget import default_batch_size, default_steps
-from ..training.rate import DECAY as FALL
-from ..training.rate import default_learning_rate
+from ..training.rate import DECAY, default_learning_rate
 from .choice import ASKED, Choice
 from .facts import Facts
 from .recipe import Recipe, Widths, or_asked
@@ -33,7 +32,7 @@ class Plain:
     score_samples: int = 100
 
 
-NUMBERS = Plain()
+PLAIN = Plain()
 
 
 def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[int]) -> Recipe:
@@ -45,7 +44,7 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         kind: The kind of the data, and why.
         latent_dim: The number of latent dimensions, and why.
     """
-    held = facts.held_out(NUMBERS.held_out)
+    held = facts.held_out(PLAIN.held_out)
     rows = facts.rows - held
     return Recipe(
         data=kind,
@@ -84,7 +83,7 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         max_seconds=or_asked(options, "max_seconds", Choice(None, "Time is not limited.")),
         batch_size=_batch(options, rows),
         learning_rate=_rate(options, rows),
-        decay=DECAY,
+        decay=STRAIGHT,
         average=NO_AVERAGE,
         jitter=NO_JITTER,
         refit=NO_REFIT,
@@ -92,7 +91,7 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
             options,
             "score_samples_k",
             Choice(
-                NUMBERS.score_samples, "Enough for a stochastic lower bound within tenths of a nat."
+                PLAIN.score_samples, "Enough for a stochastic lower bound within tenths of a nat."
             ),
         ),
         own_batch=options.batch_size is not None,
@@ -106,7 +105,7 @@ def paced(recipe: Recipe, options: Options, rows: int) -> Recipe:
         max_steps=_steps(options, rows),
         batch_size=_batch(options, rows),
         learning_rate=_rate(options, rows),
-        decay=DECAY,
+        decay=STRAIGHT,
         own_batch=options.batch_size is not None,
         own_rate=options.learning_rate is not None,
     )
@@ -133,7 +132,7 @@ def started(recipe: Recipe, options: Options, able: bool, linear: bool) -> Recip
     why = ASKED if options.init == "random" else "This model has no closed form to start from."
     recipe = recipe.but(start=Choice("random", why))
     if linear and not recipe.own_rate:
-        rate = Choice(NUMBERS.random_linear_rate, "Linear networks have far to go from there.")
+        rate = Choice(PLAIN.random_linear_rate, "Linear networks have far to go from there.")
         recipe = recipe.but(learning_rate=rate, own_rate=True)
     return recipe
 
@@ -177,10 +176,10 @@ def _network(options: Options, part: str) -> Choice[str | NetworkFactory]:
 def _hidden(options: Options, facts: Facts) -> Choice[Widths]:
     """Return the default widths."""
     if "conv" in (options.network, options.encoder, options.decoder):
-        return Choice(NUMBERS.hidden, "They suit what the convolutions leave.")
-    if facts.rows < NUMBERS.many_rows:
-        return Choice(NUMBERS.hidden, "Wider or deeper networks overfit so few rows.")
-    return Choice(NUMBERS.hidden_of_many, "With so many rows a deep decoder pays.")
+        return Choice(PLAIN.hidden, "They suit what the convolutions leave.")
+    if facts.rows < PLAIN.many_rows:
+        return Choice(PLAIN.hidden, "Wider or deeper networks overfit so few rows.")
+    return Choice(PLAIN.hidden_of_many, "With so many rows a deep decoder pays.")
 
 
 def _scale(options: Options, facts: Facts) -> Choice[str | None]:
@@ -227,8 +226,8 @@ def default_or_asked(value: object, default: object) -> str:
     return "The default for all data." if value == default else ASKED
 
 
-DECAY: Choice[float | None] = Choice(
-    FALL, "The rate stays at its peak, and falls in a straight line at the end."
+STRAIGHT: Choice[float | None] = Choice(
+    DECAY, "The rate stays at its peak, and falls in a straight line at the end."
 )
 NO_AVERAGE = Choice(0.0, "The best weights are kept as they are.")
 NO_JITTER = Choice(False, "Rows are trained on as they are.")

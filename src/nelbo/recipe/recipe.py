@@ -12,7 +12,7 @@ from ..options import NetworkFactory, Options
 from ..plain import plain
 from .choice import ASKED, Choice, Entries, Entry
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ class Recipe:
 
 
 def or_asked(
-    options: Options, name: str, otherwise: Choice[T], left_open: object = None
-) -> Choice[T]:
+    options: Options, name: str, otherwise: Choice[Value], left_open: object = None
+) -> Choice[Value]:
     """Return what was asked for under this name, or, where it was left open, another choice."""
     value = plain(getattr(options, name))
     if value is left_open or (isinstance(value, str) and value == left_open):

@@ -50,7 +50,7 @@ class Table:
     score_samples: int = 1_000
 
 
-NUMBERS = Table()
+TABLE = Table()
 
 
 def kind_of(options: Options, facts: Facts) -> Choice[str]:
@@ -63,8 +63,8 @@ def kind_of(options: Options, facts: Facts) -> Choice[str]:
         (takes != "real", "Values are levels, with probabilities."),
         (options.objective == "autoencoder", "An autoencoder has no log p(x) to judge rules by."),
         (_decoder(options) == "linear", "A linear decoder makes the model pPCA, or nearly so."),
-        (facts.rows < NUMBERS.fewest_rows, "The rows are too few for rules of their own."),
-        (facts.columns > NUMBERS.most_columns, "The columns are too many for rules of their own."),
+        (facts.rows < TABLE.fewest_rows, "The rows are too few for rules of their own."),
+        (facts.columns > TABLE.most_columns, "The columns are too many for rules of their own."),
     ):
         if holds:
             return Choice("plain", reason)
@@ -76,22 +76,22 @@ def kind_of(options: Options, facts: Facts) -> Choice[str]:
 def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[int]) -> Recipe:
     """Return the recipe for a table; the arguments are those of `plain.build`."""
     recipe = plain.build(options, facts, kind, latent_dim)
-    held = facts.held_out(NUMBERS.held_out)
+    held = facts.held_out(TABLE.held_out)
     recipe = recipe.but(
-        hidden=plain.widths(options, Choice(NUMBERS.hidden, "Wider networks overfit tables.")),
+        hidden=plain.widths(options, Choice(TABLE.hidden, "Wider networks overfit tables.")),
         variance=_variance(options, recipe),
         held_out=plain.held_out(options, held),
         jitter=Choice(True, "A network that sees noisy rows cannot overfit them; it fades."),
         score_samples=or_asked(
             options,
             "score_samples_k",
-            Choice(NUMBERS.score_samples, "Rows of few columns are cheap, and weights uneven."),
+            Choice(TABLE.score_samples, "Rows of few columns are cheap, and weights uneven."),
         ),
     )
     recipe = recipe.but(scale=_scale(options, recipe, facts))
     if recipe.noise_from_z and options.scale not in ("global", None):
         recipe = recipe.but(
-            least_variance=Choice(NUMBERS.least_variance, "An outlier must not meet tiny noise.")
+            least_variance=Choice(TABLE.least_variance, "An outlier must not meet tiny noise.")
         )
     return _trained(_maximised(recipe, options), options, facts, held)
 
@@ -150,7 +150,7 @@ def _maximised(recipe: Recipe, options: Options) -> Recipe:
     """Return the recipe with the objective of tables; options of one are those of the ELBO."""
     if options.objective != "auto" or options.objective_options:
         return recipe
-    samples: Choice[int] = Choice(NUMBERS.samples, FOUR_SAMPLES)
+    samples: Choice[int] = Choice(TABLE.samples, FOUR_SAMPLES)
     return recipe.but(
         objective=Choice("dreg", FOUR_SAMPLES),
         objective_samples=or_asked(options, "objective_samples", samples),
@@ -161,7 +161,7 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
     """Return the recipe with the budget of tables, and a second training where that helps."""
     rows = facts.rows - held
     timed = options.max_seconds is not None
-    alone = held > 0 and facts.rows >= NUMBERS.many_rows
+    alone = held > 0 and facts.rows >= TABLE.many_rows
     again = held > 0 and options.early_stopping and not timed and not alone
     if again:
         refit = Choice(True, "With all rows, for as long as was best on those held out.")
@@ -172,12 +172,12 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
         refit = Choice(False, "Nothing says how long, or a tenth more rows bring nothing.")
     steps = recipe.max_steps
     if options.max_steps is None and options.max_epochs is None and not timed:
-        factor = NUMBERS.longer if alone else 1
-        count = round(factor * (NUMBERS.steps + NUMBERS.steps_per_row * rows))
+        factor = TABLE.longer if alone else 1
+        count = round(factor * (TABLE.steps + TABLE.steps_per_row * rows))
         steps = Choice(count, "1,000, and 0.1 for each row; half as many again for a single run.")
-    root = min(1.0, rows / NUMBERS.rows_of_rate) ** 0.5
-    batch = Choice(min(NUMBERS.largest_batch, rows), "Small batches suit few rows.")
-    rate = Choice(NUMBERS.learning_rate * root, "For fewer than 1,000 rows it falls as their root.")
+    root = min(1.0, rows / TABLE.rows_of_rate) ** 0.5
+    batch = Choice(min(TABLE.largest_batch, rows), "Small batches suit few rows.")
+    rate = Choice(TABLE.learning_rate * root, "For fewer than 1,000 rows it falls as their root.")
     prior = recipe.prior
     if held > 0 and not timed:
         prior = plain.prior(
@@ -194,7 +194,7 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
         batch_size=or_asked(options, "batch_size", batch),
         learning_rate=or_asked(options, "learning_rate", rate),
         decay=Choice(None, "A cosine: the run on all rows stops on its way."),
-        average=Choice(NUMBERS.average, "A running mean of the weights is steadier."),
+        average=Choice(TABLE.average, "A running mean of the weights is steadier."),
         own_batch=True,
         own_rate=True,
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-T = TypeVar("T")
+Fields = TypeVar("Fields")
 
 
 class StateError(ValueError):
@@ -92,7 +92,7 @@ def word(fields: Mapping[str, Any], name: str, words: Sequence[str]) -> str:
     return value
 
 
-def record(cls: type[T], fields: Any, name: str) -> T:
+def record(cls: type[Fields], fields: Any, name: str) -> Fields:
     """Return a dataclass of plain numbers, words and flags from its fields.
 
     Numbers may be "nan", "inf" or "-inf". Fields that have a default may be missing.

@@ -34,7 +34,7 @@ from ..vae import VAE
 RATE = 0.05
 """Weight of the newest batch in the running mean once it has run in."""
 
-FAR = 10.0
+FAR_OFF = 10.0
 """Factor beyond which a variance is mended before the first step."""
 ENOUGH = 2**20
 """Values over which one z per row averages well enough."""
@@ -112,7 +112,7 @@ class VarianceStep:
         """
         both = zip(self.likelihoods, self.parameters, strict=True)
         ratios = [_ratio(part, log.grad) for part, log in both if log.grad is not None]
-        return any(bool(((ratio > FAR) | (ratio < 1 / FAR)).any()) for ratio in ratios)
+        return any(bool(((ratio > FAR_OFF) | (ratio < 1 / FAR_OFF)).any()) for ratio in ratios)
 
     @torch.no_grad()
     def step(self, step: int, factor: float, finite: Tensor | bool) -> None:

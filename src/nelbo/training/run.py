@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..data.dataset import KEPT
+from ..data.dataset import KEPT_NUMBERS
 from ..data.order import stream_seed
 from ..data.rows import Batch, Rows
 from ..distributions import closed_form_kl
@@ -497,7 +497,7 @@ class Run:
         seen = round(self.budget.epochs(self.step) * len(self.rows))
         most = max(self.fewest_refined // math.prod(self.model().shape), seen // 10, 1)
         with self.autocast():
-            refine(self.model(), self.rows.spaced(most, KEPT), self.generator)
+            refine(self.model(), self.rows.spaced(most, KEPT_NUMBERS), self.generator)
 
     # -- what a checkpoint holds
     # ---------------------------------------------------------------------

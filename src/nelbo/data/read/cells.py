@@ -48,7 +48,8 @@ def real_numbers(array: Array, name: str, columns: Columns) -> Array:
     for i, cell in enumerate(flat):
         if type(cell) in odd:
             if not _is_missing(cell):
-                _refuse_cell(cell, place(np.unravel_index(i, array.shape), columns), name)  # type: ignore[arg-type]
+                where = tuple(int(k) for k in np.unravel_index(i, array.shape))
+                _refuse_cell(cell, place(where, columns), name)
             flat[i] = math.nan
     return _floats(flat, name).reshape(array.shape)
 

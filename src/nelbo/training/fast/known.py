@@ -6,7 +6,7 @@ and nowhere else. Adding a part never needs an entry: what is not known goes thr
 
 from __future__ import annotations
 
-__all__ = ["ACTIVATIONS", "Activation", "Layers", "Known", "taken_apart"]
+__all__ = ["BETWEEN", "Activation", "Layers", "Known", "taken_apart"]
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ class Activation(NamedTuple):
     backward: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-ACTIVATIONS: dict[type[nn.Module], Activation] = {
+BETWEEN: dict[type[nn.Module], Activation] = {
     nn.ReLU: Activation(torch.relu, lambda g, h, a: aten.threshold_backward(g, a, 0)),
     nn.SiLU: Activation(silu, lambda g, h, a: aten.silu_backward(g, h)),
     nn.Tanh: Activation(torch.tanh, lambda g, h, a: aten.tanh_backward(g, a)),
@@ -117,7 +117,7 @@ def _layers_of(network: Any) -> Layers | None:
     else:
         return None
     affine = [*layers[::2], *([] if residual is None else [residual])]
-    between = [ACTIVATIONS.get(type(a)) for a in layers[1::2] if _is_plain(a)]
+    between = [BETWEEN.get(type(a)) for a in layers[1::2] if _is_plain(a)]
     if len(layers) % 2 != 1 or not all(map(_is_affine, affine)):
         return None
     found = [activation for activation in between if activation is not None]
