@@ -893,6 +893,6 @@ def test_a_run_is_resumed_with_the_same_options_alone(tmp_path: Path) -> None:
 def test_the_command_line_reads_options() -> None:
     made = FitOptions(objective="capacity", objective_options="capacity=10, gamma=0.5").estimator()
     assert made.objective_options == {"capacity": 10, "gamma": 0.5}
-    for text in ("capacity", "capacity=much", ""):
+    for text in ("capacity", "capacity=", ""):
         with pytest.raises(ValueError, match="--objective-options must be name=value"):
             FitOptions(objective_options=text).estimator()
