@@ -5,11 +5,11 @@ into it whole what came out. ``--check`` changes nothing, and says where a page 
 than those. Numbers are not compared: they differ a little between machines, and so do times.
 
 - A ``console`` block with lines that are no commands is a transcript: each command of it is shown
-    with all that it
-  prints, but for its progress, which depends on the time it takes. Other console blocks are run,
-  for what later ones need, and stay as they are.
+  with all that it prints, but for its progress, which depends on the time it takes. Other console
+  blocks are run, for what later ones need, and stay as they are.
 - A ``text`` block shows what the Python blocks since the last one have printed.
-- `PICTURES` are copied from what the commands wrote.
+- `PICTURES` are copied from what the commands of a page wrote; `MADE` are made by a command of
+  their own, those of Fashion-MNIST where the environment variable NELBO_DATA says where it is.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ WIDTH = 100
 """Columns of the terminal."""
 PICTURES = {"README.md": {"runs/digits/picture.png": "digits.png"}}
 """page -> what a command of it wrote -> its name in docs/images."""
+FASHION = "nelbo fit fashion_mnist --variance 1 --latent-dim 10 --max-seconds 15 --out run"
+MADE = {
+    "learned_noise.png": (f"python {ROOT}/examples/04_learned_noise.py", "runs/learned_noise.png"),
+    "fashion_fixed_noise.png": (FASHION, "run/picture.png"),
+}
+"""name in docs/images -> the command that makes it, and what that writes."""
 
 
 def main() -> int:
@@ -62,7 +68,20 @@ def main() -> int:
             print(f"{page.relative_to(ROOT)}: {line}")
         if found != text and not options.check:
             page.write_text(found, encoding="utf-8")
+    if not options.check and not options.only:
+        make_pictures()
     return status if options.check else 0
+
+
+def make_pictures() -> None:
+    """Make the pictures that no page's own commands make."""
+    for name, (command, written) in MADE.items():
+        if command == FASHION and not os.environ.get("NELBO_DATA"):
+            print(f"docs/images/{name} stays as it is: it needs NELBO_DATA")
+            continue
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            output(command)
+            shutil.copyfile(written, ROOT / "docs" / "images" / name)
 
 
 def shows(text: str) -> bool:
@@ -100,26 +119,31 @@ def remade(text: str) -> str:
 
 
 def transcript(block: str) -> Iterator[str]:
-    """Yield each command of a console block with all that it prints; one that fails is an error.
+    """Yield each command of a console block with all that it prints."""
+    for command in re.findall(r"^\$ (.*)$", block, re.MULTILINE):
+        yield f"$ {command}\n{PROGRESS.sub('', output(command))}"
+
+
+def output(command: str) -> str:
+    """Run a command as a terminal of 100 columns would, and return all that it prints.
 
     Raises:
-        RuntimeError: A command failed.
+        RuntimeError: The command failed.
     """
     environment = {**os.environ, "COLUMNS": str(WIDTH), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
-    for command in re.findall(r"^\$ (.*)$", block, re.MULTILINE):
-        program, *words = shlex.split(command)
-        start = [sys.executable, "-m", "nelbo"] if program == "nelbo" else [program]
-        done = subprocess.run(
-            [*start, *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"`{command}` ended with {done.returncode}: {done.stdout}")
-        yield f"$ {command}\n{PROGRESS.sub('', done.stdout)}"
+    program, *words = shlex.split(command)
+    own = {"nelbo": [sys.executable, "-m", "nelbo"], "python": [sys.executable]}
+    done = subprocess.run(
+        [*own.get(program, [program]), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"`{command}` ended with {done.returncode}: {done.stdout}")
+    return done.stdout
 
 
 def differences(shown: str, found: str) -> Iterator[str]:

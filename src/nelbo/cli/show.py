@@ -29,7 +29,7 @@ def fit(summary: Summary, data: str, options: FitOptions, written: Sequence[str]
     lines += [
         f"Active units  {summary.active_units} of {summary.latent_dim}",
         _explained(summary),
-        *_chosen(summary),
+        *_chosen(summary, options),
         f"Training      {_count(summary.epochs, 'epoch')}, {_count(summary.steps, 'step')}, "
         f"{summary.seconds:.1f} s; "
         f"ended because {_ended(summary.stopped)}",
@@ -61,10 +61,10 @@ def _explained(summary: Summary) -> str:
     return text
 
 
-def _chosen(summary: Summary) -> list[str]:
+def _chosen(summary: Summary, options: FitOptions) -> list[str]:
     """Say how many latent dimensions were chosen, and why, where that was left open."""
     found = summary.recipe.get("latent_dim")
-    if found is None:
+    if found is None or options.latent_dim != "auto":
         return []
     return _wrapped("Latent size", found["reason"], 14)
 
