@@ -64,7 +64,7 @@ def _explained(summary: Summary) -> str:
 def _chosen(summary: Summary, options: FitOptions) -> list[str]:
     """Say how many latent dimensions were chosen, and why, where that was left open."""
     found = summary.recipe.get("latent_dim")
-    if found is None or options.latent_dim != "auto":
+    if found is None or vars(options)["latent_dim"] != "auto":
         return []
     return _wrapped("Latent size", found["reason"], 14)
 
