@@ -20,12 +20,13 @@ import io
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -62,7 +63,7 @@ def main() -> int:
             found = remade(text)
             if not options.check:
                 for source, name in PICTURES.get(page.name, {}).items():
-                    shutil.copyfile(source, ROOT / "docs" / "images" / name)
+                    keep(source, name)
         for line in differences(text, found):
             status = 1
             print(f"{page.relative_to(ROOT)}: {line}")
@@ -81,7 +82,13 @@ def make_pictures() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             output(command)
-            shutil.copyfile(written, ROOT / "docs" / "images" / name)
+            keep(written, name)
+
+
+def keep(picture: str, name: str) -> None:
+    """Keep a picture among those of the pages, in 128 colours: grey noise takes much room."""
+    with Image.open(picture) as image:
+        image.convert("RGB").quantize(128).save(ROOT / "docs" / "images" / name, optimize=True)
 
 
 def shows(text: str) -> bool:
