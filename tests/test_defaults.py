@@ -383,7 +383,7 @@ def test_a_warm_start_keeps_widths_that_were_left_open_and_refuses_others(
 ) -> None:
     x = np.random.default_rng(0).normal(size=(60, 4, 4)).astype(np.float32)
     model = vae(hidden=None, max_steps=5, warm_start=True).fit(x)
-    monkeypatch.setattr(plain, "NUMBERS", plain.Plain(many_rows=50))  # by now they would be others
+    monkeypatch.setattr(plain, "PLAIN", plain.Plain(many_rows=50))  # by now they would be others
     model.fit(x)
     assert model.spec_.hidden == (512, 512)
     with pytest.raises(ValueError, match="decoder_hidden=None, but that is now"):
