@@ -12,6 +12,7 @@ __all__ = ["Baseline", "Memorisation", "PriorMatch", "baseline", "memorisation",
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,9 +104,12 @@ def memorisation(
         ValueError: Rows that do not fit.
     """
     method, shift = plain_method(vae), log_density(units)
+    settings: dict[str, Any] = {}
+    if method == "importance":  # as scores are: the encoder alone may be nats too low
+        settings["proposal"] = "mixture"
     seen = subsample(train, len(x), seed)
     first, second = (
-        mean(log_likelihood(vae, rows, method, samples, seed, memory).value, shift)
+        mean(log_likelihood(vae, rows, method, samples, seed, memory, **settings).value, shift)
         for rows in (seen, x)
     )
     error = math.hypot(first.standard_error, second.standard_error)

@@ -181,6 +181,7 @@ class Judge:
                 Value("ELBO(q*) - ELBO(q)", found.amortisation, "nats"),
                 Value("ELBO(q)", found.elbo, "nats"),
                 Value("rate of q*", found.rate, "nats"),
+                Value("rows looked at", found.elbo.rows),
             ),
         )
         told = f"The best {found.family}s are {found.approximation.value:.3g} nats below log p(x)."
@@ -198,6 +199,7 @@ class Judge:
             (
                 Value("log p(x) - ELBO(q*)", found.approximation, "nats"),
                 Value("log p(x)", found.log_p, "nats"),
+                Value("rows looked at", found.log_p.rows),
             ),
         )
         return amortisation, approximation
@@ -406,7 +408,11 @@ class Judge:
             verdict,
             f"log p(x) is {abs(found.gain.value):.3g} nats {side} that of exact pPCA of the same "
             "latent size.",
-            (Value("log p(x) - pPCA", found.gain, "nats"), Value("pPCA", found.linear, "nats")),
+            (
+                Value("log p(x) - pPCA", found.gain, "nats"),
+                Value("pPCA", found.linear, "nats"),
+                Value("rows looked at", found.gain.rows),
+            ),
         )
 
     def rare(self, found: tuple[RareValue, ...]) -> Finding:
