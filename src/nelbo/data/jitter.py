@@ -26,7 +26,7 @@ class Jittered(Rows):
     """
 
     POWER = 3
-    """Of what is left of the run, by which the noise shrinks."""
+    """The noise shrinks as this power of what is left of the run."""
 
     def __init__(self, rows: Rows) -> None:
         super().__init__(

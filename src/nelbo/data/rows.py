@@ -57,7 +57,7 @@ class Rows(abc.ABC):
     """
 
     dtype: torch.dtype
-    """Of x, as the model takes it."""
+    """The type of x, as the model takes it."""
     device: torch.device
     batch_size: int | None = None
     """Rows in a step, where what the rows come from says so."""

@@ -9,6 +9,7 @@ from .bernoulli import Bernoulli
 from .discretized import DiscretizedNormal
 from .drawing import closed_form_kl, draw, random_bytes
 from .factorised import Factorised, of_observed
+from .from_noise import FromNoise
 from .layered import Layered, check_width, fewest_of, layers_of
 from .mixture import NormalMixture
 from .normal import LOG_2PI, DiagonalNormal, Normal01, is_independent_normal
@@ -21,6 +22,7 @@ __all__ = [
     "DiscretizedNormal",
     "Layered",
     "Factorised",
+    "FromNoise",
     "Normal01",
     "NormalMixture",
     "check_width",

@@ -8,16 +8,16 @@ from __future__ import annotations
 __all__ = ["Layered", "check_width", "fewest_of", "layers_of"]
 
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
+from .from_noise import FromNoise
 from .normal import DiagonalNormal
 
 
-class Layered(Distribution):
+class Layered(FromNoise):
     """One vector z = (a, b): a normal a, and b that is normal given a.
 
     Arguments:
@@ -26,13 +26,10 @@ class Layered(Distribution):
         size: How many coordinates z has.
     """
 
-    arg_constraints = {}  # noqa: RUF012 (the base class asks for a dict)
-    has_rsample = True
-
     def __init__(
         self, first: DiagonalNormal, second: Callable[[Tensor], DiagonalNormal], size: int
     ) -> None:
-        self.first, self.second = first, second
+        self.first, self.second, self.like = first, second, first.loc
         self.parts = (first.loc.shape[-1], size - first.loc.shape[-1])
         super().__init__(first.batch_shape, torch.Size([size]), validate_args=False)
 
@@ -59,23 +56,6 @@ class Layered(Distribution):
         """Return the noise that `from_noise` maps to ``value`` (*sample, *batch, size)."""
         a, b = value.split(self.parts, -1)
         return torch.cat([self.first.to_noise(a), self.second(a).to_noise(b)], -1)
-
-    def rsample(
-        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draw z, of shape (*sample, *batch, size)."""
-        loc = self.first.loc
-        shape = torch.Size(sample_shape) + self.batch_shape + self.event_shape
-        return self.from_noise(
-            torch.randn(shape, generator=generator, dtype=loc.dtype, device=loc.device)
-        )
-
-    @torch.no_grad()
-    def sample(
-        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Like `rsample`, without gradients."""
-        return self.rsample(sample_shape, generator)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``value`` (*sample, *batch, size), in nats."""

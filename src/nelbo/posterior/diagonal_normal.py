@@ -2,7 +2,7 @@ r"""A normal with independent coordinates of z."""
 
 from __future__ import annotations
 
-__all__ = ["DiagonalNormal"]
+__all__ = ["DiagonalNormal", "independent_normal", "mean_field"]
 
 import torch
 from torch import Tensor
@@ -37,14 +37,26 @@ class DiagonalNormal(Posterior):
     def forward(self, h: Tensor) -> distributions.DiagonalNormal:
         """Map features h, of shape (*batch, 2 * latent_dim), to q(z|x)."""
         loc, raw = h.chunk(2, dim=-1)
-        return distributions.DiagonalNormal(loc, softplus(raw.contiguous()).clamp_min(SMALLEST_STD))
+        return independent_normal(loc, raw)
 
     def start_at(self, model: LinearGaussian) -> tuple[Tensor, Tensor]:
         """Return the exact means, and the conditional standard deviations of the exact posterior:
         of all diagonal normals these have the highest ELBO.
         """
-        gain, offset = model.posterior_affine()
-        noise = model.variance.expand_as(model.bias)[:, None]
-        precision = 1 + (model.weight.square() / noise).sum(0)
-        raw = distributions.softplus_inverse(precision.rsqrt())
-        return torch.cat([gain, torch.zeros_like(gain)]), torch.cat([offset, raw])
+        return mean_field(model)
+
+
+def independent_normal(loc: Tensor, raw: Tensor) -> distributions.DiagonalNormal:
+    """Return the normal with this mean and, by softplus, these raw standard deviations."""
+    return distributions.DiagonalNormal(loc, softplus(raw.contiguous()).clamp_min(SMALLEST_STD))
+
+
+def mean_field(model: LinearGaussian) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the affine encoder that gives a linear model's exact posterior
+    means, and the conditional standard deviations of its posterior, raw.
+    """
+    gain, offset = model.posterior_affine()
+    noise = model.variance.expand_as(model.bias)[:, None]
+    precision = 1 + (model.weight.square() / noise).sum(0)
+    raw = distributions.softplus_inverse(precision.rsqrt())
+    return torch.cat([gain, torch.zeros_like(gain)]), torch.cat([offset, raw])

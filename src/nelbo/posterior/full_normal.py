@@ -8,14 +8,12 @@ from __future__ import annotations
 
 __all__ = ["FullNormal"]
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, register_kl
 from torch.nn.functional import softplus
 
-from ..distributions import LOG_2PI, Normal01, softplus_inverse
+from ..distributions import LOG_2PI, FromNoise, Normal01, softplus_inverse
 from ..linear import LinearGaussian
 from .base import SMALLEST_STD, Posterior
 
@@ -68,7 +66,7 @@ class FullNormal(Posterior):
         return super().as_normal(q)
 
 
-class _FullNormal(Distribution):
+class _FullNormal(FromNoise):
     """A normal whose noise comes from an explicit generator.
 
     Arguments:
@@ -76,11 +74,8 @@ class _FullNormal(Distribution):
         scale_tril: Lower triangles, of shape (*batch, d, d), with a positive diagonal.
     """
 
-    arg_constraints = {}  # noqa: RUF012 (the base class asks for a dict)
-    has_rsample = True
-
     def __init__(self, loc: Tensor, scale_tril: Tensor) -> None:
-        self.loc, self.scale_tril = loc, scale_tril
+        self.loc, self.scale_tril, self.like = loc, scale_tril, loc
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
 
     @property
@@ -107,22 +102,6 @@ class _FullNormal(Distribution):
         centred = (value - self.loc).unsqueeze(-1)
         noise: Tensor = torch.linalg.solve_triangular(self.scale_tril, centred, upper=False)
         return noise.squeeze(-1)
-
-    def rsample(
-        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draw z, of shape (*sample, *batch, d)."""
-        shape = torch.Size(sample_shape) + self.loc.shape
-        like = {"dtype": self.loc.dtype, "device": self.loc.device}
-        noise = torch.randn(shape, generator=generator, **like)  # type: ignore[call-overload]
-        return self.from_noise(noise)
-
-    @torch.no_grad()
-    def sample(
-        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Like `rsample`, without gradients."""
-        return self.rsample(sample_shape, generator)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``value`` (*sample, *batch, d), in nats."""

@@ -12,19 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
-from ..distributions import (
-    DiagonalNormal,
-    Layered,
-    check_width,
-    fewest_of,
-    layers_of,
-    softplus_inverse,
-)
+from ..distributions import DiagonalNormal, Layered, check_width, fewest_of, layers_of
 from ..linear import LinearGaussian
 from ..networks import MLP
-from .base import SMALLEST_STD, Posterior
+from .base import Posterior
+from .diagonal_normal import independent_normal, mean_field
 
 
 class Hierarchical(Posterior):
@@ -83,21 +76,13 @@ class Hierarchical(Posterior):
             z, known = (part.expand(*batch, part.shape[-1]) for part in (z, rest))
             both = known + self.network(torch.cat([z, known], -1))
             mean, width = both.chunk(2, -1)
-            return _normal(mean, width)
+            return independent_normal(mean, width)
 
-        return Layered(_normal(upper, wide), second, self.latent_dim)
+        return Layered(independent_normal(upper, wide), second, self.latent_dim)
 
     def start_at(self, model: LinearGaussian) -> tuple[Tensor, Tensor]:
         """Return the exact means, and the conditional standard deviations of the exact posterior;
         layers do not depend on each other.
         """
         self._silence()
-        gain, offset = model.posterior_affine()
-        noise = model.variance.expand_as(model.bias)[:, None]
-        precision = 1 + (model.weight.square() / noise).sum(0)
-        raw = softplus_inverse(precision.rsqrt())
-        return torch.cat([gain, torch.zeros_like(gain)]), torch.cat([offset, raw])
-
-
-def _normal(loc: Tensor, raw: Tensor) -> DiagonalNormal:
-    return DiagonalNormal(loc, softplus(raw.contiguous()).clamp_min(SMALLEST_STD))
+        return mean_field(model)
