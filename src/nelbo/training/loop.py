@@ -261,31 +261,42 @@ def _loop(
         planned = run.budget.planned_steps(run.step, elapsed)
         run.peak = run.learning_rate or default_learning_rate(planned) * SLOWER**run.retreated
         over = progress >= 1 or run.rate.over(progress)
-        due = run.step % run.budget.validate_every == 0 or over
-        if due:
+        if run.step % run.budget.validate_every == 0 or over:
             if not run.already_recorded():
                 _validate(run, factor, callbacks)
                 release()
-            if not run.ended and not over and early_stopping and _out_of_patience(run, progress):
-                if run.rate.decay is None:
-                    run.ended = "early"
-                else:
-                    run.fall_now(progress)
+            if not run.ended and not over and early_stopping:
+                _stop_early(run, progress)
         if run.ended:
             break
-        if run.rate.over(progress):
-            run.ended = "early"
-        elif progress >= 1:
-            run.ended = (
-                "steps" if run.budget.max_steps and run.step >= run.budget.max_steps else "seconds"
-            )
-        else:
-            if store is not None and time.monotonic() - saved > store_every:
-                keep(store, run, "Training goes on, and tries again later.")
-                saved = time.monotonic()
-            run.train_step(factor)
-            release()
+        if run.rate.over(progress) or progress >= 1:
+            run.ended = _limit_reached(run, progress)
+            break
+        if store is not None and time.monotonic() - saved > store_every:
+            keep(store, run, "Training goes on, and tries again later.")
+            saved = time.monotonic()
+        run.train_step(factor)
+        release()
     return run.ended
+
+
+def _stop_early(run: Run, progress: float) -> None:
+    """Where the validation bound no longer improves, end the run, or let its rate fall."""
+    if not _out_of_patience(run, progress):
+        return
+    if run.rate.decay is None:
+        run.ended = "early"
+    else:
+        run.fall_now(progress)
+
+
+def _limit_reached(run: Run, progress: float) -> str:
+    """Return what ends a run that is over: an early fall seen through, its steps or its time."""
+    if run.rate.over(progress):
+        return "early"
+    if run.budget.max_steps and run.step >= run.budget.max_steps:
+        return "steps"
+    return "seconds"
 
 
 def _validate(run: Run, factor: float, callbacks: list[Callback]) -> None:

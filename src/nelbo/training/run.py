@@ -363,6 +363,39 @@ class Run:
         if self.averaged is not None:
             self.objective.load_state_dict(self.averaged)
 
+    def bounds_of_held_out(self) -> Tensor | None:
+        """Return the bound of each held-out row, of shape (n,); None where there are none."""
+        if self.validation is None:
+            return None
+        chunks = self.validation.split(max(1, self.chunk // _inner(self.objective).draws))
+        return torch.cat([self.bound(chunk) for chunk in chunks]).double().cpu()
+
+    def begin(self, value: float | None) -> None:
+        """Note the bound before the first step, on held-out rows where there are any.
+
+        Raises:
+            FloatingPointError: It is not finite.
+        """
+        if not self.weighted:
+            self.begun = value
+            if value is None:
+                self.begun = self.bound_of_some()
+        if value is not None and not math.isfinite(value):
+            raise FloatingPointError(
+                f"The bound of the initial model is {value} on the validation rows. "
+                "Check that the data are scaled and that the network's outputs are finite."
+            )
+
+    def keep_if_ahead(self, value: float, bounds: Tensor) -> None:
+        """Keep copies of the weights that are validated where they are the best so far."""
+        if not self.is_ahead(bounds):
+            return
+        if self.averaged is None:
+            weights = _weights(self.objective)
+        else:
+            weights = {name: mean.clone() for name, mean in self.averaged.items()}
+        self.best = Best(value, self.step, weights, bounds)
+
     def validate(self, factor: float) -> Record:
         """Measure the bound on held-out rows, keep the best weights, and return a record in the
         user's units.
@@ -372,35 +405,16 @@ class Run:
         if self.adaptive and not bfloat16_pays(self.objective):
             self.precision, self.adaptive = "float32", False
         self.generator.manual_seed(stream_seed(self.seed, "validation"))
-        value, bounds = None, None
         with self.judging():
-            if self.validation is not None:
-                chunks = self.validation.split(max(1, self.chunk // _inner(self.objective).draws))
-                bounds = torch.cat([self.bound(chunk) for chunk in chunks]).double().cpu()
+            bounds = self.bounds_of_held_out()
+            value = None
+            if bounds is not None:
                 value = math.fsum(bounds.tolist()) / len(bounds)
             kl, train = self.mean_kl(), self.judged_train()
-            if self.step == 0 and not self.weighted:
-                self.begun = value
-                if value is None:
-                    self.begun = self.bound_of_some()
-        if self.step == 0 and value is not None and not math.isfinite(value):
-            raise FloatingPointError(
-                f"The bound of the initial model is {value} on the validation rows. "
-                "Check that the data are scaled and that the network's outputs are finite."
-            )
-        if (
-            value is not None
-            and bounds is not None
-            and math.isfinite(value)
-            and self.is_ahead(bounds)
-        ):
-            mean = self.averaged
-            weights = (
-                _weights(self.objective)
-                if mean is None
-                else {name: w.clone() for name, w in mean.items()}
-            )
-            self.best = Best(value, self.step, weights, bounds)
+            if self.step == 0:
+                self.begin(value)
+        if value is not None and bounds is not None and math.isfinite(value):
+            self.keep_if_ahead(value, bounds)
         if self.step == 0:
             self.budget = self.budget.reserving(self.ending * (time.monotonic() - begun))
         record = self.record(train, value, kl, factor)
@@ -594,51 +608,56 @@ class Run:
         self.rate = self._fall(fields.section(config, "fall"))
         self.precision = fields.word(config, "precision", ("float32", "bf16"))
         self.adaptive = fields.flag(config, "adaptive")
+        self._load_limit(config)
+        self._load_best(config, tensors)
+        averaged = _part(tensors, "averaged.")
+        if (not averaged) == bool(self.average and self.step):
+            raise fields.StateError(
+                "the running mean of the weights is there, or missing, where it should not be"
+            )
+        self.averaged = None
+        if averaged:
+            self.averaged = {name: value.to(self.device) for name, value in averaged.items()}
+        fields.tensors_like(tensors, self._wanted())
+        for name, tensor in tensors.items():
+            if not _is_sound(name, tensor):
+                raise fields.StateError(f"{name} holds values that are not finite")
+
+    def _load_limit(self, config: dict[str, Any]) -> None:
+        """Take the limit of time, which is as long as the run's own, or there is none."""
         limit = fields.section(config, "max_seconds")
         if (limit is None) != (self.budget.max_seconds is None):
             raise fields.StateError(
                 f"max_seconds is {limit!r}, expected {self.budget.max_seconds!r}"
             )
         if limit is not None:
-            self.budget = dataclasses.replace(
-                self.budget, max_seconds=fields.number(config, "max_seconds", 1e-9)
-            )
+            seconds = fields.number(config, "max_seconds", 1e-9)
+            self.budget = dataclasses.replace(self.budget, max_seconds=seconds)
+
+    def _load_best(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take the best weights and their bound, where there are any."""
         best = fields.section(config, "best")
-        if best is not None:
-            if not isinstance(best, list) or len(best) != 2:
-                raise fields.StateError(f"best is {best!r}, expected a bound and its step")
-            pair = {"bound of the best weights": best[0], "step of the best weights": best[1]}
-            value = fields.number(pair, "bound of the best weights")
-            step = fields.integer(pair, "step of the best weights", 0, self.step)
-            self.best = Best(value, step, _part(tensors, "best."), tensors.get("best_bounds"))
-        averaged = _part(tensors, "averaged.") or None
-        if (averaged is None) == bool(self.average and self.step):
-            raise fields.StateError(
-                "the running mean of the weights is there, or missing, where it should not be"
-            )
-        self.averaged = (
-            None
-            if averaged is None
-            else {name: value.to(self.device) for name, value in averaged.items()}
-        )
-        kinds = [
-            "model.",
-            *(["best."] if best is not None else []),
-            *(["averaged."] if averaged is not None else []),
-        ]
+        if best is None:
+            return
+        if not isinstance(best, list) or len(best) != 2:
+            raise fields.StateError(f"best is {best!r}, expected a bound and its step")
+        pair = {"bound of the best weights": best[0], "step of the best weights": best[1]}
+        value = fields.number(pair, "bound of the best weights")
+        step = fields.integer(pair, "step of the best weights", 0, self.step)
+        self.best = Best(value, step, _part(tensors, "best."), tensors.get("best_bounds"))
+
+    def _wanted(self) -> dict[str, Tensor]:
+        """Return tensors like all those that belong to a state with what was taken so far."""
+        kinds = ["model."]
+        if self.best is not None:
+            kinds.append("best.")
+        if self.averaged is not None:
+            kinds.append("averaged.")
         wanted = {f"{kind}{name}": value for kind in kinds for name, value in self.live.items()}
         wanted |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
-        if best is not None and self.validation is not None:
+        if self.best is not None and self.validation is not None:
             wanted["best_bounds"] = torch.empty(len(self.validation.x), dtype=torch.float64)
-        gauge = self.clipping.state()
-        fields.tensors_like(tensors, wanted | gauge)
-        for name, tensor in tensors.items():
-            # Moments may overflow, and a bound be infinite, in a run that goes on all the same.
-            strict = not name.startswith("optimiser.") and name != "total"
-            if not bool(
-                (tensor.isfinite() if strict else ~tensor.isnan() | (name == "total")).all()
-            ):
-                raise fields.StateError(f"{name} holds values that are not finite")
+        return wanted | self.clipping.state()
 
     def _fall(self, state: Any) -> RateSchedule:
         found = fields.record(RateSchedule, state, "fall")
@@ -651,6 +670,18 @@ class Run:
         ):
             raise fields.StateError(f"fall is {state!r}, which no run with these options comes to")
         return found
+
+
+def _is_sound(name: str, tensor: Tensor) -> bool:
+    """Return whether the values of a tensor of a state may be those of a run that goes on.
+
+    Moments of an optimiser may overflow, and a total of bounds be anything.
+    """
+    if name == "total":
+        return True
+    if name.startswith("optimiser."):
+        return not bool(tensor.isnan().any())
+    return bool(tensor.isfinite().all())
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -82,20 +82,28 @@ class Known(NamedTuple):
 def taken_apart(objective: nn.Module) -> Known | None:
     """Return what an objective is made of; None where any of it is not known."""
     goal: Any = objective
-    if not is_exactly(goal, ELBO, DReG) or getattr(goal, "corruption", False):
+    if not _is_known_goal(goal):
         return None
-    weighs, samples, vae = is_exactly(goal, DReG), goal.samples, goal.vae
-    if not (weighs or samples == 1) or not is_exactly(vae, VAE):
-        return None
+    vae = goal.vae
     if not is_exactly(vae.prior, StandardNormal) or not is_exactly(vae.posterior, DiagonalNormal):
         return None
     encoder, decoder = _layers_of(vae.encoder), _layers_of(vae.decoder)
-    head = vae.likelihood
-    one = is_exactly(head, Gaussian) and head.log_variance.ndim == 0
-    if encoder is None or decoder is None or not (one or is_exactly(head, HeteroscedasticGaussian)):
+    if encoder is None or decoder is None:
         return None
-    log_variance = head.log_variance if one else None
-    return Known(weighs, samples, head.shape, log_variance, head.floor, encoder, decoder)
+    head, log_variance = vae.likelihood, None
+    if is_exactly(head, Gaussian) and head.log_variance.ndim == 0:
+        log_variance = head.log_variance
+    elif not is_exactly(head, HeteroscedasticGaussian):
+        return None
+    weighs = is_exactly(goal, DReG)
+    return Known(weighs, goal.samples, head.shape, log_variance, head.floor, encoder, decoder)
+
+
+def _is_known_goal(goal: Any) -> bool:
+    """Return whether this is DReG, or the plain ELBO of one draw, of a VAE of ours."""
+    if not is_exactly(goal, ELBO, DReG) or getattr(goal, "corruption", False):
+        return False
+    return (is_exactly(goal, DReG) or goal.samples == 1) and is_exactly(goal.vae, VAE)
 
 
 def is_exactly(part: object, *classes: type) -> bool:
