@@ -246,16 +246,12 @@ def _report(
         (run / stale).unlink(missing_ok=True)
     with progress.shown(quiet):
         summary = summarise(model, train, held_out, options.samples, notes)
-    missing = None
+    missing, shown = None, None
+    if held_out is not None:
+        shown = held_out.array
+    title = os.path.basename(data.rstrip("/")) or data
     try:
-        write_picture(
-            run / PICTURE,
-            model,
-            train.array,
-            None if held_out is None else held_out.array,
-            summary,
-            title=os.path.basename(data.rstrip("/")) or data,
-        )
+        write_picture(run / PICTURE, model, train.array, shown, summary, title=title)
     except (ImportError, OSError) as error:
         missing = f"No picture was written: {error}"
     results = _results(summary, data, run, options, missing)
@@ -269,9 +265,10 @@ def _report(
     if missing is not None and not quiet:
         print(visible(f"nelbo: {missing}"), file=sys.stderr)
     if as_json or not quiet:
-        print(
-            visible(results if as_json else show.fit(summary, data, options, _written(run))), end=""
-        )
+        told = results
+        if not as_json:
+            told = show.fit(summary, data, options, _written(run))
+        print(visible(told), end="")
     if refused is not None:
         raise OSError(
             f"{run / RESULTS} could not be written: {refused.strerror or refused}. The model is "

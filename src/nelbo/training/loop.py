@@ -261,16 +261,14 @@ def _loop(
         planned = run.budget.planned_steps(run.step, elapsed)
         run.peak = run.learning_rate or default_learning_rate(planned) * SLOWER**run.retreated
         over = progress >= 1 or run.rate.over(progress)
-        if run.step % run.budget.validate_every == 0 or over:
-            if not run.already_recorded():
-                _validate(run, factor, callbacks)
-                release()
-            if not run.ended and not over and early_stopping:
-                _stop_early(run, progress)
+        due = run.step % run.budget.validate_every == 0 or over
+        if due and not run.already_recorded():
+            _validate(run, factor, callbacks)
+            release()
+        if due and early_stopping and not over:
+            _stop_early(run, progress)
+        run.ended = run.ended or _limit_reached(run, progress)
         if run.ended:
-            break
-        if run.rate.over(progress) or progress >= 1:
-            run.ended = _limit_reached(run, progress)
             break
         if store is not None and time.monotonic() - saved > store_every:
             keep(store, run, "Training goes on, and tries again later.")
@@ -282,7 +280,7 @@ def _loop(
 
 def _stop_early(run: Run, progress: float) -> None:
     """Where the validation bound no longer improves, end the run, or let its rate fall."""
-    if not _out_of_patience(run, progress):
+    if run.ended or not _out_of_patience(run, progress):
         return
     if run.rate.decay is None:
         run.ended = "early"
@@ -291,9 +289,11 @@ def _stop_early(run: Run, progress: float) -> None:
 
 
 def _limit_reached(run: Run, progress: float) -> str:
-    """Return what ends a run that is over: an early fall seen through, its steps or its time."""
+    """Return what ends a run: an early fall seen through, its steps or its time; empty before."""
     if run.rate.over(progress):
         return "early"
+    if progress < 1:
+        return ""
     if run.budget.max_steps and run.step >= run.budget.max_steps:
         return "steps"
     return "seconds"
