@@ -19,16 +19,15 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .. import evaluate, fitting, spec
+from .. import evaluate, spec
 from ..baseline import ProbabilisticPCA
 from ..data import Schema, Values
 from ..data.known import KnownRows
 from ..fitted import Fitted
 from ..fitted.state import asked, of_one_model
-from ..fitting.resume import seed_from
 from ..options import NetworkFactory, Options, parameters
 from ..recipe import Entries
-from ..recipe.check import check, integer
+from ..recipe.check import check, integer, seed_from
 from ..training import History
 from ..vae import VAE
 from . import naming, output, state
@@ -139,6 +138,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             ValueError: X is not a set of at least two finite numeric examples, or an option is out
                 of range.
         """
+        from .. import fitting
+
         warm = bool(self.warm_start) and self.__sklearn_is_fitted__()
         check(self._options)
         values = Values.of(X)
@@ -162,6 +163,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Raises:
             ValueError: As `fit`.
         """
+        from .. import fitting
+
         return fitting.explain(self._options, X)
 
     # -- embed and decode

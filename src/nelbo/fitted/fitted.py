@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,15 @@ from ..baseline import ProbabilisticPCA
 from ..brief import Brief
 from ..data import Schema, Values
 from ..data.known import KnownRows, Uses
-from ..diagnose import LEAST_ROWS, Diagnosis, Spell, diagnose, in_python
 from ..distributions import draw
 from ..recipe import Entries
 from ..training import History, Units
 from ..vae import VAE
 from ..watching import pieces
 from . import choice, diagnosis, door, linear, noise, state
+
+if TYPE_CHECKING:
+    from ..diagnose import Diagnosis, Spell
 
 Array = npt.NDArray[Any]
 CHUNK_VALUES = 2**24
@@ -165,7 +167,7 @@ class Fitted(Brief):
         train: Any | None = None,
         limit: int = 1000,
         seed: int = 0,
-        spell: Spell = in_python,
+        spell: Spell | None = None,
         which: str | None = None,
     ) -> Diagnosis:
         """Find out what is wrong with this model: verdicts, and one diagnosis with its cure.
@@ -176,13 +178,15 @@ class Fitted(Brief):
             train: Rows that the model was fitted to, or None.
             limit: How many rows to look at.
             seed: Seed of everything drawn.
-            spell: How the advice writes an option and its value.
+            spell: How the advice writes an option and its value; None is as in Python.
             which: "held-out", "trained" or "all" of X; None is "held-out" where there are such
                 rows.
 
         Raises:
             ValueError: Rows do not fit or are too few, or there are none of those asked for.
         """
+        from ..diagnose import LEAST_ROWS, diagnose, in_python
+
         X = Values.of(X)
         x, model = self._rows(X), self
         known: Tensor | None = None
@@ -210,7 +214,7 @@ class Fitted(Brief):
             seen=None if told is None else torch.from_numpy(told)[mask],
             seed=seed,
             used=diagnosis.used(self),
-            spell=spell,
+            spell=spell or in_python,
         )
 
     @property

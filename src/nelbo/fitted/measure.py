@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import diagnose, evaluate
+from .. import evaluate
 from ..data import Schema
 from ..plain import plain
 from .fitted import Fitted
@@ -275,6 +275,8 @@ def explained(model: Fitted, x: Tensor, held_out: Any, most: int = 2048) -> Expl
         held_out: Rows it has never seen, in data units, or None.
         most: The number of rows to reconstruct at most, evenly spaced.
     """
+    from .. import diagnose
+
     judged = x
     if held_out is not None:
         judged = model.schema.to_model(held_out, noise="hash", dtype=x.dtype)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["fingerprint", "open_store", "plain", "seed_from", "seed_of"]
+__all__ = ["fingerprint", "open_store", "plain", "seed_of"]
 
 import hashlib
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from .. import checkpoint
 from ..options import Options
+from ..recipe.check import seed_from
 from ..spec import Spec
 from ..vae import VAE
 
@@ -67,29 +67,6 @@ def fingerprint(options: Options, spec: Spec, array: npt.NDArray[Any], seed: int
     tied = [(name, plain(getattr(options, name))) for name in TIED]
     digest.update(repr((array.shape, fields, seed, tied)).encode())
     return digest.hexdigest()
-
-
-def seed_from(random_state: Any) -> int:
-    """Turn a random_state into a seed; None draws one from the system, leaving numpy's global state
-    alone.
-
-    Raises:
-        ValueError: It is neither an integer, a RandomState, a Generator nor None.
-    """
-    if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> 2)
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**62))
-    if isinstance(random_state, numbers.Integral):
-        if not 0 <= int(random_state) < 2**62:
-            raise ValueError(f"random_state must be between 0 and 2**62, got {random_state}.")
-        return int(random_state)
-    if not isinstance(random_state, np.random.RandomState):
-        raise ValueError(
-            "random_state must be an integer, a RandomState, a Generator or None, got "
-            f"{random_state!r}."
-        )
-    return int(random_state.randint(2**31 - 1))
 
 
 def plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check", "integer"]
+__all__ = ["check", "integer", "seed_from"]
 
 import math
 import numbers
@@ -179,3 +179,26 @@ CONSTRAINTS: dict[str, Constraint] = {
     "channels": _widths,
 }
 """What each option may be; names of parts are resolved where they are built."""
+
+
+def seed_from(random_state: Any) -> int:
+    """Turn a random_state into a seed; None draws one from the system, leaving numpy's global state
+    alone.
+
+    Raises:
+        ValueError: It is neither an integer, a RandomState, a Generator nor None.
+    """
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> 2)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**62))
+    if isinstance(random_state, numbers.Integral):
+        if not 0 <= int(random_state) < 2**62:
+            raise ValueError(f"random_state must be between 0 and 2**62, got {random_state}.")
+        return int(random_state)
+    if not isinstance(random_state, np.random.RandomState):
+        raise ValueError(
+            "random_state must be an integer, a RandomState, a Generator or None, got "
+            f"{random_state!r}."
+        )
+    return int(random_state.randint(2**31 - 1))
