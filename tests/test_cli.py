@@ -634,6 +634,22 @@ def test_score_prints_a_number_for_each_row(
     assert np.array_equal(np.load(place / "deep/down/s.npy"), model.score_samples(rows))
 
 
+@pytest.mark.parametrize("bound", ["encoder", "refined"])
+def test_score_writes_a_bound_where_one_is_asked_for(
+    here: Callable[..., Run],
+    model: VariationalAutoencoder,
+    rows: np.ndarray,
+    place: Path,
+    bound: str,
+) -> None:
+    out = f"bounds/{bound}.csv"
+    assert here("score", "run", "table.csv", "--bound", bound, "--out", out).returncode == 0
+    told = np.genfromtxt(place / out, delimiter=",", names=True)
+    np.testing.assert_array_equal(told["elbo"], model.elbo(rows, refined=bound == "refined"))
+    result = here("score", "run", "table.csv", "--bound", "best")
+    assert "--bound must be encoder or refined, got 'best'" in result.stderr
+
+
 def test_evaluate_says_how_far_to_trust_it(
     here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
 ) -> None:

@@ -74,6 +74,8 @@ def test_a_member_works_everywhere(kind: str, name: str, tmp_path: Path) -> None
     for method in ("importance", "ais", "auto"):
         found = model.log_likelihood(X[:5], method, 8)
         assert np.isfinite(found.value).all(), method
+    own, refined = (model.elbo(X[:30], refined=refined).mean() for refined in (False, True))
+    assert own - 0.1 < refined < model.log_likelihood(X[:30]).value.mean() + 0.1
     rows = model.schema_.to_model(X[:30], noise="hash")
     assert diagnose.diagnose(model.model_, rows).findings
 

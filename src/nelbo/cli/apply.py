@@ -138,6 +138,7 @@ def score(
     data: str,
     *,
     samples: Annotated[int, WHOLE] = 200,
+    bound: str | None = None,
     rows: str = "all",
     out: str | None = None,
     overwrite: Flag = False,
@@ -145,7 +146,7 @@ def score(
     device: str = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
-    """Write log p(x) of every row of DATA, in nats.
+    """Write log p(x) of every row of DATA, in nats, or a lower bound on it.
 
     One number goes to each line, or, with its standard error, into --out. How many of the rows are
     unreliable, and how many were trained on, is printed on standard error.
@@ -158,12 +159,16 @@ def score(
         The rows to score: as for fit, or - for standard input.
     samples
         Importance samples per row.
+    bound
+        Write the ELBO instead: encoder is that of q(z|x), refined that of a normal fitted to each
+        row's posterior, where that is better, which is nearer to log p(x).
     rows
         Which rows of DATA: held-out, trained or all.
     out
         File to write: .csv or .parquet with columns row (counting from 0), file (of pictures),
         log_p, standard_error, unreliable (1 for rows whose estimate is) and trained_on (1 for rows
-        that were), or .npy with log p(x) alone.
+        that were), or .npy with log p(x) alone. With --bound there is elbo instead of the first
+        three of these numbers.
     overwrite
         Replace what --out names, if it exists.
     quiet
@@ -177,19 +182,37 @@ def score(
 
     files.check_output(out, overwrite)
     check_which(rows)
+    _check_bound(bound)
     model, source = _open(run, data, device, reading)
     chosen = model.choose(source.values, rows)
     taken = source.values[chosen.mask]
+    if bound is not None:
+        with progress.shown(quiet):
+            nats = model.elbo(taken, refined=bound == "refined")
+        if not quiet:
+            show.notes(chosen.sentence(data, nats))
+        _write_rows(out, source, chosen, {"elbo": nats})
+        return
     with progress.shown(quiet):
         found = model.log_likelihood(taken, plain_method(model.vae), samples)
     if not quiet:
         show.notes(chosen.sentence(data, found.value), show.unreliable(found.unreliable, run, data))
-    if out is None or Path(out).suffix.lower() == ".npy":
-        files.write_rows(out, found.value, ("log_p",), header=False)
-        return
     per_row = {"log_p": found.value, "standard_error": found.standard_error}
-    per_row |= {"unreliable": found.unreliable.astype(np.int64), **_seen(chosen)}
-    files.write_results(out, source, per_row, chosen.mask)
+    per_row |= {"unreliable": found.unreliable.astype(np.int64)}
+    _write_rows(out, source, chosen, per_row)
+
+
+def _write_rows(
+    out: str | None, source: Data, chosen: Chosen, per_row: dict[str, npt.NDArray[Any]]
+) -> None:
+    """Write numbers of the chosen rows to a file; the first of them alone to an .npy, or to
+    standard output.
+    """
+    name = next(iter(per_row))
+    if out is None or Path(out).suffix.lower() == ".npy":
+        files.write_rows(out, per_row[name], (name,), header=False)
+        return
+    files.write_results(out, source, {**per_row, **_seen(chosen)}, chosen.mask)
 
 
 def _seen(chosen: Chosen) -> dict[str, npt.NDArray[Any]]:
@@ -330,6 +353,12 @@ def sample(
     if shown is None:
         shown = _span(model.sample(count, False, seed), "their means")
     _write(model, out, rows, shown)
+
+
+def _check_bound(bound: str | None) -> None:
+    """Refuse what --bound does not take, before anything is read."""
+    if bound not in (None, "encoder", "refined"):
+        raise ValueError(f"--bound must be encoder or refined, got {bound!r}.")
 
 
 def _check_numbers(given: dict[str, int | None], least: int) -> None:

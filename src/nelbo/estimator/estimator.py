@@ -288,11 +288,17 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
-    def elbo(self, X: Any) -> Array:
+    def elbo(self, X: Any, refined: bool = False) -> Array:
         """Return the evidence lower bound of each row, in nats in the units of the data, of shape
         (n,).
+
+        Arguments:
+            X: Rows.
+            refined: Whether it is that of a normal fitted to each row's posterior, where that is
+                better than the encoder's q(z|x): a tighter bound on log p(x), which says little of
+                the encoder.
         """
-        return self._fitted(X).elbo(X)
+        return self._fitted(X).elbo(X, refined)
 
     # -- what was fitted
     # -----------------------------------------------------------------------------

@@ -26,12 +26,13 @@ from __future__ import annotations
 from .annealing import Settings
 from .auto import without_sampling
 from .bidirectional import Bracket
+from .bounds import elbo
 from .exact import affine_decoder
 from .examples import Examples
 from .importance import elbo_and_rate, pareto_shape, sampled_terms
 from .judging import MEMORY, in_precision, judged, rows_at_once
 from .laplace import refined
-from .marginal import bidirectional, elbo, log_likelihood, methods, plain_method
+from .marginal import bidirectional, log_likelihood, methods, plain_method
 from .proposal import Normal, Source, encoder_source, from_encoder
 from .result import UNRELIABLE, Cost, LogLikelihood, Scores, mean_error
 from .row_noise import BLOCK, normals

@@ -32,7 +32,13 @@ from .proposal import Normal, Source, encoder_source, from_encoder, log_joint
 from .result import Cost
 
 
-def fitted(vae: VAE, x: Examples, memory: int = MEMORY, starts: int = 8) -> tuple[Normal, Cost]:
+def fitted(
+    vae: VAE,
+    x: Examples,
+    memory: int = MEMORY,
+    starts: int = 8,
+    steps: GaussNewton | None = None,
+) -> tuple[Normal, Cost]:
     """Fit a normal to p(z|x) of each row, at the mode that the encoder leads to; for outliers, at
     the best of several.
 
@@ -44,10 +50,11 @@ def fitted(vae: VAE, x: Examples, memory: int = MEMORY, starts: int = 8) -> tupl
         x: The examples.
         memory: Bytes for intermediate results.
         starts: How many further starts outliers have.
+        steps: How the mode is climbed to, where the likelihood says how log p(x|z) bends.
     """
     if not _is_known(vae, x):
         return refined(vae, x, memory)
-    steps = GaussNewton()
+    steps = steps or GaussNewton()
     pieces = x.split(rows_at_once(vae, x, 3 * (vae.latent_dim + 1), memory))
     parts = [steps.fit(vae, piece, memory, starts) for piece in pieces]
     loc = torch.cat([part[0] for part in parts])

@@ -1,8 +1,8 @@
-r"""The public ways in: log p(x), the marginal likelihood, and its bounds."""
+r"""The public ways in: log p(x), the marginal likelihood, and bounds from both sides."""
 
 from __future__ import annotations
 
-__all__ = ["bidirectional", "elbo", "log_likelihood", "methods", "plain_method"]
+__all__ = ["bidirectional", "log_likelihood", "methods", "plain_method"]
 
 import dataclasses
 import functools
@@ -15,9 +15,10 @@ from ..vae import VAE
 from .annealing import Settings, annealed
 from .auto import Auto
 from .bidirectional import Bracket, bracket
+from .bounds import check_seed
 from .exact import affine_decoder, exact
 from .gauss_newton import mixture
-from .importance import Sampled, elbo_and_rate, from_encoder_itself, importance
+from .importance import Sampled, from_encoder_itself, importance
 from .judging import MEMORY, judged
 from .laplace import PROPOSALS
 from .quadrature import quadrature
@@ -84,7 +85,7 @@ def log_likelihood(
         count = {"ais": 16}.get(method, 100)
     if count < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
-    _check_seed(seed)
+    check_seed(seed)
     proposal, settings = _options(method, options)
     with judged(vae, x, c) as (model, rows):
         if method == "auto":
@@ -126,51 +127,13 @@ def bidirectional(
     for name, value in (("n", n), ("chains", chains)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
-    _check_seed(seed)
+    check_seed(seed)
     _, settings = _options("ais", options)
     rows = 1
     if c is not None:
         rows = n
     with judged(vae, torch.zeros(rows, *vae.shape, dtype=dtype), c) as (model, like):
         return bracket(model, n, like, chains, seed, memory, settings)
-
-
-def elbo(
-    vae: VAE,
-    x: Tensor,
-    samples: int = 16,
-    seed: int = 0,
-    memory: int = MEMORY,
-    c: Tensor | None = None,
-) -> Tensor:
-    """Return the ELBO of each row of x (n, *vae.shape), of shape (n,), in nats and float64.
-
-    An average of log p(x, z) - log q(z|x) over ``samples`` draws of z. With the exact posterior
-    every draw is log p(x) itself, which a closed-form KL beside sampled reconstructions would only
-    match on average.
-
-    Arguments:
-        vae: The model. It is evaluated in the precision of x.
-        x: Rows.
-        samples: Draws of z for each row.
-        seed: The seed of the draws, from 0 to 2**62 - 1.
-        memory: Bytes for intermediate results.
-        c: Conditions (n, k), for a model of p(x|c).
-
-    Raises:
-        ValueError: ``samples`` is below 1, the seed is out of range, or the rows do not fit.
-    """
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}.")
-    _check_seed(seed)
-    with judged(vae, x, c) as (model, rows):
-        return elbo_and_rate(model, rows, samples, seed, memory)[0].cpu()
-
-
-def _check_seed(seed: int) -> None:
-    """Refuse a seed that is out of range."""
-    if not 0 <= seed < 2**62:
-        raise ValueError(f"seed must be at least 0 and below 2**62, got {seed}.")
 
 
 def _options(method: str, options: dict[str, Any]) -> tuple[str, Settings]:

@@ -129,15 +129,20 @@ class Fitted(Brief):
         found = self._judge(x, evaluate.plain_method(self.vae), samples)
         return np.asarray(self._possible(values, found.value).to(x.dtype).numpy())
 
-    def elbo(self, X: Any) -> Array:
+    def elbo(self, X: Any, refined: bool = False) -> Array:
         """Return the evidence lower bound of each row in nats, of shape (n,).
+
+        Arguments:
+            X: Rows.
+            refined: Whether it is that of a normal fitted to each row's posterior, where that is
+                better than the encoder's q(z|x), as in `nelbo.evaluate.elbo`.
 
         Raises:
             ValueError: X does not fit the training data, or is not finite.
         """
         values = Values.of(X)
         x = self._rows(values)
-        nats = self.nats(evaluate.elbo(self.vae, x))
+        nats = self.nats(evaluate.elbo(self.vae, x, refined=refined))
         return np.asarray(self._possible(values, nats).to(x.dtype).numpy())
 
     def baseline(self, X: Any) -> Array | None:
