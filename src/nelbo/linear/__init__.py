@@ -7,8 +7,12 @@ with one variance per feature it is factor analysis, whose maximum likelihood is
 `Psi` alone. It is both the yardstick (a linear VAE can be no better) and the starting point of the
 networks (they begin here).
 
+Rows of several kinds have a linear model each: a mixture of factor analysers, whose parts and
+shares are found by expectation maximisation.
+
 References: Tipping & Bishop 1999, "Probabilistic principal component analysis"; Joreskog 1967,
-"Some contributions to maximum likelihood factor analysis"; Lucas et al. 2019, "Don't blame the
+"Some contributions to maximum likelihood factor analysis"; Ghahramani & Hinton 1996, "The EM
+algorithm for mixtures of factor analyzers"; Lucas et al. 2019, "Don't blame the
 ELBO!".
 """
 
@@ -16,6 +20,16 @@ from __future__ import annotations
 
 from .closed_form import factor_analysis, ppca
 from .covariance import Chunks, moments
+from .expectation import mixture_of_factor_analysers
+from .mixture import MixtureOfFactorAnalysers
 from .model import LinearGaussian
 
-__all__ = ["Chunks", "LinearGaussian", "factor_analysis", "moments", "ppca"]
+__all__ = [
+    "Chunks",
+    "LinearGaussian",
+    "MixtureOfFactorAnalysers",
+    "factor_analysis",
+    "mixture_of_factor_analysers",
+    "moments",
+    "ppca",
+]

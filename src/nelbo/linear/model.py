@@ -121,6 +121,19 @@ class LinearGaussian(Brief):
         """
         return self._gain, -(self._gain @ self.bias)
 
+    @property
+    def covariance(self) -> Tensor:
+        """`W W^T + Psi`, shape (D, D)."""
+        return self.weight @ self.weight.T + torch.diag(self.variance.expand_as(self.bias))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw n rows, shape (n, D), float64."""
+        features, latents = self.weight.shape
+        noise = torch.randn(n, latents + features, generator=generator, dtype=torch.float64)
+        z, rest = noise.split([latents, features], 1)
+        drawn: Tensor = z @ self.weight.T + self.bias + self.variance.sqrt() * rest
+        return drawn
+
     @cached_property
     def _factor(self) -> Tensor:
         """Cholesky factor of the posterior precision `I + W^T Psi^-1 W`."""

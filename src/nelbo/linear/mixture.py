@@ -1,0 +1,92 @@
+"""Linear models that share the rows between them: a mixture, every answer exact and in float64.
+
+k ~ pi,    z | k ~ N(0, I),    x | z, k ~ N(W_k z + b_k, Psi_k),
+p(x) = sum_k pi_k N(x | b_k, W_k W_k^T + Psi_k),    Psi_k diagonal
+"""
+
+from __future__ import annotations
+
+__all__ = ["MixtureOfFactorAnalysers"]
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..brief import Brief
+from .model import LinearGaussian
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MixtureOfFactorAnalysers(Brief):
+    """A mixture of factor analysers (Ghahramani & Hinton, 1996), each of them a `LinearGaussian`.
+
+    Each component has its own directions W_k, and its own noise for each feature: near a thin
+    cluster noise is small across it and large along it.
+
+    Args:
+        share: pi, the share of the rows of each component, shape (K,), float64, positive, with
+            sum 1.
+        parts: the K components, with as many features each.
+
+    Raises:
+        ValueError: there is no component, features or numbers disagree, or the shares are none.
+    """
+
+    share: Tensor
+    parts: tuple[LinearGaussian, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts or self.share.shape != (len(self.parts),):
+            raise ValueError(
+                f"share must have shape (K,) for K components, K at least 1, got "
+                f"{tuple(self.share.shape)} for {len(self.parts)} components."
+            )
+        features = {len(part.bias) for part in self.parts}
+        if len(features) > 1:
+            raise ValueError(f"Components must have as many features each, got {sorted(features)}.")
+        if not bool((self.share > 0).all()) or abs(float(self.share.sum()) - 1) > 1e-6:
+            raise ValueError(f"share must be positive and sum to 1, got {self.share.tolist()}.")
+
+    @property
+    def components(self) -> int:
+        """K, the number of components."""
+        return len(self.parts)
+
+    @property
+    def means(self) -> Tensor:
+        """b of each component, shape (K, D)."""
+        return torch.stack([part.bias for part in self.parts])
+
+    @property
+    def covariances(self) -> Tensor:
+        """`W W^T + Psi` of each component, shape (K, D, D)."""
+        return torch.stack([part.covariance for part in self.parts])
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        """`log p(x, k)` of each row of x (n, D) and each component: shape (n, K), nats, float64.
+
+        A missing value is NaN, and is left out.
+        """
+        each = torch.stack([part.log_prob(x) for part in self.parts], 1)
+        return each + self.share.log()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """`log p(x)` of each row of x (n, D): shape (n,), nats, float64.
+
+        A missing value is NaN: of a row with such, this is the marginal density of the others.
+        """
+        return self.log_joint(x).logsumexp(1)
+
+    def responsibilities(self, x: Tensor) -> Tensor:
+        """`p(k | x)` of each row of x (n, D): shape (n, K)."""
+        return self.log_joint(x).softmax(1)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw n rows, shape (n, D), float64."""
+        chosen = torch.multinomial(self.share, n, replacement=True, generator=generator)
+        drawn = self.share.new_empty(n, len(self.parts[0].bias))
+        for k, part in enumerate(self.parts):
+            mine = chosen == k
+            drawn[mine] = part.sample(int(mine.sum()), generator)
+        return drawn
