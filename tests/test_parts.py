@@ -121,7 +121,8 @@ def test_what_a_distribution_says_of_noise_is_true(kind: str, name: str) -> None
     if spec.resolve("likelihood", "gaussian").takes == vae.likelihood.takes:
         r = vae.likelihood.residuals(vae.decode(normal(7, 5, 3)), x)
         assert r is not None
-        assert r.abs().max().item() == 0
+        if name != "clustered_gaussian":  # whose mean is no median
+            assert r.abs().max().item() == 0
 
 
 @pytest.mark.parametrize("name", spec.choices("likelihood"))

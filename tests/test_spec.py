@@ -41,10 +41,14 @@ def test_choices_are_the_concrete_classes_in_all(
         (
             "network",
             "residul",
-            "network 'residul' is unknown. Did you mean 'residual'.*conv, linear, mlp, residual",
+            "'residul' is unknown. Did you mean 'residual'.*conv, linear, mlp, quadratic, residual",
         ),
         ("objective", "Elbo", "'elbo'"),
-        ("likelihood", "xyz", "Known: bernoulli, discretized_gaussian, gaussian"),
+        (
+            "likelihood",
+            "xyz",
+            "Known: bernoulli, clustered_gaussian, discretized_gaussian, gaussian",
+        ),
     ],
 )
 def test_unknown_names_are_refused_with_those_known(kind: str, name: str, words: str) -> None:

@@ -55,8 +55,8 @@ class Options:
         MODEL,
         """
         Networks of encoder and decoder: "linear", which makes the model probabilistic PCA; "mlp";
-        "residual" (an MLP beside a linear path that starts at pPCA); "conv" (for images); or
-        "auto", which is "residual".
+        "residual" (an MLP beside a linear path that starts at pPCA); "quadratic" (products of
+        pairs of inputs); "conv" (for images); or "auto", which is "residual".
 
         A callable gets the shapes of one input and one output, and returns a module.
         """,

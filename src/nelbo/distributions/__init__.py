@@ -10,6 +10,7 @@ from .discretized import DiscretizedNormal
 from .drawing import closed_form_kl, draw, random_bytes
 from .factorised import Factorised, of_observed
 from .from_noise import FromNoise
+from .gated import GatedNormals
 from .layered import Layered, check_width, fewest_of, layers_of
 from .mixture import NormalMixture
 from .normal import LOG_2PI, DiagonalNormal, Normal01, is_independent_normal
@@ -23,6 +24,7 @@ __all__ = [
     "Layered",
     "Factorised",
     "FromNoise",
+    "GatedNormals",
     "Normal01",
     "NormalMixture",
     "check_width",

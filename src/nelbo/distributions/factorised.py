@@ -8,23 +8,32 @@ others out:
 
 from __future__ import annotations
 
-__all__ = ["Factorised", "of_observed"]
+__all__ = ["Factorised", "Incomplete", "of_observed"]
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 
-class Factorised(Distribution):
-    """A distribution with independent coordinates: `each` is the log-density of every one.
+class Incomplete(Distribution):
+    """Abstract distribution that can leave values out.
 
     Attributes:
         missing: Whether values may be missing. Where none may be, a log-density takes no look at
             its values, and is NaN where one of them is.
     """
 
-    event_dim: int
     missing: bool = False
+
+    def log_prob_of_observed(self, value: Tensor) -> Tensor:
+        """Return the log-density of the coordinates of ``value`` that are there, in nats."""
+        raise NotImplementedError(f"{type(self).__name__} cannot leave values out. Write how.")
+
+
+class Factorised(Incomplete):
+    """A distribution with independent coordinates: `each` is the log-density of every one."""
+
+    event_dim: int
 
     def each(self, value: Tensor) -> Tensor:
         """Return the log-density of each coordinate of ``value``, of its and the mean's shape."""
@@ -44,9 +53,9 @@ def of_observed(p: Distribution) -> Distribution:
     """Return p(x|z) as a distribution of the values that are there.
 
     Raises:
-        TypeError: The coordinates of p are not independent, or it does not tell them apart.
+        TypeError: p cannot leave values out.
     """
-    if not isinstance(p, Factorised):
+    if not isinstance(p, Incomplete):
         raise TypeError(
             f"x holds missing values, and p(x|z) is of type {type(p).__name__}, which cannot leave "
             "them out. Let the likelihood return a nelbo.distributions.Factorised, or fill in "

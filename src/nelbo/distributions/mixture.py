@@ -46,6 +46,10 @@ class NormalMixture(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``value`` (*sample, d), in nats."""
+        return self.log_joint(value).logsumexp(0)
+
+    def log_joint(self, value: Tensor) -> Tensor:
+        """Return the log-density of ``value`` (*sample, d) and each normal, (k, *sample)."""
         eye = torch.eye(self.loc.shape[1], dtype=self.loc.dtype, device=self.loc.device)
         whitening = torch.linalg.solve_triangular(
             self.scale_tril, eye.expand_as(self.scale_tril), upper=False
@@ -56,7 +60,7 @@ class NormalMixture(Distribution):
             c - 0.5 * ((value - m) @ w.T).square().sum(-1)
             for c, m, w in zip(constant, self.loc, whitening, strict=True)
         ]
-        return torch.stack(parts).logsumexp(0)
+        return torch.stack(parts)
 
     @torch.no_grad()
     def sample(

@@ -28,7 +28,7 @@ def without_sampling(vae: VAE, x: Examples, memory: int) -> LogLikelihood | None
     None.
     """
     if closed_form(vae, x[:1]) is not None:
-        reason = "The decoder is linear, so log p(x) has a closed form."
+        reason = "The model is linear, or a mixture of such, so log p(x) has a closed form."
         return dataclasses.replace(exact(vae, x), reason=reason)
     if vae.latent_dim > Quadrature.most_dimensions:
         return None

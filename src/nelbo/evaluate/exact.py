@@ -1,10 +1,10 @@
 r"""log p(x) in closed form, where the decoder is affine:
-:math:`p(x) = \mathcal{N}(x \mid b, W W^\top + \beta^2 I)`.
+:math:`p(x) = \mathcal{N}(x \mid b, W W^\top + \beta^2 I)`; or a mixture of such.
 """
 
 from __future__ import annotations
 
-__all__ = ["affine_decoder", "closed_form", "exact"]
+__all__ = ["affine_decoder", "closed_form", "exact", "solved"]
 
 import math
 import time
@@ -12,8 +12,9 @@ import time
 import torch
 from torch import Tensor
 
-from ..linear import LinearGaussian
+from ..linear import LinearGaussian, MixtureOfFactorAnalysers
 from ..vae import VAE
+from .exact_mixture import mixture_decoder
 from .examples import Examples
 from .judging import in_precision
 from .result import Cost, LogLikelihood, from_numbers
@@ -34,7 +35,8 @@ def exact(vae: VAE, x: Examples) -> LogLikelihood:
     if value is None:
         raise ValueError(
             'method="exact" needs an affine decoder, a Gaussian likelihood whose variance does not '
-            "depend on z, and a standard normal prior. This model has no closed form: "
+            "depend on z, and a standard normal prior, or a mixture of factor analysers. This "
+            "model has no closed form: "
             'use method="importance" or "ais".'
         )
     return from_numbers(
@@ -46,19 +48,29 @@ def closed_form(vae: VAE, x: Examples) -> Tensor | None:
     """Return log p(x) of each row, of shape (n,), float64, or None where it has no closed form."""
     rows = x.x.flatten(1).double().cpu()
     if x.c is None:
-        model = affine_decoder(vae)
+        model = solved(vae)
         if model is None:
             return None
         return model.log_prob(rows)
     distinct, which = x.c.unique(dim=0, return_inverse=True)
     value = torch.full((len(rows),), math.nan, dtype=torch.float64)
     for number, c in enumerate(distinct):
-        model = affine_decoder(vae, c)
+        model = solved(vae, c)
         if model is None:
             return None
         mine = (which == number).cpu()
         value[mine] = model.log_prob(rows[mine])
     return value
+
+
+def solved(vae: VAE, c: Tensor | None = None) -> LinearGaussian | MixtureOfFactorAnalysers | None:
+    """Return the model with a closed form that a VAE is, or None if it is not one.
+
+    Arguments:
+        vae: The model.
+        c: The condition (k,) of a model of p(x|c).
+    """
+    return affine_decoder(vae, c) or mixture_decoder(vae, c)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from .annealing import Settings, annealed
 from .auto import Auto
 from .bidirectional import Bracket, bracket
 from .bounds import check_seed
-from .exact import affine_decoder, exact
+from .exact import exact, solved
 from .gauss_newton import mixture
 from .importance import Sampled, from_encoder_itself, importance
 from .judging import MEMORY, judged
@@ -34,7 +34,7 @@ def plain_method(vae: VAE) -> str:
     """Return "exact" where that is possible, else "importance":
     what scores many rows at little cost.
     """
-    if affine_decoder(vae) is None:
+    if solved(vae) is None:
         return "importance"
     return "exact"
 

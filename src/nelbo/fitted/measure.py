@@ -33,6 +33,7 @@ from .. import evaluate
 from ..data import Schema
 from ..plain import plain
 from .fitted import Fitted
+from .noise import mean_variance
 
 
 @dataclass(frozen=True)
@@ -301,10 +302,11 @@ def noise(model: Fitted, x: Tensor, most: int = 2048) -> Noise:
     known = vae.likelihood.noise()
     if known.kind == "none":
         return Noise("none", None, None)
-    kind, variance = known.kind, known.variance
-    if variance is None:
-        kind, rows = "from z", x[:most].to(vae.device, vae.dtype)
+    if known.variance is None:
+        rows = x[:most].to(vae.device, vae.dtype)
         with torch.no_grad():
-            variance = vae.decode(vae.encode(rows).mean).variance.mean(0)
-    beta = np.sqrt(schema.variance_from_model(variance.detach().cpu().double()))
-    return Noise(kind, float(beta.min()), float(beta.max()))
+            variance = mean_variance(vae.decode(vae.encode(rows).mean), schema)
+    else:
+        variance = schema.variance_from_model(known.variance)
+    beta = np.sqrt(variance)
+    return Noise(known.kind, float(beta.min()), float(beta.max()))

@@ -2,14 +2,15 @@ r"""The noise of a fitted model, :math:`\beta^2`, in squared data units."""
 
 from __future__ import annotations
 
-__all__ = ["variance_of"]
+__all__ = ["mean_variance", "variance_of"]
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch.distributions import Distribution
 
 from ..data import Schema
 from ..distributions import draw
@@ -33,7 +34,7 @@ def variance_of(model: VAE, schema: Schema) -> float | npt.NDArray[Any]:
     if noise.kind == "none":
         raise AttributeError(f"noise_variance_ does not exist: {noise.family} has no beta^2.")
     if noise.variance is None:
-        return schema.variance_from_model(_mean(model))
+        return _mean(model, schema)
     if noise.kind != "fixed":
         return schema.variance_from_model(noise.variance)
     # columns that are left out have none
@@ -43,8 +44,22 @@ def variance_of(model: VAE, schema: Schema) -> float | npt.NDArray[Any]:
 
 
 @torch.no_grad()
-def _mean(model: VAE) -> Tensor:
-    r"""Return the mean of :math:`\beta^2(z)` over z ~ p(z), in model units: of shape ``shape``."""
+def _mean(model: VAE, schema: Schema) -> float | npt.NDArray[Any]:
+    r"""Return the mean of :math:`\beta^2(z)` over z ~ p(z)."""
     z = draw(model.prior(), (DRAWS,), torch.Generator(model.device).manual_seed(0), gradients=False)
-    variance: Tensor = model.decode(z).variance
-    return variance.double().mean(0)
+    return mean_variance(model.decode(z), schema)
+
+
+def mean_variance(p: Distribution, schema: Schema) -> float | npt.NDArray[Any]:
+    """Return the variance of p(x|z), averaged over its rows.
+
+    Arguments:
+        p: p(x|z) at several z, in model units.
+        schema: The schema of the data.
+    """
+    along = getattr(p, "variance_along", None)
+    if along is None or schema.mixing is None:
+        return schema.variance_from_model(p.variance.double().mean(0))
+    # noise that is correlated in t: its variance along the rows of R
+    mixed = along(torch.tensor(schema.mixing).to(p.mean)).double().mean(0)
+    return dataclasses.replace(schema, mixing=None).variance_from_model(mixed)

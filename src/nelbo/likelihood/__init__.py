@@ -9,6 +9,7 @@ from .base import VARIANCE_FLOOR as VARIANCE_FLOOR
 from .base import Likelihood
 from .base import likelihoods_in as likelihoods_in
 from .bernoulli import Bernoulli
+from .clustered import ClusteredGaussian
 from .discretized import DiscretizedGaussian
 from .gaussian import Gaussian
 from .heteroscedastic import HeteroscedasticGaussian
@@ -18,6 +19,7 @@ from .student_t import StudentT
 
 __all__ = [
     "Bernoulli",
+    "ClusteredGaussian",
     "DiscretizedGaussian",
     "Gaussian",
     "HeteroscedasticGaussian",

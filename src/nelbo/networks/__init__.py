@@ -13,6 +13,7 @@ from .conv import Conv
 from .linear import Linear
 from .masked import Masked
 from .mlp import MLP
+from .quadratic import Quadratic
 from .residual import Residual
 
-__all__ = ["MLP", "Conditioned", "Conv", "Linear", "Masked", "Residual"]
+__all__ = ["MLP", "Conditioned", "Conv", "Linear", "Masked", "Quadratic", "Residual"]

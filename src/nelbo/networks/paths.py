@@ -12,12 +12,14 @@ from torch import nn
 from .conv import Conv
 from .linear import Linear
 from .mlp import MLP
+from .quadratic import Quadratic
 from .residual import Residual
 
 NAMES: dict[type[nn.Module], str] = {
     Conv: "conv",
     Linear: "linear",
     MLP: "mlp",
+    Quadratic: "quadratic",
     Residual: "residual",
 }
 
@@ -34,7 +36,7 @@ def is_linear(network: nn.Module) -> bool:
 
 def linear_path(network: nn.Module) -> nn.Linear | None:
     """Return the affine layer that a network adds to all else it does; None if it has none."""
-    if isinstance(network, Linear | Residual | Conv):
+    if isinstance(network, Linear | Residual | Quadratic | Conv):
         return network.linear
     return None
 

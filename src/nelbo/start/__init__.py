@@ -13,6 +13,7 @@ the EM algorithm for these parameters.
 
 from __future__ import annotations
 
+from .clusters import clustered
 from .features import quick_model, random_features
 from .judge import Comparison, ahead, beats
 from .rows import Readable, enough_rows
@@ -33,6 +34,7 @@ __all__ = [
     "check_init",
     "closed_form",
     "closed_form_start",
+    "clustered",
     "enough_rows",
     "has_closed_form",
     "has_linear_paths",
