@@ -15,6 +15,7 @@ tables         processor seconds, on one thread, of a default fit of a table of 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from ._common import machine, report
+from ._common import kept, machine, report
 from ._versus import ROOT, arguments, median, synthetic
 from .tables import TABLES
 
@@ -51,8 +52,8 @@ def main() -> None:
             pair = (outcome(options.before.resolve(), job), outcome(ROOT, job))
             found.setdefault(" ".join(job), []).append(pair)
             print(*job, pair, flush=True)
-    rows = [line(name, pairs) for name, pairs in found.items()]
-    report("beside", HEAD, rows, described, options.quick, runs=found)
+    rows = kept("beside", HEAD) | {name: line(name, pairs) for name, pairs in found.items()}
+    report("beside", HEAD, [*rows.values()], described, options.quick)
 
 
 def line(name: str, pairs: list[tuple[Outcome, Outcome]]) -> tuple[Any, ...]:
@@ -63,12 +64,14 @@ def line(name: str, pairs: list[tuple[Outcome, Outcome]]) -> tuple[Any, ...]:
         tuple(median(column) for column in zip(*side, strict=True)) for side in (old, new)
     )
     spread = (median(ratios), min(ratios), max(ratios))
-    return (name, seconds, now, *spread, len(pairs), nats, reached)
+    shown = ["" if math.isnan(value) else value for value in (nats, reached)]
+    return (name, seconds, now, *spread, len(pairs), *shown)
 
 
 def outcome(folder: Path, job: list[str]) -> Outcome:
     """Return what a fresh process with one checkout finds."""
     settings = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    settings.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     if job[0] == "table":
         settings |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     script = [sys.executable, "-m", "benchmarks.beside", "--job", *job]
