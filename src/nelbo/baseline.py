@@ -8,6 +8,9 @@ This is what scikit-learn's `PCA(q).fit(x / S).score_samples(x / S)` says, less 
 variances are divided by n - 1, and :math:`\sigma^2` is the mean of the variances left over, of
 which there are min(n, D) - q. How the model beside it scales its data makes no difference.
 
+The baseline of p(x|c) is a linear regression of x on c, with probabilistic PCA of what that leaves:
+for labels, a mean for each, and one covariance within all.
+
 References: Tipping & Bishop (1999), "Probabilistic principal component analysis".
 """
 
@@ -22,7 +25,7 @@ import torch
 from torch import Tensor
 
 from .brief import Brief
-from .linear import Chunks, LinearGaussian, moments, ppca
+from .linear import Chunks, LinearGaussian, Regression, Residuals, moments, ppca
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,15 +36,25 @@ class ProbabilisticPCA(Brief):
         linear: The normal density of those columns, float64.
         kept: Whether each column is one of them, of shape (D,): constant columns of a table are
             left out.
+        regression: What c says of x, for a baseline of p(x|c): then ``linear`` is of what that
+            leaves.
     """
 
     linear: LinearGaussian
     kept: Tensor
+    regression: Regression | None = None
 
-    def log_prob(self, x: Tensor | Chunks) -> Tensor:
-        """Return log p(x) of each row of x (n, D), in nats in the units of the data:
-        of shape (n,), float64.
+    def log_prob(self, x: Tensor | Chunks, c: Tensor | None = None) -> Tensor:
+        """Return log p(x), or log p(x|c), of each row of x (n, D), in nats in the units of the
+        data: of shape (n,), float64.
+
+        Raises:
+            ValueError: It is a baseline of p(x|c), but there is no c.
         """
+        if self.regression is not None:
+            if c is None:
+                raise ValueError("This is a baseline of p(x|c). Pass c.")
+            x = Residuals(x, c, self.regression)
         parts = x.split(max(1, 2**22 // x.shape[1]))
         return torch.cat([self.linear.log_prob(part.double()[:, self.kept]) for part in parts])
 
@@ -53,18 +66,24 @@ class ProbabilisticPCA(Brief):
     def to_tensors(self) -> dict[str, Tensor]:
         """Return everything as tensors, from which `from_tensors` restores it."""
         linear = self.linear
-        return {
+        found = {
             "weight": linear.weight,
             "bias": linear.bias,
             "variance": linear.variance,
             "kept": self.kept,
         }
+        if self.regression is not None:
+            found |= {"slope": self.regression.slope, "centre": self.regression.centre}
+        return found
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> ProbabilisticPCA:
         """Undo `to_tensors`."""
         linear = LinearGaussian(tensors["weight"], tensors["bias"], tensors["variance"])
-        return cls(linear, tensors["kept"])
+        regression = None
+        if "slope" in tensors:
+            regression = Regression(tensors["slope"], tensors["centre"])
+        return cls(linear, tensors["kept"], regression)
 
 
 @torch.no_grad()
@@ -74,8 +93,10 @@ def fit_baseline(
     unit: Tensor | None = None,
     constant: tuple[int, ...] = (),
     floor: float = 1e-12,
+    c: Tensor | None = None,
 ) -> ProbabilisticPCA | None:
-    """Return exact probabilistic PCA of the rows of x.
+    """Return exact probabilistic PCA of the rows of x, or, given c, of what a linear regression on
+    c leaves of them.
 
     Arguments:
         x: Training rows (n, D), n >= 2, in data units; or what reads them a part at a time.
@@ -84,10 +105,15 @@ def fit_baseline(
         constant: Columns to leave out.
         floor: Least noise variance, relative to the mean variance of the columns: below it there is
             only rounding.
+        c: What each row is conditioned on, (n, k).
 
     Returns:
         The model, or None where no column varies or there are fewer than three rows.
     """
+    regression = None
+    if c is not None:
+        regression = Regression.of(x, c)
+        x = Residuals(x, c, regression)
     mean, covariance = moments(x, exact=True)
     kept = torch.ones(len(mean), dtype=torch.bool)
     if unit is not None:
@@ -107,4 +133,5 @@ def fit_baseline(
     variance = found.variance
     if unit is not None:
         variance = variance * own.square()
-    return ProbabilisticPCA(LinearGaussian(found.weight * own[:, None], mean * own, variance), kept)
+    linear = LinearGaussian(found.weight * own[:, None], mean * own, variance)
+    return ProbabilisticPCA(linear, kept, regression)

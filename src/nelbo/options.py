@@ -50,6 +50,18 @@ class Options:
         and takes the smallest whose held-out log p(x) is within one standard error of the best.
         """,
     )
+    condition: Sequence[str | int] | None = _option(
+        None,
+        MODEL,
+        """
+        Columns of X that it is conditioned on: the model is one of p(x|c), where c are these, and x
+        all others. Text, and whole numbers of which there are at most 20 different ones, are
+        labels; other numbers are standardised.
+
+        Names of columns of a data frame, or places from 0. Conditions that are no columns of X are
+        passed as ``c=`` instead.
+        """,
+    )
     network: str | NetworkFactory = _option(
         "auto",
         MODEL,

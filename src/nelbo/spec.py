@@ -90,6 +90,7 @@ class Spec(Brief):
         floor: The smallest variance that may be learned, in model units.
         low, width: Of a discretised likelihood: the lower edge of the first bin and the width of
             all, in model units.
+        condition: The number of values of c, for a model of p(x|c); 0 for one of p(x).
     """
 
     shape: tuple[int, ...]
@@ -111,6 +112,7 @@ class Spec(Brief):
     prior_options: Mapping[str, Any] = field(default_factory=dict)
     posterior_options: Mapping[str, Any] = field(default_factory=dict)
     network_options: Mapping[str, Any] = field(default_factory=dict)
+    condition: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values.
@@ -229,8 +231,8 @@ def _assemble(spec: Spec, head: likelihood.Likelihood, generator: torch.Generato
     own = spec
     if spec.decoder_hidden is not None:
         own = dataclasses.replace(spec, hidden=spec.decoder_hidden)
-    decoder = _network(own, own.decoder, (own.latent_dim,), head.in_shape, generator)
-    encoder = _network(spec, spec.encoder, head.shape, posterior_head.in_shape, generator)
+    decoder = _read_by(own, own.decoder, (own.latent_dim,), head.in_shape, generator)
+    encoder = _read_by(spec, spec.encoder, head.shape, posterior_head.in_shape, generator)
     return VAE(_latent_part("prior", spec, generator), decoder, head, encoder, posterior_head)
 
 
@@ -354,6 +356,25 @@ def _shaped(value: Any, shape: tuple[int, ...]) -> Any:
     if not isinstance(value, tuple):
         return value
     return torch.tensor(value, dtype=torch.float64).reshape(shape)
+
+
+def _read_by(
+    spec: Spec,
+    network: str | NetworkFactory,
+    in_shape: tuple[int, ...],
+    out_shape: tuple[int, ...],
+    generator: torch.Generator | None,
+) -> nn.Module:
+    """Build a network, one that reads c beside its input where there is such.
+
+    Convolutions, and factories, read c as further channels of an image.
+    """
+    if not spec.condition:
+        return _network(spec, network, in_shape, out_shape, generator)
+    channels = len(in_shape) == 3 and (network == "conv" or not isinstance(network, str))
+    both = networks.Conditioned.shape(in_shape, spec.condition, channels)
+    built = _network(spec, network, both, out_shape, generator)
+    return networks.Conditioned(built, channels)
 
 
 def _network(

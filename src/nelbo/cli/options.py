@@ -55,6 +55,12 @@ def _widths(flag: str, text: str | None) -> tuple[int, ...] | None:
         ) from None
 
 
+def _columns(flag: str, text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _number_or_word(flag: str, text: str) -> str | float:
     try:
         return float(text)
@@ -113,6 +119,7 @@ SHELL = {
     "str | NetworkFactory | None": Shell(str | None),
     "Sequence[int]": Shell(str, _widths),
     "Sequence[int] | None": Shell(str | None, _widths),
+    "Sequence[str | int] | None": Shell(str | None, _columns),
     "Mapping[str, Any] | None": Shell(str | None, _pairs),
 }
 """How each type of option is written on the shell."""

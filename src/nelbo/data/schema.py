@@ -460,6 +460,7 @@ class Schema:
         keep: bool = True,
         index: Tensor | None = None,
         generator: torch.Generator | None = None,
+        c: Tensor | None = None,
     ) -> InMemory:
         """Return rows as a model is trained on them, which know its units and their own.
 
@@ -468,13 +469,14 @@ class Schema:
             keep: As in `stored`.
             index: The numbers of the rows to take, int64; None is all.
             generator: Source of noise where rows are read outside of training.
+            c: What each row is conditioned on, (n, k), as networks read it.
 
         Raises:
             ValueError: As `to_model`.
         """
         stored, step = self.stored(X, keep)
         return InMemory(
-            stored, step=step, index=index, generator=generator, units=self.units, checked=True
+            stored, c, step=step, index=index, generator=generator, units=self.units, checked=True
         )
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from nelbo.brief import Brief
+from nelbo.data.conditions import Conditions
 from nelbo.data.moments import chunks
 from nelbo.data.read.cells import model_dtype, place, real_numbers, refuse_text
 from nelbo.data.read.frames import from_frame
@@ -40,13 +41,17 @@ class Values(Brief):
     Attributes:
         array: (n, d), or images, contiguous: uint8, float32 or float64.
         columns: Names of the d columns, or None.
+        conditions: What each row is conditioned on; None where p(x) is no p(x|c).
     """
 
     array: Array
     columns: Columns
+    conditions: Conditions | None = field(default=None, repr=False)
 
-    def __init__(self, X: Any, *, name: str = "X", columns: Iterable[str] | None = None) -> None:
-        """Check X; see `validate_array`."""
+    def __init__(
+        self, X: Any, *, name: str = "X", columns: Iterable[str] | None = None, c: Any = None
+    ) -> None:
+        """Check X, see `validate_array`, and the conditions c, as `Conditions.of` takes them."""
         raw, found = _as_array(X, name)
         names = found
         if columns is not None:
@@ -55,33 +60,42 @@ class Values(Brief):
         names = _fitting(names, raw, name)
         array = _as_numbers(raw, name, names)
         _check_finite(array, name, names)
-        self._set(array, names)
+        self._set(array, names, _conditions(c, array))
 
     @classmethod
-    def of(cls, X: Any, *, name: str = "X", columns: Iterable[str] | None = None) -> Values:
+    def of(
+        cls, X: Any, *, name: str = "X", columns: Iterable[str] | None = None, c: Any = None
+    ) -> Values:
         """Return X as it is where it is checked already, else check it.
 
         Arguments:
             X: Values, or whatever `validate_array` takes.
             name: What errors call it.
             columns: Names of the columns, which take the place of those that X brings.
+            c: Conditions, which take the place of those that X brings.
         """
         if not isinstance(X, Values):
-            return cls(X, name=name, columns=columns)
-        if columns is None:
+            return cls(X, name=name, columns=columns, c=c)
+        if columns is None and c is None:
             return X
-        return cls._checked(X.array, _fitting(tuple(map(str, columns)), X.array, name))
+        names, given = X.columns, X.conditions
+        if columns is not None:
+            names = _fitting(tuple(map(str, columns)), X.array, name)
+        if c is not None:
+            given = _conditions(c, X.array)
+        return cls._checked(X.array, names, given)
 
-    def _set(self, array: Array, columns: Columns) -> None:
-        """Set both fields of an immutable value while it is made."""
+    def _set(self, array: Array, columns: Columns, conditions: Conditions | None) -> None:
+        """Set the fields of an immutable value while it is made."""
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "conditions", conditions)
 
     @classmethod
-    def _checked(cls, array: Array, columns: Columns) -> Values:
+    def _checked(cls, array: Array, columns: Columns, conditions: Conditions | None) -> Values:
         """Return values of which it is known that they are finite."""
         found = cls.__new__(cls)
-        found._set(array, columns)
+        found._set(array, columns, conditions)
         return found
 
     def __len__(self) -> int:
@@ -99,12 +113,13 @@ class Values(Brief):
 
     def __getitem__(self, rows: Any) -> Values:
         """Some of the rows: a slice, a mask, or their numbers."""
-        return self._checked(np.ascontiguousarray(self.array[rows]), self.columns)
+        given = self.conditions and self.conditions[rows]
+        return self._checked(np.ascontiguousarray(self.array[rows]), self.columns, given)
 
     def keeping(self, columns: npt.NDArray[np.bool_]) -> Values:
         """Some of the columns of a table, by a mask (d,)."""
         names = self.columns and tuple(np.array(self.columns, dtype=object)[columns])
-        return self._checked(np.ascontiguousarray(self.array[:, columns]), names)
+        return self._checked(np.ascontiguousarray(self.array[:, columns]), names, self.conditions)
 
 
 def validate_array(X: Any, *, name: str = "X", columns: Iterable[str] | None = None) -> Array:
@@ -127,6 +142,13 @@ def validate_array(X: Any, *, name: str = "X", columns: Iterable[str] | None = N
             to 4 axes.
     """
     return Values.of(X, name=name, columns=columns).array
+
+
+def _conditions(c: Any, array: Array) -> Conditions | None:
+    """Return the conditions of rows, one each, where there are any."""
+    if c is None:
+        return None
+    return Conditions.of(c, len(array))
 
 
 def _fitting(names: Columns, array: Array, name: str) -> Columns:

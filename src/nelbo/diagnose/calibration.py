@@ -66,6 +66,7 @@ def calibration(
     samples: int = 8,
     bins: int = 10,
     features: int = 512,
+    c: Tensor | None = None,
 ) -> Calibration:
     """Hold the residuals of x against the noise of the model.
 
@@ -79,11 +80,12 @@ def calibration(
         samples: Draws of z for each row, at most 32.
         bins: Bins of the histogram of the probability integral transform.
         features: Features, evenly spread, whose correlations are measured, at most.
+        c: Conditions (n, k), for a model of p(x|c).
 
     Raises:
         ValueError: p(x|z) is not Gaussian, or the rows do not fit the model.
     """
-    with judged(vae, x) as (model, rows):
+    with judged(vae, x, c) as (model, rows):
         size = math.prod(model.shape)
         step = max(1, math.ceil(size / features))
         sums = _Sums(size, bins, units)

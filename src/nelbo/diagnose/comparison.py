@@ -22,12 +22,14 @@ from ..data.units import Units
 from ..distributions import draw
 from ..evaluate import (
     MEMORY,
+    Examples,
     encoder_source,
     judged,
     log_likelihood,
     plain_method,
 )
 from ..vae import VAE
+from .drawn import drawn_like
 from .standard_error import Estimate, jackknife, log_density, mean, subsample
 
 
@@ -86,6 +88,8 @@ def memorisation(
     memory: int = MEMORY,
     samples: int = 100,
     searched: int = 10_000,
+    c: Tensor | None = None,
+    train_c: Tensor | None = None,
 ) -> Memorisation:
     """Hold training rows against unseen ones.
 
@@ -99,24 +103,28 @@ def memorisation(
         memory: Bytes for intermediate results.
         samples: Importance samples behind each log p(x).
         searched: Training rows in which nearest neighbours are looked for, at most.
+        c, train_c: Conditions of the rows, (n, k) and (m, k), for a model of p(x|c): samples have
+            those of x.
 
     Raises:
         ValueError: Rows that do not fit.
     """
-    method, shift = plain_method(vae), log_density(units)
+    method, shift = plain_method(vae, c), log_density(units)
     settings: dict[str, Any] = {}
     if method == "importance":  # as scores are: the encoder alone may be nats too low
         settings["proposal"] = "mixture"
-    seen = subsample(train, len(x), seed)
+    seen = subsample(Examples(train, train_c), len(x), seed)
     first, second = (
-        mean(log_likelihood(vae, rows, method, samples, seed, memory, **settings).value, shift)
-        for rows in (seen, x)
+        mean(
+            log_likelihood(vae, rows.x, method, samples, seed, memory, rows.c, **settings).value,
+            shift,
+        )
+        for rows in (seen, Examples(x, c))
     )
     error = math.hypot(first.standard_error, second.standard_error)
-    with judged(vae, x) as (model, rows):
-        generator = torch.Generator(rows.device).manual_seed(seed)
+    with judged(vae, x, c) as (model, rows):
         known = subsample(train, searched, seed).to(rows.x)
-        made = nearest(model.sample(len(rows), generator=generator), known)
+        made = nearest(drawn_like(model, rows, len(rows), seed), known)
         held = nearest(rows.x, known)
     return Memorisation(
         first,
@@ -135,6 +143,8 @@ def baseline(
     units: Units | None = None,
     linear: Tensor | None = None,
     widest: int = 4096,
+    c: Tensor | None = None,
+    train_c: Tensor | None = None,
 ) -> Baseline | None:
     """Hold a model against exact pPCA with as many latents.
 
@@ -147,6 +157,7 @@ def baseline(
         linear: log p(x) of each row of x under a pPCA that is known already, in the units of the
             data, of shape (n,).
         widest: Values of a row up to which the covariance matrix of the linear model is made.
+        c, train_c: Conditions of the rows, (n, k) and (m, k), for a model of p(x|c).
 
     Returns:
         The comparison, or None where p(x|z) is not Gaussian, or pPCA is neither given nor quickly
@@ -156,10 +167,10 @@ def baseline(
     if linear is None:
         if train is None or math.prod(vae.shape) > widest or not vae.likelihood.density:
             return None
-        found = fit_baseline(train.flatten(1), vae.latent_dim)
+        found = fit_baseline(train.flatten(1), vae.latent_dim, c=train_c)
         if found is None:
             return None
-        linear = found.log_prob(x.flatten(1).cpu()) + shift
+        linear = found.log_prob(x.flatten(1).cpu(), c) + shift
     return Baseline(mean(log_p, shift), mean(linear), mean(log_p + shift - linear.to(log_p)))
 
 
@@ -184,7 +195,7 @@ def _closer(made: Tensor, held: Tensor) -> Estimate:
     return Estimate(share, math.sqrt((m + n + 1) / (12 * m * n)), n)
 
 
-def prior_match(vae: VAE, x: Tensor, seed: int = 0) -> PriorMatch:
+def prior_match(vae: VAE, x: Tensor, seed: int = 0, c: Tensor | None = None) -> PriorMatch:
     """Measure the energy distance between draws of q(z) and of p(z).
 
     Arguments:
@@ -192,13 +203,14 @@ def prior_match(vae: VAE, x: Tensor, seed: int = 0) -> PriorMatch:
         x: Rows of shape (n, *vae.shape), at least 4; one draw of q(z|x) from each, and as many of
             p(z).
         seed: The seed of the draws.
+        c: Conditions (n, k), for a model of p(x|c).
 
     Raises:
         ValueError: Rows that do not fit, or fewer than 4.
     """
     if len(x) < 4:
         raise ValueError(f"x needs at least 4 rows for an energy distance, got {len(x)}.")
-    with judged(vae, x) as (model, rows):
+    with judged(vae, x, c) as (model, rows):
         q = encoder_source(model, rows)
         a = q.draws(rows.keys(), 1, seed, 0, rows.x)[0].double().cpu()
         generator = torch.Generator(rows.device).manual_seed(seed)

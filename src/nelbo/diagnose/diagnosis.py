@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data.units import Units
-from ..evaluate import MEMORY, judged
+from ..evaluate import MEMORY, Examples, judged
 from ..vae import VAE
 from .calibration import Calibration, calibration
 from .comparison import baseline, memorisation, prior_match
@@ -23,7 +23,7 @@ from .gap import InferenceGap, inference_gap
 from .information import mutual_information, rate_distortion
 from .latent import collapse
 from .rare import RareValue, rare_values
-from .standard_error import subsample
+from .standard_error import Rows, subsample
 from .verdicts import Judge
 
 LEAST_ROWS = 20
@@ -44,6 +44,8 @@ def diagnose(
     used: Mapping[str, Any] | None = None,
     spell: Spell = in_python,
     judge: Judge | None = None,
+    c: Tensor | None = None,
+    train_c: Tensor | None = None,
 ) -> Diagnosis:
     """Find out what is wrong with a model.
 
@@ -69,6 +71,7 @@ def diagnose(
             these out.
         spell: How the advice writes an option and its value; as in Python unless told.
         judge: The limits of the verdicts; None are the usual ones.
+        c, train_c: Conditions of x and of ``train``, (n, k) and (m, k), for a model of p(x|c).
 
     Raises:
         ValueError: The rows do not fit, are too few or have missing values, or ``rows`` is below
@@ -80,22 +83,26 @@ def diagnose(
                 f"{name} must be at least {LEAST_ROWS} rows for standard errors, got {count}. Pass "
                 "more."
             )
-    for name, given in (("x", x), ("train", train)):
+    for name, given, condition in (("x", x, c), ("train", train, train_c)):
         if given is None:
             continue
-        with judged(vae, given):  # refuses what does not fit
+        with judged(vae, given, condition):  # refuses what does not fit
             pass
         if bool(given.isnan().any()):
             raise ValueError(
                 f"{name} has missing values, which a diagnosis cannot look at. Pass complete rows."
             )
+    every = Examples(x, c)
+    fitted = None
+    if train is not None:
+        fitted = Examples(train, train_c)
     examination = _Examination(
         vae=vae,
-        x=subsample(x, rows, seed),
-        train=_subsampled(train, _Examination.searched, seed),
+        x=subsample(every, rows, seed),
+        train=_subsampled(fitted, _Examination.searched, seed),
         linear=_subsampled(linear, rows, seed),
         seen=_subsampled(seen, rows, seed),
-        rare=_rare(vae, x, train, units, seed),
+        rare=_rare(vae, fitted or every, units, seed),
         units=units,
         seed=seed,
         memory=memory,
@@ -114,16 +121,13 @@ def diagnose(
     )
 
 
-def _rare(
-    vae: VAE, x: Tensor, train: Tensor | None, units: Units | None, seed: int
-) -> tuple[RareValue, ...]:
-    """Look for rare values in as many rows as there are, training rows if possible."""
-    if train is None:
-        train = x
-    return rare_values(vae, subsample(train, _Examination.searched, seed), units, seed)
+def _rare(vae: VAE, x: Examples, units: Units | None, seed: int) -> tuple[RareValue, ...]:
+    """Look for rare values in as many rows as there are."""
+    some = subsample(x, _Examination.searched, seed)
+    return rare_values(vae, some.x, units, seed, c=some.c)
 
 
-def _subsampled(x: Tensor | None, rows: int, seed: int) -> Tensor | None:
+def _subsampled(x: Rows | None, rows: int, seed: int) -> Rows | None:
     if x is None:
         return None
     return subsample(x, rows, seed)
@@ -150,8 +154,8 @@ class _Examination:
     """
 
     vae: VAE
-    x: Tensor
-    train: Tensor | None
+    x: Examples
+    train: Examples | None
     linear: Tensor | None
     seen: Tensor | None
     rare: tuple[RareValue, ...]
@@ -164,15 +168,17 @@ class _Examination:
 
     def findings(self) -> Iterator[Finding]:
         """Yield all findings, causes before consequences."""
+        x, c = self.x.x, self.x.c
         rate = rate_distortion(
-            self.vae, self.x, units=self.units, seed=self.seed, memory=self.memory
+            self.vae, x, units=self.units, seed=self.seed, memory=self.memory, c=c
         )
-        information = mutual_information(self.vae, self.x, seed=self.seed, memory=self.memory)
-        match = prior_match(self.vae, self.x, self.seed)
+        information = mutual_information(self.vae, x, seed=self.seed, memory=self.memory, c=c)
+        match = prior_match(self.vae, x, self.seed, c)
         amortisation, approximation = self.judge.gaps(self.gap)
-        share = explained(self.vae, self.x, self.train, self.units, self.memory)
+        train, train_c = self.known
+        share = explained(self.vae, x, train, self.units, self.memory, c=c, train_c=train_c)
         ahead, *copies = self.memory_findings()
-        yield self.judge.collapse(collapse(self.vae, self.x), self.noise, self.fixed)
+        yield self.judge.collapse(collapse(self.vae, x, c), self.noise, self.fixed)
         yield self.noise_finding()
         yield ahead
         yield self.ppca_finding()
@@ -195,21 +201,34 @@ class _Examination:
             return Check("noise level").skipped(
                 "p(x|z) is not Gaussian: there is no beta^2 to compare residuals with."
             )
-        best = calibration(self.vae, self.few, self.gap.q, self.units, self.seed, self.memory)
+        few = self.few
+        best = calibration(self.vae, few.x, self.gap.q, self.units, self.seed, self.memory, c=few.c)
         return self.judge.noise(self.noise, best, self.fixed)
 
     def memory_findings(self) -> tuple[Finding, ...]:
         """Hold training rows, where there are any, against unseen ones."""
         if self.train is None:
             return (Check("train against unseen").skipped(self.no_training_rows),)
-        found = memorisation(self.vae, self.x, self.train, self.units, self.seed, self.memory)
-        return self.judge.memory(found, self.x[0].numel())
+        found = memorisation(
+            self.vae,
+            self.x.x,
+            self.train.x,
+            self.units,
+            self.seed,
+            self.memory,
+            c=self.x.c,
+            train_c=self.train.c,
+        )
+        return self.judge.memory(found, self.x.x[0].numel())
 
     def ppca_finding(self) -> Finding:
         """Hold the model against exact pPCA."""
         linear = _subsampled(self.linear, self.gap_rows, self.seed)
         log_p = self.gap.found.value
-        found = baseline(self.vae, self.few, self.train, log_p, self.units, linear)
+        train, train_c = self.known
+        found = baseline(
+            self.vae, self.few.x, train, log_p, self.units, linear, c=self.few.c, train_c=train_c
+        )
         if found is not None:
             return self.judge.baseline(found)
         check = Check("against pPCA")
@@ -217,24 +236,33 @@ class _Examination:
             return check.skipped(self.no_training_rows)
         return check.skipped("pPCA is for Gaussian p(x|z) and rows of at most 4,096 values.")
 
+    @property
+    def known(self) -> tuple[Tensor | None, Tensor | None]:
+        """The training rows and their conditions."""
+        if self.train is None:
+            return None, None
+        return self.train.x, self.train.c
+
     @cached_property
-    def few(self) -> Tensor:
+    def few(self) -> Examples:
         """The rows whose own q* is looked for."""
         return subsample(self.x, self.gap_rows, self.seed)
 
     @cached_property
     def gap(self) -> InferenceGap:
         """The gap of inference on `few` rows."""
-        return inference_gap(self.vae, self.few, self.units, self.seed, self.memory)
+        few = self.few
+        return inference_gap(self.vae, few.x, self.units, self.seed, self.memory, c=few.c)
 
     @cached_property
     def noise(self) -> Calibration | None:
         """Residuals at the encoder's z; None where p(x|z) is not Gaussian."""
-        with judged(self.vae, self.x[:1]) as (model, rows):
+        one = self.x[:1]
+        with judged(self.vae, one.x, one.c) as (model, rows):
             p = rows.decode(model, rows.encode(model).mean)
             if model.likelihood.beta(p) is None:
                 return None
-        return calibration(self.vae, self.x, None, self.units, self.seed, self.memory)
+        return calibration(self.vae, self.x.x, None, self.units, self.seed, self.memory, c=self.x.c)
 
     @property
     def fixed(self) -> bool:

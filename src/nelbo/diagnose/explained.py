@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from ..data.units import Units
-from ..evaluate import MEMORY, judged, rows_at_once
-from ..linear import LinearGaussian, moments, ppca
+from ..evaluate import MEMORY, Examples, judged, rows_at_once
+from ..linear import LinearGaussian, Regression, moments, ppca
 from ..vae import VAE
 from .standard_error import Estimate
 
@@ -58,6 +58,8 @@ def explained(
     memory: int = MEMORY,
     widest: int = 4096,
     values: int = 2**23,
+    c: Tensor | None = None,
+    train_c: Tensor | None = None,
 ) -> Explained:
     """Measure how much of the variance of rows their reconstructions account for.
 
@@ -72,22 +74,28 @@ def explained(
         widest: Values of a row up to which the covariance matrix of the linear model is made.
         values: Values of training rows in which components are found, at most: 10,000 rows of 784
             features.
+        c, train_c: Conditions of the rows, (n, k) and (m, k), for a model of p(x|c): then all of it
+            is about what a linear regression on c leaves of the rows.
 
     Raises:
         ValueError: The rows do not fit the model.
     """
-    with judged(vae, x) as (model, rows):
+    with judged(vae, x, c) as (model, rows):
         parts = rows.split(rows_at_once(model, rows, 1, memory))
         x_hat = torch.cat(
             [part.decode(model, part.encode(model).mean).mean.cpu() for part in parts]
         )
-    reference = x
+    known = Examples(x, c)
     if train is not None:
-        reference = train[:: math.ceil(train.numel() / values)]
-    shift, scale = _scaling(reference, units)
+        known = Examples(train, train_c)[:: math.ceil(train.numel() / values)]
+    shift, scale = _scaling(known.x, units)
     x, x_hat, reference = (
-        (_columns(t, units) - shift) / scale for t in (x.cpu(), x_hat, reference.cpu())
+        (_columns(t, units) - shift) / scale for t in (x.cpu(), x_hat, known.x.cpu())
     )
+    if c is not None and known.c is not None:
+        regression = Regression.of(reference, known.c)
+        x, x_hat = (regression.residual(t, c.cpu()) for t in (x, x_hat))
+        reference = regression.residual(reference, known.c.cpu())
     total, error = x.square().sum(1), (x - x_hat).square().sum(1)
     share = _ratio(total - error, total)
     if x.shape[1] > widest or len(reference) < 3 or not bool(total.sum() > 0):

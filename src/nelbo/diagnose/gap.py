@@ -91,6 +91,7 @@ def inference_gap(
     memory: int = MEMORY,
     draws: int = 64,
     importance: int = 300,
+    c: Tensor | None = None,
 ) -> InferenceGap:
     """Measure the gap between log p(x) and the ELBO, and its parts.
 
@@ -105,12 +106,13 @@ def inference_gap(
         memory: Bytes for intermediate results.
         draws: Draws of z behind each ELBO.
         importance: Importance samples behind each log p(x), where it has to be sampled.
+        c: Conditions (n, k), for a model of p(x|c).
 
     Raises:
         ValueError: The rows do not fit the model.
     """
     shift = log_density(units)
-    with judged(vae, x) as (model, rows):
+    with judged(vae, x, c) as (model, rows):
         found = _log_p(model, rows, importance, seed, memory)
         q = best_normal(model, rows.x, seed, memory, rows.c)
         elbo, _ = elbo_and_rate(model, rows, draws, seed + _Seed.JUDGE, memory)

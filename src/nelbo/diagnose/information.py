@@ -99,6 +99,7 @@ def rate_distortion(
     units: Units | None = None,
     seed: int = 0,
     memory: int = MEMORY,
+    c: Tensor | None = None,
 ) -> RateDistortion:
     """Measure rate and distortion.
 
@@ -109,12 +110,13 @@ def rate_distortion(
         units: Units of the data; None are the model's own.
         seed: The seed of the draws.
         memory: Bytes for intermediate results.
+        c: Conditions (n, k), for a model of p(x|c).
 
     Raises:
         ValueError: The rows do not fit the model.
     """
     shift = log_density(units)
-    with judged(vae, x) as (model, rows):
+    with judged(vae, x, c) as (model, rows):
         rate, distortion = _row_rates(model, rows, samples, seed, memory)
         each = _per_dimension(model, rows)
         return RateDistortion(
@@ -153,7 +155,12 @@ def _per_dimension(vae: VAE, x: Examples) -> Tensor | None:
 
 
 def mutual_information(
-    vae: VAE, x: Tensor, samples: int = 4, seed: int = 0, memory: int = MEMORY
+    vae: VAE,
+    x: Tensor,
+    samples: int = 4,
+    seed: int = 0,
+    memory: int = MEMORY,
+    c: Tensor | None = None,
 ) -> MutualInformation:
     """Split the rate into I(x;z) and KL(q(z) || p(z)).
 
@@ -163,13 +170,14 @@ def mutual_information(
         samples: Draws of z for each row that are held against all n components of q(z).
         seed: The seed of the draws.
         memory: Bytes for intermediate results.
+        c: Conditions (n, k), for a model of p(x|c).
 
     Raises:
         ValueError: Rows that do not fit or fewer than 2.
     """
     if len(x) < 2:
         raise ValueError(f"x needs at least 2 rows for q(z) to be a mixture, got {len(x)}.")
-    with judged(vae, x) as (model, rows):
+    with judged(vae, x, c) as (model, rows):
         normal = from_encoder(model, rows)[0]
         components, z = _components(model, rows, samples, seed)
         own, other = _mixture(components, z)

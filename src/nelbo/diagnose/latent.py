@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..brief import Brief
-from ..evaluate import judged
+from ..data.rows import Batch
+from ..evaluate import Examples, judged
+from ..linear import Regression
 from ..vae import VAE
 
 
@@ -36,7 +38,13 @@ class ActiveUnits(Brief):
 
 
 @torch.no_grad()
-def active_units(vae: VAE, x: Tensor, chunk: int = 4096, threshold: float = 0.01) -> ActiveUnits:
+def active_units(
+    vae: VAE,
+    x: Tensor,
+    chunk: int = 4096,
+    threshold: float = 0.01,
+    c: Tensor | None = None,
+) -> ActiveUnits:
     """Count the active units, those with Var_x(E_q[z_u]) > ``threshold`` (Burda et al., 2016).
 
     Arguments:
@@ -44,9 +52,12 @@ def active_units(vae: VAE, x: Tensor, chunk: int = 4096, threshold: float = 0.01
         x: Rows of shape (n, *vae.shape), in model units.
         chunk: Rows encoded at once.
         threshold: The variance above which a latent dimension is active; the authors have 0.01.
+        c: Conditions (n, k), for a model of p(x|c).
     """
-    parts = [part.to(vae.device, vae.dtype) for part in x.split(chunk)]
-    means = torch.cat([vae.encode(part).mean for part in parts])
+    if c is not None:
+        c = c.to(vae.device, vae.dtype)
+    parts = Batch(x.to(vae.device, vae.dtype), c).split(chunk)
+    means = torch.cat([vae.encode(part.x, part.c).mean for part in parts])
     variance = means.double().var(0, correction=0)
     return ActiveUnits(variance, variance > threshold)
 
@@ -76,7 +87,7 @@ class Collapse:
     rows: int
 
 
-def collapse(vae: VAE, x: Tensor) -> Collapse:
+def collapse(vae: VAE, x: Tensor, c: Tensor | None = None) -> Collapse:
     r"""Count active units, and the directions of x that deserve one,
     with and without the model's :math:`\beta^2`.
 
@@ -87,33 +98,44 @@ def collapse(vae: VAE, x: Tensor) -> Collapse:
     Arguments:
         vae: The model.
         x: Rows of shape (n, *vae.shape), in model units.
+        c: Conditions (n, k), for a model of p(x|c): then directions are those of what a linear
+            regression on c leaves.
 
     Raises:
         ValueError: Rows that do not fit.
     """
-    with judged(vae, x) as (model, rows):
-        active = active_units(model, rows.x).count
-        std = noise_level(model, rows.encode(model).mean)
+    with judged(vae, x, c) as (model, rows):
+        active = active_units(model, rows.x, c=rows.c).count
+        std = noise_level(model, rows)
         useful = supported = None
         if std is not None:
-            useful, supported = _directions(rows.x, std, model.latent_dim)
+            useful, supported = _directions(left_by(rows), std, model.latent_dim)
         return Collapse(active, model.latent_dim, useful, supported, len(rows))
 
 
-def noise_level(vae: VAE, z: Tensor) -> Tensor | None:
+def left_by(rows: Examples) -> Tensor:
+    """Return rows (n, D), float64, less what a linear regression on their conditions says."""
+    x = rows.x.flatten(1).double()
+    if rows.c is None:
+        return x
+    return Regression.of(x, rows.c).residual(x.cpu(), rows.c.cpu()).to(x.device)
+
+
+def noise_level(vae: VAE, x: Examples) -> Tensor | None:
     r"""Return :math:`\beta` of each feature, (D,), float64 and in model units,
     or None if p(x|z) is not Gaussian.
 
-    Where it depends on z it is the root mean square over the rows of z.
+    Where it depends on z it is the root mean square over the posterior means of the rows.
     """
-    total = torch.zeros(math.prod(vae.shape), dtype=torch.float64, device=z.device)
-    for part in z.split(512):
-        p: Distribution = vae.decode(part)
+    total = torch.zeros(math.prod(vae.shape), dtype=torch.float64, device=x.device)
+    means = x.encode(vae).mean
+    for part, z in zip(x.split(512), means.split(512), strict=True):
+        p: Distribution = part.decode(vae, z)
         beta = vae.likelihood.beta(p)
         if beta is None:
             return None
         total += beta.square().flatten(1).double().sum(0)
-    return (total / len(z)).sqrt()
+    return (total / len(x)).sqrt()
 
 
 def _directions(x: Tensor, std: Tensor, latent_dim: int) -> tuple[int, int]:

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..data.rare import distinct, rare
 from ..data.units import Units
 from ..evaluate import judged
 from ..vae import VAE
+from .drawn import drawn_like
 from .standard_error import Estimate
 
 
@@ -46,7 +46,12 @@ class RareValue:
 
 
 def rare_values(
-    vae: VAE, x: Tensor, units: Units | None = None, seed: int = 0, samples: int = 20_000
+    vae: VAE,
+    x: Tensor,
+    units: Units | None = None,
+    seed: int = 0,
+    samples: int = 20_000,
+    c: Tensor | None = None,
 ) -> tuple[RareValue, ...]:
     """Count how often rare values of a table are drawn, those first that differ most.
 
@@ -56,6 +61,7 @@ def rare_values(
         units: Units of the data; None are the model's own.
         seed: The seed of the samples.
         samples: How many rows are drawn from the model.
+        c: Conditions (n, k), for a model of p(x|c): samples have those of the rows.
 
     Returns:
         One entry for each value that up to a tenth of the rows have, at least five, in columns of
@@ -63,9 +69,8 @@ def rare_values(
     """
     if len(vae.shape) > 1 or (units is not None and units.columns is None):
         return ()
-    with judged(vae, x[:1]) as (model, like):
-        generator = torch.Generator(like.device).manual_seed(seed)
-        drawn = model.sample(samples, generator=generator).cpu()
+    with judged(vae, x, c) as (model, rows):
+        drawn = drawn_like(model, rows, samples, seed).cpu()
     read: Callable[[Tensor], Tensor] = _values
     name: Callable[[int], str] = "column {}".format
     if units is not None:

@@ -7,12 +7,15 @@ __all__ = ["Estimate", "jackknife", "log_density", "mean", "subsample"]
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ..data.units import Units
-from ..evaluate import mean_error
+from ..evaluate import Examples, mean_error
+
+Rows = TypeVar("Rows", Tensor, Examples)
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,7 +91,7 @@ def jackknife(statistic: Callable[[Tensor], float], rows: int, blocks: int = 10)
     return Estimate(value, error, rows)
 
 
-def subsample(x: Tensor, rows: int, seed: int) -> Tensor:
+def subsample(x: Rows, rows: int, seed: int) -> Rows:
     """Return at most ``rows`` rows of x, drawn without replacement, in their order."""
     if len(x) <= rows:
         return x

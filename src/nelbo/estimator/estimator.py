@@ -22,6 +22,8 @@ from sklearn.utils.validation import check_is_fitted
 from .. import evaluate, spec
 from ..baseline import ProbabilisticPCA
 from ..data import Schema, Values
+from ..data.condition_schema import ConditionSchema
+from ..data.conditions import apart
 from ..data.known import KnownRows
 from ..fitted import Fitted
 from ..fitted.state import asked, of_one_model
@@ -68,8 +70,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Whether the closed-form start was kept.
     recipe_ : dict
         What was decided about the data, by name: ``{"value": what, "reason": why}``.
+    condition_ : ConditionSchema or None
+        What the model is conditioned on: the labels and numbers of the rows fitted.
     n_features_in_ : int
-        Values per example.
+        Values per example x; conditions are no part of it.
     dtype_ : str
         Floating type of samples: "float64" if X was, else "float32".
 
@@ -84,6 +88,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self,
         latent_dim: int | Literal["auto"] = 8,
         *,
+        condition: Sequence[str | int] | None = None,
         network: str | NetworkFactory = "auto",
         encoder: str | NetworkFactory | None = None,
         decoder: str | NetworkFactory | None = None,
@@ -131,18 +136,26 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     # -- fit
     # -----------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: object = None) -> VariationalAutoencoder:
+    def fit(self, X: Any, y: object = None, c: Any = None) -> VariationalAutoencoder:
         """Fit the model to X: (n, d), (n, h, w), (n, h, w, c) or (n, c, h, w). y is ignored.
 
+        Arguments:
+            X: Rows; with the columns that ``condition`` names, if any.
+            y: Is ignored.
+            c: What each row is conditioned on, where that is no part of X: labels or numbers, of
+                shape (n,) or (n, k), a dictionary name -> cells, or a data frame. The model then is
+                one of p(x|c).
+
         Raises:
-            ValueError: X is not a set of at least two finite numeric examples, or an option is out
-                of range.
+            ValueError: X is not a set of at least two finite numeric examples, c does not fit, or
+                an option is out of range.
         """
         from .. import fitting
 
         warm = bool(self.warm_start) and self.__sklearn_is_fitted__()
         check(self._options)
-        values = Values.of(X)
+        X, c = self._apart(X, c)
+        values = Values.of(X, c=c)
         names = naming.names_of(X)
         if warm:
             naming.check_names(self, X, self.fitted_.names, self.n_features_in_)
@@ -155,7 +168,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             raise found.interruption
         return self
 
-    def explain(self, X: Any) -> Entries:
+    def explain(self, X: Any, c: Any = None) -> Entries:
         """Return what ``fit(X)`` would decide and why, by name; nothing is trained.
 
         It prints as a table; ``explain(X)["scale"]["value"]`` is one decision.
@@ -165,49 +178,61 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """
         from .. import fitting
 
-        return fitting.explain(self._options, X)
+        X, c = self._apart(X, c)
+        return fitting.explain(self._options, Values.of(X, c=c))
 
     # -- embed and decode
     # ----------------------------------------------------------------------------
 
-    def transform(self, X: Any, return_std: bool = False) -> Any:
+    def transform(self, X: Any, return_std: bool = False, c: Any = None) -> Any:
         """Return the posterior means E_q[z|x], of shape (n, latent_dim).
 
         Arguments:
             X: Rows.
             return_std: Whether to return the posterior's standard deviations as well, of the same
                 shape: (Z, S).
+            c: What each row is conditioned on, for a model of p(x|c) whose X does not hold it; so
+                in all methods.
 
         `set_output` says whether arrays or data frames are returned, here and by
         `inverse_transform`, `reconstruct` and `sample`, which give the columns the names that were
         fitted. Images stay arrays.
         """
-        means, deviations = self._fitted(X).encode(X)
+        means, deviations = self._fitted().encode(self._values(X, c))
         if not return_std:
             return means  # scikit-learn wraps what transform returns first
         return means, output.framed(self, deviations, self.get_feature_names_out(), X)
 
-    def inverse_transform(self, Z: Any) -> Any:
+    def inverse_transform(self, Z: Any, c: Any = None) -> Any:
         """Return the decoder's means ``x_hat = f(z)`` for Z of shape (n, latent_dim), in data units
         and layout.
+
+        Arguments:
+            Z: Latent points.
+            c: What to condition on, for a model of p(x|c): one condition for all, or one for each.
         """
-        return self._named(self._fitted().decode(Z), Z)
+        return self._named(self._fitted().decode(Z, c), Z)
 
     def reconstruct(
-        self, X: Any, noise: bool = False, random_state: int | np.random.RandomState | None = None
+        self,
+        X: Any,
+        noise: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        c: Any = None,
     ) -> Any:
         """Return ``inverse_transform(transform(X))``, in data units and layout; ``noise`` adds N(0,
         beta^2).
         """
-        model = self._fitted(X)
+        values = self._values(X, c)
         seed = self._seed(random_state) if noise else 0
-        return self._named(model.reconstruct(X, noise, seed), X)
+        return self._named(self.fitted_.reconstruct(values, noise, seed), X)
 
     def sample(
         self,
         n_samples: int = 1,
         noise: bool = True,
         random_state: int | np.random.RandomState | None = None,
+        c: Any = None,
     ) -> Any:
         """Draw new examples, in data units and layout, and in the floating type of the data fitted.
 
@@ -217,28 +242,30 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             n_samples: How many.
             noise: Whether to draw x_tilde rather than return its mean x_hat.
             random_state: Seed; None takes the estimator's.
+            c: What to condition on, for a model of p(x|c): one condition for all, such as 3 or
+                {"label": 3, "age": 40.0}, or one for each.
 
         Raises:
-            ValueError: n_samples is less than 1.
+            ValueError: n_samples is less than 1, or c does not fit.
             TypeError: n_samples is not an integer.
         """
         model = self._fitted()
         integer("n_samples", n_samples)
-        return self._named(model.sample(int(n_samples), noise, self._seed(random_state)))
+        return self._named(model.sample(int(n_samples), noise, self._seed(random_state), c))
 
     # -- judge
     # ---------------------------------------------------------------------------------------
 
-    def score_samples(self, X: Any) -> Array:
-        """Return log p(x) of each row, in nats in the units of the data, of shape (n,); it depends
-        on the row alone.
+    def score_samples(self, X: Any, c: Any = None) -> Array:
+        """Return log p(x) of each row, or log p(x|c), in nats in the units of the data, of shape
+        (n,); it depends on the row alone.
 
         Exact for a linear model; else by `score_samples_k` importance samples, a quarter of them
         from q(z|x) and the rest from a normal fitted to the row's posterior: a stochastic lower
         bound. Which rows that bound is unreliable for, and which the model was fitted to,
         `log_likelihood` says.
         """
-        return self._fitted(X).score_samples(X, self.score_samples_k)
+        return self._fitted().score_samples(self._values(X, c), self.score_samples_k)
 
     def log_likelihood(
         self,
@@ -246,6 +273,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         method: str = "auto",
         samples: int | None = None,
         seed: int = 0,
+        c: Any = None,
         **settings: Any,
     ) -> evaluate.Scores:
         """Return log p(x) of each row with its standard error and how far to trust it, in nats in
@@ -262,12 +290,14 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             samples: Importance samples per row (None is `score_samples_k`), or AIS chains (None is
                 16).
             seed: Seed of those samples.
+            c: What each row is conditioned on, for a model of p(x|c).
             settings: Further arguments of `evaluate.log_likelihood`, such as ``memory`` and
                 ``temperatures``.
         """
         if samples is None and method != "ais":
             samples = self.score_samples_k
-        return self._fitted(X).log_likelihood(X, method, samples, seed, **settings)
+        values = self._values(X, c)
+        return self.fitted_.log_likelihood(values, method, samples, seed, **settings)
 
     def trained_on(self, X: Any) -> npt.NDArray[np.bool_]:
         """Return which rows of X this model was fitted to, those for validation included: of shape
@@ -281,14 +311,14 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """
         return self._fitted().trained_on(X)
 
-    def score(self, X: Any, y: object = None) -> float:
+    def score(self, X: Any, y: object = None, c: Any = None) -> float:
         """Return the mean of `score_samples`: log p(x) in nats per example; larger is better.
 
         It is held-out log p(x) only where no row is one that `trained_on` knows.
         """
-        return float(np.mean(self.score_samples(X), dtype=np.float64))
+        return float(np.mean(self.score_samples(X, c), dtype=np.float64))
 
-    def elbo(self, X: Any, refined: bool = False) -> Array:
+    def elbo(self, X: Any, refined: bool = False, c: Any = None) -> Array:
         """Return the evidence lower bound of each row, in nats in the units of the data, of shape
         (n,).
 
@@ -297,8 +327,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             refined: Whether it is that of a normal fitted to each row's posterior, where that is
                 better than the encoder's q(z|x): a tighter bound on log p(x), which says little of
                 the encoder.
+            c: What each row is conditioned on, for a model of p(x|c).
         """
-        return self._fitted(X).elbo(X, refined)
+        return self._fitted().elbo(self._values(X, c), refined)
 
     # -- what was fitted
     # -----------------------------------------------------------------------------
@@ -332,6 +363,11 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def known_rows_(self) -> KnownRows | None:
         """64 bits of each row fitted."""
         return self.fitted_.known
+
+    @property
+    def condition_(self) -> ConditionSchema | None:
+        """What the model is conditioned on."""
+        return self.fitted_.condition
 
     @property
     def history_(self) -> History:
@@ -444,12 +480,31 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         names = [field.name for field in dataclasses.fields(Options)]
         return Options(**{name: getattr(self, name) for name in names})
 
-    def _fitted(self, X: Any = None) -> Fitted:
-        """Return the fitted model, once scikit-learn has compared the names of X's columns."""
+    def _fitted(self) -> Fitted:
+        """Return the fitted model."""
         check_is_fitted(self)
-        if X is not None:
-            naming.check_names(self, X, self.fitted_.names, self.n_features_in_)
         return self.fitted_
+
+    def _values(self, X: Any, c: Any) -> Values:
+        """Return rows with their conditions, once scikit-learn has compared names of columns."""
+        check_is_fitted(self)
+        if self.fitted_.asked.get("condition") is not None:
+            X, c = apart(X, self.fitted_.asked["condition"], c)
+        naming.check_names(self, X, self.fitted_.names, self.n_features_in_)
+        return self.fitted_.values(X, c)
+
+    def _apart(self, X: Any, c: Any) -> tuple[Any, Any]:
+        """Return rows of a fit without their conditions, and these.
+
+        Raises:
+            ValueError: Conditions came beside X, and ``condition`` names columns of it.
+        """
+        if c is not None and self.condition is not None:
+            raise ValueError(
+                f"condition={self.condition!r} names columns of X, but c was passed as well. Keep "
+                "one of them."
+            )
+        return apart(X, self.condition, c)
 
     def _named(self, rows: Array, like: Any = None) -> Any:
         """Return rows in data units as `set_output` asks for them."""

@@ -30,11 +30,17 @@ def methods() -> tuple[str, ...]:
     return ("auto", "importance", "ais", "quadrature", "exact")
 
 
-def plain_method(vae: VAE) -> str:
+def plain_method(vae: VAE, c: Tensor | None = None) -> str:
     """Return "exact" where that is possible, else "importance":
     what scores many rows at little cost.
+
+    Arguments:
+        vae: The model.
+        c: Conditions (n, k), for a model of p(x|c).
     """
-    if solved(vae) is None:
+    if c is not None:
+        c = c[0]
+    if solved(vae, c) is None:
         return "importance"
     return "exact"
 

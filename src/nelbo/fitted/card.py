@@ -42,6 +42,8 @@ def model_card(model: Parts) -> str:
             f"{history.best_step}"
         ),
     }
+    if model.condition is not None:
+        facts["conditioned on"] = model.condition
     bounds = [r.validation for r in history.records if r.validation is not None]
     if model.kept_start:
         facts["note"] = (

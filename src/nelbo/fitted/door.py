@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_values", "check_width", "latents", "to_model"]
+__all__ = ["check_values", "check_width", "conditions", "latents", "to_model"]
 
 import math
 from typing import Any, Literal
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from ..data import Schema, Values
+from ..data.condition_schema import UNCONDITIONED, ConditionSchema, missing
+from ..data.conditions import Conditions
 from ..data.moments import chunks
 from ..data.other_units import other_units
 from ..data.warned import listed, warn
@@ -79,6 +81,32 @@ def latents(Z: Any, width: int) -> torch.Tensor:
         )
     dtype = np.float64 if array.dtype == np.float64 else np.float32
     return torch.from_numpy(np.array(array, dtype=dtype))
+
+
+def conditions(condition: ConditionSchema | None, c: Any, rows: int) -> torch.Tensor | None:
+    """Return what rows that are drawn or decoded are conditioned on, (rows, k).
+
+    Arguments:
+        condition: What the model is conditioned on; None for a model of p(x).
+        c: One condition for all rows, or one for each; None where there is none.
+        rows: How many rows there are.
+
+    Raises:
+        ValueError: c is missing, does not fit, or there is none to be passed.
+    """
+    if condition is None and c is None:
+        return None
+    if condition is None:
+        raise ValueError(UNCONDITIONED)
+    if c is None:
+        raise ValueError(missing(condition))
+    given = Conditions.of(c)
+    if len(given) not in (1, rows):
+        raise ValueError(
+            f"c has {len(given):,} conditions, but {rows:,} rows are to be made. Pass one for all "
+            "of them, or one for each."
+        )
+    return condition.encode(given).expand(rows, -1)
 
 
 def _warn_of_impossible(schema: Schema, values: Values) -> None:

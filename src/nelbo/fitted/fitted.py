@@ -26,7 +26,10 @@ from .. import evaluate, spec
 from ..baseline import ProbabilisticPCA
 from ..brief import Brief
 from ..data import Schema, Values
+from ..data.condition_schema import ConditionSchema, encoded
+from ..data.conditions import apart
 from ..data.known import KnownRows, Uses
+from ..data.rows import Batch
 from ..distributions import draw
 from ..recipe import Entries
 from ..training import History, Units
@@ -64,6 +67,8 @@ class Fitted(Brief):
         known: 64 bits of each row fitted; None for models saved before rows were remembered.
         linear: Exact pPCA of the rows fitted, with as many latents, in data units
             (`nelbo.baseline`); None where p(x) is a probability, or where nobody has found it yet.
+        condition: What the rows are conditioned on, where the model is one of p(x|c); then c is
+            passed beside X, or X holds the columns that ``condition`` of the fit named.
     """
 
     vae: VAE
@@ -78,6 +83,7 @@ class Fitted(Brief):
     names: tuple[str, ...] | None = None
     known: KnownRows | None = None
     linear: ProbabilisticPCA | None = None
+    condition: ConditionSchema | None = None
 
     # -- judge
 
@@ -87,12 +93,14 @@ class Fitted(Brief):
         method: str = "auto",
         samples: int | None = None,
         seed: int = 0,
+        c: Any = None,
         **settings: Any,
     ) -> evaluate.Scores:
         """Return log p(x) of each row, with its standard error and how far to trust it.
 
         Arguments:
             X: Rows.
+            c: What each is conditioned on, for a model of p(x|c): the result is log p(x|c).
             method: "auto", "exact", "quadrature", "importance" or "ais", as in
                 `nelbo.evaluate.log_likelihood`.
             samples: Importance samples per row (None takes `score_count`), or AIS chains (None
@@ -107,45 +115,52 @@ class Fitted(Brief):
         Raises:
             ValueError: X does not fit the training data, or is not finite.
         """
-        values = Values.of(X)
-        found = self._judge(self._rows(values), method, samples, seed, **settings)
+        values = self.values(X, c)
+        found = self._judge(values, method, samples, seed, **settings)
         use = self._uses(values)
         trained = None if use is None else torch.from_numpy(choice.fitted(use))
         value = self._possible(values, found.value)
         return dataclasses.replace(found, value=value, trained=trained).numpy()
 
-    def score_samples(self, X: Any, samples: int | None = None) -> Array:
+    def score_samples(self, X: Any, samples: int | None = None, c: Any = None) -> Array:
         """Return log p(x) of each row in nats, of shape (n,): exact, or by importance samples.
 
         Arguments:
             X: Rows.
             samples: Importance samples per row; None takes `score_count`.
+            c: What each is conditioned on, for a model of p(x|c).
 
         Raises:
-            ValueError: X does not fit the training data, or is not finite.
+            ValueError: X or c does not fit the training data, or is not finite.
         """
-        values = Values.of(X)
-        x = self._rows(values)
-        found = self._judge(x, evaluate.plain_method(self.vae), samples)
-        return np.asarray(self._possible(values, found.value).to(x.dtype).numpy())
+        values = self.values(X, c)
+        found = self._judge(values, self.plain_method(values), samples)
+        return self._as_given(values, self._possible(values, found.value))
 
-    def elbo(self, X: Any, refined: bool = False) -> Array:
+    def plain_method(self, X: Any, c: Any = None) -> str:
+        """Return "exact" where log p(x) has a closed form, else "importance": what scores many rows
+        at little cost.
+        """
+        return evaluate.plain_method(self.vae, self.conditions_of(self.values(X, c)))
+
+    def elbo(self, X: Any, refined: bool = False, c: Any = None) -> Array:
         """Return the evidence lower bound of each row in nats, of shape (n,).
 
         Arguments:
             X: Rows.
             refined: Whether it is that of a normal fitted to each row's posterior, where that is
                 better than the encoder's q(z|x), as in `nelbo.evaluate.elbo`.
+            c: What each row is conditioned on, for a model of p(x|c).
 
         Raises:
-            ValueError: X does not fit the training data, or is not finite.
+            ValueError: X or c does not fit the training data, or is not finite.
         """
-        values = Values.of(X)
-        x = self._rows(values)
-        nats = self.nats(evaluate.elbo(self.vae, x, refined=refined))
-        return np.asarray(self._possible(values, nats).to(x.dtype).numpy())
+        values = self.values(X, c)
+        x, given = self._rows(values), self.conditions_of(values)
+        nats = self.nats(evaluate.elbo(self.vae, x, c=given, refined=refined))
+        return self._as_given(values, self._possible(values, nats))
 
-    def baseline(self, X: Any) -> Array | None:
+    def baseline(self, X: Any, c: Any = None) -> Array | None:
         """Return log p(x) of each row under exact pPCA in nats, of shape (n,), or None without it.
 
         Raises:
@@ -153,16 +168,20 @@ class Fitted(Brief):
         """
         if self.linear is None:
             return None
-        values = Values.of(X)
-        nats = linear.log_prob(self.schema, self.linear, values)
+        values = self.values(X, c)
+        nats = linear.log_prob(self.schema, self.linear, values, self.conditions_of(values))
         return np.asarray(self._possible(values, nats).numpy())
 
     def bidirectional(self, rows: int, seed: int = 0, **settings: Any) -> evaluate.Bracket:
         """Bound log p(x) of simulated rows from both sides, as `nelbo.evaluate.bidirectional` does.
 
-        The bounds are in data units; the simulated rows ``x`` are those of the model.
+        The bounds are in data units; the simulated rows ``x`` are those of the model, and their
+        conditions, if any, drawn by their shares in the training rows.
         """
-        found = evaluate.bidirectional(self.vae, rows, seed=seed, **settings)
+        c = None
+        if self.condition is not None:
+            c = self.condition.encode(self.condition.draw(rows, seed))
+        found = evaluate.bidirectional(self.vae, rows, seed=seed, c=c, **settings)
         lower, upper = self.nats(found.lower), self.nats(found.upper)
         return dataclasses.replace(found, lower=lower, upper=upper)
 
@@ -174,6 +193,8 @@ class Fitted(Brief):
         seed: int = 0,
         spell: Spell | None = None,
         which: str | None = None,
+        c: Any = None,
+        train_c: Any = None,
     ) -> Diagnosis:
         """Find out what is wrong with this model: verdicts, and one diagnosis with its cure.
 
@@ -186,18 +207,21 @@ class Fitted(Brief):
             spell: How the advice writes an option and its value; None is as in Python.
             which: "held-out", "trained" or "all" of X; None is "held-out" where there are such
                 rows.
+            c, train_c: What the rows, and those of ``train``, are conditioned on, for a model of
+                p(x|c).
 
         Raises:
             ValueError: Rows do not fit or are too few, or there are none of those asked for.
         """
         from ..diagnose import LEAST_ROWS, diagnose, in_python
 
-        X = Values.of(X)
-        x, model = self._rows(X), self
-        known: Tensor | None = None
+        X = self.values(X, c)
+        x, model = evaluate.Examples(self._rows(X), self.conditions_of(X)), self
+        known: evaluate.Examples | None = None
         if train is not None:
-            train = Values.of(train)
-            known, model = self._rows(train), self.with_baseline(train)
+            train = self.values(train, train_c)
+            known = evaluate.Examples(self._rows(train), self.conditions_of(train))
+            model = self.with_baseline(train)
         if known is not None and self.known is not None:
             seen = self.trained_on(train)
             diagnosis.refuse_unknown(seen)
@@ -209,10 +233,15 @@ class Fitted(Brief):
             known = None  # to hold these rows against
         elif known is None and told is not None and chosen.trained:
             known = x[torch.from_numpy(told)]
+        looked_at, fitted, fitted_c = x[mask], None, None
+        if known is not None:
+            fitted, fitted_c = known.x, known.c
         return diagnose(
             self.vae,
-            x[mask],
-            known,
+            looked_at.x,
+            fitted,
+            c=looked_at.c,
+            train_c=fitted_c,
             rows=limit,
             units=self.units,
             linear=None if linear is None else torch.from_numpy(linear)[mask],
@@ -261,43 +290,52 @@ class Fitted(Brief):
         Raises:
             AttributeError: The likelihood has no such noise.
         """
-        return noise.variance_of(self.vae, self.schema)
+        return noise.variance_of(self.vae, self.schema, self.condition)
 
     # -- encode, decode, sample
 
-    def encode(self, X: Any) -> tuple[Array, Array]:
+    def encode(self, X: Any, c: Any = None) -> tuple[Array, Array]:
         """Return means and standard deviations of q(z|x), each of shape (n, latent_dim).
 
+        Arguments:
+            X: Rows.
+            c: What each is conditioned on, for a model of p(x|c).
+
         Raises:
-            ValueError: X does not fit the training data, or is not finite.
+            ValueError: X or c does not fit the training data, or is not finite.
         """
-        x = self._rows(Values.of(X), "centre")
+        values = self.values(X, c)
+        x = self._rows(values, "centre")
         means, deviations = [], []
         with torch.no_grad():
             model = evaluate.in_precision(self.vae, x.dtype)
-            for part in pieces([*self._chunks(x)], "encoding"):
-                q = model.encode(part.to(self.device))
+            for part, given in pieces([*self._chunks(x, self.conditions_of(values))], "encoding"):
+                q = model.encode(part, given)
                 means.append(q.mean.cpu())
                 deviations.append(q.stddev.cpu())
         return np.asarray(torch.cat(means).numpy()), np.asarray(torch.cat(deviations).numpy())
 
-    def decode(self, Z: Any) -> Array:
+    def decode(self, Z: Any, c: Any = None) -> Array:
         """Return the means ``x_hat = f(z)`` of p(x|z), in data units and layout.
 
         Arguments:
             Z: Latent points, of shape (n, latent_dim).
+            c: What to condition on, for a model of p(x|c): one condition for each, or one for all.
 
         Raises:
-            ValueError: Z has another shape, or is not finite.
+            ValueError: Z has another shape, or is not finite; or c does not fit.
         """
-        return self._decode(door.latents(Z, self.vae.latent_dim), None)
+        z = door.latents(Z, self.vae.latent_dim)
+        return self._decode(z, None, door.conditions(self.condition, c, len(z)))
 
-    def reconstruct(self, X: Any, noise: bool = False, seed: int = 0) -> Array:
+    def reconstruct(self, X: Any, noise: bool = False, seed: int = 0, c: Any = None) -> Array:
         """Return ``decode(encode(X)[0])``, in data units; ``noise`` draws from p(x|z) instead."""
         generator = self._generator(seed) if noise else None
-        return self._decode(torch.from_numpy(self.encode(X)[0]), generator)
+        values = self.values(X, c)
+        z = torch.from_numpy(self.encode(values)[0])
+        return self._decode(z, generator, self.conditions_of(values))
 
-    def sample(self, count: int = 1, noise: bool = True, seed: int = 0) -> Array:
+    def sample(self, count: int = 1, noise: bool = True, seed: int = 0, c: Any = None) -> Array:
         """Draw new examples in data units and layout, and in the floating type of the data.
 
         First ``x_hat = f(z)`` with z ~ p(z), then, with ``noise``, x ~ p(x|z).
@@ -306,15 +344,18 @@ class Fitted(Brief):
             count: How many.
             noise: Whether to draw x rather than to return its mean x_hat.
             seed: Seed of the draw.
+            c: What to condition on, for a model of p(x|c): one condition for all, or one for each.
 
         Raises:
-            ValueError: ``count`` is less than 1.
+            ValueError: ``count`` is less than 1, or c does not fit.
         """
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}.")
+        given = door.conditions(self.condition, c, count)
         generator = self._generator(seed)
         z = draw(self.vae.prior(), (count,), generator, gradients=False)
-        return self._decode(z.cpu().to(getattr(torch, self.dtype)), generator if noise else None)
+        z = z.cpu().to(getattr(torch, self.dtype))
+        return self._decode(z, generator if noise else None, given)
 
     # -- which rows it knows
 
@@ -326,7 +367,7 @@ class Fitted(Brief):
         Raises:
             ValueError: X does not fit the training data.
         """
-        return self._uses(Values.of(X))
+        return self._uses(self._table(X))
 
     def trained_on(self, X: Any) -> npt.NDArray[np.bool_]:
         """Return which rows this model was fitted to, those for validation included: (n,).
@@ -346,26 +387,27 @@ class Fitted(Brief):
 
     def choose(self, X: Any, which: str | None = None, least: int = 1) -> choice.Chosen:
         """Choose the rows to judge this model by: see `nelbo.fitted.choice.choose`."""
-        values = Values.of(X)
+        values = self._table(X)
         return choice.choose(self._uses(values), len(values), which, least)
 
     def counts(self, held_out: Any | None) -> choice.RowCounts:
         """Count the rows of the fit, and those that were kept from it."""
-        rows = None if held_out is None else self.schema.conformed(Values.of(held_out).array)
+        rows = None if held_out is None else self.schema.conformed(self._table(held_out).array)
         return choice.count_rows(self.known, rows)
 
     def with_held_out(self, X: Any) -> Fitted:
         """Return the same model, which remembers rows kept from it to be judged by."""
         if self.known is None:
             return self
-        known = self.known.with_held_out(self.schema.conformed(Values.of(X).array))
+        known = self.known.with_held_out(self.schema.conformed(self._table(X).array))
         return dataclasses.replace(self, known=known)
 
     def with_baseline(self, train: Any) -> Fitted:
         """Return the same model with exact pPCA of all training rows, where it lacks that."""
         if self.linear is not None:
             return self
-        found = linear.fit(self.schema, self.vae, train)
+        values = self.values(train)
+        found = linear.fit(self.schema, self.vae, values, self.conditions_of(values))
         return dataclasses.replace(self, linear=found)
 
     # -- keep
@@ -445,7 +487,40 @@ class Fitted(Brief):
         Raises:
             ValueError: X does not fit the training data, or is not finite.
         """
-        return self._rows(Values.of(X), noise)
+        return self._rows(self._table(X), noise)
+
+    def values(self, X: Any, c: Any = None) -> Values:
+        """Return rows with their conditions, once both are checked.
+
+        Arguments:
+            X: Rows; for a model of p(x|c) whose fit named the columns of X that are c, with these.
+            c: What each row is conditioned on, where that is no part of X.
+
+        Raises:
+            ValueError: X is not finite, c is missing, or there is none to be passed.
+        """
+        values = self._table(X, c)
+        if (values.conditions is None) != (self.condition is None):
+            self.conditions_of(values)  # says what is wrong
+        return values
+
+    def _table(self, X: Any, c: Any = None) -> Values:
+        """Return rows with their conditions, as far as there are any."""
+        names = self.asked.get("condition")
+        if isinstance(X, Values) and X.conditions is None:
+            names = None  # they have been taken apart before, or have none
+        rows, given = apart(X, names, c)
+        return Values.of(rows, c=given)
+
+    def conditions_of(self, values: Values) -> Tensor | None:
+        """Return what rows are conditioned on, as the networks read it, (n, k); None for a model of
+        p(x).
+
+        Raises:
+            ValueError: There are no conditions where the model needs them, or the other way round,
+                or they do not fit.
+        """
+        return encoded(self.condition, values)
 
     def _rows(self, values: Values, noise: Literal["hash", "centre"] = "hash") -> Tensor:
         return door.to_model(self.schema, self.vae.likelihood, values, noise)
@@ -461,9 +536,20 @@ class Fitted(Brief):
             return None
         return self.known.uses(self.schema.conformed(values.array))
 
+    def _as_given(self, values: Values, nats: Tensor) -> Array:
+        """Return nats in the floating type of the rows that they belong to."""
+        dtype = torch.float64 if values.dtype == np.float64 else torch.float32
+        return np.asarray(nats.to(dtype).numpy())
+
     def _judge(
-        self, x: Tensor, method: str, samples: int | None = None, seed: int = 0, **settings: Any
+        self,
+        values: Values,
+        method: str,
+        samples: int | None = None,
+        seed: int = 0,
+        **settings: Any,
     ) -> evaluate.LogLikelihood:
+        x, settings = self._rows(values), {"c": self.conditions_of(values), **settings}
         if samples is None and method != "ais":
             samples = self.score_count
         if method == "importance":  # the encoder alone scores outliers hundreds of nats too low
@@ -471,21 +557,25 @@ class Fitted(Brief):
         found = evaluate.log_likelihood(self.vae, x, method, samples, seed, **settings)
         return dataclasses.replace(found, value=self.nats(found.value))
 
-    def _decode(self, z: Tensor, generator: torch.Generator | None) -> Array:
+    def _decode(
+        self, z: Tensor, generator: torch.Generator | None, c: Tensor | None = None
+    ) -> Array:
         """Return means, or samples where there is a generator, in data units."""
         parts = []
         with torch.no_grad():
             model = evaluate.in_precision(self.vae, z.dtype)
-            for part in pieces([*self._chunks(z)], "decoding"):
-                p = model.decode(part.to(self.device))
+            for part, given in pieces([*self._chunks(z, c)], "decoding"):
+                p = model.decode(part, given)
                 x = p.mean if generator is None else draw(p, (), generator)
                 parts.append(x.cpu())
         return self.schema.from_model(torch.cat(parts), drawn=generator is not None)
 
-    def _chunks(self, rows: Tensor) -> Iterator[Tensor]:
+    def _chunks(self, rows: Tensor, c: Tensor | None) -> Iterator[Batch]:
+        """Go through rows and their conditions, on the device of the VAE."""
         # hidden layers take memory, too
         step = max(1, CHUNK_VALUES // (math.prod(self.schema.shape) + 2048))
-        return (rows[i : i + step] for i in range(0, len(rows), step))
+        for x, given in Batch(rows, c).split(step):
+            yield Batch(x.to(self.device), None if given is None else given.to(self.device))
 
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(seed)

@@ -19,11 +19,13 @@ EARLY_WORK = 4e9
 """
 
 
-def fit(schema: Schema, model: VAE, X: Any) -> ProbabilisticPCA | None:
+def fit(
+    schema: Schema, model: VAE, X: Any, c: torch.Tensor | None = None
+) -> ProbabilisticPCA | None:
     """Return exact pPCA of all rows of X with as many latents as the model.
 
     Columns of tables are compared in units of their standard deviations, images in one unit. How
-    the model scales its data makes no difference.
+    the model scales its data makes no difference. Given c, it is of what a regression on c leaves.
 
     Returns:
         The linear model; None where p(x) is a probability, which does not compare with a density,
@@ -35,16 +37,20 @@ def fit(schema: Schema, model: VAE, X: Any) -> ProbabilisticPCA | None:
     if schema.scale.ndim:
         unit = torch.from_numpy(schema.to_user_flat(schema.scale).copy())
     constant = schema.constant if schema.kind == "table" else ()
-    return fit_baseline(Numbers(schema, X), model.latent_dim, unit, constant)
+    return fit_baseline(Numbers(schema, X), model.latent_dim, unit, constant, c=c)
 
 
-def fit_early(schema: Schema, model: VAE, X: Values) -> ProbabilisticPCA | None:
+def fit_early(
+    schema: Schema, model: VAE, X: Values, c: torch.Tensor | None = None
+) -> ProbabilisticPCA | None:
     """Return the same where it costs next to nothing, else None."""
     if len(X) * math.prod(X.shape[1:]) ** 2 > EARLY_WORK:
         return None
-    return fit(schema, model, X)
+    return fit(schema, model, X, c)
 
 
-def log_prob(schema: Schema, linear: ProbabilisticPCA, X: Values) -> torch.Tensor:
+def log_prob(
+    schema: Schema, linear: ProbabilisticPCA, X: Values, c: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return log p(x) of each row of X under pPCA, in nats in the units of the data: (n,)."""
-    return linear.log_prob(Numbers(schema, X))
+    return linear.log_prob(Numbers(schema, X), c)

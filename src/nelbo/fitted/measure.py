@@ -26,8 +26,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .. import evaluate
 from ..data import Schema
@@ -267,7 +265,7 @@ def baseline(
     )
 
 
-def explained(model: Fitted, x: Tensor, held_out: Any, most: int = 2048) -> Explained:
+def explained(model: Fitted, x: evaluate.Examples, held_out: Any, most: int = 2048) -> Explained:
     """Return how much of the data z explains.
 
     Arguments:
@@ -280,9 +278,12 @@ def explained(model: Fitted, x: Tensor, held_out: Any, most: int = 2048) -> Expl
 
     judged = x
     if held_out is not None:
-        judged = model.schema.to_model(held_out, noise="hash", dtype=x.dtype)
+        values = model.values(held_out)
+        judged = evaluate.Examples(
+            model.schema.to_model(values, noise="hash", dtype=x.dtype), model.conditions_of(values)
+        )
     judged = judged[:: math.ceil(len(judged) / most)]
-    found = diagnose.explained(model.vae, judged, x, model.units)
+    found = diagnose.explained(model.vae, judged.x, x.x, model.units, c=judged.c, train_c=x.c)
     pca = None
     if found.pca is not None:
         pca = found.pca.value
@@ -290,7 +291,7 @@ def explained(model: Fitted, x: Tensor, held_out: Any, most: int = 2048) -> Expl
     return Explained(found.share.value, pca, len(judged), held_out is not None, little)
 
 
-def noise(model: Fitted, x: Tensor, most: int = 2048) -> Noise:
+def noise(model: Fitted, x: evaluate.Examples, most: int = 2048) -> Noise:
     """Return the noise of a model.
 
     Arguments:
@@ -303,9 +304,9 @@ def noise(model: Fitted, x: Tensor, most: int = 2048) -> Noise:
     if known.kind == "none":
         return Noise("none", None, None)
     if known.variance is None:
-        rows = x[:most].to(vae.device, vae.dtype)
-        with torch.no_grad():
-            variance = mean_variance(vae.decode(vae.encode(rows).mean), schema)
+        some = x[:most]
+        with evaluate.judged(vae, some.x.to(vae.dtype), some.c) as (judge, rows):
+            variance = mean_variance(rows.decode(judge, rows.encode(judge).mean), schema)
     else:
         variance = schema.variance_from_model(known.variance)
     beta = np.sqrt(variance)

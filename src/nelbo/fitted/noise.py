@@ -13,6 +13,7 @@ import torch
 from torch.distributions import Distribution
 
 from ..data import Schema
+from ..data.condition_schema import ConditionSchema
 from ..distributions import draw
 from ..vae import VAE
 
@@ -20,12 +21,15 @@ DRAWS = 4096
 """Draws of z ~ p(z) over which noise that depends on z is averaged."""
 
 
-def variance_of(model: VAE, schema: Schema) -> float | npt.NDArray[Any]:
+def variance_of(
+    model: VAE, schema: Schema, condition: ConditionSchema | None = None
+) -> float | npt.NDArray[Any]:
     """Return one number, or one for each feature.
 
     Arguments:
         model: The model.
         schema: The schema of its data.
+        condition: What it is conditioned on: noise that depends on z is averaged over that, too.
 
     Raises:
         AttributeError: The likelihood has no such noise.
@@ -34,7 +38,7 @@ def variance_of(model: VAE, schema: Schema) -> float | npt.NDArray[Any]:
     if noise.kind == "none":
         raise AttributeError(f"noise_variance_ does not exist: {noise.family} has no beta^2.")
     if noise.variance is None:
-        return _mean(model, schema)
+        return _mean(model, schema, condition)
     if noise.kind != "fixed":
         return schema.variance_from_model(noise.variance)
     # columns that are left out have none
@@ -44,10 +48,15 @@ def variance_of(model: VAE, schema: Schema) -> float | npt.NDArray[Any]:
 
 
 @torch.no_grad()
-def _mean(model: VAE, schema: Schema) -> float | npt.NDArray[Any]:
+def _mean(
+    model: VAE, schema: Schema, condition: ConditionSchema | None
+) -> float | npt.NDArray[Any]:
     r"""Return the mean of :math:`\beta^2(z)` over z ~ p(z)."""
+    c = None
+    if condition is not None:
+        c = condition.encode(condition.draw(DRAWS)).to(model.device, model.dtype)
     z = draw(model.prior(), (DRAWS,), torch.Generator(model.device).manual_seed(0), gradients=False)
-    return mean_variance(model.decode(z), schema)
+    return mean_variance(model.decode(z, c), schema)
 
 
 def mean_variance(p: Distribution, schema: Schema) -> float | npt.NDArray[Any]:

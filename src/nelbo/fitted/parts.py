@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..baseline import ProbabilisticPCA
 from ..data import Schema
+from ..data.condition_schema import ConditionSchema
 from ..data.known import KnownRows
 from ..recipe import Entries
 from ..spec import Spec
@@ -46,6 +47,8 @@ class Parts(Protocol):
     def known(self) -> KnownRows | None: ...
     @property
     def linear(self) -> ProbabilisticPCA | None: ...
+    @property
+    def condition(self) -> ConditionSchema | None: ...
     @property
     def n_iter(self) -> int: ...
     @property

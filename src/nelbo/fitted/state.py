@@ -17,6 +17,7 @@ import torch
 from .. import checkpoint, spec
 from ..baseline import ProbabilisticPCA
 from ..data import Schema
+from ..data.condition_schema import ConditionSchema
 from ..data.known import KnownRows
 from ..options import Options
 from ..recipe import Entries
@@ -66,6 +67,8 @@ def save(
             "feature_names_in": None if model.names is None else list(model.names),
         },
     }
+    if model.condition is not None:
+        config["condition"] = model.condition.to_dict()
     text = {"metrics.jsonl": model.history.to_jsonl(), "README.md": card.model_card(model)}
     text |= extra_text or {}
     tensors = {name: value.cpu() for name, value in model.vae.state_dict().items()}
@@ -104,11 +107,25 @@ def load(path: str | PathLike[str]) -> dict[str, Any]:
             "recipe": Entries(dict(config.get("recipe", {}))),  # models saved before there was one
             **_facts(config["fitted"], schema.n_features),
             "history": History.from_dict(config["history"]),
+            "condition": _condition(config.get("condition"), model_spec),
         }
         check_weights(model_spec, weights)
         found["vae"] = restore(model_spec, weights)
         found["linear"] = _linear(linear) if linear else None
         found["known"] = _known(rows, config["fitted"]["row_precision"]) if rows else None
+    return found
+
+
+def _condition(written: Any, model_spec: spec.Spec) -> ConditionSchema | None:
+    """Restore what a model is conditioned on.
+
+    Raises:
+        ValueError: It is not what the networks read.
+    """
+    found = None if written is None else ConditionSchema.from_dict(written)
+    width = 0 if found is None else found.width
+    if width != model_spec.condition:
+        raise ValueError(f"c of {model_spec.condition} values in the model, {width} in the data")
     return found
 
 
@@ -190,6 +207,9 @@ def _linear(tensors: dict[str, torch.Tensor]) -> ProbabilisticPCA:
         "variance": one if shared else one.expand(features),
         "kept": torch.ones(len(tensors["kept"]), dtype=torch.bool),
     }
+    if "slope" in tensors:
+        values = len(tensors["centre"])
+        wanted |= {"slope": one.expand(len(tensors["kept"]), values), "centre": one.expand(values)}
     fields.tensors_like(tensors, wanted)
     _check_finite(tensors)
     if (

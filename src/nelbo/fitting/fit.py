@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .. import checkpoint, spec, training
 from ..data import Values
+from ..data.condition_schema import ConditionSchema, encoded
 from ..data.known import KnownRows
 from ..fitted import Fitted, door, linear
 from ..fitted.state import asked
@@ -48,7 +49,11 @@ class Outcome:
 
 
 def fit(
-    options: Options, X: Any, names: tuple[str, ...] | None = None, before: Fitted | None = None
+    options: Options,
+    X: Any,
+    names: tuple[str, ...] | None = None,
+    before: Fitted | None = None,
+    condition: ConditionSchema | None = None,
 ) -> Outcome:
     """Fit a model to rows.
 
@@ -59,6 +64,8 @@ def fit(
         X: Rows, as `nelbo.data.Values` takes them.
         names: The names of the columns that the model is to remember.
         before: A fitted model to go on from, with ``warm_start``.
+        condition: What conditions the rows may have, where they are some of many; None finds it
+            out from them.
 
     Raises:
         ValueError: X is not a set of at least two finite numeric examples, or an option is out of
@@ -66,7 +73,7 @@ def fit(
     """
     place = options.checkpoint_dir
     with contextlib.nullcontext() if place is None else checkpoint.locked(place):
-        return _fit(options, X, names, before)
+        return _fit(options, X, names, before, condition)
 
 
 def explain(options: Options, X: Any) -> Entries:
@@ -77,23 +84,30 @@ def explain(options: Options, X: Any) -> Entries:
     """
     check(options)
     values = _rows(options, X)
+    condition = _condition(values, None)
     size = None
     if options.latent_dim == "auto":
         tried = latent.sizes(int(np.prod(values.shape[1:])))
         reason = f"The smallest of {', '.join(map(str, tried))} as good as any, by short fits."
         size = Choice(tried[-1], f"At most. {reason}")
         options = options.having(latent_dim=tried[-1])
-    return explained(options, values, size)
+    return explained(options, values, size, condition)
 
 
-def _fit(options: Options, X: Any, names: tuple[str, ...] | None, before: Fitted | None) -> Outcome:
+def _fit(
+    options: Options,
+    X: Any,
+    names: tuple[str, ...] | None,
+    before: Fitted | None,
+    condition: ConditionSchema | None,
+) -> Outcome:
     begun = time.monotonic()
     check(options)
     values = _rows(options, X)
-    plan = _prepared(options, values, before)
-    pca = linear.fit_early(plan.schema, plan.vae, values)
+    plan = _prepared(options, values, before, condition or _condition(values, before))
+    pca = linear.fit_early(plan.schema, plan.vae, values, plan.c)
     warm = plan.vae if plan.warm else None
-    store = resume.open_store(options, plan.spec, values.array, plan.seed, warm)
+    store = resume.open_store(options, plan.spec, values, plan.seed, warm)
     history = training.History()
     with contextlib.ExitStack() as stack:
         if store is not None:
@@ -122,6 +136,7 @@ def _fit(options: Options, X: Any, names: tuple[str, ...] | None, before: Fitted
         names=names,
         known=_known(plan, before),
         linear=pca,
+        condition=plan.condition,
     )
     left = None
     if store is not None and interruption is None:
@@ -145,7 +160,19 @@ def _rows(options: Options, X: Any) -> Values:
     return values
 
 
-def _prepared(options: Options, values: Values, before: Fitted | None) -> Prepared:
+def _condition(values: Values, before: Fitted | None) -> ConditionSchema | None:
+    """Return what the rows are conditioned on; more training goes on with what there was."""
+    if before is not None:
+        encoded(before.condition, values)  # refuses what does not fit
+        return before.condition
+    if values.conditions is None:
+        return None
+    return ConditionSchema.infer(values.conditions)
+
+
+def _prepared(
+    options: Options, values: Values, before: Fitted | None, condition: ConditionSchema | None
+) -> Prepared:
     """Decide everything, and build the model."""
     open_size = options.latent_dim == "auto"
     if before is not None:
@@ -153,14 +180,14 @@ def _prepared(options: Options, values: Values, before: Fitted | None) -> Prepar
         why = "The size of the fit that this one goes on from."
         return going_on(options.having(latent_dim=size), values, before, Choice(size, why))
     if not open_size:
-        return afresh(options, values, None)
-    found = latent.choose(options, values, _score)
-    return afresh(options.having(latent_dim=found.value), values, found)
+        return afresh(options, values, None, condition)
 
+    def score(options: Options, train_rows: Values, test: Values) -> npt.NDArray[np.floating]:
+        """Return log p(x) of each test row after a short fit."""
+        return fit(options, train_rows, condition=condition).fitted.score_samples(test)
 
-def _score(options: Options, train_rows: Values, test: Values) -> npt.NDArray[np.floating]:
-    """Return log p(x) of each test row after a short fit."""
-    return fit(options, train_rows).fitted.score_samples(test)
+    found = latent.choose(options, values, score)
+    return afresh(options.having(latent_dim=found.value), values, found, condition)
 
 
 def _trained(

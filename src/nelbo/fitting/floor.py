@@ -41,8 +41,11 @@ def warn_of_floor(model: VAE, schema: Schema, rows: Rows, told: frozenset[str]) 
 @torch.no_grad()
 def _at_floor_for_most(model: VAE, floor: float, schema: Schema, rows: Rows) -> torch.Tensor:
     """Return in which columns, as the user sees them, most rows have noise at its floor."""
-    x = rows.every(math.ceil(len(rows) / LOOKED_AT)).read().to(model.device, model.dtype)
-    variance = model.decode(model.encode(x).mean).variance.double().cpu()
+    rows = rows.every(math.ceil(len(rows) / LOOKED_AT))
+    x, c = rows.read().to(model.device, model.dtype), rows.conditions()
+    if c is not None:
+        c = c.to(model.device, model.dtype)
+    variance = model.decode(model.encode(x, c).mean, c).variance.double().cpu()
     if schema.mixing is not None:
         mixed = [mixed_variance(row, schema.mixing) for row in variance.numpy()]
         variance = torch.from_numpy(np.stack(mixed))

@@ -7,13 +7,16 @@ __all__ = ["Prepared", "afresh", "explained", "going_on", "split"]
 import copy
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from .. import recipe, spec, start, training
 from ..data import Schema, Values
+from ..data.condition_schema import ConditionSchema, encoded
 from ..data.order import stream_seed
 from ..data.warned import listed
 from ..fitted import Fitted, door
@@ -42,6 +45,7 @@ class Prepared:
         seed: The seed of everything.
         vae: The model, fresh or trained before.
         warm: Whether it was trained before.
+        condition: What the rows are conditioned on; None for a model of p(x).
     """
 
     options: Options
@@ -53,6 +57,12 @@ class Prepared:
     seed: int
     vae: VAE
     warm: bool = False
+    condition: ConditionSchema | None = None
+
+    @cached_property
+    def c(self) -> Tensor | None:
+        """What each row is conditioned on, (n, k), as the networks read it."""
+        return encoded(self.condition, self.values)
 
     def objective(self) -> Objective:
         """Return what training maximises, for this model."""
@@ -74,34 +84,48 @@ class Prepared:
         )
 
 
-def afresh(options: Options, values: Values, latent_dim: Choice[int] | None) -> Prepared:
+def afresh(
+    options: Options,
+    values: Values,
+    latent_dim: Choice[int] | None,
+    condition: ConditionSchema | None = None,
+) -> Prepared:
     """Prepare a first fit.
 
     Arguments:
         options: What was asked for, with a number for ``latent_dim``.
         values: All rows.
         latent_dim: That number and why, where it was left open.
+        condition: What the rows are conditioned on.
     """
     found, schema = _decided(options, values, latent_dim)
-    remarks = odd.describe(schema, values.array)
+    remarks = odd.describe(schema, values.array) | _conditioned(condition)
     odd.announce(remarks, options.likelihood, options.variance)
     floor = models.floor_of(found, options, schema, values)
-    model_spec = models.spec_of(found, options, schema, floor)
-    seed = resume.seed_of(options, model_spec, values.array)
+    model_spec = models.spec_of(found, options, schema, floor, _width(condition))
+    seed = resume.seed_of(options, model_spec, values)
     weights = stream_seed(seed, "weights")
     vae = spec.build(model_spec, torch.Generator().manual_seed(weights))
     found = _started(found, options, schema, vae)
-    return Prepared(options, values, schema, found, remarks, model_spec, seed, vae)
+    return Prepared(
+        options, values, schema, found, remarks, model_spec, seed, vae, condition=condition
+    )
 
 
-def explained(options: Options, values: Values, latent_dim: Choice[int] | None) -> Entries:
+def explained(
+    options: Options,
+    values: Values,
+    latent_dim: Choice[int] | None,
+    condition: ConditionSchema | None = None,
+) -> Entries:
     """Return what a first fit would do, and why, without training anything."""
     found, schema = _decided(options, values, latent_dim)
     floor = models.floor_of(found, options, schema, values)
-    vae = spec.build(models.spec_of(found, options, schema, floor), torch.Generator())
+    model_spec = models.spec_of(found, options, schema, floor, _width(condition))
+    vae = spec.build(model_spec, torch.Generator())
     found = _started(found, options, schema, vae)
     start.check_init(vae, options.init)
-    remarks = odd.describe(schema, values.array)
+    remarks = odd.describe(schema, values.array) | _conditioned(condition)
     task = Prepared(options, values, schema, found, remarks, spec.Spec((1,), 1), 0, vae)
     return found.entries() | threads_of(_threads(task)) | remarks
 
@@ -118,7 +142,7 @@ def going_on(options: Options, values: Values, before: Fitted, latent_dim: Choic
     _check_possible(schema, values)
     old, vae = mixture.untrained(before.spec, before.vae)
     found = _as_before(options, values, before, old).but(latent_dim=latent_dim)
-    new = models.spec_of(found, options, schema, old.floor)
+    new = models.spec_of(found, options, schema, old.floor, _width(before.condition))
     for field in dataclasses.fields(spec.Spec):
         was, now = getattr(old, field.name), getattr(new, field.name)
         if was != now:
@@ -126,10 +150,21 @@ def going_on(options: Options, values: Values, before: Fitted, latent_dim: Choic
                 f"warm_start=True goes on from a model with {field.name}={was!r}, but that is now "
                 f"{now!r}. Set it back, or fit anew with warm_start=False."
             )
-    remarks = odd.describe(schema, values.array)
+    remarks = odd.describe(schema, values.array) | _conditioned(before.condition)
     # The old seed again: rows held out then are held out now.
     seed, vae = before.seed, copy.deepcopy(vae)
-    return Prepared(options, values, schema, found, remarks, old, seed, vae, warm=True)
+    return Prepared(
+        options,
+        values,
+        schema,
+        found,
+        remarks,
+        old,
+        seed,
+        vae,
+        warm=True,
+        condition=before.condition,
+    )
 
 
 def threads_of(used: int | None) -> dict[str, dict[str, object]]:
@@ -142,6 +177,24 @@ def threads_of(used: int | None) -> dict[str, dict[str, object]]:
         "MKL_NUM_THREADS allow."
     )
     return {"threads": {"value": used, "reason": reason}}
+
+
+def _width(condition: ConditionSchema | None) -> int:
+    """Return how many values c has; 0 without conditions."""
+    if condition is None:
+        return 0
+    return condition.width
+
+
+def _conditioned(condition: ConditionSchema | None) -> odd.Remarks:
+    """Return what the model is conditioned on, as an entry of the recipe."""
+    if condition is None:
+        return {}
+    reason = (
+        "The model is one of p(x|c): encoder and decoder read c beside their input, a label as one "
+        "number for each that there is, a number standardised."
+    )
+    return {"condition": {"value": str(condition), "reason": reason}}
 
 
 def split(

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .. import checkpoint
+from ..data import Values
 from ..options import Options
 from ..recipe.check import seed_from
 from ..spec import Spec
@@ -41,29 +41,35 @@ TIED = (
 
 
 def open_store(
-    options: Options, spec: Spec, array: npt.NDArray[Any], seed: int, warm: VAE | None
+    options: Options, spec: Spec, values: Values, seed: int, warm: VAE | None
 ) -> checkpoint.Folder | None:
     """Return where training keeps its state, tied to options, data, and the weights of ``warm``."""
     if options.checkpoint_dir is None:
         return None
-    found = fingerprint(options, spec, array, seed)
+    found = fingerprint(options, spec, values, seed)
     if warm is not None:
         weights = b"".join(value.cpu().numpy().tobytes() for value in warm.state_dict().values())
         found = hashlib.sha256(found.encode() + weights).hexdigest()
     return checkpoint.Folder(options.checkpoint_dir, found)
 
 
-def seed_of(options: Options, spec: Spec, array: npt.NDArray[Any]) -> int:
+def seed_of(options: Options, spec: Spec, values: Values) -> int:
     """Return the seed; of a run that may have to be resumed, None is one that is found again."""
     if options.random_state is None and options.checkpoint_dir is not None:
-        return seed_from(int(fingerprint(options, spec, array, None)[:15], 16))
+        return seed_from(int(fingerprint(options, spec, values, None)[:15], 16))
     return seed_from(options.random_state)
 
 
-def fingerprint(options: Options, spec: Spec, array: npt.NDArray[Any], seed: int | None) -> str:
+def fingerprint(options: Options, spec: Spec, values: Values, seed: int | None) -> str:
     """Return a digest of the data and of every option that a resumed run must share."""
     fields = {name: _named(value) for name, value in vars(spec).items()}
+    if not spec.condition:
+        del fields["condition"]  # runs of p(x) are known as they were before there was p(x|c)
+    array = values.array
     digest = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data)
+    if values.conditions is not None:
+        for column in values.conditions.columns:
+            digest.update(np.ascontiguousarray(column).view(np.uint8).data)
     tied = [(name, plain(getattr(options, name))) for name in TIED]
     digest.update(repr((array.shape, fields, seed, tied)).encode())
     return digest.hexdigest()

@@ -20,11 +20,13 @@ from torch import Tensor
 
 from .. import checkpoint, training
 from .. import start as begin
+from ..data import as_rows
 from ..data.jitter import Jittered
 from ..data.order import stream_seed
 from ..data.rows import Rows
 from ..data.steps.whitening import Axes
-from ..linear import LinearGaussian
+from ..evaluate import Examples
+from ..linear import LinearGaussian, Regression
 from ..objective import Objective
 from . import resume
 from .prepare import Prepared, split
@@ -52,7 +54,7 @@ class Task:
     objective: Objective
     taken: Rows
     everything: Rows
-    validation: Tensor | None
+    validation: Examples | None
     noise: torch.Generator
     history: training.History
     callbacks: Sequence[training.Callback] = ()
@@ -72,11 +74,12 @@ class Task:
         rows, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)
         noise = torch.Generator().manual_seed(stream_seed(plan.seed, "dequantise"))
         on_cpu = training.resolve_device(plan.options.device).type == "cpu"
-        everything = plan.schema.rows(plan.values, on_cpu, generator=noise)
+        everything = plan.schema.rows(plan.values, on_cpu, generator=noise, c=plan.c)
         taken, validation = everything, None
         if held is not None:
             taken = everything.only(torch.from_numpy(rows))
-            validation = plan.schema.to_model(plan.values[held], noise=noise)
+            x = plan.schema.to_model(plan.values[held], noise=noise)
+            validation = Examples(x, None if plan.c is None else plan.c[held])
         objective = plan.objective()
         return cls(
             plan,
@@ -133,22 +136,41 @@ def _start(task: Task) -> _Start | None:
     plan = task.plan
     if plan.warm:
         return None
-    first_rows = begin.enough_rows(plan.vae, task.taken)
-    found = begin.closed_form_start(plan.vae, first_rows, plan.options.init)
+    regression = None
+    if plan.condition is None:
+        first_rows = begin.enough_rows(plan.vae, task.taken)
+    else:
+        first_rows, regression = begin.regressed(plan.vae, task.taken)
+    found = begin.closed_form_start(plan.vae, first_rows, plan.options.init, regression)
     if found is None:
         return None
     if plan.recipe.start.value == "principal axes":
         found = _with_every_correlation(plan)
         begin.start_at(plan.vae, found)
-    return _Start(found, first_rows)
+    return _Start(found, first_rows, regression)
 
 
 @dataclass(frozen=True)
 class _Start:
-    """Where training starts: a linear model, and the rows that it was found from."""
+    """Where training starts: a linear model, and the rows that it was found from; given c, both
+    are of what a regression on c leaves.
+    """
 
     linear: LinearGaussian
     rows: Tensor | begin.Readable
+    regression: Regression | None = None
+
+    def of_all_rows(self, task: Task) -> _Start:
+        """Return the start that is found from all rows."""
+        plan = task.plan
+        if plan.recipe.start.value == "principal axes":
+            return self
+        rows: Tensor | begin.Readable = task.everything
+        regression = None
+        if self.regression is not None:
+            rows, regression = begin.regressed(plan.vae, task.everything)
+        found = begin.closed_form(plan.vae, rows)
+        return self if found is None else _Start(found, rows, regression)
 
 
 def _with_every_correlation(plan: Prepared) -> LinearGaussian:
@@ -171,10 +193,13 @@ def _train(task: Task) -> None:
     rows: Rows = task.taken
     if plan.recipe.jitter.value:
         rows = Jittered(rows)
+    validation = None
+    if task.validation is not None:
+        validation = as_rows(task.validation.x, c=task.validation.c)
     training.fit(
         task.objective,
         rows,
-        validation=task.validation,
+        validation=validation,
         early_stopping=options.early_stopping,
         seed=plan.seed,
         max_seconds=task.seconds_left(),
@@ -209,7 +234,7 @@ def _quick(task: Task, start: _Start | None) -> Candidate:
     """
     plan, validation = task.plan, task.validation
     timed = plan.recipe.max_seconds.value is not None and plan.judged
-    if start is None or validation is None or not timed:
+    if start is None or validation is None or not timed or plan.condition is not None:
         return _nobody
     quick = begin.quick_model(plan.vae, start.rows, task.noise)
     if quick is None:
@@ -231,12 +256,12 @@ def _kept_start(start: _Start | None) -> Candidate:
         plan, validation = task.plan, task.validation
         if start is None or not plan.judged:
             return False
-        if validation is not None and begin.beats(plan.vae, start.linear, validation):
+        if validation is not None and begin.beats(
+            plan.vae, start.linear, validation, start.regression
+        ):
             return False
-        best = start.linear
-        if plan.recipe.start.value != "principal axes":
-            best = begin.closed_form(plan.vae, task.everything) or best
-        begin.start_at(plan.vae, best)
+        best = start.of_all_rows(task)
+        begin.start_at(plan.vae, best.linear, best.regression)
         task.history.best_step = 0
         return True
 

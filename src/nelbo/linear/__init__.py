@@ -23,11 +23,14 @@ from .covariance import Chunks, moments
 from .expectation import mixture_of_factor_analysers
 from .mixture import MixtureOfFactorAnalysers
 from .model import LinearGaussian
+from .regression import Regression, Residuals
 
 __all__ = [
     "Chunks",
     "LinearGaussian",
     "MixtureOfFactorAnalysers",
+    "Regression",
+    "Residuals",
     "factor_analysis",
     "mixture_of_factor_analysers",
     "moments",

@@ -4,11 +4,12 @@ a layer that somebody else calls linear is no linear path.
 
 from __future__ import annotations
 
-__all__ = ["is_linear", "linear_path", "name_of", "random_features", "silence"]
+__all__ = ["fill", "is_linear", "linear_path", "name_of", "random_features", "silence"]
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from .conditioned import Conditioned
 from .conv import Conv
 from .linear import Linear
 from .mlp import MLP
@@ -26,19 +27,47 @@ NAMES: dict[type[nn.Module], str] = {
 
 def name_of(network: nn.Module) -> str:
     """Return what options call a network, "custom" if it is none of ours."""
-    return NAMES.get(type(network), "custom")
+    return NAMES.get(type(_inner(network)), "custom")
 
 
 def is_linear(network: nn.Module) -> bool:
     """Return whether a network is one affine map, and known to be."""
-    return isinstance(network, Linear)
+    return isinstance(_inner(network), Linear)
 
 
 def linear_path(network: nn.Module) -> nn.Linear | None:
     """Return the affine layer that a network adds to all else it does; None if it has none."""
+    network = _inner(network)
     if isinstance(network, Linear | Residual | Quadratic | Conv):
         return network.linear
     return None
+
+
+def _inner(network: nn.Module) -> nn.Module:
+    """Return the network that reads an input and a condition side by side; any other as it is."""
+    if isinstance(network, Conditioned):
+        return network.network
+    return network
+
+
+@torch.no_grad()
+def fill(layer: nn.Linear, weight: Tensor, bias: Tensor, of_condition: Tensor | None) -> None:
+    """Set the linear path of a network.
+
+    Arguments:
+        layer: What `linear_path` returned.
+        weight: The weight of the input, (features, D).
+        bias: The bias, (features,).
+        of_condition: The weight of c, (features, k), where the network reads one: spread over the
+            pixels of the channels, where each value of c is a channel.
+    """
+    layer.bias.copy_(bias)
+    if of_condition is None:
+        layer.weight.copy_(weight)
+        return
+    values = (layer.in_features - weight.shape[1]) // of_condition.shape[1]
+    spread = of_condition.repeat_interleave(values, dim=1) / values
+    layer.weight.copy_(torch.cat([weight, spread], 1))
 
 
 def random_features(network: nn.Module) -> Residual | None:
@@ -53,7 +82,7 @@ def random_features(network: nn.Module) -> Residual | None:
 @torch.no_grad()
 def silence(network: nn.Module) -> None:
     """Set the output layer of a network's nonlinear path, where it has one, to zero."""
-    body = getattr(network, "body", None)
+    body = getattr(_inner(network), "body", None)
     if body is not None:
         for parameter in list(body.parameters())[-2:]:
             parameter.zero_()

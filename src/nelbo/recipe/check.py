@@ -126,6 +126,17 @@ def _widths(name: str, value: Any) -> None:
         )
 
 
+def _condition(name: str, value: Any) -> None:
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    if not listed or not all(isinstance(one, str | numbers.Integral) for one in value):
+        raise TypeError(
+            f'{name} must be a list of names or places of columns, such as ["label"] or [0], got '
+            f"{value!r}."
+        )
+    if not value or len(set(value)) < len(value):
+        raise ValueError(f"{name} must name at least one column, and each once, got {value!r}.")
+
+
 def _mapping(example: str) -> Constraint:
     """Return the constraint of options of a part."""
 
@@ -157,6 +168,7 @@ def _callbacks(name: str, value: Any) -> None:
 
 CONSTRAINTS: dict[str, Constraint] = {
     "latent_dim": _latent_dim,
+    "condition": _optional(_condition),
     "max_epochs": _optional(integer),
     "max_steps": _optional(integer),
     "batch_size": _optional(integer),

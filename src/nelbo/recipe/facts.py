@@ -40,6 +40,11 @@ class Facts:
         return math.prod(self.values.shape[1:])
 
     @property
+    def conditioned(self) -> bool:
+        """Whether the model is to be one of p(x|c)."""
+        return self.values.conditions is not None
+
+    @property
     def are_images(self) -> bool:
         """Whether a row has more than one axis."""
         return len(self.values.shape) > 2

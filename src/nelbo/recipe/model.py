@@ -58,8 +58,18 @@ def floor_of(recipe: Recipe, options: Options, schema: Schema, values: Values) -
     return float(floor * spread**2)
 
 
-def spec_of(recipe: Recipe, options: Options, schema: Schema, floor: float) -> spec.Spec:
-    """Return the configuration of the model, in model units."""
+def spec_of(
+    recipe: Recipe, options: Options, schema: Schema, floor: float, condition: int = 0
+) -> spec.Spec:
+    """Return the configuration of the model, in model units.
+
+    Arguments:
+        recipe: What was decided.
+        options: What was asked for.
+        schema: The schema of the data.
+        floor: The smallest variance that may be learned.
+        condition: The number of values of c.
+    """
     variance: Any = recipe.variance.value
     if not isinstance(variance, str):
         variance = _scaled(float(variance), schema)
@@ -87,6 +97,7 @@ def spec_of(recipe: Recipe, options: Options, schema: Schema, floor: float) -> s
         prior=prior,
         posterior=options.posterior,
         floor=floor,
+        condition=condition,
         **given,
         **grid,
     )

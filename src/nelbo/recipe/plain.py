@@ -63,7 +63,9 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
             VARIANCE_FLOOR, "Relative to the scaled data: values known exactly have no density."
         ),
         prior=prior(
-            options, Choice("standard_normal", "The prior that the model was trained with.")
+            options,
+            Choice("standard_normal", "The prior that the model was trained with."),
+            facts.conditioned,
         ),
         posterior=Choice(options.posterior, default_or_asked(options.posterior, "diagonal_normal")),
         scale=_scale(options, facts),
@@ -157,9 +159,11 @@ def held_out(options: Options, rows: int) -> Choice[int]:
     return Choice(rows, "They decide when to stop and which weights to keep.")
 
 
-def prior(options: Options, otherwise: Choice[str]) -> Choice[str]:
-    """Return the prior asked for, or another; a mixture without options is fitted afterwards."""
-    if options.prior == "mixture" and not options.prior_options:
+def prior(options: Options, otherwise: Choice[str], conditioned: bool = False) -> Choice[str]:
+    """Return the prior asked for, or another; a mixture without options is fitted afterwards, but
+    learned with the rest of a model of p(x|c).
+    """
+    if options.prior == "mixture" and not options.prior_options and not conditioned:
         return Choice("fitted mixture", "As asked: fitted to z of the training rows afterwards.")
     return or_asked(options, "prior", otherwise, "auto")
 

@@ -130,6 +130,11 @@ def _scale(options: Options, recipe: Recipe, facts: Facts) -> Choice[str | None]
         return Choice(options.scale, ASKED)
     if not recipe.noise_from_z:
         return Choice("standard", "Noise that does not depend on z belongs to columns.")
+    if facts.conditioned:
+        return Choice(
+            "standard",
+            "Each column is divided by its own deviation: correlations may be other ones given c.",
+        )
     if facts.whitens(recipe.latent_dim.value):
         return Choice(
             "whitened",
@@ -179,7 +184,7 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
     batch = Choice(min(TABLE.largest_batch, rows), "Small batches suit few rows.")
     rate = Choice(TABLE.learning_rate * root, "For fewer than 1,000 rows it falls as their root.")
     prior = recipe.prior
-    if held > 0 and not timed:
+    if held > 0 and not timed and not facts.conditioned:
         prior = plain.prior(
             options,
             Choice(

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from .. import diagnose, evaluate
-from ..data import Values
 from ..fitted import Fitted, RowCounts
 from ..fitted.measure import (
     Baseline,
@@ -87,16 +86,18 @@ def summarise(
         samples: Importance samples for each held-out row.
         notes: Warnings of the fit, put before those of the measurement.
     """
-    train, dtype = Values.of(train), torch.float32
+    train, dtype = model.values(train), torch.float32
     if train.dtype == np.float64:
         dtype = torch.float64
-    x = model.schema.to_model(train, noise="hash", dtype=dtype)
+    x = evaluate.Examples(
+        model.schema.to_model(train, noise="hash", dtype=dtype), model.conditions_of(train)
+    )
     vae = evaluate.in_precision(model.vae, dtype)
     judged, linear = None, None
     if held_out is not None:
-        held_out = Values.of(held_out)
+        held_out = model.values(held_out)
         # the quick method; `nelbo evaluate` takes its time
-        found = model.log_likelihood(held_out, evaluate.plain_method(model.vae), samples)
+        found = model.log_likelihood(held_out, model.plain_method(held_out), samples)
         judged = density(found, model.schema)
     share = explained(model, x, held_out)
     counts = model.counts(held_out)
@@ -110,7 +111,7 @@ def summarise(
         baseline=linear,
         noise=noise(model, x),
         latent_dim=vae.latent_dim,
-        active_units=diagnose.active_units(vae, x.to(model.device)).count,
+        active_units=diagnose.active_units(vae, x.x.to(model.device), c=x.c).count,
         explained=share,
         epochs=model.n_iter,
         steps=model.history.steps,

@@ -16,7 +16,7 @@ from __future__ import annotations
 from .clusters import clustered
 from .features import quick_model, random_features
 from .judge import Comparison, ahead, beats
-from .rows import Readable, enough_rows
+from .rows import Readable, enough_rows, regressed
 from .solution import (
     check_init,
     closed_form,
@@ -40,5 +40,6 @@ __all__ = [
     "has_linear_paths",
     "quick_model",
     "random_features",
+    "regressed",
     "start_at",
 ]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .. import evaluate
-from ..linear import LinearGaussian
+from ..evaluate import Examples
+from ..linear import LinearGaussian, Regression
 from ..paired import surely_greater, trimmed_mean
 from ..vae import VAE
 from .solution import start_at
@@ -40,24 +41,26 @@ class Comparison:
     samples: int = 64
     cheaper: int = 4
 
-    def ahead(self, one: VAE, other: VAE, x: Tensor, samples: int) -> bool:
+    def ahead(self, one: VAE, other: VAE, x: Examples, samples: int) -> bool:
         """Return whether a model has the greater bound on log p(x) of some of these rows."""
         x = x[:: math.ceil(len(x) / self.quick_rows)]
         return trimmed_mean(_bound(one, x, samples) - _bound(other, x, samples))[0] > 0
 
-    def beats(self, model: VAE, start: LinearGaussian, x: Tensor) -> bool:
+    def beats(
+        self, model: VAE, start: LinearGaussian, x: Examples, regression: Regression | None
+    ) -> bool:
         """Return whether training has significantly beaten its start on held-out rows."""
         rows, samples = self.effort(model)
         x = x[:: max(1, len(x) // rows)][:rows]
         few = x[:: max(1, len(x) // self.quick_rows)]
         if len(few) < len(x):
-            one = evaluate.elbo(model, few, samples=1)
-            baseline = _value_of_start(model, start, few, samples)
+            one = evaluate.elbo(model, few.x, samples=1, c=few.c)
+            baseline = _value_of_start(model, start, few, samples, regression)
             if surely_greater(one, baseline, self.few_sure):
                 return True
-        baseline = _value_of_start(model, start, x, samples)
+        baseline = _value_of_start(model, start, x, samples, regression)
         # cheap, and can only understate the model
-        if surely_greater(evaluate.elbo(model, x, samples=1), baseline, self.sure):
+        if surely_greater(evaluate.elbo(model, x.x, samples=1, c=x.c), baseline, self.sure):
             return True
         return surely_greater(_sampled(model, x, samples), baseline, self.sure)
 
@@ -68,48 +71,61 @@ class Comparison:
         return self.rows // self.cheaper, self.samples // self.cheaper
 
 
-def ahead(one: VAE, other: VAE, x: Tensor, samples: int = 1) -> bool:
+def ahead(one: VAE, other: VAE, x: Examples, samples: int = 1) -> bool:
     """Return whether a model has the greater bound on log p(x) of some of these rows.
 
     Arguments:
         one, other: The models.
-        x: Rows (n, *shape), in model units.
+        x: Rows, in model units.
         samples: Importance samples behind each bound; 1 is the ELBO by one draw.
     """
     return Comparison().ahead(one, other, x, samples)
 
 
-def beats(model: VAE, start: LinearGaussian, x: Tensor) -> bool:
+def beats(
+    model: VAE, start: LinearGaussian, x: Examples, regression: Regression | None = None
+) -> bool:
     """Return whether training has significantly beaten its start on held-out rows.
 
     Arguments:
         model: The trained model.
         start: The linear model that it started from.
-        x: Held-out rows (n, *shape), in model units.
+        x: Held-out rows, in model units.
+        regression: What c says of x, for a model of p(x|c): the start is one of what that leaves.
     """
-    return Comparison().beats(model, start, x)
+    return Comparison().beats(model, start, x, regression)
 
 
-def _bound(vae: VAE, x: Tensor, samples: int) -> Tensor:
+def _bound(vae: VAE, x: Examples, samples: int) -> Tensor:
     """Return a bound on log p(x) of each row, (n,)."""
     if samples > 1:
         return _sampled(vae.eval(), x, samples)
-    return evaluate.elbo(vae.eval(), x, samples=1)
+    return evaluate.elbo(vae.eval(), x.x, samples=1, c=x.c)
 
 
-def _sampled(vae: VAE, x: Tensor, samples: int) -> Tensor:
+def _sampled(vae: VAE, x: Examples, samples: int) -> Tensor:
     """Return log p(x) of each row, (n,): exactly where that is possible, else by sampling."""
-    return evaluate.log_likelihood(vae, x, evaluate.plain_method(vae), samples).value
+    method = evaluate.plain_method(vae, x.c)
+    return evaluate.log_likelihood(vae, x.x, method, samples, c=x.c).value
 
 
-def _value_of_start(model: VAE, start: LinearGaussian, x: Tensor, samples: int) -> Tensor:
+def _value_of_start(
+    model: VAE,
+    start: LinearGaussian,
+    x: Examples,
+    samples: int,
+    regression: Regression | None,
+) -> Tensor:
     """Return log p(x) of each row by the closed-form start: exact for a density, by sampling for a
     probability.
     """
     if _is_linear_exactly(model):
-        return start.log_prob(x.flatten(1).double())
+        rows = x.x.flatten(1).double()
+        if regression is not None and x.c is not None:
+            rows = regression.residual(rows, x.c)
+        return start.log_prob(rows)
     linear = copy.deepcopy(model)
-    start_at(linear, start)
+    start_at(linear, start, regression)
     return _sampled(linear, x, samples)
 
 

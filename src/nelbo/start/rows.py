@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Effort", "Readable", "enough_rows"]
+__all__ = ["Effort", "Readable", "enough_rows", "regressed"]
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 from torch import Tensor
 
-from ..linear import Chunks
+from ..linear import Chunks, Regression
 from ..networks.paths import is_linear
 from ..vae import VAE
 
@@ -21,6 +21,7 @@ class Readable(Chunks, Protocol):
     def __len__(self) -> int: ...
     def every(self, step: int, /) -> Self: ...
     def read(self) -> Tensor: ...
+    def conditions(self) -> Tensor | None: ...
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,32 @@ class Effort:
             return rows
         return rows.read()
 
+    def regressed(self, model: VAE, rows: Readable) -> tuple[Tensor, Regression | None]:
+        """Return what a regression on c leaves of as many rows, and that regression."""
+        if not (is_linear(model.encoder) and is_linear(model.decoder)):
+            products = len(rows) * math.prod(model.shape) ** 2
+            rows = rows.every(math.ceil(products / self.products))
+        rows = rows.every(math.ceil(math.prod(rows.shape) / self.numbers))
+        x, c = rows.read().flatten(1), rows.conditions()
+        if c is None:
+            return x, None
+        found = Regression.of(x, c)
+        return found.residual(x, c), found
+
     def some(self, rows: Readable) -> Tensor:
         """Return as many of the rows, evenly spaced, as may be read at once."""
         return rows.every(math.ceil(math.prod(rows.shape) / self.numbers)).read()
+
+
+def regressed(model: VAE, rows: Readable) -> tuple[Tensor, Regression | None]:
+    """Return what a linear regression on c leaves of training rows of p(x|c), flat and in float64,
+    and the regression: the start is found from the former.
+
+    Arguments:
+        model: The model.
+        rows: The training rows; of many, evenly spaced ones are taken.
+    """
+    return Effort().regressed(model, rows)
 
 
 def enough_rows(model: VAE, rows: Readable) -> Tensor | Readable:

@@ -11,11 +11,15 @@ __all__ = [
     "start_at",
 ]
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
-from ..linear import Chunks, LinearGaussian, moments
-from ..networks.paths import linear_path, silence
+from ..likelihood import Likelihood
+from ..linear import Chunks, LinearGaussian, Regression, moments
+from ..networks.paths import fill, linear_path, silence
+from ..posterior import Posterior
 from ..vae import VAE
 
 
@@ -47,13 +51,15 @@ def closed_form(vae: VAE, x: Tensor | Chunks) -> LinearGaussian | None:
 
 
 @torch.no_grad()
-def start_at(vae: VAE, model: LinearGaussian) -> None:
+def start_at(vae: VAE, model: LinearGaussian, regression: Regression | None = None) -> None:
     """Fill the linear paths with a linear model and its posterior; the nonlinear paths start at
     zero, and the prior where it is N(0, I), if it can.
 
     Arguments:
         vae: A model whose networks have linear paths.
         model: What `closed_form` returned, in model units.
+        regression: What c says of x, for a model of p(x|c): then ``model`` is one of what that
+            leaves.
 
     Raises:
         TypeError: A network has no linear path, or the likelihood or the posterior does not start
@@ -70,15 +76,35 @@ def start_at(vae: VAE, model: LinearGaussian) -> None:
         )
     for layer, head in ((decoder, vae.likelihood), (encoder, vae.posterior)):
         weight, bias = head.start_at(model)
-        layer.weight.copy_(weight)
-        layer.bias.copy_(bias)
+        of_condition = None
+        if regression is not None:
+            of_condition = _of_condition(head, model, regression.slope)
+            bias = bias - of_condition @ regression.centre
+        fill(layer, weight, bias, of_condition)
     for network in (vae.encoder, vae.decoder):
         silence(network)
     vae.prior.restart()
 
 
-def closed_form_start(model: VAE, x: Tensor | Chunks, init: str) -> LinearGaussian | None:
+def _of_condition(head: Likelihood | Posterior, model: LinearGaussian, slope: Tensor) -> Tensor:
+    """Return the weight of c, (features, k): c moves the mean of a linear model, in which the bias
+    of its affine decoder and that of its affine encoder are affine.
+    """
+    rest = head.start_at(model)[1]
+    moved = [dataclasses.replace(model, bias=model.bias + column) for column in slope.T]
+    return torch.stack([head.start_at(one)[1] - rest for one in moved], 1)
+
+
+def closed_form_start(
+    model: VAE, x: Tensor | Chunks, init: str, regression: Regression | None = None
+) -> LinearGaussian | None:
     """Put the model at its closed-form solution where it has one and ``init`` wants it.
+
+    Arguments:
+        model: The model.
+        x: Training rows, or what a regression on c leaves of them.
+        init: "auto", "ppca" or "random".
+        regression: That regression, for a model of p(x|c).
 
     Raises:
         ValueError: ``init`` is unknown, or asks for pPCA where there is none.
@@ -88,7 +114,7 @@ def closed_form_start(model: VAE, x: Tensor | Chunks, init: str) -> LinearGaussi
         return None
     start = closed_form(model, x)
     if start is not None:
-        start_at(model, start)
+        start_at(model, start, regression)
     return start
 
 

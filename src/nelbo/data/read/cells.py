@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["model_dtype", "place", "real_numbers", "refuse_text"]
+__all__ = ["is_missing", "model_dtype", "place", "real_numbers", "refuse_text"]
 
 Array = npt.NDArray[Any]
 Columns = tuple[str, ...] | None
@@ -47,7 +47,7 @@ def real_numbers(array: Array, name: str, columns: Columns) -> Array:
         return _floats(flat, name).reshape(array.shape)
     for i, cell in enumerate(flat):
         if type(cell) in odd:
-            if not _is_missing(cell):
+            if not is_missing(cell):
                 where = tuple(int(k) for k in np.unravel_index(i, array.shape))
                 _refuse_cell(cell, place(where, columns), name)
             flat[i] = math.nan
@@ -59,7 +59,7 @@ def _is_real(kind: type) -> bool:
     return issubclass(kind, numbers.Real | Decimal | np.bool_)
 
 
-def _is_missing(cell: object) -> bool:
+def is_missing(cell: object) -> bool:
     """Return whether an object is None, or what pandas or numpy put for a missing cell."""
     return cell is None or type(cell).__name__ in ("NAType", "NaTType", "MaskedConstant")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from nelbo.data.read.cells import model_dtype, place, real_numbers
 
-__all__ = ["check_unique", "from_frame"]
+__all__ = ["cells_of", "check_unique", "columns_of", "from_frame", "without"]
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +41,26 @@ def from_frame(X: Any, name: str) -> tuple[Array, tuple[str, ...] | None]:
     if not all(isinstance(label, str) for label in labels):
         return values, None
     return values, names
+
+
+def columns_of(X: Any) -> list[Any] | None:
+    """Return what a data frame calls its columns; None where X is no data frame."""
+    if not hasattr(X, "columns") or isinstance(X, np.ndarray) or hasattr(X, "layout"):
+        return None
+    return _labels(X)
+
+
+def cells_of(X: Any, places: Iterable[int]) -> list[Array]:
+    """Return the cells of some columns of a data frame, as they are."""
+    frame = _narwhals(X, "X")
+    return [np.asarray(frame[:, place].to_numpy()) for place in places]
+
+
+def without(X: Any, places: Collection[int]) -> Any:
+    """Return a data frame, of the same library, without some of its columns."""
+    frame = _narwhals(X, "X")
+    rest = [j for j in range(len(_labels(X))) if j not in places]
+    return frame[:, rest].to_native()
 
 
 def check_unique(labels: Any, name: str) -> None:
