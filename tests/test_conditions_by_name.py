@@ -248,7 +248,7 @@ def test_explain_says_what_c_is(named: VariationalAutoencoder) -> None:
         (lambda m: quick().fit(X, c=[None, *WORDS[1:]]), "no value of 'c' in 1 of 300 rows"),
         (lambda m: quick(condition=["lable"]).fit(FRAME), "'lable'.* Did you mean 'label'"),
         (lambda m: quick(condition=["a"]).fit(X), "columns have no names"),
-        (lambda m: quick(condition=[9]).fit(X), "column 9, but X has the columns 0 to 3"),
+        (lambda m: quick(condition=[9]).fit(X), "no column 9 to condition on, but 0 to 3"),
         (lambda m: quick(condition=[0]).fit(X, c=LABEL), "Keep one of them"),
         (lambda m: quick(condition=[0]).fit(X[:, None] * np.ones((1, 3, 1))), "of a table"),
         (lambda m: quick(condition=[0, 0]).fit(X), "each once"),

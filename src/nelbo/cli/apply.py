@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from . import files, progress, show
+from . import conditions, files, progress, show
 from .flags import WHOLE, Flag, Json, check_seed, check_which, visible
 from .reading import Data, ReadOptions
 
@@ -178,8 +178,6 @@ def score(
     """
     import numpy as np
 
-    from ..evaluate import plain_method
-
     files.check_output(out, overwrite)
     check_which(rows)
     _check_bound(bound)
@@ -194,7 +192,7 @@ def score(
         _write_rows(out, source, chosen, {"elbo": nats})
         return
     with progress.shown(quiet):
-        found = model.log_likelihood(taken, plain_method(model.vae), samples)
+        found = model.log_likelihood(taken, model.plain_method(taken), samples)
     if not quiet:
         show.notes(chosen.sentence(data, found.value), show.unreliable(found.unreliable, run, data))
     per_row = {"log_p": found.value, "standard_error": found.standard_error}
@@ -308,7 +306,8 @@ def reconstruct(
 def sample(
     run: str,
     *,
-    count: Annotated[int, WHOLE, Parameter(name=("--count", "-n"))] = 100,
+    count: Annotated[int | None, WHOLE, Parameter(name=("--count", "-n"))] = None,
+    condition: str | None = None,
     noise: bool = True,
     seed: Annotated[int, WHOLE] = 0,
     out: str | None = None,
@@ -324,7 +323,11 @@ def sample(
     run
         The folder that fit wrote.
     count
-        Number of rows.
+        Number of rows, 100 by default, or as many as there are conditions in a file.
+    condition
+        What rows are conditioned on, for a model that was fitted with --condition: name=value,
+        separated by commas, such as label=3, or a file that holds those columns, one row for each
+        to draw.
     noise
         Draw x from p(x|z); --no-noise writes its mean f(z) instead.
     seed
@@ -342,16 +345,19 @@ def sample(
     device
         Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
-    if count < 1:
+    if count is not None and count < 1:
         raise ValueError(f"--count must be at least 1, got {count}.")
     check_seed(seed)
     files.check_output(out, overwrite, pictures=True)
     model = files.open_model(run, device)
+    c = conditions.read(model, condition)
+    if count is None:
+        count = conditions.rows(c)
     shown = _limits(model, out, limits)
     with progress.shown(quiet):
-        rows = model.sample(count, noise, seed)
+        rows = model.sample(count, noise, seed, c)
     if shown is None:
-        shown = _span(model.sample(count, False, seed), "their means")
+        shown = _span(model.sample(count, False, seed, c), "their means")
     _write(model, out, rows, shown)
 
 
@@ -370,9 +376,8 @@ def _check_numbers(given: dict[str, int | None], least: int) -> None:
 
 
 def _open(run: str, data: str, device: str, reading: ReadOptions) -> tuple[Fitted, Data]:
-    model, source = files.open_model(run, device), files.read(data, reading)
-    files.check_fits(model, source)
-    return model, source
+    model = files.open_model(run, device)
+    return model, files.read_for(model, data, reading)
 
 
 def _limits(model: Fitted, out: str | None, limits: str | None) -> tuple[float, float] | None:

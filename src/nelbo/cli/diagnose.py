@@ -70,13 +70,10 @@ def diagnose(
     files.check_output(out, overwrite, suffixes=(".json",))
     if out is not None and not Path(out).parent.is_dir():
         raise ValueError(f"--out {out} cannot be written: it is in no folder. Choose another name.")
-    model, source = files.open_model(run, device), files.read(data, reading)
-    files.check_fits(model, source)
-    known = None
+    model = files.open_model(run, device)
+    source, known = files.read_for(model, data, reading), None
     if train is not None:
-        fitted = files.read(train, reading)
-        files.check_fits(model, fitted)
-        known = fitted.values
+        known = files.read_for(model, train, reading).values
     chosen = model.choose(source.values, which, LEAST_ROWS)
     with progress.shown(quiet):
         found = model.diagnose(source.values, known, limit, seed, as_flag, which)

@@ -6,11 +6,11 @@ Each output is whole or absent, and replaces nothing without --overwrite.
 from __future__ import annotations
 
 __all__ = [
-    "check_fits",
     "check_output",
     "named",
     "open_model",
     "read",
+    "read_for",
     "write_pictures",
     "write_results",
     "write_rows",
@@ -44,18 +44,24 @@ MARK = ".nelbo"
 """The file that lists the PNGs of a folder: one that holds others, too, is not replaced."""
 
 
-def read(where: str, reading: ReadOptions) -> Data:
-    """Read DATA, tell what was decided about it, and refuse what is not a number, by its place."""
+def read(where: str, reading: ReadOptions, condition: Sequence[str] | None = None) -> Data:
+    """Read DATA, tell what was decided about it, and refuse what is not a number, by its place.
+
+    Arguments:
+        where: DATA.
+        reading: How it is read.
+        condition: Names of what its rows are conditioned on.
+    """
     from ..data import DataWarning, load
 
     piped = where in (stdin.STANDARD_INPUT, stdin.NAME)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # all that these say is in the notes
         if piped:
-            data = stdin.read(reading, _checked)
+            data = stdin.read(reading, _checked, condition)
             notes = data.notes
         else:
-            source = load(where, **reading.arguments())
+            source = load(where, **reading.arguments(), condition=condition)
             notes = source.notes
     for note in notes:
         warnings.warn(note, DataWarning, stacklevel=2)
@@ -71,7 +77,7 @@ def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Data
     from ..data.read.reading import Reading
 
     try:
-        values = Values(source.array, name=name, columns=source.columns)
+        values = Values(source.array, name=name, columns=source.columns, c=source.conditions)
         return Data(values, source.files, source.notes)
     except ValueError as error:
         told = str(error).replace(", as by sklearn.impute.SimpleImputer", "")
@@ -98,9 +104,20 @@ def open_model(run: str, device: str) -> Fitted:
     return Fitted.load(run, place)
 
 
-def check_fits(model: Fitted, data: Data) -> None:
-    """Refuse data that have other columns than the model, or another shape."""
+def read_for(model: Fitted, where: str, reading: ReadOptions) -> Data:
+    """Read DATA with what its rows are conditioned on, if the model needs that.
+
+    Raises:
+        ValueError: The data have other columns than the model, or another shape; or a condition is
+            none that the model can have.
+    """
+    condition = None
+    if model.condition is not None:
+        condition = model.condition.names
+    data = read(where, reading, condition)
     model.schema.to_model(data.values[:1], noise="centre")
+    model.conditions_of(data.values)
+    return data
 
 
 def check_output(

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,9 +117,7 @@ def _explain(
     raising()
     notes: list[str] = []
     with _noted(notes, quiet):
-        source = files.read(data, reading)
-        test = None if options.test is None else _read_test(options.test, source.values, reading)
-        train, held_out = _split(source.values, test, options)
+        train, held_out, _ = _rows(data, options, reading)
         found = options.estimator().explain(train)
     kept = 0 if held_out is None else len(held_out)
     if as_json:
@@ -152,9 +150,7 @@ def _fit(
 
     notes: list[str] = []
     with _noted(notes, quiet):
-        source = files.read(data, reading)
-        test = None if options.test is None else _read_test(options.test, source.values, reading)
-    train, held_out = _split(source.values, test, options)
+        train, held_out, test = _rows(data, options, reading)
     if test is not None and held_out is not None:
         held_out, repeated = _only_new(train, held_out, quiet)
         notes += repeated
@@ -246,12 +242,10 @@ def _report(
         (run / stale).unlink(missing_ok=True)
     with progress.shown(quiet):
         summary = summarise(model, train, held_out, options.samples, notes)
-    missing, shown = None, None
-    if held_out is not None:
-        shown = held_out.array
+    missing = None
     title = os.path.basename(data.rstrip("/")) or data
     try:
-        write_picture(run / PICTURE, model, train.array, shown, summary, title=title)
+        write_picture(run / PICTURE, model, train, held_out, summary, title=title)
     except (ImportError, OSError) as error:
         missing = f"No picture was written: {error}"
     results = _results(summary, data, run, options, missing)
@@ -308,8 +302,22 @@ def _written(run: Path) -> list[str]:
 # --------------------------------------------------------------------------------------------
 
 
-def _read_test(where: str, rows: Values, reading: ReadOptions) -> Values:
-    test = files.read(where, reading).values
+def _rows(
+    data: str, options: FitOptions, reading: ReadOptions
+) -> tuple[Values, Values | None, Values | None]:
+    """Read DATA; return the rows to train on, those to be held out, and those of --test."""
+    condition = options.columns()
+    values = files.read(data, reading, condition).values
+    test = None
+    if options.test is not None:
+        test = _read_test(options.test, values, reading, condition)
+    return *_split(values, test, options), test
+
+
+def _read_test(
+    where: str, rows: Values, reading: ReadOptions, condition: Sequence[str] | None
+) -> Values:
+    test = files.read(where, reading, condition).values
     if test.shape[1:] != rows.shape[1:]:
         raise ValueError(
             f"--test {where} has rows of shape {test.shape[1:]}, but DATA has "

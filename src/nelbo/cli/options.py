@@ -188,6 +188,11 @@ class _Methods:
             **found, random_state=own.seed, score_samples_k=own.samples, **process
         )
 
+    def columns(self) -> tuple[str, ...] | None:
+        """Return the names of what rows are conditioned on."""
+        own: Any = self
+        return _columns("--condition", own.condition)
+
     def resolved(self, held_out: float = 0.1) -> FitOptions:
         """Return the options with the share of held-out rows that is used unless told."""
         own: Any = self
@@ -214,6 +219,8 @@ class _Methods:
         if own.samples < 1:
             raise ValueError(f"--samples must be at least 1, got {own.samples}.")
         check_seed(own.seed)
+        if own.columns() == ():
+            raise ValueError("--condition names no column. Pass names such as label, or leave it.")
 
 
 OWN = [
@@ -255,6 +262,7 @@ if TYPE_CHECKING:
         held_out: float | None = None
         test: str | None = None
         samples: int = 200
+        condition: str | None = None
 
 else:
     FitOptions = Parameter(name="*")(

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ..data import Source
@@ -22,13 +22,14 @@ NAME = "standard input"
 """What messages call it."""
 
 
-def read(reading: ReadOptions, check: Check) -> Data:
+def read(reading: ReadOptions, check: Check, condition: Sequence[str] | None = None) -> Data:
     """Read what stands on standard input: CSV, or the bytes of an .npy, .npz or .parquet file.
 
     Arguments:
         reading: How to read it.
         check: Returns data that have passed all checks, given their name for messages and the
             file they are in.
+        condition: Names of what its rows are conditioned on.
 
     Raises:
         ValueError: It is closed, empty, or cannot be read.
@@ -46,7 +47,8 @@ def read(reading: ReadOptions, check: Check) -> Data:
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                data = check(load(path, **reading.arguments()), NAME, str(path), reading)
+                source = load(path, **reading.arguments(), condition=condition)
+                data = check(source, NAME, str(path), reading)
         except (ValueError, ImportError) as error:
             raise type(error)(str(error).replace(str(path), NAME)) from error
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from nelbo.data.read.cells import is_missing
 from nelbo.data.read.frames import cells_of, columns_of, without
 from nelbo.data.warned import listed
 
-__all__ = ["Conditions", "apart", "places_of"]
+__all__ = ["Conditions", "apart", "by_name", "places_of"]
 
 Array = npt.NDArray[Any]
 Columns = Sequence[str | int]
@@ -108,64 +108,83 @@ def apart(X: Any, columns: Columns | None, c: Any = None) -> tuple[Any, Any]:
     labels = columns_of(X)
     if labels is not None:
         places = places_of(columns, labels, len(labels))
-        return without(X, places), _named(columns, labels, cells_of(X, places))
+        return without(X, places), by_name(columns, places, labels, cells_of(X, places))
     table = _as_table(X)
     places = places_of(columns, (), table.shape[1])
     cells = [_dense(table[:, place]) for place in places]
     rest = [j for j in range(table.shape[1]) if j not in places]
-    return table[:, rest], _named(columns, [*map(str, range(table.shape[1]))], cells)
+    return table[:, rest], by_name(columns, places, range(table.shape[1]), cells)
 
 
-def places_of(columns: Columns, labels: Sequence[Any], width: int) -> list[int]:
+def places_of(columns: Columns, labels: Sequence[Any], width: int, where: str = "X") -> list[int]:
     """Return the places of columns by name, or by place.
 
     Arguments:
         columns: Names, or places, which count from the end where they are negative.
         labels: The names that there are; empty where columns have none.
         width: How many columns there are.
+        where: What errors call the table.
 
     Raises:
         ValueError: There is no such column.
     """
     found: list[int] = []
     for column in columns:
-        if isinstance(column, numbers.Integral):
-            if not -width <= int(column) < width:
-                raise ValueError(
-                    f"condition names column {column}, but X has the columns 0 to {width - 1}. "
-                    "Pass one of these, or pass c=, one condition for each row."
-                )
-            found.append(int(column) % width)
-        elif column in labels:
+        if column in labels and isinstance(column, str):
             found.append([*labels].index(column))
+        elif not _is_place(column):
+            raise ValueError(_unknown(column, labels, where))
+        elif -width <= int(column) < width:
+            found.append(int(column) % width)
         else:
-            raise ValueError(_unknown(column, labels))
+            raise ValueError(
+                f"{where} has no column {column} to condition on, but 0 to {width - 1}. Pass one "
+                "of these, or conditions beside the rows."
+            )
     return found
 
 
-def _unknown(column: object, labels: Sequence[Any]) -> str:
+def _is_place(column: object) -> bool:
+    """Return whether a column is told by its place: a number, or text that is one."""
+    if isinstance(column, str):
+        return column.removeprefix("-").isdecimal()
+    return isinstance(column, numbers.Integral)
+
+
+def _unknown(column: object, labels: Sequence[Any], where: str) -> str:
     """Say that there is no column of a name, and which may be meant."""
     if not labels:
         return (
-            f"X has no column {column!r} to condition on: its columns have no names. Pass places "
-            "from 0, a data frame, or c=, one condition for each row."
+            f"{where} has no column {column!r} to condition on: its columns have no names. Pass "
+            "places from 0, a table with names, or conditions beside the rows."
         )
     close = difflib.get_close_matches(str(column), map(str, labels), n=1)
     hint = "".join(f" Did you mean {name!r}?" for name in close)
     return (
-        f"X has no column {column!r} to condition on.{hint} It has "
-        f"{listed([repr(label) for label in labels])}. Pass such columns, or c=, one condition for "
-        "each row."
+        f"{where} has no column {column!r} to condition on.{hint} It has "
+        f"{listed([repr(label) for label in labels])}. Pass such columns, or conditions beside the "
+        "rows."
     )
 
 
-def _named(columns: Columns, labels: Sequence[Any], cells: Sequence[Any]) -> dict[str, Any]:
-    """Return cells by the names of their columns; columns without names are called by places."""
-    names = (
-        str(labels[column]) if isinstance(column, numbers.Integral) else str(column)
-        for column in columns
-    )
-    return dict(zip(names, cells, strict=True))
+def by_name(
+    columns: Columns, places: Sequence[int], labels: Sequence[Any], cells: Iterable[Any]
+) -> dict[str, Any]:
+    """Return the cells of columns by name.
+
+    Arguments:
+        columns: Names or places of the columns.
+        places: Their places.
+        labels: The names of all columns, or, where they have none, their places.
+        cells: Their cells.
+    """
+    found = {}
+    for column, place, own in zip(columns, places, cells, strict=True):
+        name = column
+        if _is_place(column):
+            name = labels[place]
+        found[str(name)] = own
+    return found
 
 
 def _as_table(X: Any) -> Any:

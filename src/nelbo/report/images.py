@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..data import Values
 from ..fitted import Fitted
 from .style import Colour
 from .summary import Summary
@@ -17,24 +18,27 @@ from .summary import Summary
 Array = npt.NDArray[Any]
 
 
-def draw_images(figure: Any, model: Fitted, rows: Array, which: str, summary: Summary) -> str:
+def draw_images(figure: Any, model: Fitted, rows: Values, which: str, summary: Summary) -> str:
     """Draw four mosaics below each other; return what to say about them.
 
     Arguments:
         figure: Where to draw.
         model: The model.
-        rows: Rows in data units, (n, h, w) or with channels.
+        rows: Rows in data units, (n, h, w) or with channels; samples have their conditions.
         which: What the rows are called.
         summary: The model's numbers.
     """
     height, width = model.schema.shape[1:]
     across = min(12, max(3, round(12 * height / width)))
-    shown = rows[: 2 * across]
+    first, given = rows[: 2 * across], rows.conditions
+    shown, n = first.array, 2 * across
+    if given is not None:
+        given, n = first.conditions, len(shown)
     blocks = {
         f"Data ({which})": in_units(model, shown),
-        r"Reconstructions without noise, $\hat{x} = f(\mathrm{E}[z|x])$": model.reconstruct(shown),
-        r"Samples without noise, $\hat{x} = f(z)$": model.sample(2 * across, noise=False, seed=0),
-        f"Samples with noise, same $z${_beta(summary)}": model.sample(2 * across, seed=0),
+        r"Reconstructions without noise, $\hat{x} = f(\mathrm{E}[z|x])$": model.reconstruct(first),
+        r"Samples without noise, $\hat{x} = f(z)$": model.sample(n, noise=False, seed=0, c=given),
+        f"Samples with noise, same $z${_beta(summary)}": model.sample(n, seed=0, c=given),
     }
     low, high = 0.0, 1.0
     if not model.schema.dequantize:

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
-
+from ..data import Values
 from ..fitted import Fitted
 from ..whole import write_file
 from .curve import draw_bound
@@ -26,15 +25,14 @@ from .tables import draw_table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Array = npt.NDArray[Any]
-Panel = Callable[[Any, Fitted, Array, str, Summary], str]
+Panel = Callable[[Any, Fitted, Values, str, Summary], str]
 
 
 def write_picture(
     path: Path,
     model: Fitted,
-    train: Array,
-    held_out: Array | None,
+    train: Any,
+    held_out: Any,
     summary: Summary,
     title: str = "",
     dpi: int = 120,
@@ -55,8 +53,8 @@ def write_picture(
 
 def draw(
     model: Fitted,
-    train: Array,
-    held_out: Array | None,
+    train: Any,
+    held_out: Any,
     summary: Summary,
     title: str = "",
 ) -> Figure:
@@ -64,8 +62,9 @@ def draw(
 
     Arguments:
         model: The model.
-        train: The rows it was fitted to, in data units.
-        held_out: Rows it has never seen; where there are none, rows of ``train`` are shown.
+        train: The rows it was fitted to, in data units, with their conditions if there are any.
+        held_out: Rows it has never seen, likewise; where there are none, rows of ``train`` are
+            shown.
         summary: Its numbers.
         title: What the data are called.
 
@@ -81,9 +80,9 @@ def draw(
     height = 7.6
     if model.schema.kind == "images":
         panel, height = draw_images, 7.2
-    rows, which = train, "training rows"
+    rows, which = model.values(train), "training rows"
     if held_out is not None:
-        rows, which = held_out, "held out"
+        rows, which = model.values(held_out), "held out"
     figure = Figure(figsize=(13, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(_headline(title, summary), x=0.01, ha="left", fontsize=12, color=Colour.INK)

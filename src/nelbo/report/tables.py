@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..data import Values
 from ..fitted import Fitted
 from .images import in_units
 from .style import Colour, bare, parts, shortened
@@ -21,7 +22,7 @@ Array = npt.NDArray[Any]
 def draw_table(
     figure: Any,
     model: Fitted,
-    rows: Array,
+    rows: Values,
     which: str,
     summary: Summary,
     points: int = 500,
@@ -32,16 +33,19 @@ def draw_table(
     Arguments:
         figure: Where to draw.
         model: The model.
-        rows: Rows (n, D) in data units.
+        rows: Rows (n, D) in data units; samples have their conditions.
         which: What the rows are called.
         summary: The model's numbers.
         points: The number of rows to draw at most.
         histograms: The number of columns whose marginals to draw at most.
     """
     rows = rows[:points]
-    shown = in_units(model, rows)
+    shown, given = in_units(model, rows.array), rows.conditions
     n = max(len(shown), 200)
-    samples = model.sample(n, seed=0)
+    if given is not None:
+        n = len(shown)
+    samples = model.sample(n, seed=0, c=given)
+    means = model.sample(n, noise=False, seed=0, c=given)
     order = telling_columns(shown)
     lower = figure
     if len(order) > 1:
@@ -49,7 +53,7 @@ def draw_table(
         blocks = {
             f"Data ({which})": (shown, Colour.INK),
             "Reconstructions\nwithout noise": (model.reconstruct(rows), Colour.GREEN),
-            "Samples\nwithout noise": (model.sample(n, noise=False, seed=0), Colour.ORANGE),
+            "Samples\nwithout noise": (means, Colour.ORANGE),
             "Samples with noise,\nsame z": (samples, Colour.BLUE),
         }
         _draw_scatter(upper, model, shown, blocks, order)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nelbo.data.conditions import Conditions, by_name, places_of
 from nelbo.data.read.dialect import File, Guess
 from nelbo.data.read.frames import check_unique
 from nelbo.data.read.lines import check_unpacked, comments_of, lines_of, rows_of, unpacked
@@ -33,43 +34,74 @@ from nelbo.data.read.words import (
 )
 from nelbo.data.warned import listed
 
-__all__ = ["line_of", "read_csv"]
+__all__ = ["csv_columns", "line_of", "read_csv"]
 
 Values = npt.NDArray[np.float64]
 
 
 def read_csv(
     path: Path, reading: Reading
-) -> tuple[Values, tuple[str, ...] | None, tuple[Note, ...]]:
+) -> tuple[Values, tuple[str, ...] | None, tuple[Note, ...], Conditions | None]:
     """Read a table of text.
 
     Returns:
-        The values (n, d), missing ones NaN; the names (None without a line of them); and what was
-        decided.
+        The values (n, d), missing ones NaN; the names (None without a line of them); what was
+        decided; and what rows are conditioned on, where that was asked for.
 
     Raises:
         ValueError: A column that is not of numbers (column, line and value named), rows of unequal
             length, two columns of one name, no rows, not UTF-8.
         ImportError: pyarrow is absent.
     """
-    arrow = _pyarrow(path)
-    check_unpacked(path)
-    file = Guess().of(path, reading)
-    index = _index(file, reading)
-    columns = _read_columns(arrow, file, index)
-    if len(columns[0]) == 0:
-        raise ValueError(
-            f"{path} is empty: it has a line of names but no rows. Write the data again."
-        )
+    file, columns, index = _read(path, reading)
     left_out = {j for j in index if _is_index(file, columns[j], j, reading)}
-    kept = [j for j in range(file.width) if j not in left_out]
+    kept = [j for j in range(file.width) if j not in left_out and j not in file.apart]
+    if not kept:
+        raise ValueError(f"{path} has no columns beside those that rows are conditioned on.")
+    given = None
+    if reading.condition is not None:
+        given = _conditions(file, columns, reading.condition)
     values = np.stack([_as_numbers(file, columns[j], j) for j in kept], axis=1)
     for text, places in file.seen.items():
         file.tell(text.format(listed(places)), loud=False)
     names = _names(file, kept)
     if reading.index_column is None:
         _tell_of_numbering(file, values, kept)
-    return values, names, tuple(file.notes)
+    return values, names, tuple(file.notes), given
+
+
+def csv_columns(path: Path, reading: Reading) -> Conditions:
+    """Read nothing but the columns that rows are conditioned on.
+
+    Raises:
+        ValueError: One is missing, or a cell is.
+        ImportError: pyarrow is absent.
+    """
+    file, columns, _ = _read(path, reading)
+    return _conditions(file, columns, reading.condition or ())
+
+
+def _read(path: Path, reading: Reading) -> tuple[File, list[Any], set[int]]:
+    """Return what was found out about a file, its columns, and those that may number the rows."""
+    arrow = _pyarrow(path)
+    check_unpacked(path)
+    file = Guess().of(path, reading)
+    if reading.condition is not None:
+        file.apart = tuple(places_of(reading.condition, file.names or (), file.width, str(path)))
+    index = _index(file, reading) - {*file.apart}
+    columns = _read_columns(arrow, file, index | {*file.apart})
+    if len(columns[0]) == 0:
+        raise ValueError(
+            f"{path} is empty: it has a line of names but no rows. Write the data again."
+        )
+    return file, columns, index
+
+
+def _conditions(file: File, columns: Sequence[Any], names: Sequence[str]) -> Conditions:
+    """Return the cells of the columns that rows are conditioned on."""
+    cells = (_as_cells(file, columns[j], j) for j in file.apart)
+    labels = file.names or range(file.width)
+    return Conditions.of(by_name(names, file.apart, labels, cells))
 
 
 def line_of(path: Path, reading: Reading, row: int) -> int:
@@ -267,6 +299,17 @@ def _as_numbers(file: File, column: Any, j: int) -> Values:
     return np.array([*numbers, math.nan])[places]
 
 
+def _as_cells(file: File, column: Any, j: int) -> Values | npt.NDArray[Any]:
+    """Return a column that may hold text: numbers if all are, else words; missing ones are None."""
+    words = [(word or "").strip() for word in column.to_pylist()]
+    different = sorted({*words})
+    numbers = _parsed(file, different, j)
+    if numbers is None:
+        return np.array([None if word in file.marks else word for word in words], dtype=object)
+    known = dict(zip(different, numbers, strict=True))
+    return np.array([known[word] for word in words])
+
+
 def _parsed(file: File, words: Sequence[str], j: int) -> list[float] | None:
     """Return numbers for all the different cells of a column; None where some are not numbers."""
     given = [word for word in words if word not in file.marks]
@@ -306,7 +349,7 @@ def _explain(file: File) -> None:
             )
         for j, cell in enumerate(row):
             text = cell.strip()
-            if not is_value(text) and text not in file.marks:
+            if j not in file.apart and not is_value(text) and text not in file.marks:
                 raise ValueError(
                     f"{file.path}: {file.column(j)} is not of numbers: line {line} has {text!r}. "
                     f"{_cure(text, file)}"

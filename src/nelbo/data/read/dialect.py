@@ -33,6 +33,7 @@ class File:
         start: The number of lines before the first row of values.
         notes: What was decided.
         seen: What was decided about some columns, and which.
+        apart: The places of columns that rows are conditioned on.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class File:
     start: int = 0
     notes: list[Note] = field(default_factory=list)
     seen: dict[str, list[str]] = field(default_factory=dict)
+    apart: tuple[int, ...] = ()
 
     def tell(self, text: str, loud: bool = True) -> None:
         """Note what was decided; ``loud`` where it may be wrong."""
@@ -94,6 +96,8 @@ class Guess:
         (line, first), others = rows[0], [row for _, row in rows[1:]]
         file.width = len(first)
         comments, header = comments_of(file.path), reading.header
+        if header is None and reading.condition and set(reading.condition) <= set(first):
+            header = True
         if header is None:
             header = self._is_header(file, first, others)
         if header:

@@ -13,22 +13,24 @@ import importlib
 import importlib.util
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nelbo.brief import Brief
+from nelbo.data.conditions import Conditions, apart
 from nelbo.data.read import arrays, images
-from nelbo.data.read.delimited import read_csv
+from nelbo.data.read.delimited import csv_columns, read_csv
 from nelbo.data.read.reading import Note, Reading
-from nelbo.data.read.tables import read_parquet
-from nelbo.data.warned import DataWarning
+from nelbo.data.read.tables import parquet_columns, read_parquet
+from nelbo.data.warned import DataWarning, listed
 
-__all__ = ["BUILT_IN", "Source", "load"]
+__all__ = ["BUILT_IN", "Source", "load", "read_columns"]
 
 Array = npt.NDArray[Any]
 
@@ -46,6 +48,7 @@ class Source(Brief):
         name: What the data are called.
         files: The name of each picture, where they come from a folder.
         notes: What was decided about the files, in words.
+        conditions: What rows are conditioned on, where that was asked for.
     """
 
     array: Array
@@ -53,6 +56,7 @@ class Source(Brief):
     name: str
     files: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    conditions: Conditions | None = None
 
 
 def load(
@@ -63,6 +67,7 @@ def load(
     delimiter: str | None = None,
     missing: str | Sequence[str] | None = None,
     resize: tuple[int, int] | None = None,
+    condition: Sequence[str] | None = None,
 ) -> Source:
     """Read data; missing cells of tables come back as NaN.
 
@@ -78,6 +83,9 @@ def load(
         missing: A word, or words, that stand for missing cells of a text file, beside the usual
             ones.
         resize: (height, width) that all pictures of a folder are brought to.
+        condition: What rows are conditioned on, which is read apart from them and may be text:
+            names or places of columns of a table; names of arrays of an .npz ("y" stands for
+            "y_train" beside "x_train"); "label" of digits; or "folder", the subfolder of a picture.
 
     What is None is found out from the file; `Source.notes` says what, and a `DataWarning` what may
     be wrong.
@@ -88,13 +96,34 @@ def load(
         ImportError: A file type whose reader is not installed.
     """
     reading = Reading(
-        header=header, index_column=index_column, delimiter=delimiter, missing=missing
+        header=header,
+        index_column=index_column,
+        delimiter=delimiter,
+        missing=missing,
+        condition=condition,
     )
     source, notes = _load(where, reading, resize)
     for note in notes:
         if note.loud:
             warnings.warn(note.text, DataWarning, stacklevel=2)
     return dataclasses.replace(source, notes=tuple(note.text for note in notes))
+
+
+def read_columns(where: str | Path, names: Sequence[str]) -> Conditions:
+    """Read the conditions of rows from a .csv, .tsv or .parquet file with those columns; others are
+    left out.
+
+    Raises:
+        ValueError: The file is absent or of another kind, lacks a column, or a cell is missing.
+        ImportError: pyarrow is not installed.
+    """
+    path = _expanded(str(where))
+    if not path.is_file():
+        raise ValueError(_missing(path))
+    reading = Reading(condition=names)
+    if path.suffix.lower() == ".parquet":
+        return parquet_columns(path, reading)
+    return csv_columns(path, reading)
 
 
 def _load(
@@ -109,8 +138,8 @@ def _load(
             if found.exists():
                 text = f"what lies at {found.resolve()} is not read."
                 notes.append(Note(f"{where!r} is the built-in data set; {text}", True))
-            _refuse_options(f"the built-in {name!r}", reading, resize, ())
-            return _built_in(name, inner), notes
+            _refuse_options(f"the built-in {name!r}", reading, resize, ("condition",))
+            return _built_in(name, inner, reading), notes
         text = (
             f"{where!r} is the folder {found.resolve()}, not the built-in data set. Rename it, or "
             "work in another folder, to have that."
@@ -122,9 +151,13 @@ def _load(
         raise ValueError(_missing(path))
     if not path.is_dir():
         return _read_file(path, key, reading, resize)
-    _refuse_options(f"{path}, a folder of pictures", reading, resize, ("resize",))
+    known = ("resize", "condition")
+    _refuse_options(f"{path}, a folder of pictures", reading, resize, known)
     pictures, files, told = images.read_folder(path, resize)
-    return Source(pictures, None, path.resolve().name, files), [*notes, *told]
+    folders = [PurePosixPath(file).parent.as_posix() for file in files]
+    given = _beside(path, {"folder": np.array(folders)}, reading)
+    source = Source(pictures, None, path.resolve().name, files, conditions=given)
+    return source, [*notes, *told]
 
 
 def _read_file(
@@ -192,14 +225,31 @@ def _split_key(where: str) -> tuple[str, str | None]:
     return where[: at + 4], where[at + 5 :]
 
 
-def _built_in(name: str, key: str) -> Source:
+def _beside(where: Path | str, arrays: Mapping[str, Array], reading: Reading) -> Conditions | None:
+    """Return what rows are conditioned on, of what lies beside them, where it is asked for.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if reading.condition is None:
+        return None
+    for name in reading.condition:
+        if name not in arrays:
+            known = listed([*map(repr, arrays)]) or "none"
+            raise ValueError(
+                f"{where} has no {name!r} to condition on. What lies beside its rows is {known}."
+            )
+    return Conditions.of({name: arrays[name] for name in reading.condition})
+
+
+def _built_in(name: str, key: str, reading: Reading) -> Source:
     """Return a built-in data set."""
     if name == "digits":
-        return _digits(key)
-    return _named(name, key or None)
+        return _digits(key, reading)
+    return _named(name, key or None, reading)
 
 
-def _digits(key: str) -> Source:
+def _digits(key: str, reading: Reading) -> Source:
     """Return the 1,797 digits of scikit-learn, (n, 8, 8)."""
     if key:
         raise ValueError(f"'digits' is one array without keys, got 'digits:{key}'. Pass 'digits'.")
@@ -209,13 +259,16 @@ def _digits(key: str) -> Source:
         path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
     if not path.is_file():  # it may be elsewhere in another release
         digits = importlib.import_module("sklearn.datasets").load_digits()
-        return Source(np.asarray(digits.images), None, "digits")
-    with gzip.open(path, "rt") as file:
-        rows = np.loadtxt(file, delimiter=",")
-    return Source(rows[:, :-1].reshape(-1, 8, 8), None, "digits")  # the last column is the class
+        pictures, label = np.asarray(digits.images), np.asarray(digits.target)
+    else:
+        with gzip.open(path, "rt") as file:
+            rows = np.loadtxt(file, delimiter=",")
+        pictures, label = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+    given = _beside("'digits'", {"label": label}, reading)
+    return Source(pictures, None, "digits", conditions=given)
 
 
-def _named(name: str, key: str | None) -> Source:
+def _named(name: str, key: str | None, reading: Reading) -> Source:
     """Return a data set from the folder that NELBO_DATA names."""
     folder = os.environ.get("NELBO_DATA")
     if not folder:
@@ -229,11 +282,11 @@ def _named(name: str, key: str | None) -> Source:
             f"{name!r} should be {path}, which does not exist. Put {path.name} there, or point "
             "NELBO_DATA elsewhere."
         )
-    source = _read_numpy(path, key, Reading())[0]
+    source = _read_numpy(path, key, reading)[0]
     array = source.array
     if name == "frey_faces" and array.ndim == 2:  # its file holds flat rows
         array = array.reshape(len(array), 28, 20)
-    return Source(array, None, _keyed(name, key))
+    return Source(array, None, _keyed(name, key), conditions=source.conditions)
 
 
 def _keyed(name: str, key: str | None) -> str:
@@ -248,10 +301,31 @@ def _read_numpy(path: Path, key: str | None, reading: Reading) -> tuple[Source, 
     with path.open("rb") as file:  # not numpy's own opening, which leaves broken archives open
         found = _told(path, lambda: arrays.opened(file))
         if isinstance(found, np.ndarray):
-            return Source(_numbers(found, str(path)), None, path.stem), []
+            rows, given = apart(_numbers(found, str(path)), reading.condition)
+            if given is not None:
+                given = Conditions.of(given)
+            return Source(rows, None, path.stem, conditions=given), []
         chosen = _choose(path, list(found.files), key)
         array = _told(path, lambda: arrays.member(path, found, chosen))
-    return Source(_numbers(array, f"{path}:{chosen}"), None, _keyed(path.stem, key)), []
+        beside = {
+            name: _told(path, partial(arrays.member, path, found, key))
+            for name, key in _keys(reading.condition or (), found.files, chosen).items()
+        }
+    source = Source(_numbers(array, f"{path}:{chosen}"), None, _keyed(path.stem, key))
+    return dataclasses.replace(source, conditions=_beside(path, beside, reading)), []
+
+
+def _keys(wanted: Sequence[str], there: Sequence[str], chosen: str) -> dict[str, str]:
+    """Return names of conditions, and of the arrays of an .npz that hold them: beside "x_test", "y"
+    stands for "y_test".
+    """
+    _, underscore, suffix = chosen.rpartition("_")
+    found = {}
+    for name in wanted:
+        for key in (name, f"{name}{underscore}{suffix}"):
+            if key in there and name not in found:
+                found[name] = key
+    return found
 
 
 def _told(path: Path, read: Callable[[], Any]) -> Any:
@@ -340,14 +414,15 @@ def _missing(path: Path) -> str:
 
 def _read_csv(path: Path, key: str | None, reading: Reading) -> tuple[Source, list[Note]]:
     """Read a text file; it has no arrays to choose from."""
-    values, names, notes = read_csv(path, reading)
-    return Source(values, names, path.name.split(".")[0] or path.stem), list(notes)
+    values, names, notes, given = read_csv(path, reading)
+    source = Source(values, names, path.name.split(".")[0] or path.stem, conditions=given)
+    return source, list(notes)
 
 
 def _read_parquet(path: Path, key: str | None, reading: Reading) -> tuple[Source, list[Note]]:
     """Read a .parquet file; it has no arrays to choose from."""
-    values, names, notes = read_parquet(path, reading)
-    return Source(values, names, path.stem), list(notes)
+    values, names, notes, given = read_parquet(path, reading)
+    return Source(values, names, path.stem, conditions=given), list(notes)
 
 
 Reader = Callable[[Path, str | None, Reading], tuple[Source, list[Note]]]
@@ -356,11 +431,11 @@ Reader = Callable[[Path, str | None, Reading], tuple[Source, list[Note]]]
 def _reader(suffix: str) -> tuple[Reader | None, tuple[str, ...]]:
     """Return what reads files of a suffix, and the options that it takes."""
     if suffix in (".npy", ".npz"):
-        return _read_numpy, ()
+        return _read_numpy, ("condition",)
     if suffix == ".parquet":
-        return _read_parquet, ("index_column",)
+        return _read_parquet, ("index_column", "condition")
     if Path(suffix).stem in (".csv", ".tsv"):  # packed or not
-        return _read_csv, ("header", "index_column", "delimiter", "missing")
+        return _read_csv, ("header", "index_column", "delimiter", "missing", "condition")
     return None, ()
 
 

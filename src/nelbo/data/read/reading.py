@@ -29,12 +29,15 @@ class Reading:
             the rows; "none" keeps every column.
         delimiter: One character between fields, or "tab"; "blanks" is any number of them.
         missing: What stands for missing cells beside the usual marks (`words.MISSING`).
+        condition: Names or places of the columns, or names of the arrays, that rows are conditioned
+            on, which may hold text.
     """
 
     header: bool | None = None
     index_column: str | int | None = None
     delimiter: str | None = None
     missing: str | Sequence[str] | None = None
+    condition: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         words = {"tab": "\t", "\\t": "\t", "blanks": BLANKS}

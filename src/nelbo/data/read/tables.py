@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from nelbo.data.conditions import Conditions, by_name, places_of
 from nelbo.data.read.arrays import PackedError, check_packed
-from nelbo.data.read.frames import from_frame
+from nelbo.data.read.frames import cells_of, from_frame
 from nelbo.data.read.reading import Note, Reading
 from nelbo.data.warned import listed
 
-__all__ = ["read_parquet"]
+__all__ = ["parquet_columns", "read_parquet"]
 
-Table = tuple[npt.NDArray[Any], tuple[str, ...] | None, tuple[Note, ...]]
+Table = tuple[npt.NDArray[Any], tuple[str, ...] | None, tuple[Note, ...], Conditions | None]
 
 
 def _pyarrow(module: str, path: Path) -> Any:
@@ -38,21 +40,7 @@ def read_parquet(path: Path, reading: Reading) -> Table:
         ValueError: Not a parquet file, no rows, or a column that is not of numbers (column and
             value named).
     """
-    parquet = _pyarrow("parquet", path)
-    try:
-        # as one file, since of a data set pyarrow reads folder names such as year=2020 as columns
-        with parquet.ParquetFile(path) as file:
-            check_packed(
-                path, path.stat().st_size, 8 * file.metadata.num_rows * file.metadata.num_columns
-            )
-            table = file.read()
-    except PackedError:
-        raise
-    except (ValueError, OSError) as error:
-        raise ValueError(
-            f"{path} is not a readable .parquet file ({' '.join(str(error).split())}). Write it "
-            "again."
-        ) from error
+    table = _read(path)
     index = [name for name in _stored_index(table) if name in table.column_names]
     notes: tuple[Note, ...] = ()
     if reading.index_column is not None:
@@ -67,7 +55,46 @@ def read_parquet(path: Path, reading: Reading) -> Table:
             f"{path} is empty: it has {table.num_rows} rows of {table.num_columns} columns. Write "
             "the data again."
         )
-    return *from_frame(table, str(path)), notes
+    if reading.condition is None:
+        return *from_frame(table, str(path)), notes, None
+    given, places = _conditions(path, table, reading.condition)
+    rest = table.drop_columns([table.column_names[place] for place in places])
+    return *from_frame(rest, str(path)), notes, given
+
+
+def parquet_columns(path: Path, reading: Reading) -> Conditions:
+    """Read nothing but the columns that rows are conditioned on.
+
+    Raises:
+        ValueError: One is missing, or a cell is.
+    """
+    return _conditions(path, _read(path), reading.condition or ())[0]
+
+
+def _conditions(path: Path, table: Any, names: Sequence[str]) -> tuple[Conditions, list[int]]:
+    """Return the columns that rows are conditioned on, and their places."""
+    labels = table.column_names
+    places = places_of(names, labels, len(labels), str(path))
+    return Conditions.of(by_name(names, places, labels, cells_of(table, places))), places
+
+
+def _read(path: Path) -> Any:
+    """Return what a .parquet file holds."""
+    parquet = _pyarrow("parquet", path)
+    try:
+        # as one file, since of a data set pyarrow reads folder names such as year=2020 as columns
+        with parquet.ParquetFile(path) as file:
+            check_packed(
+                path, path.stat().st_size, 8 * file.metadata.num_rows * file.metadata.num_columns
+            )
+            return file.read()
+    except PackedError:
+        raise
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{path} is not a readable .parquet file ({' '.join(str(error).split())}). Write it "
+            "again."
+        ) from error
 
 
 def _asked(path: Path, asked: str | int, names: list[str]) -> list[str]:
