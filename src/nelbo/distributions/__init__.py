@@ -6,27 +6,39 @@ No constant is ever dropped: every log-density and log-probability is in nats.
 from __future__ import annotations
 
 from .bernoulli import Bernoulli
+from .categorical import Categorical
 from .discretized import DiscretizedNormal
 from .drawing import closed_form_kl, draw, random_bytes
 from .factorised import Factorised, of_observed
 from .from_noise import FromNoise
 from .gated import GatedNormals
+from .hurdle import HurdleLogNormal
 from .layered import Layered, check_width, fewest_of, layers_of
+from .log_normal import LogNormal
 from .mixture import NormalMixture
+from .negative_binomial import NegativeBinomial
 from .normal import LOG_2PI, DiagonalNormal, Normal01, is_independent_normal
+from .ordinal import Ordinal
+from .poisson import Poisson
 from .positive import softplus_inverse
 
 __all__ = [
     "LOG_2PI",
     "Bernoulli",
+    "Categorical",
     "DiagonalNormal",
     "DiscretizedNormal",
-    "Layered",
     "Factorised",
     "FromNoise",
     "GatedNormals",
+    "HurdleLogNormal",
+    "Layered",
+    "LogNormal",
+    "NegativeBinomial",
     "Normal01",
     "NormalMixture",
+    "Ordinal",
+    "Poisson",
     "check_width",
     "closed_form_kl",
     "draw",

@@ -35,6 +35,15 @@ class Bernoulli(Factorised):
         return self.logits.sigmoid()
 
     @property
+    def mode(self) -> Tensor:
+        """The more probable side, of shape (*batch, *event)."""
+        return (self.logits > 0).to(self.logits.dtype)
+
+    def probabilities(self) -> Tensor:
+        """Return the probabilities of 0 and of 1, of shape (*batch, *event, 2)."""
+        return torch.stack([-self.logits, self.logits], -1).sigmoid()
+
+    @property
     def variance(self) -> Tensor:
         """p (1 - p), of shape (*batch, *event)."""
         return self.mean * (1 - self.mean)

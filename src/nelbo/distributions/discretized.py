@@ -97,14 +97,6 @@ class DiscretizedNormal(Factorised):
         drawn = DiagonalNormal(self.loc, self.scale, self.event_dim).sample(sample_shape, generator)
         return self.low + (self.index(drawn) + 0.5) * self.width
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-probability of the bins that hold ``value`` (*sample, *batch, *event), in
-        nats.
-        """
-        if self.missing:
-            return self.log_prob_of_observed(value)
-        return self.each(value).sum(tuple(range(-self.event_dim, 0)))
-
     def each(self, value: Tensor) -> Tensor:
         """Return the log-probability of each bin that holds a value, of value's and loc's shape."""
         log_mass: Tensor = _LogMass.apply(*self._in_bins(value))  # type: ignore[no-untyped-call]

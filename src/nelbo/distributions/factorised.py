@@ -10,6 +10,8 @@ from __future__ import annotations
 
 __all__ = ["Factorised", "Incomplete", "of_observed"]
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -21,9 +23,11 @@ class Incomplete(Distribution):
     Attributes:
         missing: Whether values may be missing. Where none may be, a log-density takes no look at
             its values, and is NaN where one of them is.
+        fill: A value that there may be: what is computed in place of a missing one.
     """
 
     missing: bool = False
+    fill: ClassVar[float] = 0.0
 
     def log_prob_of_observed(self, value: Tensor) -> Tensor:
         """Return the log-density of the coordinates of ``value`` that are there, in nats."""
@@ -39,13 +43,19 @@ class Factorised(Incomplete):
         """Return the log-density of each coordinate of ``value``, of its and the mean's shape."""
         raise NotImplementedError(f"{type(self).__name__} has no `each`. Write one.")
 
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of ``value`` (*sample, *batch, *event), in nats."""
+        if self.missing:
+            return self.log_prob_of_observed(value)
+        return self.each(value).sum(tuple(range(-self.event_dim, 0)))
+
     def log_prob_of_observed(self, value: Tensor) -> Tensor:
         """Return the log-density of the coordinates of ``value`` that are there, in nats.
 
         Neither it nor its gradient is NaN; of a row without any value it is 0.
         """
         gone = value.isnan()
-        found = self.each(value.masked_fill(gone, 0.0))
+        found = self.each(value.masked_fill(gone, self.fill))
         return torch.where(gone, 0.0, found).sum(tuple(range(-self.event_dim, 0)))
 
 

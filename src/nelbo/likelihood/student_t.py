@@ -161,6 +161,11 @@ class _StudentT(Factorised):
         return self.loc
 
     @property
+    def mode(self) -> Tensor:
+        """The location h."""
+        return self.loc
+
+    @property
     def variance(self) -> Tensor:
         """The variance, infinite where df is at most 2."""
         finite = self.scale.square() * self.df / (self.df - 2)
@@ -178,12 +183,6 @@ class _StudentT(Factorised):
         precision = torch._standard_gamma(half, generator=generator) / half
         smallest = torch.finfo(self.loc.dtype).tiny
         return self.loc + self.scale * normal * precision.clamp_min(smallest).rsqrt()
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of ``value`` (*sample, *batch, *event), in nats."""
-        if self.missing:
-            return self.log_prob_of_observed(value)
-        return self.each(value).sum(tuple(range(-self.event_dim, 0)))
 
     def each(self, value: Tensor) -> Tensor:
         """Return the log-density of each value, of value's and loc's shape."""
