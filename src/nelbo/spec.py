@@ -1,5 +1,4 @@
-"""A frozen configuration and the model it stands for: the only place where a *name* becomes a
-*class*.
+"""A frozen configuration and its model: the only place where a *name* becomes a *class*.
 
 The names are the classes in each module's ``__all__``, in snake case: adding a class there is all
 it takes.
@@ -51,8 +50,9 @@ OPTIONS = (
     ("posterior", '{"top": 2}'),
     ("network", '{"activation": "tanh"}'),
 )
-"""Kinds of parts whose options a configuration holds, as ``likelihood_options`` and so on, with an
-example of each.
+"""Kinds of parts whose options a configuration holds, with an example of each.
+
+Their fields are ``likelihood_options`` and so on.
 """
 GIVEN: dict[str, frozenset[str]] = {
     "prior": frozenset({"latent_dim", "generator"}),
@@ -213,8 +213,7 @@ def build(spec: Spec, generator: torch.Generator | None = None) -> VAE:
 
 
 def weights(spec: Spec) -> dict[str, torch.Tensor]:
-    """Return the weights of a model by name as tensors without memory: their shapes and types,
-    whatever the sizes.
+    """Return the weights of a model by name as tensors without memory: their shapes and types.
 
     Raises:
         ValueError: A name is unknown or a number is out of range.
@@ -350,9 +349,7 @@ def check_variance(name: str, variance: object) -> None:
 
 
 def _shaped(value: Any, shape: tuple[int, ...]) -> Any:
-    """Return one number for each feature as a tensor of an example's shape, and all else as it
-    is.
-    """
+    """Return numbers for each feature as a tensor of an example's shape, and all else as it is."""
     if not isinstance(value, tuple):
         return value
     return torch.tensor(value, dtype=torch.float64).reshape(shape)

@@ -28,8 +28,9 @@ from .prior import Prior
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Terms(Brief):
-    r"""The log-densities every bound is made of, at z ~ q(z|x): unpacks to ``log_lik, log_prior,
-    log_post``.
+    r"""The log-densities that every bound is made of, at z ~ q(z|x).
+
+    They unpack to ``log_lik, log_prior, log_post``.
 
     Each has shape (samples, *batch) and is in nats. What is not asked for is not computed.
     """
@@ -65,9 +66,7 @@ class Terms(Brief):
 
     @cached_property
     def kl(self) -> Tensor | None:
-        r""":math:`KL(q(z \mid x) \| p(z))` of shape (*batch,) where it has a closed form, else
-        None.
-        """
+        r""":math:`KL(q(z \mid x) \| p(z))`, (*batch,), where it has a closed form, else None."""
         return closed_form_kl(self.q, self.p)
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -233,9 +232,7 @@ class VAE(nn.Module):
         return self.terms_at(x, draw(q, (samples,), generator), q, *given)
 
     def terms_at(self, x: Tensor, z: Tensor, q: Distribution, c: Tensor | None = None) -> Terms:
-        """Return the log-densities at given z, of shape (samples, *batch, latent_dim), for a given
-        q(z|x).
-        """
+        """Return the log-densities at given z (samples, *batch, latent_dim), for a given q(z|x)."""
         given = () if c is None else (c,)
         return Terms(self.decode(z, *given).log_prob(x), z, self._prior(c), q)
 
@@ -387,8 +384,7 @@ def _through(
     head: Posterior | Likelihood,
     c: Tensor | None = None,
 ) -> Tensor:
-    """Return what a network makes of a tensor (*batch, *shape), of shape (*batch, *head.in_shape),
-    for its head.
+    """Return what a network makes of a tensor (*batch, *shape): (*batch, *head.in_shape).
 
     It is in at least float32: autocast stops at the networks' ends.
     """
@@ -439,9 +435,7 @@ def _explain(
     head: Posterior | Likelihood,
     error: RuntimeError,
 ) -> None:
-    """Raise what says why a network failed where that is known: torch's own text names neither x
-    nor the cure.
-    """
+    """Raise what says why a network failed, where that is known: torch's text names no cure."""
     x = {"encoder": "x"}.get(name, "z")
     tensor, *conditions = inputs
     weight = next(network.parameters(), None)

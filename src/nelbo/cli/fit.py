@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 
 OPTIONS_FILE, RESULTS, PICTURE = "run.toml", "results.json", "picture.png"
 PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds between attempts to save a model where the system refuses: a disk may be full for a
-moment.
-"""
+"""Seconds between attempts to save a model; a disk may be full for a moment only."""
 
 
 def fit(
@@ -52,8 +50,7 @@ def fit(
     quiet: Flag = False,
     as_json: Json = False,
 ) -> None:
-    """Fit a model to DATA, save it in the folder RUN, and compare it with exact pPCA on held-out
-    rows.
+    """Fit a model to DATA, save it in RUN, and compare it with exact pPCA on held-out rows.
 
     Ctrl-C or SIGTERM saves the state of training in RUN.partial; the same command with --resume
     goes on from there. That state is removed once the model is saved in RUN.
@@ -332,8 +329,9 @@ def _read_test(
 
 
 def _only_new(train: Values, test: Values, quiet: bool) -> tuple[Values, list[str]]:
-    """Return the rows of --test that are not trained on, all where there are no others, and what is
-    to be said.
+    """Return the rows of --test that were not trained on, and what there is to say about them.
+
+    Where all of them were trained on, all are returned.
     """
     from ..data.known import KnownRows
 

@@ -306,9 +306,7 @@ def _check_alike(rows: Tensor, first: Tensor) -> None:
 
 
 def _has_plain_order(loader: DataLoader[Any]) -> bool:
-    """Return whether a loader visits each row of a Dataset of known length once in a pass,
-    in whatever order.
-    """
+    """Return whether a loader visits each row of a Dataset of known length once, in any order."""
     sampler, dataset = loader.sampler, loader.dataset
     if (
         isinstance(dataset, IterableDataset)

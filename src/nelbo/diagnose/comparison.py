@@ -175,9 +175,7 @@ def baseline(
 
 
 def nearest(x: Tensor, known: Tensor) -> Tensor:
-    """Return the Euclidean distance of each row of x to its nearest row of ``known``,
-    of shape (n,).
-    """
+    """Return the Euclidean distance of each row of x to its nearest row of ``known``: (n,)."""
     flat = known.flatten(1)
     return (
         torch.cat([torch.cdist(part, flat).amin(1) for part in x.flatten(1).split(256)])

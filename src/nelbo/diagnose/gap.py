@@ -236,9 +236,7 @@ class _Ascent:
 
 
 def _moved(start: Normal, move: Tensor, stretch: Tensor) -> Normal:
-    """Return the normals that are N(move, e^(2 stretch)) in the noise of the start,
-    both (n, latent_dim).
-    """
+    """Return N(move, e^(2 stretch)) in the noise of the start; both are (n, latent_dim)."""
     if start.full:
         shift = torch.matmul(start.scale, move[..., None])[..., 0]
         return Normal(start.loc + shift, start.scale * stretch.exp()[:, None])

@@ -278,9 +278,7 @@ class Judge:
     # -- residuals
 
     def calibration(self, found: Calibration) -> tuple[Finding, ...]:
-        """Judge coverage, noise by feature, and the correlation of residuals, as far as they were
-        measured.
-        """
+        """Judge coverage, noise by feature and correlated residuals, where they were measured."""
         findings = [self._coverage(found)]
         if found.gain is not None:
             findings.append(self._uneven(found, found.gain))
@@ -333,8 +331,7 @@ class Judge:
     # -- rows and samples
 
     def memory(self, found: Memorisation, features: int) -> tuple[Finding, Finding]:
-        """Judge overfitting by training rows beside unseen ones, and memorisation by samples beside
-        both.
+        """Judge overfitting by training rows beside unseen ones, and memorisation by samples.
 
         Arguments:
             found: The measurements.
@@ -376,9 +373,7 @@ class Judge:
         return ahead, check.found(_graded(found.closer, self.closer), told, values)
 
     def rows(self, seen: int, rows: int) -> Finding:
-        """Report that rows cannot say how the model does on new ones, since it was trained on
-        ``seen`` of them.
-        """
+        """Report that rows say nothing about new ones: the model was trained on ``seen``."""
         which = f"{seen:,} of these {rows:,} rows were"
         if seen == rows:
             which = f"All of these {rows:,} rows were"
@@ -416,8 +411,7 @@ class Judge:
         )
 
     def rare(self, found: tuple[RareValue, ...]) -> Finding:
-        """Judge whether rare values are drawn as often as they are in the data, by the one furthest
-        off.
+        """Judge whether rare values are drawn as often as they occur, by the one furthest off.
 
         Arguments:
             found: At least one, those first that differ most.
@@ -489,9 +483,7 @@ def _too_large(fixed: bool, far: str) -> dict[str, object]:
 def _larger(
     limits: tuple[tuple[float, float], tuple[float, float]], rate: float
 ) -> tuple[float, float]:
-    """Return the larger of a number of nats and a share of the rate, for a warning and a
-    problem.
-    """
+    """Return the larger of some nats and a share of the rate, for a warning and for a problem."""
     (nats, share), (most_nats, most_share) = limits
     return max(nats, share * rate), max(most_nats, most_share * rate)
 

@@ -33,14 +33,16 @@ FLAT = 40.0
 COARSE = 0.5
 """Width of bins, in standard deviations, from which on a mean is summed edge by edge."""
 REACH = 18
-"""Edges on both sides of the mean that are summed then: 9 standard deviations of the narrowest such
-bins.
+"""Edges on either side of the mean that are then summed.
+
+They reach 9 standard deviations of the narrowest such bins.
 """
 
 
 class DiscretizedNormal(Factorised):
-    r"""A normal rounded to a grid: the probability of the bin that holds x (Salimans et al., 2017,
-    for a logistic).
+    r"""A normal rounded to a grid: the probability of the bin of x.
+
+    Salimans et al. (2017) do so with a logistic.
 
     .. math:: \log p(x) = \sum_i \log \Bigl(\Phi\bigl(\tfrac{u_i - m_i}{s_i}\bigr)
         - \Phi\bigl(\tfrac{l_i - m_i}{s_i}\bigr)\Bigr)
@@ -77,16 +79,12 @@ class DiscretizedNormal(Factorised):
 
     @property
     def mean(self) -> Tensor:
-        """E[x] on the grid, of shape (*batch, *event): between the middles of the outermost bins,
-        wherever m is.
-        """
+        """E[x] on the grid, (*batch, *event): between the middles of the outermost bins."""
         mean = _mean_index((self.loc - self.low) / self.width, self.width / self.scale, self.bins)
         return self.low + (mean + 0.5) * self.width
 
     def index(self, value: Tensor) -> Tensor:
-        """Return which bin holds each value, 0 to bins - 1, as whole numbers of its dtype; beyond
-        them, the nearest.
-        """
+        """Return which bin holds each value, or is nearest: 0 to bins - 1, in its dtype."""
         return ((value - self.low) / self.width).floor_().clamp_(0, self.bins - 1)
 
     @torch.no_grad()
@@ -116,8 +114,7 @@ class DiscretizedNormal(Factorised):
 
     @torch.no_grad()
     def slopes(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Return the derivative of log p for m and minus the second one, of value's and loc's
-        shape.
+        r"""Return the derivative of log p for m, and minus the second one: value's and loc's shape.
 
         With y the normal before rounding they are E[y - m | x] / s^2 and 1 / s^2 - Var[y | x] / s^4
         (Louis, 1982): the second is 1 / s^2 where bins are narrow, and 0 where m lies far beyond an
@@ -131,8 +128,9 @@ class DiscretizedNormal(Factorised):
         return score, information
 
     def local_quadratic(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the means; and at the first sample the gradient of log p(x) for them and their
-        information (see `Likelihood.local_quadratic`).
+        """Return the means, and for them the gradient of log p(x) and their information.
+
+        Both are those at the first sample: see `Likelihood.local_quadratic`.
         """
         first = DiscretizedNormal(
             self.loc[0], self.scale, self.low, self.width, self.bins, self.event_dim
@@ -141,9 +139,7 @@ class DiscretizedNormal(Factorised):
         return self.loc.flatten(2), score.flatten(1), information.flatten(1)
 
     def _in_bins(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Return where the mean lies, in bins; their width, in standard deviations; and the bin of
-        the value.
-        """
+        """Return the mean, in bins; their width, in deviations; and the bin of the value."""
         return (
             (self.loc - self.low) / self.width,
             self.width / self.scale,
@@ -153,9 +149,7 @@ class DiscretizedNormal(Factorised):
 
 
 class _LogMass(torch.autograd.Function):
-    """Log-probability of bins with gradients in closed form, for the mean (in bins) and for the
-    bins' width.
-    """
+    """Log-probability of bins, with closed-form gradients for the mean (in bins) and the width."""
 
     @staticmethod
     def forward(ctx: Any, mean: Tensor, width: Tensor, index: Tensor, bins: int) -> Tensor:
@@ -183,8 +177,7 @@ class _LogMass(torch.autograd.Function):
 def _log_mass(
     mean: Tensor, width: Tensor, index: Tensor, bins: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Return log P of each bin, and its derivatives for the mean (in bins) and for the logarithm
-    of the width.
+    r"""Return log P of each bin, and its derivatives for the mean (in bins) and the log width.
 
     By symmetry the mean lies below every bin's middle, a bins away. In standard deviations from the
     mean, the bin then reaches from e to f = e + w, or from e to infinity for an outermost one. With
@@ -244,8 +237,9 @@ def _series(p: Tensor, width: Tensor) -> Tensor:
 
 @functools.cache
 def _rule(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the squared nodes of Gauss and Legendre on (-1/2, 1/2), and weight * node^2j / (2 j)!
-    in columns.
+    """Return the squared Gauss-Legendre nodes on (-1/2, 1/2), and weight * node^2j / (2 j)!.
+
+    The latter are the columns of a matrix.
     """
     nodes, weights = np.polynomial.legendre.leggauss(16)
     powers = [

@@ -13,8 +13,9 @@ from torch.distributions import Distribution
 
 
 class FromNoise(Distribution, abc.ABC):
-    """Abstract distribution whose draws are `from_noise` of standard normal noise, which comes from
-    an explicit generator.
+    """Abstract distribution whose draws are `from_noise` of noise that a generator makes.
+
+    The noise is standard normal.
 
     Attributes:
         like: Some tensor of the type and on the device of the draws.

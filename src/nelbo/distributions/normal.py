@@ -68,9 +68,7 @@ class DiagonalNormal(Factorised):
     def rsample(
         self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
     ) -> Tensor:
-        """Return ``loc + scale * eps`` with eps ~ N(0, I), of shape (*sample_shape, *batch,
-        *event).
-        """
+        """Return ``loc + scale * eps`` with eps ~ N(0, I): (*sample_shape, *batch, *event)."""
         shape = torch.Size(sample_shape) + self.loc.shape
         noise = torch.randn(
             shape, generator=generator, dtype=self.loc.dtype, device=self.loc.device

@@ -1,5 +1,4 @@
-r"""`VariationalAutoencoder`: a VAE with the manners of scikit-learn, in the units of the user's
-data.
+r"""`VariationalAutoencoder`: a VAE with the manners of scikit-learn, in the units of the data.
 
 .. math:: p(x) = \int \mathcal{N}(x \mid f(z), \beta^2 I) \, \mathcal{N}(z \mid 0, I) \, dz
 """
@@ -220,8 +219,9 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         random_state: int | np.random.RandomState | None = None,
         c: Any = None,
     ) -> Any:
-        """Return ``inverse_transform(transform(X))``, in data units and layout; ``noise`` adds N(0,
-        beta^2).
+        """Return ``inverse_transform(transform(X))``, in data units and layout.
+
+        ``noise`` adds N(0, beta^2).
         """
         values = self._values(X, c)
         seed = self._seed(random_state) if noise else 0
@@ -276,8 +276,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         c: Any = None,
         **settings: Any,
     ) -> evaluate.Scores:
-        """Return log p(x) of each row with its standard error and how far to trust it, in nats in
-        the data's units.
+        """Return log p(x) of each row, in nats in the data's units, with error and reliability.
 
         What is returned holds numpy arrays (``value``, ``standard_error``, ``ess``, ``khat``,
         ``unreliable``, and ``trained``, the rows that the model was fitted to), their ``mean`` and
@@ -300,8 +299,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return self.fitted_.log_likelihood(values, method, samples, seed, **settings)
 
     def trained_on(self, X: Any) -> npt.NDArray[np.bool_]:
-        """Return which rows of X this model was fitted to, those for validation included: of shape
-        (n,).
+        """Return which rows of X this model was fitted to, those for validation included: (n,).
 
         A row is known by its values, in whatever order and floating type; what `score_samples` says
         of it is not what it says of new rows.
@@ -409,8 +407,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     @property
     def noise_variance_(self) -> float | Array:
-        r""":math:`\beta^2` in squared data units: a number, or one per feature, of shape
-        (n_features_in_,).
+        r""":math:`\beta^2` in squared data units: a number, or one per feature, (n_features_in_,).
 
         Of noise that depends on z it is the mean over z ~ p(z): the variance that x_tilde has
         beyond x_hat's.

@@ -24,9 +24,7 @@ from .result import UNRELIABLE, LogLikelihood
 
 
 def without_sampling(vae: VAE, x: Examples, memory: int) -> LogLikelihood | None:
-    """Return log p(x) in closed form, or from a grid over z, which may leave rows open; else
-    None.
-    """
+    """Return log p(x) in closed form, or from a grid over z, which may leave rows open, or None."""
     if closed_form(vae, x[:1]) is not None:
         reason = "The model is linear, or a mixture of such, so log p(x) has a closed form."
         return dataclasses.replace(exact(vae, x), reason=reason)

@@ -183,8 +183,7 @@ class Scores:
         return self.torch().unreliable.numpy()
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Return the two ends of an interval for each row's log p(x),
-        as `LogLikelihood.interval` does.
+        """Return the ends of an interval for each row's log p(x): see `LogLikelihood.interval`.
 
         Raises:
             ValueError: ``level`` is not between 0 and 1.

@@ -274,9 +274,7 @@ def _tensors(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def plain(value: Any) -> Any:
-    """Turn numpy numbers and sequences into what JSON holds; a RandomState has no place in a
-    file.
-    """
+    """Turn numpy numbers and sequences into what JSON holds; a RandomState becomes None."""
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return None
     if isinstance(value, np.ndarray):

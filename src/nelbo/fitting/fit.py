@@ -197,8 +197,9 @@ def _trained(
     store: checkpoint.Folder | None,
     begun: float,
 ) -> tuple[bool, dict[str, Entry], KeyboardInterrupt | None]:
-    """Train, and fit a prior; return whether the start was kept, what p(z) became, and what
-    interrupted it.
+    """Train, and fit a prior.
+
+    Return whether the start was kept, what p(z) became, and what interrupted training.
     """
     kept = False
     try:

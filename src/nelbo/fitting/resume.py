@@ -76,16 +76,12 @@ def fingerprint(options: Options, spec: Spec, values: Values, seed: int | None) 
 
 
 def plain(value: Any) -> Any:
-    """Return a numpy number as Python's, which JSON can hold; options in the order of their
-    names.
-    """
+    """Return a numpy number as Python's, and options in the order of their names."""
     if isinstance(value, Mapping):
         return {name: plain(value[name]) for name in sorted(value)}
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _named(value: Any) -> Any:
-    """Return a network factory by its name, which other than its address is the same in the next
-    process.
-    """
+    """Return the name of a network factory; its address would differ in the next process."""
     return getattr(value, "__qualname__", type(value).__qualname__) if callable(value) else value

@@ -174,8 +174,9 @@ class _Start:
 
 
 def _with_every_correlation(plan: Prepared) -> LinearGaussian:
-    """Return N(m, S) as a linear model of whitened rows: z the principal components, noise
-    N(0, I).
+    """Return N(m, S) as a linear model of whitened rows, z the principal components.
+
+    Its noise is N(0, I).
     """
     schema, array = plan.schema, plan.values.array
     array = array[:, schema.kept] if schema.left_out else array  # all of them would be a copy

@@ -16,8 +16,9 @@ from ..linear import LinearGaussian
 from .noise import Noise
 
 VARIANCE_FLOOR = 1e-6
-"""Default floor of a learned variance, for data scaled to unit variance: a relative 0.1 % of its
-standard deviation.
+"""Default floor of a learned variance, for data scaled to unit variance.
+
+It is that of a noise of 0.1 % of their standard deviation.
 """
 
 
@@ -68,8 +69,7 @@ class Likelihood(nn.Module, abc.ABC):
         return Noise("from z", type(self).__name__)
 
     def beta(self, p: Distribution) -> Tensor | None:
-        r"""Return the width :math:`\beta` of each value's noise, of p's shape; None where p is no
-        normal.
+        r"""Return the width :math:`\beta` of each value's noise, of p's shape; None if not normal.
 
         Arguments:
             p: p(x|z), as `forward` returned it.
@@ -94,8 +94,9 @@ class Likelihood(nn.Module, abc.ABC):
     # -- how noise is learned
 
     def learned_variance(self) -> nn.Parameter | None:
-        r"""Return :math:`\log \beta^2` where its closed-form step is to move it, not a gradient's;
-        None by default.
+        r"""Return :math:`\log \beta^2` where its closed-form step moves it, not a gradient's.
+
+        By default it is None.
 
         Its gradient for a mean of log p(x|z) must be :math:`(r / \beta^2 - 1) / 2` a value, with r
         the mean of `squared_residual`.
@@ -167,8 +168,9 @@ def likelihoods_in(module: nn.Module) -> list[Likelihood]:
 
 
 def of_values(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of one example, if that has axes: sums over none would be sums over all
-    examples.
+    """Return the shape of one example, which must have axes.
+
+    A sum over none would be a sum over all examples.
     """
     if not shape:
         raise ValueError(

@@ -148,9 +148,7 @@ def relative(floor: float, covariance: Tensor) -> float:
 def _of_fixed_noise(
     mean: Tensor, covariance: Tensor, latent_dim: int, variance: Tensor
 ) -> LinearGaussian:
-    """Return the model of maximum likelihood for given noise: directions that vary less than the
-    noise are left out.
-    """
+    """Return the model of maximum likelihood for given noise, without directions below that."""
     std = variance.sqrt().expand_as(mean)
     values, vectors = torch.linalg.eigh(covariance / std / std[:, None])
     rank = min(latent_dim, len(mean))

@@ -30,9 +30,7 @@ from .noise import Noise
 from .shared import SharedVariance
 
 FIRST = 5.0
-"""Degrees of freedom at first where they are learned: tails far heavier than a normal's, and a
-variance still.
-"""
+"""Degrees of freedom at first where they are learned: heavy tails, but a finite variance."""
 PACE = 4.0
 """How many times further log df moves in a step of training than a weight: one number for all
 values must come a long way in few steps.

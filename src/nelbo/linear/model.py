@@ -109,16 +109,15 @@ class LinearGaussian(Brief):
         return torch.cat(parts)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`p(z | x)`: its mean for each row of x, shape (n, q), and the covariance all rows share,
-        (q, q).
+        """`p(z | x)`: its mean for each row of x, shape (n, q), and its covariance, (q, q).
+
+        The covariance is the same for all rows.
         """
         mean = torch.cat([centred @ self._gain.T for centred in self._centred(x)])
         return mean, torch.cholesky_inverse(self._factor)
 
     def posterior_affine(self) -> tuple[Tensor, Tensor]:
-        """`(A, a)`, shapes (q, D) and (q,), with posterior mean `A x + a`: the exact linear
-        encoder.
-        """
+        """`(A, a)`, (q, D) and (q,), of the exact linear encoder: posterior mean `A x + a`."""
         return self._gain, -(self._gain @ self.bias)
 
     @property

@@ -1,6 +1,4 @@
-"""The contract of an objective, and the reductions of the three log-densities that several
-share.
-"""
+"""The contract of an objective, and the reductions that several of them share."""
 
 from __future__ import annotations
 
@@ -30,8 +28,9 @@ class Objective(nn.Module, abc.ABC):
     is_bound = True
     """Whether its values are bounds on log p(x), in nats, in ``train()`` mode, too."""
     in_nats = True
-    """Whether its values are log-densities of x: a change of the data's units then adds the log of
-    its Jacobian.
+    """Whether its values are log-densities of x.
+
+    A change of the data's units then adds the log of its Jacobian.
     """
     weighted = False
     """Whether ``train()`` mode returns another quantity than ``eval()``: a KL with another weight,
@@ -43,9 +42,7 @@ class Objective(nn.Module, abc.ABC):
     """Share of a run over which the objective still changes; training may not stop early before."""
 
     progress: Tensor
-    """How much of a run is spent, from 0 to 1: `nelbo.fit` sets it at every step. Outside of a run
-    it is 1.
-    """
+    """Share of a run that is spent, from 0 to 1, set by `nelbo.fit` at every step; else 1."""
 
     def __init__(self, vae: VAE, samples: int = 1) -> None:
         super().__init__()
@@ -59,8 +56,9 @@ class Objective(nn.Module, abc.ABC):
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
-        """Return the bound for each example of x (*batch, *shape), of shape (*batch,); given c
-        (*batch, k) of a model of p(x|c).
+        """Return the bound for each example of x (*batch, *shape), of shape (*batch,).
+
+        A model of p(x|c) is given c (*batch, k).
         """
 
     def terms(self, x: Tensor, generator: torch.Generator | None, c: Tensor | None) -> Terms:

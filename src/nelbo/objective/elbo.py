@@ -13,8 +13,9 @@ from .base import Objective, average, checked
 
 
 class ELBO(Objective):
-    r""":math:`\frac1L \sum_l \log p(x \mid z_l) - KL(q(z \mid x) \| p(z))` (Kingma & Welling,
-    2014).
+    r"""The evidence lower bound (Kingma & Welling, 2014).
+
+    .. math:: \frac1L \sum_l \log p(x \mid z_l) - KL(q(z \mid x) \| p(z))
 
     The KL term is exact where it has a closed form, and an average over the same samples where not.
 
@@ -64,9 +65,7 @@ class Autoencoder(Objective):
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
-        """Return minus the squared distance of each example to its reconstruction, of shape
-        (*batch,).
-        """
+        """Return minus the squared distance of each example to its reconstruction: (*batch,)."""
         x_hat = self.vae.decode(self.vae.encode(x, c).mean, c).mean
         dims = tuple(range(-len(self.vae.shape), 0))
         if self.vae.takes_missing:

@@ -69,9 +69,7 @@ class DReG(Objective):
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
-        """Return the importance-weighted bound of each example of x (*batch, *shape), of shape
-        (*batch,), in nats.
-        """
+        """Return the importance-weighted bound of each x (*batch, *shape) in nats: (*batch,)."""
         terms = self.terms(x, generator, c)
         log_weight = path_weight(terms)
         if terms.z.requires_grad:
@@ -83,8 +81,7 @@ class DReG(Objective):
 
 
 class PIWAE(Objective):
-    r"""Two bounds of the same samples, :math:`IWAE_{MK}` for what generates and `MIWAE` for the
-    encoder.
+    r"""Two bounds of the same samples: :math:`IWAE_{MK}` trains p(x|z), `MIWAE` trains q(z|x).
 
     Partially importance weighted (Rainforth et al., 2018): the decoder has the tight bound, the
     encoder the less noisy gradient. The value is :math:`\log \frac1{MK} \sum_{mk} w_{mk}`. It costs
@@ -107,9 +104,7 @@ class PIWAE(Objective):
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
-        """Return the importance-weighted bound of each example of x (*batch, *shape), of shape
-        (*batch,), in nats.
-        """
+        """Return the importance-weighted bound of each x (*batch, *shape) in nats: (*batch,)."""
         q = self.vae.encode(x, c)
         z = draw(q, (self.draws,), generator)
         # where the path to the encoder is cut
@@ -128,8 +123,7 @@ class PIWAE(Objective):
 
 
 def path_weight(terms: Terms) -> Tensor:
-    """Return log_weight, of shape (samples, *batch), whose gradient reaches the parameters of q
-    through z alone.
+    """Return log_weight (samples, *batch), whose gradient reaches q's parameters through z alone.
 
     The slope of log q at a z cut off from them, times the z that is not, serves any q, flows
     included, where a copy of q with fixed parameters would have to know how q is made.
@@ -144,8 +138,7 @@ def path_weight(terms: Terms) -> Tensor:
 
 
 def _differentiable(q: torch.distributions.Distribution, z: Tensor) -> bool:
-    """Return whether gradients flow through z: not under no_grad, and not where nothing before it
-    learns.
+    """Return whether gradients flow through z: they are wanted, and something before it learns.
 
     Raises:
         ValueError: They should, but this q cannot.

@@ -12,8 +12,9 @@ from .base import Objective, average, checked, count, importance
 
 
 class IWAE(Objective):
-    r""":math:`\log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)`, which tightens as K grows (Burda et
-    al., 2016).
+    r"""The importance-weighted bound, which tightens as K grows (Burda et al., 2016).
+
+    .. math:: \log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)
 
     The gradient of the encoder drowns in noise as K grows (Rainforth et al., 2018): see `DReG`.
     """
@@ -21,9 +22,7 @@ class IWAE(Objective):
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
-        """Return the importance-weighted bound of each example of x (*batch, *shape), of shape
-        (*batch,), in nats.
-        """
+        """Return the importance-weighted bound of each x (*batch, *shape) in nats: (*batch,)."""
         return importance(self.terms(x, generator, c).log_weight)
 
 
@@ -62,8 +61,9 @@ class MIWAE(Objective):
 
 
 class CIWAE(Objective):
-    r""":math:`\beta \, ELBO + (1 - \beta) \, IWAE_K` of the same K samples (Rainforth et al.,
-    2018).
+    r"""A combination of ELBO and IWAE of the same K samples (Rainforth et al., 2018).
+
+    .. math:: \beta \, ELBO + (1 - \beta) \, IWAE_K
 
     :math:`\beta = 1` is `ELBO` (its KL exact where that class has it so), :math:`\beta = 0` is
     `IWAE`.

@@ -47,9 +47,7 @@ class BetaVAE(Objective):
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
-        """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in
-        eval() the ELBO.
-        """
+        """Return the weighted ELBO of each x (*batch, *shape): (*batch,); in eval() the ELBO."""
         terms = self.terms(x, generator, c)
         if not self.training:
             return average(terms)
@@ -84,9 +82,7 @@ class KLWarmUp(Objective):
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
-        """Return the weighted ELBO of each example of x (*batch, *shape), of shape (*batch,); in
-        eval() the ELBO.
-        """
+        """Return the weighted ELBO of each x (*batch, *shape): (*batch,); in eval() the ELBO."""
         terms = self.terms(x, generator, c)
         if not self.training:
             return average(terms)
@@ -123,9 +119,7 @@ class FreeBits(Objective):
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
-        """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval()
-        the ELBO.
-        """
+        """Return the objective of each x (*batch, *shape): (*batch,); in eval() the ELBO."""
         terms = self.terms(x, generator, c)
         if not self.training:
             return average(terms)
@@ -178,9 +172,7 @@ class Capacity(Objective):
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
-        """Return the objective of each example of x (*batch, *shape), of shape (*batch,); in eval()
-        the ELBO.
-        """
+        """Return the objective of each x (*batch, *shape): (*batch,); in eval() the ELBO."""
         terms = self.terms(x, generator, c)
         if not self.training:
             return average(terms)
@@ -199,9 +191,7 @@ def _share(value: object) -> float:
 
 
 def kl_by_group(terms: Terms) -> Tensor:
-    """Return the KL of each latent dimension, of shape (*batch, latent_dim), or of all as one,
-    (*batch, 1).
-    """
+    """Return the KL of each latent dimension, (*batch, latent_dim), or in all, (*batch, 1)."""
     if is_independent_normal(terms.q) and is_independent_normal(terms.p):
         return kl_divergence(_apart(terms.q), _apart(terms.p))
     return mean_kl(terms).unsqueeze(-1)

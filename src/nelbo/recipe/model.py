@@ -15,8 +15,10 @@ from ..plain import plain
 from .recipe import Recipe
 
 SMALLEST_VARIANCE = 1e-30
-"""The smallest fixed variance in model units; float32 holds its inverse, and the square of a far
-residual."""
+"""The smallest fixed variance in model units.
+
+float32 holds its inverse, and the square of a far residual.
+"""
 
 
 def schema_of(recipe: Recipe, options: Options, values: Values) -> Schema:

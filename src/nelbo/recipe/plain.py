@@ -27,8 +27,10 @@ class Plain:
     held_out: int = 10
     """The fewest rows that are held out, or a quarter of few."""
     random_linear_rate: float = 1e-2
-    """The peak rate of linear networks from a random start, which have far to go and no bad basins
-    on the way."""
+    """The peak rate of linear networks from a random start.
+
+    They have far to go, and no bad basins on the way.
+    """
     score_samples: int = 100
 
 

@@ -33,8 +33,10 @@ class Table:
     must not meet one that is tiny."""
     samples: int = 4
     held_out: int = 200
-    """The fewest rows that are held out, or a quarter: they are trained on in the end, so they
-    cost nothing."""
+    """The fewest rows that are held out, or a quarter of few.
+
+    They are trained on in the end, so they cost nothing.
+    """
     many_rows: int = 3_000
     """From so many rows on, a tenth more of them brings nothing, and there is no second training.
     """

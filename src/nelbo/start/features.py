@@ -61,8 +61,9 @@ def random_features(
 
 
 def quick_model(model: VAE, x: Tensor | Readable, noise: torch.Generator) -> VAE | None:
-    """Return what a run of little time may end with: the start, and a decoder of random features in
-    closed form.
+    """Return what a run of little time may end with: a decoder of random features in closed form.
+
+    The rest of the model is that of the start.
 
     Training does not continue from it, since it would learn features of its own more slowly from
     there.

@@ -75,8 +75,7 @@ def regressed(model: VAE, rows: Readable) -> tuple[Tensor, Regression | None]:
 
 
 def enough_rows(model: VAE, rows: Readable) -> Tensor | Readable:
-    """Return the training rows that the start is found from, evenly spaced; many are read a part at
-    a time.
+    """Return the training rows that the start is found from, evenly spaced, read in parts.
 
     Networks with a nonlinear path leave the start at once; of many wide rows some are enough for
     them.

@@ -30,8 +30,7 @@ def has_linear_paths(vae: VAE) -> bool:
 
 
 def closed_form(vae: VAE, x: Tensor | Chunks) -> LinearGaussian | None:
-    r"""Return the maximum-likelihood linear model of the VAE's noise: pPCA, or factor analysis if
-    per feature.
+    r"""Return the maximum-likelihood linear model: pPCA, or factor analysis for noise per feature.
 
     Arguments:
         vae: The model; its likelihood says which noise. A fixed :math:`\beta^2` is kept.

@@ -1,6 +1,4 @@
-"""What a run is given, checked before anything is done: each message names the argument and the
-cure.
-"""
+"""What a run is given, checked before anything is done: each message names a cure."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def check_objective(objective: object) -> None:
 
 
 def check_rows(vae: VAE, rows: Rows, validation: Rows | None) -> None:
-    """Refuse rows that a model cannot take, by name; of those that are not in memory the first are
-    looked at.
-    """
+    """Refuse rows that a model cannot take, by name; of those not in memory look at the first."""
     x = rows.seen
     if not isinstance(rows, InMemory) and not x.dtype.is_floating_point and rows.step is None:
         raise TypeError(

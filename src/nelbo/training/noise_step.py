@@ -54,8 +54,7 @@ def learned_variances(module: nn.Module) -> list[nn.Parameter]:
 
 
 class VarianceStep:
-    r"""Moves every learned variance of a module towards its closed-form optimum after each backward
-    pass.
+    r"""Moves each learned variance of a module towards its optimum after each backward pass.
 
     `nelbo.fit` takes this step by itself. A loop of your own needs one line, where its optimiser is
     made:
@@ -77,8 +76,7 @@ class VarianceStep:
         self.parameters = learned_variances(module)
 
     def before(self, optimizer: torch.optim.Optimizer) -> VarianceStep:
-        """Take the step before each step of a torch optimiser, which then leaves the variances
-        alone.
+        """Take the step before each step of a torch optimiser, which then leaves variances alone.
 
         The loss is to be a mean over rows, such as ``-objective(x).mean()``. Where a variance is
         more than ten times off at first, the first step sets it and moves nothing else: gradients
@@ -107,18 +105,14 @@ class VarianceStep:
 
     @torch.no_grad()
     def is_far_off(self) -> bool:
-        """Return whether a variance is ten times too large or too small for the batch of the last
-        backward pass.
-        """
+        """Return whether the last batch finds a variance ten times too large or too small."""
         both = zip(self.likelihoods, self.parameters, strict=True)
         ratios = [_ratio(part, log.grad) for part, log in both if log.grad is not None]
         return any(bool(((ratio > FAR_OFF) | (ratio < 1 / FAR_OFF)).any()) for ratio in ratios)
 
     @torch.no_grad()
     def step(self, step: int, factor: float, finite: Tensor | bool) -> None:
-        """Take the step numbered ``step``, with a rate that shrinks as ``factor`` does; none where
-        not ``finite``.
-        """
+        """Take the step numbered ``step`` if ``finite``, at a rate that shrinks by ``factor``."""
         rate = max(1 / (step + 1), RATE * math.sqrt(factor))
         for likelihood, parameter in zip(self.likelihoods, self.parameters, strict=True):
             if parameter.grad is None:
@@ -149,8 +143,9 @@ def _ratio(likelihood: Likelihood, gradient: Tensor) -> Tensor:
 
 
 def _moved(log_variance: float, gradient: float, rate: float, floor: float) -> float:
-    """Return the next log beta^2, by the gradient per value, in Python: a fifth of what tensors of
-    one number cost.
+    """Return the next log beta^2 by the gradient per value, in Python.
+
+    Tensors of one number would take five times as long.
     """
     change = max(-2 * rate * gradient, -rate)
     if not -1 < change < math.inf:
@@ -165,8 +160,7 @@ def _values(likelihood: Likelihood, gradient: Tensor) -> float:
 
 @torch.no_grad()
 def refine(model: VAE, rows: Rows, generator: torch.Generator) -> None:
-    r"""Set every learned :math:`\beta^2` to its closed form over some rows, for the weights as they
-    are.
+    r"""Set every learned :math:`\beta^2` to its closed form over some rows, for these weights.
 
     Arguments:
         model: The trained model.
@@ -188,8 +182,9 @@ def refine(model: VAE, rows: Rows, generator: torch.Generator) -> None:
 def _mean_square(
     model: VAE, log_variance: Tensor, rows: Rows, generator: torch.Generator
 ) -> Tensor:
-    r"""Return the :math:`\beta^2` of one EM step over some rows, at least the floor, of
-    log_variance's shape.
+    r"""Return :math:`\beta^2`, of log_variance's shape, of one EM step over some rows.
+
+    It is at least the floor.
     """
     samples = max(1, min(16, ENOUGH // (len(rows) * math.prod(model.shape))))
     total = torch.zeros(model.shape, dtype=torch.float64, device=log_variance.device)

@@ -171,9 +171,7 @@ class Run:
 
     @property
     def threads(self) -> int:
-        """The number of threads that a step is worth, or is allowed; on a GPU nothing is
-        changed.
-        """
+        """The number of threads that a step is worth, or is allowed; nothing changes on a GPU."""
         vae, draws = self.model(), _inner(self.objective).draws
         row = products(vae.encoder, vae.shape) + draws * products(vae.decoder, vae.shape)
         return (
@@ -251,8 +249,9 @@ class Run:
 
     @property
     def retreats(self) -> int:
-        """How often the validation bound has fallen far below its best: a rate that is too high for
-        small noise.
+        """How often the validation bound fell far below its best.
+
+        It does where the rate is too high for noise that has become small.
         """
         best, count = -math.inf, 0
         far = max(self.fallen, self.fallen_per_value * math.prod(self.model().shape))
@@ -265,8 +264,9 @@ class Run:
         return count
 
     def watch(self, early_stopping: bool) -> None:
-        """Settle on whether to go back when the validation bound falls: not where a rate was asked
-        for.
+        """Settle on whether to go back when the validation bound falls.
+
+        It does not where a rate was asked for.
         """
         self.watched = early_stopping and self.learning_rate is None
         if self.watched:
@@ -295,9 +295,7 @@ class Run:
         return self.history.trouble(self.in_units(self.begun))
 
     def in_units(self, bound: float | None) -> float | None:
-        """Return a bound in the units of the data: where it is in nats, the log of the Jacobian is
-        added.
-        """
+        """Return a bound in the units of the data: where it is in nats, the Jacobian counts."""
         if bound is None or not _inner(self.objective).in_nats:
             return bound
         return bound + self.units.log_density
@@ -313,8 +311,9 @@ class Run:
         return max(part.ramp for part in self.parts)
 
     def backward(self, batch: Batch) -> Tensor:
-        """Return the bound of each stored row with this step's noise, and leave the gradients of
-        their mean behind.
+        """Return the bound of each stored row with this step's noise.
+
+        The gradients of their mean are left behind.
         """
         self.generator.manual_seed(stream_seed(self.seed, "noise", self.step))
         batch = self.prepare(batch)
@@ -397,8 +396,9 @@ class Run:
         self.best = Best(value, self.step, weights, bounds)
 
     def validate(self, factor: float) -> Record:
-        """Measure the bound on held-out rows, keep the best weights, and return a record in the
-        user's units.
+        """Measure the bound on held-out rows, keep the best weights, and return a record.
+
+        The record is in the user's units.
         """
         begun = time.monotonic()
         self.whole = False
@@ -424,8 +424,7 @@ class Run:
         return record
 
     def is_ahead(self, bounds: Tensor) -> bool:
-        """Return whether these bounds of the validation rows (n,) beat those of the best weights,
-        row by row.
+        """Return whether these bounds of the validation rows (n,) beat the best weights', by row.
 
         Means would do but for single rows far from all others, whose bounds change by more than all
         others' do.
@@ -435,8 +434,7 @@ class Run:
         return trimmed_mean(bounds - self.best.bounds)[0] > 0
 
     def judged_train(self) -> float | None:
-        """Return the mean objective over the training rows since the last record, None at the
-        start.
+        """Return the mean objective over the training rows since the last record, or None.
 
         Where training maximises something else than validation measures, it is the latter, on some
         training rows.
@@ -599,9 +597,7 @@ class Run:
         self.history.best_step, self.history.stopped = history.best_step, history.stopped
 
     def _load_progress(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Take the fields of a run that goes on, and see that the tensors are those that belong to
-        them.
-        """
+        """Take the fields of a run that goes on, and see that the tensors belong to them."""
         self.ended = fields.word(config, "ended", ("", "steps", "seconds", "early", "callback"))
         self.seconds = fields.number(config, "seconds", 0)
         self.count = fields.integer(config, "count")
