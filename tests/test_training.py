@@ -649,7 +649,7 @@ def test_early_stopping_restores_copies_of_the_best_weights() -> None:
     assert 0 < best.step < history.records[-1].step < 1500
     assert equal_bits(weights(vae), seen[best.step])
     assert not equal_bits(weights(vae), seen[history.records[-1].step])
-    assert history.records[-1].progress - best.progress > training.loop.PATIENCE
+    assert history.records[-1].progress - best.progress > training.run.Run.patience.share
 
 
 def test_without_early_stopping_the_last_weights_are_kept() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Store", "fit"]
 
 import contextlib
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -19,22 +18,11 @@ from ..objective import Objective
 from ..threads import using
 from .checks import check_batches, check_objective
 from .fields import StateError
-from .history import Callback, History, Record
+from .history import Callback, History
 from .interrupt import deferred
-from .rate import DECAY, default_learning_rate
+from .rate import DECAY
 from .run import VALIDATED, Run
 from .settings import Settings
-
-PATIENCE = 0.1
-"""Share of the budget that passes without a better validation bound before training stops, if the
-bound has been sinking all along; twice as much if it has not."""
-LOST = 0.1
-"""Share of what the bound has gained by which it must have sunk. Of 12 fits to 1,000 to 4,000
-images 9 ended earlier, with 5 to 32 % fewer steps and log p(x) as good within its error."""
-SLOWER = 0.5
-"""By what the default learning rate is multiplied where training has lost its way."""
-MINIMUM_PATIENCE = 10
-"""Validations that must pass without a better bound before training stops."""
 
 
 class Store(Protocol):
@@ -255,19 +243,8 @@ def _loop(
     run.watch(early_stopping)
     saved = time.monotonic()
     while not run.ended:
-        elapsed = run.elapsed()
-        progress = run.budget.progress(run.step, elapsed)
-        factor = run.rate.at(run.step, progress)
-        planned = run.budget.planned_steps(run.step, elapsed)
-        run.peak = run.learning_rate or default_learning_rate(planned) * SLOWER**run.retreated
-        over = progress >= 1 or run.rate.over(progress)
-        due = run.step % run.budget.validate_every == 0 or over
-        if due and not run.already_recorded():
-            _validate(run, factor, callbacks)
-            release()
-        if due and early_stopping and not over:
-            _stop_early(run, progress)
-        run.ended = run.ended or _limit_reached(run, progress)
+        progress, factor = run.schedule()
+        _judge(run, progress, factor, early_stopping, callbacks, release)
         if run.ended:
             break
         if store is not None and time.monotonic() - saved > store_every:
@@ -276,6 +253,25 @@ def _loop(
         run.train_step(factor)
         release()
     return run.ended
+
+
+def _judge(
+    run: Run,
+    progress: float,
+    factor: float,
+    early_stopping: bool,
+    callbacks: list[Callback],
+    release: Callable[[], None],
+) -> None:
+    """Validate where that is due, and find out whether training has come to its end."""
+    over = progress >= 1 or run.rate.over(progress)
+    due = over or run.step % run.budget.validate_every == 0
+    if due and not run.already_recorded():
+        _validate(run, factor, callbacks)
+        release()
+    if due and early_stopping and not over:
+        _stop_early(run, progress)
+    run.ended = run.ended or _limit_reached(run, progress)
 
 
 def _stop_early(run: Run, progress: float) -> None:
@@ -310,29 +306,7 @@ def _validate(run: Run, factor: float, callbacks: list[Callback]) -> None:
 
 
 def _out_of_patience(run: Run, progress: float) -> bool:
-    """Return whether too much of the budget has passed since the best validation bound,
-    and since the ramp's end.
-    """
+    """Return whether the validation bound has not got better for too long."""
     if run.best is None or (run.rate.decay is not None and not run.rate.pending(progress)):
         return False  # a fall that has begun is seen through
-    records = run.history.records
-    since = [
-        record for record in records if record.step > run.best.step and record.progress > run.ramp
-    ]
-    if len(since) <= MINIMUM_PATIENCE:
-        return False
-    best = [record for record in records if record.step == run.best.step]
-    patience = PATIENCE if best and _sinks(records[0], best[0], since) else 2 * PATIENCE
-    return progress - max(since[0].progress, run.ramp) > patience
-
-
-def _sinks(first: Record, best: Record, since: list[Record]) -> bool:
-    """Return whether the validation bound has been sinking since its best, and a good part of what
-    it gained is lost.
-
-    A net that overfits does that, and does not recover.
-    """
-    bounds = [-math.inf if record.validation is None else record.validation for record in since]
-    half = len(bounds) // 2
-    top, bottom = best.validation or 0.0, first.validation or 0.0
-    return max(bounds[half:]) < min(bounds[:half]) and top - bounds[-1] > LOST * (top - bottom)
+    return run.patience.is_out(run.history.records, run.best.step, progress, run.ramp)

@@ -31,16 +31,6 @@ from ..distributions import draw
 from ..likelihood import Likelihood, likelihoods_in
 from ..vae import VAE
 
-RATE = 0.05
-"""Weight of the newest batch in the running mean once it has run in."""
-
-FAR_OFF = 10.0
-"""Factor beyond which a variance is mended before the first step."""
-ENOUGH = 2**20
-"""Values over which one z per row averages well enough."""
-SETTLED = 1e-3
-"""Change of log beta^2 by such a step below which it was the last."""
-
 
 def learned_gaussians(module: nn.Module) -> list[Likelihood]:
     """Return every likelihood inside ``module`` that learns a variance by its closed form."""
@@ -70,6 +60,11 @@ class VarianceStep:
     Arguments:
         module: A model, an objective, or what holds some.
     """
+
+    rate = 0.05
+    """Weight of the newest batch in the running mean once it has run in."""
+    far_off = 10.0
+    """Factor beyond which a variance is mended before the first step."""
 
     def __init__(self, module: nn.Module) -> None:
         self.likelihoods = learned_gaussians(module)
@@ -108,12 +103,12 @@ class VarianceStep:
         """Return whether the last batch finds a variance ten times too large or too small."""
         both = zip(self.likelihoods, self.parameters, strict=True)
         ratios = [_ratio(part, log.grad) for part, log in both if log.grad is not None]
-        return any(bool(((ratio > FAR_OFF) | (ratio < 1 / FAR_OFF)).any()) for ratio in ratios)
+        return any(bool(((r > self.far_off) | (r < 1 / self.far_off)).any()) for r in ratios)
 
     @torch.no_grad()
     def step(self, step: int, factor: float, finite: Tensor | bool) -> None:
         """Take the step numbered ``step`` if ``finite``, at a rate that shrinks by ``factor``."""
-        rate = max(1 / (step + 1), RATE * math.sqrt(factor))
+        rate = max(1 / (step + 1), self.rate * math.sqrt(factor))
         for likelihood, parameter in zip(self.likelihoods, self.parameters, strict=True):
             if parameter.grad is None:
                 continue
@@ -159,13 +154,14 @@ def _values(likelihood: Likelihood, gradient: Tensor) -> float:
 
 
 @torch.no_grad()
-def refine(model: VAE, rows: Rows, generator: torch.Generator) -> None:
+def refine(model: VAE, rows: Rows, generator: torch.Generator, settled: float = 1e-3) -> None:
     r"""Set every learned :math:`\beta^2` to its closed form over some rows, for these weights.
 
     Arguments:
         model: The trained model.
         rows: Training rows, on its device. Few rows get several z each.
         generator: Source of z ~ q(z|x), and of the rows' noise.
+        settled: Change of log beta^2 by a step below which it was the last.
     """
     likelihood = model.likelihood
     log_variance = likelihood.learned_variance()
@@ -175,18 +171,22 @@ def refine(model: VAE, rows: Rows, generator: torch.Generator) -> None:
         mean = _mean_square(model, log_variance, rows, generator)
         change = mean.log() - log_variance.double()
         log_variance.copy_(mean.log())
-        if float(change.abs().max()) < SETTLED:
+        if float(change.abs().max()) < settled:
             return
 
 
 def _mean_square(
-    model: VAE, log_variance: Tensor, rows: Rows, generator: torch.Generator
+    model: VAE,
+    log_variance: Tensor,
+    rows: Rows,
+    generator: torch.Generator,
+    enough: int = 2**20,
 ) -> Tensor:
     r"""Return :math:`\beta^2`, of log_variance's shape, of one EM step over some rows.
 
-    It is at least the floor.
+    It is at least the floor. One z per row averages well enough over ``enough`` values.
     """
-    samples = max(1, min(16, ENOUGH // (len(rows) * math.prod(model.shape))))
+    samples = max(1, min(16, enough // (len(rows) * math.prod(model.shape))))
     total = torch.zeros(model.shape, dtype=torch.float64, device=log_variance.device)
     count = torch.zeros_like(total)
     progress = torch.ones(())

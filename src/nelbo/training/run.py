@@ -33,8 +33,9 @@ from .fast.memory import keep_freed_memory
 from .history import History, Record
 from .noise_step import VarianceStep, learned_variances, refine
 from .optimisers import OPTIMIZERS
+from .patience import Patience
 from .precision import bfloat16_pays, resolve_device, resolve_precision
-from .rate import RateSchedule
+from .rate import RateSchedule, default_learning_rate
 from .settings import Settings
 
 VALIDATED = 2048
@@ -82,6 +83,10 @@ class Run:
     fallen, fallen_per_value = 50.0, 0.1
     """Nats, or nats for each value of an example, by which a bound must fall for the run to go
     back: noise is far less."""
+    slower = 0.5
+    """Factor of the default learning rate each time that the run goes back so."""
+    patience = Patience()
+    """How long it goes on without a better validation bound."""
     unaveraged = 50
     """Steps after which a running mean of the weights begins."""
 
@@ -182,6 +187,15 @@ class Run:
 
     # -- one step
     # ------------------------------------------------------------------------------------
+
+    def schedule(self) -> tuple[float, float]:
+        """Set the peak rate; return the share of the budget spent, and the factor of that rate."""
+        elapsed = self.elapsed()
+        progress = self.budget.progress(self.step, elapsed)
+        planned = self.budget.planned_steps(self.step, elapsed)
+        default = default_learning_rate(planned) * self.slower**self.retreated
+        self.peak = self.learning_rate or default
+        return progress, self.rate.at(self.step, progress)
 
     def batch(self) -> Batch:
         """Return the rows of the next step, as they are stored."""

@@ -31,8 +31,6 @@ from .known import Known, Layers, taken_apart
 
 aten = torch.ops.aten
 Gradient = Callable[[Tensor | float], Tensor]
-REPLACED = {"forward", "encode", "decode", "terms", "terms_at"}
-"""Methods that an instance may have been given in place of its class's."""
 
 
 class Direct:
@@ -232,15 +230,9 @@ def _is_plain(objective: nn.Module) -> bool:
     no hooks, nothing replaced, nothing used twice.
     """
     modules, parameters = list(objective.modules()), list(objective.parameters())
-    hooks = [
-        (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks)
-        for m in modules
-    ]
     return (
         not _has_any_global_hook()
-        and not any(map(any, hooks))
-        and not any(vars(module).keys() & REPLACED for module in modules)
-        and not any(hasattr(module, "parametrizations") for module in modules)
+        and not any(map(_is_changed, modules))
         and not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
         and any(p.requires_grad for p in parameters)
         # the fused optimiser takes no notice of strides
@@ -248,3 +240,15 @@ def _is_plain(objective: nn.Module) -> bool:
         and len(modules) == len(list(objective.named_modules(remove_duplicate=False)))
         and len(parameters) == len(list(objective.named_parameters(remove_duplicate=False)))
     )
+
+
+def _is_changed(module: nn.Module) -> bool:
+    """Return whether a module has hooks, or methods or weights that are not its class's."""
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    replaced = vars(module).keys() & {"forward", "encode", "decode", "terms", "terms_at"}
+    return any(hooks) or bool(replaced) or hasattr(module, "parametrizations")

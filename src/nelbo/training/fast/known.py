@@ -113,21 +113,27 @@ def is_exactly(part: object, *classes: type) -> bool:
 
 def _layers_of(network: Any) -> Layers | None:
     """Take a network of ours apart, as we make them, with activations that are known."""
-    residual, body = None, network
     if is_exactly(network, Linear):
-        layers = [network.linear]
-    elif is_exactly(network, MLP, Residual):
-        if is_exactly(network, Residual):
-            residual, body = network.linear, network.body
-        if not is_exactly(body, MLP) or not is_exactly(body.layers, nn.Sequential):
-            return None
-        layers = list(body.layers)
-    else:
+        return _alternating([network.linear], None)
+    if is_exactly(network, MLP):
+        return _body(network, None)
+    if is_exactly(network, Residual) and _is_affine(network.linear):
+        return _body(network.body, network.linear)
+    return None
+
+
+def _body(body: Any, residual: nn.Linear | None) -> Layers | None:
+    """Take the nonlinear path of a network apart."""
+    if not is_exactly(body, MLP) or not is_exactly(body.layers, nn.Sequential):
         return None
-    affine = [*layers[::2], *([] if residual is None else [residual])]
+    return _alternating(list(body.layers), residual)
+
+
+def _alternating(layers: list[Any], residual: nn.Linear | None) -> Layers | None:
+    """Part affine layers from the activations between them, where all of them are known."""
+    if len(layers) % 2 != 1 or not all(map(_is_affine, layers[::2])):
+        return None
     between = [BETWEEN.get(type(a)) for a in layers[1::2] if _is_plain(a)]
-    if len(layers) % 2 != 1 or not all(map(_is_affine, affine)):
-        return None
     found = [activation for activation in between if activation is not None]
     if len(found) != len(layers) // 2:
         return None
