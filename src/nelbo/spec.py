@@ -64,10 +64,6 @@ GIVEN: dict[str, frozenset[str]] = {
 """Parameters of each kind that are no options: the model or its data say what they are, or an
 argument of their own does.
 """
-VARIANTS = {("gaussian", "heteroscedastic"): "heteroscedastic_gaussian"}
-"""Likelihood and variance -> the likelihood that they are together."""
-SPELT = {"DReG": "dreg"}
-"""Names that snake case would tear apart."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -319,7 +315,8 @@ def _latent_part(kind: str, spec: Spec, generator: torch.Generator | None) -> An
 
 def _likelihood(spec: Spec) -> likelihood.Likelihood:
     """Build a likelihood, giving it those of the spec's fields that it knows."""
-    name = VARIANTS.get((spec.likelihood, str(spec.variance)), spec.likelihood)
+    together = {("gaussian", "heteroscedastic"): "heteroscedastic_gaussian"}
+    name = together.get((spec.likelihood, str(spec.variance)), spec.likelihood)
     cls = resolve("likelihood", name)
     check_options("likelihood", name, spec.likelihood_options)
     check_variance(name, spec.variance)
@@ -394,10 +391,11 @@ def _network(
 
 def _classes(kind: str) -> dict[str, type[Any]]:
     """Return the classes in a module's ``__all__`` that can be built by name."""
+    spelt = {"DReG": "dreg"}  # snake case would tear it apart
     members = (getattr(KINDS[kind], name) for name in KINDS[kind].__all__)
     classes = (c for c in members if inspect.isclass(c) and not inspect.isabstract(c))
     return {
-        SPELT.get(c.__name__) or snake(c.__name__): c for c in classes if _needs(c) <= GIVEN[kind]
+        spelt.get(c.__name__) or snake(c.__name__): c for c in classes if _needs(c) <= GIVEN[kind]
     }
 
 

@@ -37,6 +37,7 @@ import socket
 import stat
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,18 @@ __all__ = [
 ]
 
 PathLike = str | os.PathLike[str]
-FORMAT = "nelbo"
-SCHEMA_VERSION = 1
-CONFIG, TENSORS, MANIFEST = "config.json", "model.safetensors", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a folder of nelbo's is made of: the names of its files, and what its manifest says."""
+
+    format: str = "nelbo"
+    version: int = 1
+    """Of the schema. A newer one is refused."""
+    config: str = "config.json"
+    tensors: str = "model.safetensors"
+    manifest: str = "manifest.json"
 
 
 @functools.cache
@@ -132,14 +142,14 @@ def write_folder(
     if not isinstance(config, Mapping):
         raise TypeError(f"config is a {type(config).__name__}; expected a dict.")
     _check_json(config, "config")
-    files = {CONFIG: _json_bytes(config), TENSORS: _tensor_bytes(tensors)}
+    files = {Form.config: _json_bytes(config), Form.tensors: _tensor_bytes(tensors)}
     for name, text in (extra_text or {}).items():
-        if not _is_plain(name) or name in (CONFIG, TENSORS, MANIFEST):
+        if not _is_plain(name) or name in (Form.config, Form.tensors, Form.manifest):
             raise ValueError(
                 f"extra_text has the name {name!r}; expected a plain file name, not ours."
             )
         files[name] = text.encode()
-    files[MANIFEST] = _manifest_bytes(files, kind)
+    files[Form.manifest] = _manifest_bytes(files, kind)
     try:
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -268,9 +278,9 @@ def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 def _manifest_bytes(files: Mapping[str, bytes], kind: str) -> bytes:
     """Return the manifest of files that are about to be written."""
     manifest = {
-        "format": FORMAT,
+        "format": Form.format,
         "kind": kind,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": Form.version,
         "nelbo_version": __version__,
         "files": {
             name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in files.items()
@@ -318,22 +328,22 @@ def check_replaceable(target: Path, overwrite: bool) -> None:
     # (Unless it is not the folder we looked at, but one that another writer has just put there.)
     if _own_files(target) is None and target.stat().st_ino == found.st_ino:
         raise CheckpointError(
-            f"{target} is not a nelbo folder (no {MANIFEST}); choose another path."
+            f"{target} is not a nelbo folder (no {Form.manifest}); choose another path."
         )
 
 
 def _own_files(folder: Path) -> set[str] | None:
     """Return the names of nelbo's files in a folder; None if it is not a folder of nelbo's."""
     try:
-        manifest = _parse_json(_read_bytes(folder / MANIFEST, str(folder)), MANIFEST)
+        manifest = _parse_json(_read_bytes(folder / Form.manifest, str(folder)), Form.manifest)
     except CheckpointError:
         return None
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") != Form.format:
         return None
     files = manifest.get("files")
     if not isinstance(files, dict):
         files = {}
-    return {CONFIG, TENSORS, MANIFEST, *files}
+    return {Form.config, Form.tensors, Form.manifest, *files}
 
 
 def _write_and_swap(target: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
@@ -461,28 +471,28 @@ def _read(
         )
     listed = _read_manifest(folder, shown, kind)
     files = {name: _read_bytes(folder / name, shown, entry or {}) for name, entry in listed.items()}
-    config = _parse_json(files[CONFIG], f"{shown}: {CONFIG}")
+    config = _parse_json(files[Form.config], f"{shown}: {Form.config}")
     try:
-        tensors = safetensors.torch.load(files[TENSORS])
+        tensors = safetensors.torch.load(files[Form.tensors])
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise _damaged(f"{shown}: {TENSORS} is not a safetensors file ({error})") from error
+        raise _damaged(f"{shown}: {Form.tensors} is not a safetensors file ({error})") from error
     return config, tensors
 
 
 def _read_manifest(folder: Path, shown: str, kind: str) -> dict[str, Any]:
     """Return the checked table of files: name -> {"sha256", "bytes"}."""
-    where = f"{shown}: {MANIFEST}"
-    raw = _read_bytes(folder / MANIFEST, shown)
+    where = f"{shown}: {Form.manifest}"
+    raw = _read_bytes(folder / Form.manifest, shown)
     manifest = _parse_json(raw, where)
     _check_format(manifest, where)
     listed = manifest.get("files")
-    if not isinstance(listed, dict) or not {CONFIG, TENSORS} <= listed.keys():
-        raise _damaged(f"{where} does not list {CONFIG} and {TENSORS}")
+    if not isinstance(listed, dict) or not {Form.config, Form.tensors} <= listed.keys():
+        raise _damaged(f"{where} does not list {Form.config} and {Form.tensors}")
     for name in listed:
-        if not _is_plain(name) or name == MANIFEST:
+        if not _is_plain(name) or name == Form.manifest:
             raise _damaged(f"{where} lists {name!r}; expected plain file names")
     body = {key: value for key, value in manifest.items() if key != "sha256"}
-    if raw != _signed(body) or manifest.get("schema_version") != SCHEMA_VERSION:
+    if raw != _signed(body) or manifest.get("schema_version") != Form.version:
         raise _changed(where)
     if (found := manifest.get("kind")) != kind:
         raise CheckpointError(f"{shown} holds a {found!r}, expected a {kind!r}; check the path.")
@@ -491,12 +501,12 @@ def _read_manifest(folder: Path, shown: str, kind: str) -> dict[str, Any]:
 
 def _check_format(manifest: Mapping[str, Any], where: str) -> None:
     """Refuse what another program wrote, or a newer nelbo."""
-    if (found := manifest.get("format")) != FORMAT:
+    if (found := manifest.get("format")) != Form.format:
         raise CheckpointError(
-            f"{where} has the format {found!r}, expected {FORMAT!r}: not a nelbo folder."
+            f"{where} has the format {found!r}, expected {Form.format!r}: not a nelbo folder."
         )
     version = manifest.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    if isinstance(version, int) and version > Form.version:
         raise CheckpointError(
             f"{where}: written by a newer nelbo (schema {version}); upgrade nelbo."
         )

@@ -11,6 +11,7 @@ __all__ = ["DiscretizedNormal"]
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,23 +21,28 @@ from torch import Tensor
 from .factorised import Factorised
 from .normal import LOG_2PI, DiagonalNormal
 
-NARROW = 2.0
-"""Largest p, a bin's distance times its width in squared standard deviations, at which its
-probability is a series.
-"""
-TERMS = {torch.float32: 5, torch.float64: 9}
-"""Terms of that series, in p^2: those left out are below rounding."""
-FAR = 5.0
-"""Standard deviations beyond which the tail of an outermost bin needs the scaled error function."""
-FLAT = 40.0
-"""Standard deviations at which a normal density is zero in float64."""
-COARSE = 0.5
-"""Width of bins, in standard deviations, from which on a mean is summed edge by edge."""
-REACH = 18
-"""Edges on either side of the mean that are then summed.
 
-They reach 9 standard deviations of the narrowest such bins.
-"""
+@dataclass(frozen=True)
+class Ranges:
+    """Where each formula for the probability of a bin holds: what it leaves out is rounding."""
+
+    narrow: float = 2.0
+    """Largest p, a bin's distance times its width in squared standard deviations, of the series."""
+    terms: int = 5
+    """Terms of that series, in p^2, in float32."""
+    terms_of_doubles: int = 9
+    """The same in float64."""
+    far: float = 5.0
+    """Standard deviations beyond which an outermost bin needs the scaled error function."""
+    flat: float = 40.0
+    """Standard deviations at which a normal density is zero in float64."""
+    coarse: float = 0.5
+    """Width of bins, in standard deviations, from which on a mean is summed edge by edge."""
+    reach: int = 18
+    """Edges on either side of the mean that are then summed.
+
+    They reach 9 standard deviations of the narrowest such bins.
+    """
 
 
 class DiscretizedNormal(Factorised):
@@ -200,10 +206,10 @@ def _log_mass(
     # A narrow bin: P = w phi(a w) S(p), the integral of exp(-p t) over the bin, weighed by a normal
     # of its own width.
     series, bell = (
-        _series(p.clamp(-NARROW, NARROW), width.clamp_max(1.0)),
+        _series(p.clamp(-Ranges.narrow, Ranges.narrow), width.clamp_max(1.0)),
         (-0.125 * width.square()).exp(),
     )
-    half = (0.5 * p).clamp_(-NARROW, NARROW)
+    half = (0.5 * p).clamp_(-Ranges.narrow, Ranges.narrow)
     sinh = half.sinh()
     by_mean = 2 * bell * sinh / series
     by_log_width = bell * (half.cosh() - 2 * distance * sinh) / series
@@ -214,7 +220,7 @@ def _log_mass(
     log_mass = torch.where(outer, tail.log(), log_mass)
     by_mean = torch.where(outer, width * rate, by_mean)
     by_log_width = torch.where(outer, -edge * rate, by_log_width)
-    hard = (outer & (edge > FAR)) | (~outer & ((p > NARROW) | (width > 1.0)))
+    hard = (outer & (edge > Ranges.far)) | (~outer & ((p > Ranges.narrow) | (width > 1.0)))
     if bool(hard.any()):
         exact = _hard(edge[hard], w[hard], p[hard], outer[hard])
         for values, put in zip((log_mass, by_mean, by_log_width), exact, strict=True):
@@ -228,7 +234,8 @@ def _series(p: Tensor, width: Tensor) -> Tensor:
     """
     nodes, powers = _rule(width.device)
     weights = (-0.5 * width.double().square()[..., None] * nodes).exp()
-    moments = (weights @ powers[:, : TERMS.get(p.dtype)]).to(p.dtype).unbind(-1)
+    terms = {torch.float32: Ranges.terms}.get(p.dtype, Ranges.terms_of_doubles)
+    moments = (weights @ powers[:, :terms]).to(p.dtype).unbind(-1)
     total, argument = moments[-1], p.square()
     for moment in reversed(moments[:-1]):
         total = torch.addcmul(moment, total, argument)
@@ -244,7 +251,7 @@ def _rule(device: torch.device) -> tuple[Tensor, Tensor]:
     nodes, weights = np.polynomial.legendre.leggauss(16)
     powers = [
         weights / 2 * (nodes / 2) ** (2 * j) / math.factorial(2 * j)
-        for j in range(max(TERMS.values()))
+        for j in range(Ranges.terms_of_doubles)
     ]
     return torch.from_numpy((nodes / 2) ** 2).to(device), torch.from_numpy(np.stack(powers, 1)).to(
         device
@@ -278,22 +285,22 @@ def _mean_index(mean: Tensor, width: Tensor, bins: int) -> Tensor:
     are unsure.
     """
     smooth = torch.zeros_like(mean)
-    narrow = width.clamp_max(COARSE)
+    narrow = width.clamp_max(Ranges.coarse)
     for end, sign in ((0.5, 1), (bins - 0.5, -1)):
         t = (mean - end) * narrow
-        square = t.clamp(-FLAT, FLAT).square()
+        square = t.clamp(-Ranges.flat, Ranges.flat).square()
         density = (-0.5 * (square + LOG_2PI)).exp()
         ends = 1 / 24 - 7 / 5760 * narrow.square() * (square - 1)
         ends = ends + 31 / 967680 * narrow**4 * (square.square() - 6 * square + 3)
         smooth = smooth + sign * (
             (t * torch.special.ndtr(t) + density) / narrow - narrow * density * ends
         )
-    if not bool((width > COARSE).any()):
+    if not bool((width > Ranges.coarse).any()):
         return smooth
-    nearest = mean.detach().round().clamp(-REACH, bins + REACH)
-    total = (nearest - (REACH + 1)).clamp(0, bins - 1)
-    for step in range(-REACH, REACH + 1):
+    nearest = mean.detach().round().clamp(-Ranges.reach, bins + Ranges.reach)
+    total = (nearest - (Ranges.reach + 1)).clamp(0, bins - 1)
+    for step in range(-Ranges.reach, Ranges.reach + 1):
         edge = nearest + step
         inside = (edge >= 1) & (edge <= bins - 1)
         total = total + inside * torch.special.ndtr((mean - edge) * width)
-    return torch.where(width > COARSE, total, smooth)
+    return torch.where(width > Ranges.coarse, total, smooth)

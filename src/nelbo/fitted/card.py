@@ -10,22 +10,6 @@ from typing import Any
 
 from .parts import Parts
 
-TEMPLATE = """# A variational autoencoder, saved by nelbo
-
-```python
-from nelbo import VariationalAutoencoder
-model = VariationalAutoencoder.load("this folder")
-```
-
-| | |
-| --- | --- |
-{rows}
-
-`config.json` holds the model's configuration, `model.safetensors` its weights, `metrics.jsonl` one
-record per validation (nats per example, in the units of the data), and `manifest.json` the
-checksums of all of them. Loading runs no code from this folder.
-"""
-
 
 def model_card(model: Parts) -> str:
     """Return a short text about a model: what it is, what it was fitted on, how well it did."""
@@ -51,7 +35,22 @@ def model_card(model: Parts) -> str:
         )
     elif bounds:
         facts["best validation bound"] = f"{max(bounds):.3f} nats per example"
-    return TEMPLATE.format(rows="\n".join(f"| {key} | {value} |" for key, value in facts.items()))
+    table = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+    return f"""# A variational autoencoder, saved by nelbo
+
+```python
+from nelbo import VariationalAutoencoder
+model = VariationalAutoencoder.load("this folder")
+```
+
+| | |
+| --- | --- |
+{table}
+
+`config.json` holds the model's configuration, `model.safetensors` its weights, `metrics.jsonl` one
+record per validation (nats per example, in the units of the data), and `manifest.json` the
+checksums of all of them. Loading runs no code from this folder.
+"""
 
 
 def _name(network: object) -> str:

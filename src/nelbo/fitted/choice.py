@@ -4,7 +4,7 @@ and how that is said.
 
 from __future__ import annotations
 
-__all__ = ["WHICH", "Chosen", "RowCounts", "choose", "count_rows", "fitted"]
+__all__ = ["Chosen", "RowCounts", "choose", "count_rows", "fitted"]
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,6 @@ import numpy.typing as npt
 
 from ..data.known import KnownRows, Use, Uses
 
-WHICH = ("held-out", "trained", "all")
-"""What a user may ask for."""
-MANY = 0.05
-"""Share of repeated rows from which on it is worth a note."""
 UNKNOWN = (
     "Which rows this model was trained on is unknown: it was saved before models "
     "remembered their rows."
@@ -105,9 +101,9 @@ class RowCounts:
         """Whether any held-out row is one that the model was not fitted to, as far as is known."""
         return self.repeated is None or self.repeated < self.held_out
 
-    def warnings(self) -> list[str]:
-        """Say where held-out rows are hardly new."""
-        if not self.repeated or self.repeated < MANY * self.held_out:
+    def warnings(self, many: float = 0.05) -> list[str]:
+        """Say where held-out rows are hardly new: a share of ``many`` are repeated."""
+        if not self.repeated or self.repeated < many * self.held_out:
             return []
         if not self.any_new:
             return [
@@ -157,8 +153,8 @@ def choose(use: Uses | None, rows: int, which: str | None = None, least: int = 1
         ValueError: ``which`` is none of these, there are no such rows, or the model does not know
             its rows.
     """
-    if which is not None and which not in WHICH:
-        raise ValueError(f"--rows must be {', '.join(WHICH[:-1])} or {WHICH[-1]}, got {which!r}.")
+    if which not in (None, "held-out", "trained", "all"):
+        raise ValueError(f"--rows must be held-out, trained or all, got {which!r}.")
     if use is None:
         if which not in (None, "all"):
             raise ValueError(f"{UNKNOWN} Take --rows all, or fit it again.")

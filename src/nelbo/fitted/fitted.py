@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from ..diagnose import Diagnosis, Spell
 
 Array = npt.NDArray[Any]
-CHUNK_VALUES = 2**24
-"""Numbers of x that are encoded or decoded at once."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -570,10 +568,10 @@ class Fitted(Brief):
                 parts.append(x.cpu())
         return self.schema.from_model(torch.cat(parts), drawn=generator is not None)
 
-    def _chunks(self, rows: Tensor, c: Tensor | None) -> Iterator[Batch]:
-        """Go through rows and their conditions, on the device of the VAE."""
+    def _chunks(self, rows: Tensor, c: Tensor | None, most: int = 2**24) -> Iterator[Batch]:
+        """Go through rows and their conditions on the VAE's device, ``most`` numbers at a time."""
         # hidden layers take memory, too
-        step = max(1, CHUNK_VALUES // (math.prod(self.schema.shape) + 2048))
+        step = max(1, most // (math.prod(self.schema.shape) + 2048))
         for x, given in Batch(rows, c).split(step):
             yield Batch(x.to(self.device), None if given is None else given.to(self.device))
 

@@ -17,9 +17,6 @@ from ..data.condition_schema import ConditionSchema
 from ..distributions import draw
 from ..vae import VAE
 
-DRAWS = 4096
-"""Draws of z ~ p(z) over which noise that depends on z is averaged."""
-
 
 def variance_of(
     model: VAE, schema: Schema, condition: ConditionSchema | None = None
@@ -49,13 +46,13 @@ def variance_of(
 
 @torch.no_grad()
 def _mean(
-    model: VAE, schema: Schema, condition: ConditionSchema | None
+    model: VAE, schema: Schema, condition: ConditionSchema | None, draws: int = 4096
 ) -> float | npt.NDArray[Any]:
-    r"""Return the mean of :math:`\beta^2(z)` over z ~ p(z)."""
+    r"""Return the mean of :math:`\beta^2(z)` over draws of p(z)."""
     c = None
     if condition is not None:
-        c = condition.encode(condition.draw(DRAWS)).to(model.device, model.dtype)
-    z = draw(model.prior(), (DRAWS,), torch.Generator(model.device).manual_seed(0), gradients=False)
+        c = condition.encode(condition.draw(draws)).to(model.device, model.dtype)
+    z = draw(model.prior(), (draws,), torch.Generator(model.device).manual_seed(0), gradients=False)
     return mean_variance(model.decode(z, c), schema)
 
 

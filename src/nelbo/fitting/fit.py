@@ -29,8 +29,6 @@ from .floor import warn_of_floor
 from .prepare import Prepared, afresh, explained, going_on, split, threads_of
 from .story import Task, train
 
-WHY_KEPT = "Training did not clearly beat its closed-form start on rows held out, so that was kept."
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -122,7 +120,8 @@ def _fit(
             training.attempt(store.finish, "The model is trained and in memory.")
     entries = plan.recipe.entries() | prior | threads_of(history.threads) | plan.remarks
     if kept:
-        entries = entries | {"start": {"value": "kept", "reason": WHY_KEPT}}
+        why = "Training did not clearly beat its closed-form start on held-out rows."
+        entries = entries | {"start": {"value": "kept", "reason": why}}
     fitted = Fitted(
         vae=plan.vae.eval(),
         schema=plan.schema,
@@ -220,16 +219,17 @@ def _prior(plan: Prepared, kept: bool) -> dict[str, Entry]:
         return {}
     asked_for = wanted == "fitted mixture"
     if kept and not asked_for:
-        return {"prior": {**NORMAL, "reason": "The start was kept, whose z are a normal."}}
+        return _normal("The start was kept, whose z are normal.")
     _, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)
     found = mixture.adopt(plan.vae, plan.values, plan.schema, held, asked_for)
-    return {"prior": found or NORMAL}
+    if found:
+        return {"prior": found}
+    return _normal("A mixture of normals did not predict held-out rows better.")
 
 
-NORMAL: Entry = {
-    "value": "standard_normal",
-    "reason": "A mixture of normals did not predict held-out rows better.",
-}
+def _normal(reason: str) -> dict[str, Entry]:
+    """Return the entry of a prior that stays N(0, I)."""
+    return {"prior": {"value": "standard_normal", "reason": reason}}
 
 
 def _known(plan: Prepared, before: Fitted | None) -> KnownRows:

@@ -16,32 +16,42 @@ from ..data.warned import warn
 from ..likelihood import VARIANCE_FLOOR
 from ..vae import VAE
 
-LOOKED_AT = 256
-"""Rows in which noise that depends on z is looked at."""
-NEAR = 2.0
-"""Times the floor that count as the floor: the posterior's own width adds as much."""
 
-
-def warn_of_floor(model: VAE, schema: Schema, rows: Rows, told: frozenset[str]) -> None:
+def warn_of_floor(
+    model: VAE, schema: Schema, rows: Rows, told: frozenset[str], near: float = 2.0
+) -> None:
     """Warn, naming the columns, where a learned noise variance ended at its floor.
 
-    Noise that depends on z is warned of only for columns of which nothing is ``told`` yet.
+    Noise that depends on z is warned of only for columns of which nothing is told yet.
+
+    Arguments:
+        model: The model.
+        schema: The schema of its data.
+        rows: Rows in which noise that depends on z is looked at.
+        told: The columns that the user has been told of.
+        near: Multiple of the floor that counts as the floor: the posterior's own width adds as
+            much.
     """
     noise = model.likelihood.noise()
     if noise.floor is None or noise.kind == "fixed":
         return
     if noise.variance is not None:
-        low = (noise.variance <= NEAR * noise.floor).cpu()
+        low = (noise.variance <= near * noise.floor).cpu()
         _warn_of_low(low, math.sqrt(VARIANCE_FLOOR), schema, frozenset())
     elif schema.kind == "table":
-        low = _at_floor_for_most(model, noise.floor, schema, rows)
+        low = _at_floor_for_most(model, near * noise.floor, schema, rows)
         _warn_of_low(low, math.sqrt(noise.floor), schema, told)
 
 
 @torch.no_grad()
-def _at_floor_for_most(model: VAE, floor: float, schema: Schema, rows: Rows) -> torch.Tensor:
-    """Return in which columns, as the user sees them, most rows have noise at its floor."""
-    rows = rows.every(math.ceil(len(rows) / LOOKED_AT))
+def _at_floor_for_most(
+    model: VAE, floor: float, schema: Schema, rows: Rows, most: int = 256
+) -> torch.Tensor:
+    """Return in which columns, as the user sees them, most rows have noise at its floor.
+
+    At most ``most`` rows are looked at.
+    """
+    rows = rows.every(math.ceil(len(rows) / most))
     x, c = rows.read().to(model.device, model.dtype), rows.conditions()
     if c is not None:
         c = c.to(model.device, model.dtype)
@@ -49,7 +59,7 @@ def _at_floor_for_most(model: VAE, floor: float, schema: Schema, rows: Rows) -> 
     if schema.mixing is not None:
         mixed = [mixed_variance(row, schema.mixing) for row in variance.numpy()]
         variance = torch.from_numpy(np.stack(mixed))
-    return variance.median(0).values <= NEAR * floor
+    return variance.median(0).values <= floor
 
 
 def _warn_of_low(low: torch.Tensor, floor: float, schema: Schema, told: frozenset[str]) -> None:

@@ -11,8 +11,6 @@ from .choice import Choice
 from .facts import Facts
 from .recipe import Recipe
 
-BUILDERS = {"plain": plain.build, "images": images.build, "table": table.build}
-
 
 def build(
     options: Options,
@@ -32,7 +30,8 @@ def build(
     if latent_dim is None:
         size = int(options.latent_dim)
         latent_dim = Choice(size, plain.default_or_asked(size, Options.latent_dim))
-    return BUILDERS[kind.value](options, facts, kind, latent_dim)
+    builders = {"plain": plain.build, "images": images.build, "table": table.build}
+    return builders[kind.value](options, facts, kind, latent_dim)
 
 
 def going_on(recipe: Recipe, options: Options, facts: Facts) -> Recipe:
@@ -42,9 +41,7 @@ def going_on(recipe: Recipe, options: Options, facts: Facts) -> Recipe:
     """
     rows = facts.rows - recipe.held_out.value
     return plain.paced(recipe, options, rows).but(
-        jitter=plain.NO_JITTER,
-        refit=plain.NO_REFIT,
-        average=plain.NO_AVERAGE,
+        **plain.once(),
         start=Choice("last fit", "warm_start=True goes on from there."),
     )
 

@@ -13,7 +13,6 @@ Value = TypeVar("Value")
 Entry = dict[str, Any]
 """``{"value": what, "reason": why}``, of JSON types."""
 ASKED = "As asked."
-WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,20 @@ class Entries(Mapping[str, Entry]):
         return "\n".join(lines)
 
 
-def _row(name: str, value: str, reason: str, width: int) -> list[str]:
-    """Return the lines of one decision: a long value pushes its reason to the next line."""
+def _row(name: str, value: str, reason: str, width: int, page: int = 100) -> list[str]:
+    """Return the lines of one decision: a long value pushes its reason to the next line.
+
+    Arguments:
+        name: Of the decision.
+        value: What was decided.
+        reason: Why.
+        width: Of the column of values.
+        page: Of the whole table.
+    """
     indent = " " * (len(name) + width + 4)
-    lines = textwrap.wrap(reason, max(20, WIDTH - len(indent)))
+    lines = textwrap.wrap(reason, max(20, page - len(indent)))
     if len(value) > width:
-        wide = WIDTH - len(name) - 2
+        wide = page - len(name) - 2
         values = textwrap.wrap(value, wide, subsequent_indent=" " * (len(name) + 2)) or [""]
         return [f"{name}  {values[0]}", *values[1:], *(indent + line for line in lines)]
     head, *rest = lines or [""]

@@ -17,14 +17,14 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
     recipe = plain.build(options, facts, kind, latent_dim)
     if recipe.scale.value is None:
         return recipe
-    scale: Choice[str | None] = Choice("auto", plain.ONE_SCALE)
+    scale: Choice[str | None] = Choice("auto", plain.one_scale())
     return recipe.but(scale=or_asked(options, "scale", scale, "auto"))
 
 
 def scaled(recipe: Recipe, schema: Schema) -> Recipe:
     """Return a recipe that says whether there is one scale, or one for each channel."""
     if schema.scale.ndim == 0:
-        return recipe.but(scale=Choice("global", plain.ONE_SCALE))
+        return recipe.but(scale=Choice("global", plain.one_scale()))
     return recipe.but(
         scale=Choice(
             "per channel",

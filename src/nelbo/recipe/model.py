@@ -14,12 +14,6 @@ from ..options import Options
 from ..plain import plain
 from .recipe import Recipe
 
-SMALLEST_VARIANCE = 1e-30
-"""The smallest fixed variance in model units.
-
-float32 holds its inverse, and the square of a far residual.
-"""
-
 
 def schema_of(recipe: Recipe, options: Options, values: Values) -> Schema:
     """Choose shape and scaling; zeros and ones are left as they are.
@@ -128,14 +122,19 @@ def _is_discretised(options: Options) -> bool:
     return True
 
 
-def _scaled(variance: float, schema: Schema) -> Any:
+def _scaled(variance: float, schema: Schema, smallest: float = 1e-30) -> Any:
     """Return a fixed beta^2 in model units.
+
+    Arguments:
+        variance: In data units.
+        schema: The schema of the data.
+        smallest: In model units; float32 holds its inverse, and the square of a far residual.
 
     Raises:
         ValueError: It is beyond what can be computed with.
     """
     scaled = schema.variance_to_model(variance)
-    if not ((scaled > SMALLEST_VARIANCE) & (scaled < 1 / SMALLEST_VARIANCE)).all():
+    if not ((scaled > smallest) & (scaled < 1 / smallest)).all():
         raise ValueError(
             f"variance={variance!r} is beyond all proportion to the data, whose scale goes from "
             f"{schema.scale.min():g} to {schema.scale.max():g}. It is in squared units of the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Plain", "build"]
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..likelihood import VARIANCE_FLOOR
 from ..options import NetworkFactory, Options
@@ -87,10 +88,8 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         max_seconds=or_asked(options, "max_seconds", Choice(None, "Time is not limited.")),
         batch_size=_batch(options, rows),
         learning_rate=_rate(options, rows),
-        decay=STRAIGHT,
-        average=NO_AVERAGE,
-        jitter=NO_JITTER,
-        refit=NO_REFIT,
+        decay=_straight(),
+        **once(),
         score_samples=or_asked(
             options,
             "score_samples_k",
@@ -109,7 +108,7 @@ def paced(recipe: Recipe, options: Options, rows: int) -> Recipe:
         max_steps=_steps(options, rows),
         batch_size=_batch(options, rows),
         learning_rate=_rate(options, rows),
-        decay=STRAIGHT,
+        decay=_straight(),
         own_batch=options.batch_size is not None,
         own_rate=options.learning_rate is not None,
     )
@@ -195,7 +194,7 @@ def _scale(options: Options, facts: Facts) -> Choice[str | None]:
     )
     takes = resolve("likelihood", options.likelihood).takes
     if noisy or takes == "bytes":
-        otherwise = Choice("global", ONE_SCALE)
+        otherwise = Choice("global", one_scale())
     if takes == "binary":
         otherwise = Choice(None, "Zeros and ones stay as they are.")
     return or_asked(options, "scale", otherwise, "auto")
@@ -232,11 +231,19 @@ def default_or_asked(value: object, default: object) -> str:
     return "The default for all data." if value == default else ASKED
 
 
-STRAIGHT: Choice[float | None] = Choice(
-    DECAY, "The rate stays at its peak, and falls in a straight line at the end."
-)
-NO_AVERAGE = Choice(0.0, "The best weights are kept as they are.")
-NO_JITTER = Choice(False, "Rows are trained on as they are.")
-NO_REFIT = Choice(False, "The weights that did best on the rows held out are kept.")
-COLUMNS: Choice[str | None] = Choice("standard", "Each column is divided by its own deviation.")
-ONE_SCALE = "One number for all values, so that noise is equal in units of the data."
+def once() -> dict[str, Any]:
+    """Return the decisions of training that is simple: once, on the rows as they are."""
+    return {
+        "average": Choice(0.0, "The best weights are kept as they are."),
+        "jitter": Choice(False, "Rows are trained on as they are."),
+        "refit": Choice(False, "The weights that did best on held-out rows are kept."),
+    }
+
+
+def one_scale() -> str:
+    """Return why all values are divided by one number."""
+    return "One number for all values, so that the noise is the same in units of the data."
+
+
+def _straight() -> Choice[float | None]:
+    return Choice(DECAY, "The rate stays at its peak, and falls in a straight line at the end.")

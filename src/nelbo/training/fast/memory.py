@@ -6,11 +6,8 @@ __all__ = ["keep_freed_memory"]
 
 import torch
 
-TAUGHT = 31 * 2**20
-"""Bytes; glibc learns from blocks of up to 32 MiB."""
 
-
-def keep_freed_memory() -> None:
+def keep_freed_memory(taught: int = 31 * 2**20) -> None:
     """Let the C library keep some of what a step frees, instead of handing it back to the system.
 
     The system clears every page that it gives out again, which takes longer than the arithmetic on
@@ -18,5 +15,8 @@ def keep_freed_memory() -> None:
     freed (mallopt(3)): after one of nearly 32 MiB, whose pages nobody touches, it keeps up to twice
     that. Where a user has set these thresholds (``MALLOC_TRIM_THRESHOLD_``) they stay, and other C
     libraries take no notice.
+
+    Arguments:
+        taught: Bytes of that block; glibc learns from blocks of up to 32 MiB.
     """
-    torch.empty(TAUGHT, dtype=torch.uint8)
+    torch.empty(taught, dtype=torch.uint8)
