@@ -15,8 +15,12 @@ from pathlib import Path
 
 PARTS = ("prior", "likelihood", "posterior", "networks")
 """Files or folders whose classes nobody else shall ask for."""
-FACES = ("estimator", "cli", "recipe", "fitted", "report")
-"""Files or folders that may write an option of the estimator once more."""
+FACES = ("options", "estimator", "cli", "recipe", "fitting", "fitted", "report")
+"""Files or folders that may write an option of the estimator once more.
+
+The torch side (`vae`, `spec`, `training` and the parts) has signatures of its own, which do not
+follow the estimator's.
+"""
 
 
 class File:
@@ -214,30 +218,55 @@ def options(files: list[File]) -> list[str]:
 
 
 def places(files: list[File], option: str) -> list[str]:
-    """Return the places in the faces that write an option: a part of the package, and how.
+    """Return the lists of options that name an option: each is a place where it is written.
 
-    It is written as a parameter, a field, a line of a docstring, an assignment or a string, or is
-    handed on by its own name. What reads it does not write it.
+    A list names three options or more, side by side: an option that is added has to be written in
+    some of these lists before it can be used, and one that is renamed in all of them. One name or
+    two are something else that is called the same, such as the device of a command, the size of z
+    in a result or the objective and the callbacks of a run, or the rule that uses an option.
     """
+    known = set(options(files))
     faces = [file for file in files if file.part in FACES]
-    found = {f"{file.part}: {written(node, option)}" for file in faces for node in file.nodes}
-    return sorted(place for place in found if not place.endswith(": "))
+    found = ((file, *one) for file in faces for node in file.nodes for one in listed(node))
+    return sorted(
+        f"{file.place}:{line} {kind}"
+        for file, line, kind, names in found
+        if option in names and len(names & known) >= 3
+    )
 
 
-def written(node: ast.AST, option: str) -> str:
-    """Return how a node writes an option, "" where it does not."""
-    line = rf"^\s*(\w+, )*{option}(, \w+)* ?:"
+def listed(node: ast.AST) -> Iterator[tuple[int, str, set[str]]]:
+    """Yield the line, the kind and the names of the lists that a node is."""
     match node:
-        case ast.arg(arg=name) if name == option:
-            return "parameter"
-        case ast.AnnAssign(target=ast.Name(id=name)) if name == option:
-            return "field"
-        case ast.Assign(targets=[ast.Attribute(attr=name)]) if name == option:
-            return "assignment"
-        case ast.keyword(arg=name, value=value) if name == option and option in words(value):
-            return "handed on"
-        case ast.Constant(value=str(text)) if text == option:
-            return "string"
-        case ast.Constant(value=str(text)) if re.search(line, text, re.MULTILINE):
-            return "docstring"
-    return ""
+        case ast.FunctionDef(args=args):
+            yield node.lineno, "signature", {one.arg for one in [*args.args, *args.kwonlyargs]}
+            yield node.lineno, "assignments", {*assigned(node)}
+        case ast.ClassDef(body=body):
+            noted = (one.target for one in body if isinstance(one, ast.AnnAssign))
+            yield node.lineno, "fields", {one.id for one in noted if isinstance(one, ast.Name)}
+        case ast.Call(keywords=keywords):
+            handed = {one.arg for one in keywords if one.arg in words(one.value)}
+            yield node.lineno, "handed on", handed
+        case ast.Dict(keys=members) | ast.List(elts=members):
+            yield node.lineno, "strings", {*strings(members)}
+        case ast.Tuple(elts=members) | ast.Set(elts=members):
+            yield node.lineno, "strings", {*strings(members)}
+        case ast.Constant(value=str(text)):
+            lines = re.findall(r"^\s*(\w+(?:, \w+)*) ?:", text, re.MULTILINE)
+            yield node.lineno, "docstring", {name for line in lines for name in line.split(", ")}
+
+
+def assigned(function: ast.FunctionDef) -> Iterator[str]:
+    """Yield the attributes that a function assigns."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign):
+            yield from (one.attr for one in node.targets if isinstance(one, ast.Attribute))
+
+
+def strings(members: Iterable[ast.expr | None]) -> Iterator[str]:
+    """Yield the strings among the members of a table, or those that its rows begin with."""
+    for member in members:
+        if isinstance(member, (ast.Tuple, ast.List)):
+            yield from strings(member.elts[:1])
+        elif isinstance(member, ast.Constant) and isinstance(member.value, str):
+            yield member.value

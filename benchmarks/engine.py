@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo import VariationalAutoencoder, networks, training
-from nelbo.recipe.plain import NUMBERS
+from nelbo.recipe.plain import PLAIN
 from nelbo.training import budget, run
 from nelbo.training.budget import default_batch_size
 from nelbo.training.optimisers import Muon, adamw
@@ -59,7 +59,7 @@ class Normed(nn.Module):
         # of these data, only Fashion-MNIST has many rows
         many = 784 in (math.prod(inputs), math.prod(outputs))
         encodes = math.prod(inputs) > math.prod(outputs)
-        widths = NUMBERS.hidden_of_many if many else NUMBERS.hidden
+        widths = PLAIN.hidden_of_many if many else PLAIN.hidden
         hidden = widths.to_json()["encoder" if encodes else "decoder"]
         self.network = networks.Residual(
             inputs, outputs, hidden, generator=torch.Generator().manual_seed(0)

@@ -1,9 +1,10 @@
 """The options of a fit: their names, types, defaults and what they mean, in one place.
 
 `nelbo.VariationalAutoencoder` writes the same names in its signature, as scikit-learn wants it;
-its documentation and the flags of `nelbo fit` are made from what is written here. The first
-paragraph of an option's text is for both, a second one for Python alone. Other options stand in
-double backticks and words in quotes, which become flags and bare words on the shell.
+its documentation, its checks, the flags of `nelbo fit`, what a saved model keeps and what ties a
+resumed run to its options are made from what is written here. The first paragraph of an
+option's text is for both, a second one for Python alone. Other options stand in double backticks
+and words in quotes, which become flags and bare words on the shell.
 """
 
 from __future__ import annotations
@@ -29,9 +30,36 @@ MODEL, NOISE, FITTING = "Model", "Noise and scaling", "Training"
 """Groups of options on the shell; those in no group are Python's alone."""
 
 
-def _option(default: Any, group: str | None, text: str) -> Any:
-    """Declare one option: its default, its group on the shell, and what it means."""
-    metadata = {"group": group, "text": textwrap.dedent(text).strip()}
+def _option(
+    default: Any,
+    group: str | None,
+    text: str,
+    *,
+    limits: str | None = None,
+    flag: str | None = None,
+    kept: bool = True,
+    tied: int | None = None,
+) -> Any:
+    """Declare one option.
+
+    Arguments:
+        default: What it is by default.
+        group: Its group on the shell.
+        text: What it means.
+        limits: What it may be, where its type does not say so: see `nelbo.recipe.check`.
+        flag: Its name on the shell, where that is another.
+        kept: Whether it is saved with the model; else it belongs to one process.
+        tied: Its place in the digest that ties the state of a run to its options; None where a run
+            that is resumed may have another, or where the configuration of the model holds it.
+    """
+    metadata = {
+        "group": group,
+        "text": textwrap.dedent(text).strip(),
+        "limits": limits,
+        "flag": flag,
+        "kept": kept,
+        "tied": tied,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -124,6 +152,7 @@ class Options:
         number, which fixes it, in squared units of the data; or "auto": "heteroscedastic" for
         tables, else "learned".
         """,
+        limits="noise",
     )
     prior: str = _option(
         "auto",
@@ -164,14 +193,19 @@ class Options:
         "iwae", "dreg", "miwae", "piwae" or "ciwae", which take several samples; "autoencoder"; or
         "auto": "dreg" for tables, else "elbo".
         """,
+        tied=12,
     )
     objective_samples: int | None = _option(
         None,
         FITTING,
         "Samples of z per row in the objective. By default 4 for tables, else 1.",
+        tied=13,
     )
     objective_options: Mapping[str, Any] | None = _option(
-        None, FITTING, 'Further numbers that the objective takes, such as {"beta": 4}.'
+        None,
+        FITTING,
+        'Further numbers that the objective takes, such as {"beta": 4}.',
+        tied=14,
     )
     scale: str | None = _option(
         "auto",
@@ -185,6 +219,8 @@ class Options:
         channel, or by sensor, where their scales differ much); for tables it is whitened where
         held-out rows are predicted better so, else standard.
         """,
+        limits="scaling",
+        tied=15,
     )
     dequantize: bool | Literal["auto"] = _option(
         "auto",
@@ -193,6 +229,7 @@ class Options:
         Whether to take 8-bit values u as x = (u + U) / 256 with U uniform in [0, 1). By default for
         images of uint8; a table holds numbers.
         """,
+        tied=7,
     )
     max_epochs: int | None = _option(
         None,
@@ -201,18 +238,23 @@ class Options:
         Maximum number of passes over the data. Without any of these limits, training is the longer
         the more data.
         """,
+        tied=0,
     )
-    max_steps: int | None = _option(None, FITTING, "Maximum number of optimiser steps.")
-    max_seconds: float | None = _option(None, FITTING, "Time limit of the fit, in seconds.")
+    max_steps: int | None = _option(None, FITTING, "Maximum number of optimiser steps.", tied=1)
+    max_seconds: float | None = _option(None, FITTING, "Time limit of the fit, in seconds.", tied=8)
     batch_size: int | None = _option(
-        None, FITTING, "Rows per step. By default from 32 to 256, growing with the data."
+        None,
+        FITTING,
+        "Rows per step. By default from 32 to 256, growing with the data.",
+        tied=2,
     )
     learning_rate: float | None = _option(
         None,
         FITTING,
         "Peak learning rate of AdamW. By default chosen by the length of training.",
+        tied=3,
     )
-    weight_decay: float = _option(0.0, FITTING, "Weight decay of AdamW.")
+    weight_decay: float = _option(0.0, FITTING, "Weight decay of AdamW.", tied=4)
     validation_fraction: float = _option(
         0.1,
         FITTING,
@@ -222,6 +264,8 @@ class Options:
 
         At most 2,048 rows are held out so.
         """,
+        limits="share",
+        tied=9,
     )
     early_stopping: bool = _option(
         True,
@@ -232,6 +276,7 @@ class Options:
         Training that does not clearly beat its closed-form start on the validation rows is undone,
         and the start kept (`kept_start_`).
         """,
+        tied=10,
     )
     init: str = _option(
         "auto",
@@ -242,16 +287,20 @@ class Options:
 
         For noise per feature it is factor analysis.
         """,
+        tied=11,
     )
     score_samples_k: int | None = _option(
         None,
         None,
         "Importance samples per row of `score_samples`; None is 100, and 1,000 for tables.",
+        flag="samples",
     )
     device: str = _option(
         "auto",
         FITTING,
         'Where to compute: "cpu", "cuda", or "auto", which is a GPU if there is one.',
+        kept=False,
+        tied=5,
     )
     precision: str = _option(
         "auto",
@@ -262,6 +311,7 @@ class Options:
 
         Everything else is computed in float32, or in float64 for float64 input.
         """,
+        tied=6,
     )
     random_state: int | np.random.RandomState | None = _option(
         None,
@@ -270,6 +320,7 @@ class Options:
         Seed of split, weights, data order and noise. numpy's and torch's global states are never
         touched.
         """,
+        flag="seed",
     )
     warm_start: bool = _option(
         False,
@@ -277,13 +328,15 @@ class Options:
         """
         Go on from the last fit, in its scaling and with its seed: the same rows stay held out.
         """,
+        kept=False,
     )
     callbacks: Sequence[Callable[[Any], object]] | None = _option(
         None,
         None,
         "Called with a `Record` at each validation; training stops if one returns True.",
+        kept=False,
     )
-    progress: bool = _option(False, None, "Show a progress bar on standard error.")
+    progress: bool = _option(False, None, "Show a progress bar on standard error.", kept=False)
     checkpoint_dir: str | PathLike[str] | None = _option(
         None,
         None,
@@ -293,6 +346,7 @@ class Options:
         (``docs/safety.md``). With it, a ``random_state`` of None is a seed made from data and
         options, which the next process finds again.
         """,
+        kept=False,
     )
 
     def having(self, **changed: Any) -> Options:

@@ -6,15 +6,15 @@ __all__ = ["plain"]
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def plain(value: Any) -> Any:
     """Return a value as JSON types; numbers that are infinite or NaN are None.
 
-    Dataclasses and mappings become dicts; tuples, lists, arrays and tensors become lists; numbers
-    of numpy become Python's. Everything else is returned as it is.
+    Dataclasses and mappings become dicts; sequences, arrays and tensors become lists; numbers of
+    numpy become Python's. Everything else is returned as it is.
     """
     if hasattr(value, "tolist"):
         value = value.tolist()
@@ -28,6 +28,6 @@ def plain(value: Any) -> Any:
         }
     if isinstance(value, Mapping):
         return {str(name): plain(part) for name, part in value.items()}
-    if isinstance(value, tuple | list):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [plain(part) for part in value]
     return value

@@ -44,16 +44,6 @@ KINDS: dict[str, ModuleType] = {
     "network": networks,
     "objective": objective,
 }
-OPTIONS = (
-    ("likelihood", '{"df": 4}'),
-    ("prior", '{"components": 8}'),
-    ("posterior", '{"top": 2}'),
-    ("network", '{"activation": "tanh"}'),
-)
-"""Kinds of parts whose options a configuration holds, with an example of each.
-
-Their fields are ``likelihood_options`` and so on.
-"""
 GIVEN: dict[str, frozenset[str]] = {
     "prior": frozenset({"latent_dim", "generator"}),
     "likelihood": frozenset({"shape", "variance", "floor", "low", "width", "bins"}),

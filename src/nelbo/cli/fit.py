@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ..fitted import Fitted
     from ..report import Summary
 
-OPTIONS_FILE, RESULTS, PICTURE = "run.toml", "results.json", "picture.png"
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to save a model; a disk may be full for a moment only."""
 
@@ -160,7 +159,7 @@ def _fit(
     if held_out is not None and (test is None or not model.trained_on(held_out).all()):
         model = model.with_held_out(held_out)
     estimator.fitted_ = model
-    _save(estimator, run, overwrite, {OPTIONS_FILE: toml.to_toml(data, options, reading)}, partial)
+    _save(estimator, run, overwrite, {"run.toml": toml.to_toml(data, options, reading)}, partial)
     if not quiet and held_out is not None:
         told = f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ..."
         print(visible(told), file=sys.stderr, flush=True)
@@ -233,47 +232,60 @@ def _report(
     as_json: bool,
 ) -> None:
     """Measure the saved model, draw it, and print what came out."""
-    from ..report import summarise, write_picture
+    from ..report import summarise
 
-    for stale in (RESULTS, PICTURE):  # of a run that was here before
-        (run / stale).unlink(missing_ok=True)
+    for stale in (_results_file(run), _picture(run)):  # of a run that was here before
+        stale.unlink(missing_ok=True)
     with progress.shown(quiet):
         summary = summarise(model, train, held_out, options.samples, notes)
-    missing = None
-    title = os.path.basename(data.rstrip("/")) or data
-    try:
-        write_picture(run / PICTURE, model, train, held_out, summary, title=title)
-    except (ImportError, OSError) as error:
-        missing = f"No picture was written: {error}"
+    missing = _draw(model, train, held_out, run, data, summary)
     results = _results(summary, data, run, options, missing)
-    refused = None
-    try:
-        write_file(
-            run / RESULTS, lambda file: file.write(results.encode(errors="backslashreplace"))
-        )
-    except OSError as error:
-        refused = error
-    if missing is not None and not quiet:
+    refused = _refusal_of(_results_file(run), results)
+    if missing and not quiet:
         print(visible(f"nelbo: {missing}"), file=sys.stderr)
-    if as_json or not quiet:
-        told = results
-        if not as_json:
-            told = show.fit(summary, data, options, _written(run))
-        print(visible(told), end="")
+    if as_json:
+        print(visible(results), end="")
+    elif not quiet:
+        print(visible(show.fit(summary, data, options, _written(run))), end="")
     if refused is not None:
         raise OSError(
-            f"{run / RESULTS} could not be written: {refused.strerror or refused}. The model is "
-            f"saved in {run}; "
-            "its numbers stand above."
+            f"{_results_file(run)} could not be written: {refused.strerror or refused}. The model "
+            f"is saved in {run}; its numbers stand above."
         )
 
 
-def _results(
-    summary: Summary, data: str, run: Path, options: FitOptions, missing: str | None
+def _draw(
+    model: Fitted,
+    train: Values,
+    held_out: Values | None,
+    run: Path,
+    data: str,
+    summary: Summary,
 ) -> str:
+    """Write the picture, and return why there is none, where there is none."""
+    from ..report import write_picture
+
+    title = os.path.basename(data.rstrip("/")) or data
+    try:
+        write_picture(_picture(run), model, train, held_out, summary, title=title)
+    except (ImportError, OSError) as error:
+        return f"No picture was written: {error}"
+    return ""
+
+
+def _refusal_of(path: Path, text: str) -> OSError | None:
+    """Write a text to a file, and return why that is refused, where it is."""
+    try:
+        write_file(path, lambda file: file.write(text.encode(errors="backslashreplace")))
+    except OSError as error:
+        return error
+    return None
+
+
+def _results(summary: Summary, data: str, run: Path, options: FitOptions, missing: str) -> str:
     found = summary.to_dict()
-    found["warnings"] = [*summary.warnings, *([missing] if missing else [])]
-    written = [*_written(run), str(run / RESULTS)]
+    found["warnings"] = [text for text in (*summary.warnings, missing) if text]
+    written = [*_written(run), str(_results_file(run))]
     whole = {
         "data": data,
         "run": str(run),
@@ -286,13 +298,9 @@ def _results(
 
 def _written(run: Path) -> list[str]:
     """The files of a RUN, those that other people put there left out."""
-    ours = set(json.loads(_manifest(run).read_text(encoding="utf-8"))["files"]) | {
-        RESULTS,
-        PICTURE,
-    }
-    return [
-        str(run / name) for name in sorted(ours | {_manifest(run).name}) if (run / name).exists()
-    ]
+    listed = json.loads(_manifest(run).read_text(encoding="utf-8"))["files"]
+    ours = {*(run / name for name in listed), _results_file(run), _picture(run), _manifest(run)}
+    return [str(path) for path in sorted(ours) if path.exists()]
 
 
 # -- rows
@@ -442,3 +450,11 @@ def _what_is_left(
 def _manifest(run: Path) -> Path:
     """Return the file that lists all others of a run, and is there once it is whole."""
     return run / "manifest.json"
+
+
+def _results_file(run: Path) -> Path:
+    return run / "results.json"
+
+
+def _picture(run: Path) -> Path:
+    return run / "picture.png"

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
+from ..options import Options
 from .reading import ReadOptions
 
 Flag = Annotated[bool, Parameter(negative=())]
@@ -58,13 +59,15 @@ def visible(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-RENAMED = {"random_state": "seed", "score_samples_k": "samples"}
-"""Options of Python that have another name on the shell."""
+def renamed() -> dict[str, str]:
+    """Return the options of Python that have another name on the shell, with that name."""
+    found = {field.name: field.metadata["flag"] for field in dataclasses.fields(Options)}
+    return {option: flag for option, flag in found.items() if flag}
 
 
 def as_flag(option: str, value: Any = None) -> str:
     """Return an option of Python as it is written on the shell."""
-    name = RENAMED.get(option, option).replace("_", "-")
+    name = renamed().get(option, option).replace("_", "-")
     if value is True:
         return f"--{name}"
     if value is False:
@@ -86,7 +89,7 @@ def in_flags(text: str, options: type) -> str:
     """
     if text.startswith("--config"):
         return text  # the keys of a file are written as in Python
-    names = [*RENAMED]
+    names = [*renamed()]
     for kind in (options, ReadOptions):
         names += [field.name for field in dataclasses.fields(kind)]
     every, longer = "|".join(names), "|".join(name for name in names if "_" in name)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from cyclopts import Group, Parameter
 
 from ..options import FITTING, MODEL, NOISE, Options
-from .flags import WHOLE, as_flag, check_seed
+from .flags import WHOLE, as_flag, check_seed, renamed
 
 if TYPE_CHECKING:
     from ..estimator import VariationalAutoencoder
@@ -179,14 +179,13 @@ class _Methods:
         """
         from ..estimator import VariationalAutoencoder
 
+        own: Any = self
         found = {
-            field.name: _shell(field).read(as_flag(field.name), getattr(self, field.name))
+            field.name: _shell(field).read(as_flag(field.name), getattr(own, field.name))
             for field in SHARED
         }
-        own: Any = self
-        return VariationalAutoencoder(
-            **found, random_state=own.seed, score_samples_k=own.samples, **process
-        )
+        found |= {option: getattr(own, flag) for option, flag in renamed().items()}
+        return VariationalAutoencoder(**found, **process)
 
     def columns(self) -> tuple[str, ...] | None:
         """Return the names of what rows are conditioned on."""

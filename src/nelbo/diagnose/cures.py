@@ -90,15 +90,9 @@ def advise(cures: Iterable[Cure], used: Mapping[str, Any], spell: Spell = in_pyt
 
 
 def used_by(vae: VAE) -> dict[str, Any]:
-    """Return the options that a model shows by itself,
-    and what else decides which cures are possible.
-
-    Beside options these are ``latents``, "one" or "several", and ``stopped``, why training ended,
-    "steps" if unknown.
-    """
+    """Return the options that a model shows by itself, and ``latents``, "one" or "several"."""
     used = {
         "latents": "several",
-        "stopped": "steps",
         "prior": vae.prior.name,
         "encoder": name_of(vae.encoder),
         "decoder": name_of(vae.decoder),

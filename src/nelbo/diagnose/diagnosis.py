@@ -67,8 +67,8 @@ def diagnose(
             is not called healthy by such rows.
         seed: The seed of everything drawn. Equal calls give equal answers.
         memory: Bytes for intermediate results.
-        used: Options in use that the model does not show, such as ``objective``: the advice leaves
-            these out.
+        used: Options in use that the model does not show, such as ``objective``, which the advice
+            leaves out; and ``stopped``, why training ended, "steps" if unknown.
         spell: How the advice writes an option and its value; as in Python unless told.
         judge: The limits of the verdicts; None are the usual ones.
         c, train_c: Conditions of x and of ``train``, (n, k) and (m, k), for a model of p(x|c).
@@ -108,7 +108,7 @@ def diagnose(
         memory=memory,
         judge=judge or Judge(),
     )
-    known = used_by(vae) | dict(used or {})
+    known = {"stopped": "steps"} | dict(used or {}) | used_by(vae)
     findings = tuple(finding.advised(known, spell) for finding in examination.findings())
     causes = [finding.cause for finding in findings if finding.cause]
     return Diagnosis(

@@ -14,14 +14,12 @@ from .parts import Parts
 
 
 def used(model: Parts) -> dict[str, Any]:
-    """Return the options in use that the torch model does not show."""
-    asked = model.asked
+    """Return the options of a fit, and what came of those that were left open."""
+    options = model.options
     return {
+        **vars(options),
         "objective": model.objective,
-        "init": asked.get("init", "auto"),
-        "early_stopping": bool(
-            asked.get("early_stopping", True) and asked.get("validation_fraction", 0.1)
-        ),
+        "early_stopping": bool(options.early_stopping and options.validation_fraction),
         "scale": _scale(model.schema),
         "kind": model.schema.kind,
         "stopped": model.history.stopped or "steps",

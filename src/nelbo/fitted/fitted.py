@@ -31,6 +31,7 @@ from ..data.conditions import apart
 from ..data.known import KnownRows, Uses
 from ..data.rows import Batch
 from ..distributions import draw
+from ..options import Options
 from ..recipe import Entries
 from ..training import History, Units
 from ..vae import VAE
@@ -250,11 +251,15 @@ class Fitted(Brief):
         )
 
     @property
+    def options(self) -> Options:
+        """What was asked for; what is not known is left open."""
+        return state.options_of(self.asked)
+
+    @property
     def score_count(self) -> int:
         """How many importance samples a row gets: more where networks and rows are small."""
-        chosen: int | None = self.asked.get("score_samples_k")
-        if chosen is not None:
-            return chosen
+        if self.options.score_samples_k is not None:
+            return self.options.score_samples_k
         if "score_samples" in self.recipe:
             return int(self.recipe["score_samples"]["value"])
         return {"table": 1_000}.get(self.kind, 100)
@@ -265,7 +270,7 @@ class Fitted(Brief):
         if "data" in self.recipe:
             return str(self.recipe["data"]["value"])
         # models saved before the recipe told: tables alone had their noise read from z unasked
-        left_open = self.asked.get("variance", "auto") == "auto"
+        left_open = self.options.variance == "auto"
         if left_open and self.spec.variance == "heteroscedastic":
             return "table"
         return {"images": "images"}.get(self.schema.kind, "plain")
@@ -273,9 +278,8 @@ class Fitted(Brief):
     @property
     def objective(self) -> str:
         """The name of what training maximised."""
-        asked: str = self.asked.get("objective", "auto")
-        if asked != "auto":
-            return asked
+        if self.options.objective != "auto":
+            return self.options.objective
         found: str = self.recipe.get("objective", {"value": "elbo"})["value"]
         return found
 

@@ -14,6 +14,7 @@ from ..baseline import ProbabilisticPCA
 from ..data import Schema
 from ..data.condition_schema import ConditionSchema
 from ..data.known import KnownRows
+from ..options import Options
 from ..recipe import Entries
 from ..spec import Spec
 from ..training import History
@@ -33,6 +34,8 @@ class Parts(Protocol):
     def recipe(self) -> Entries: ...
     @property
     def asked(self) -> Mapping[str, Any]: ...
+    @property
+    def options(self) -> Options: ...
     @property
     def history(self) -> History: ...
     @property

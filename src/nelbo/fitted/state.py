@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["asked", "from_numpy", "load", "of_one_model", "plain", "save", "to_numpy"]
+__all__ = ["asked", "from_numpy", "load", "of_one_model", "options_of", "save", "to_numpy"]
 
 import contextlib
 import dataclasses
-import numbers
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from typing import Any
@@ -20,6 +19,7 @@ from ..data import Schema
 from ..data.condition_schema import ConditionSchema
 from ..data.known import KnownRows
 from ..options import Options
+from ..plain import plain
 from ..recipe import Entries
 from ..training import History, fields
 from ..vae import VAE
@@ -32,18 +32,25 @@ ROWS = "rows."
 """The same of the rows that the model knows."""
 
 
-NOT_SAVED = ("callbacks", "progress", "checkpoint_dir", "warm_start", "device")
-"""Options that belong to one process, not to a model."""
-
-
 def asked(options: Options) -> dict[str, Any]:
     """Return the options that belong to a model, as JSON holds them."""
-    names = [field.name for field in dataclasses.fields(options) if field.name not in NOT_SAVED]
-    found = {name: plain(getattr(options, name)) for name in names}
-    for name, left_open in (("network", "auto"), ("encoder", None), ("decoder", None)):
-        if callable(found[name]):  # a factory in use is refused when the model is saved
-            found[name] = left_open
-    return found
+    fields = [field for field in dataclasses.fields(options) if field.metadata["kept"]]
+    return {field.name: _kept(getattr(options, field.name), field.default) for field in fields}
+
+
+def _kept(value: Any, default: Any) -> Any:
+    """Return an option as JSON holds it, or its default where a file cannot."""
+    if callable(value):  # a factory in use is refused when the model is saved
+        return default
+    if isinstance(value, np.random.RandomState | np.random.Generator):
+        return None
+    return plain(value)
+
+
+def options_of(asked: Mapping[str, Any]) -> Options:
+    """Return the options that a model was asked for, and defaults for those not told."""
+    names = {field.name for field in dataclasses.fields(Options)}
+    return Options(**{name: value for name, value in asked.items() if name in names})
 
 
 def save(
@@ -271,18 +278,3 @@ def from_numpy(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tensors(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
-
-
-def plain(value: Any) -> Any:
-    """Turn numpy numbers and sequences into what JSON holds; a RandomState becomes None."""
-    if isinstance(value, np.random.RandomState | np.random.Generator):
-        return None
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, numbers.Number | str | bool) or value is None or callable(value):
-        return value
-    return [plain(v) for v in value]

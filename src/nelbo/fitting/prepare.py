@@ -23,6 +23,7 @@ from ..fitted import Fitted, door
 from ..networks.paths import is_linear
 from ..objective import Objective
 from ..options import Options
+from ..plain import plain
 from ..recipe import Choice, Entries, Facts, Recipe
 from ..recipe import model as models
 from ..recipe import remarks as odd
@@ -70,7 +71,7 @@ class Prepared:
             self.recipe.objective.value,
             self.vae,
             self.recipe.objective_samples.value,
-            resume.plain(self.options.objective_options) or {},
+            plain(self.options.objective_options or {}),
         )
 
     @property
@@ -100,7 +101,7 @@ def afresh(
     """
     found, schema = _decided(options, values, latent_dim)
     remarks = odd.describe(schema, values.array) | _conditioned(condition)
-    odd.announce(remarks, options.likelihood, options.variance)
+    odd.announce(remarks, options)
     floor = models.floor_of(found, options, schema, values)
     model_spec = models.spec_of(found, options, schema, floor, _width(condition))
     seed = resume.seed_of(options, model_spec, values)

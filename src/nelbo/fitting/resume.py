@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["fingerprint", "open_store", "plain", "seed_of"]
+__all__ = ["fingerprint", "open_store", "seed_of"]
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -13,31 +14,13 @@ import numpy as np
 from .. import checkpoint
 from ..data import Values
 from ..options import Options
+from ..plain import plain
 from ..recipe.check import seed_from
 from ..spec import Spec
 from ..vae import VAE
 
 STORE_EVERY = 30.0
 """Seconds between two states on disk."""
-TIED = (
-    "max_epochs",
-    "max_steps",
-    "batch_size",
-    "learning_rate",
-    "weight_decay",
-    "device",
-    "precision",
-    "dequantize",
-    "max_seconds",
-    "validation_fraction",
-    "early_stopping",
-    "init",
-    "objective",
-    "objective_samples",
-    "objective_options",
-    "scale",
-)
-"""Options that a resumed run must share with the run it resumes, beside those of the model."""
 
 
 def open_store(
@@ -70,16 +53,16 @@ def fingerprint(options: Options, spec: Spec, values: Values, seed: int | None) 
     if values.conditions is not None:
         for column in values.conditions.columns:
             digest.update(np.ascontiguousarray(column).view(np.uint8).data)
-    tied = [(name, plain(getattr(options, name))) for name in TIED]
+    places = {field.metadata["tied"]: field.name for field in dataclasses.fields(options)}
+    names = [places[place] for place in range(len(places.keys() - {None}))]
+    tied = [(name, _sorted(plain(getattr(options, name)))) for name in names]
     digest.update(repr((array.shape, fields, seed, tied)).encode())
     return digest.hexdigest()
 
 
-def plain(value: Any) -> Any:
-    """Return a numpy number as Python's, and options in the order of their names."""
-    if isinstance(value, Mapping):
-        return {name: plain(value[name]) for name in sorted(value)}
-    return value.item() if isinstance(value, np.generic) else value
+def _sorted(value: Any) -> Any:
+    """Return the options of a part in the order of their names, and all else as it is."""
+    return dict(sorted(value.items())) if isinstance(value, Mapping) else value
 
 
 def _named(value: Any) -> Any:

@@ -111,6 +111,7 @@ def refit(
         store_every: How often, in seconds.
     """
     limits, batch = dict(limits), limits["batch_size"]
+    limits["early_stopping"] = False
     limits["batch_size"] = len(rows) if batch == before else batch
     stretch = longer * math.ceil(len(rows) / limits["batch_size"]) / math.ceil(before / batch)
     limits["max_steps"] = limits["max_steps"] and round(stretch * limits["max_steps"])
@@ -120,7 +121,6 @@ def refit(
         training.fit(
             objective,
             Jittered(rows),
-            early_stopping=False,
             seed=seed,
             callbacks=[lambda record: record.step >= until, watched],
             history=watched.second,

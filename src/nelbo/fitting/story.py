@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = ["Task", "train"]
 
 import copy
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from ..data.steps.whitening import Axes
 from ..evaluate import Examples
 from ..linear import LinearGaussian, Regression
 from ..objective import Objective
+from ..training.settings import Settings
 from . import resume
 from .prepare import Prepared, split
 from .second import Longer, refit
@@ -190,7 +192,7 @@ def _with_every_correlation(plan: Prepared) -> LinearGaussian:
 
 def _train(task: Task) -> None:
     """Train on the rows that are not held out."""
-    plan, options = task.plan, task.plan.options
+    plan = task.plan
     rows: Rows = task.taken
     if plan.recipe.jitter.value:
         rows = Jittered(rows)
@@ -201,26 +203,20 @@ def _train(task: Task) -> None:
         task.objective,
         rows,
         validation=validation,
-        early_stopping=options.early_stopping,
         seed=plan.seed,
-        max_seconds=task.seconds_left(),
         callbacks=task.callbacks,
         store=task.phase("training"),
         store_every=resume.STORE_EVERY,
         history=task.history,
-        **_limits(plan),
+        **_limits(plan) | {"max_seconds": task.seconds_left()},
     )
 
 
 def _limits(plan: Prepared) -> dict[str, Any]:
     """Return the arguments of `nelbo.fit` that the recipe and the options decide."""
-    options = plan.options
-    return {
-        **plan.recipe.budget,
-        "weight_decay": options.weight_decay,
-        "device": options.device,
-        "precision": options.precision,
-    }
+    names = [field.name for field in dataclasses.fields(Settings)]
+    asked = {name: getattr(plan.options, name) for name in names if hasattr(plan.options, name)}
+    return asked | plan.recipe.budget
 
 
 def _nobody(task: Task) -> bool:

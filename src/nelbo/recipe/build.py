@@ -9,7 +9,7 @@ from ..options import Options
 from . import images, plain, table
 from .choice import Choice
 from .facts import Facts
-from .recipe import Recipe
+from .recipe import Recipe, default_or_asked
 
 
 def build(
@@ -29,7 +29,7 @@ def build(
     kind = kind or table.kind_of(options, facts)
     if latent_dim is None:
         size = int(options.latent_dim)
-        latent_dim = Choice(size, plain.default_or_asked(size, Options.latent_dim))
+        latent_dim = Choice(size, default_or_asked(size, Options.latent_dim))
     builders = {"plain": plain.build, "images": images.build, "table": table.build}
     return builders[kind.value](options, facts, kind, latent_dim)
 

@@ -1,11 +1,17 @@
-"""What each option may be, checked before any work is done."""
+"""What each option may be, checked before any work is done.
+
+That follows from its type, or from the limits that `nelbo.options` declares; names of parts are
+resolved where they are built.
+"""
 
 from __future__ import annotations
 
 __all__ = ["check", "integer", "seed_from"]
 
+import dataclasses
 import math
 import numbers
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,14 +32,50 @@ def check(options: Options) -> None:
         ValueError: An option is out of range.
         TypeError: An option has the wrong type.
     """
-    for name, constraint in CONSTRAINTS.items():
-        constraint(name, getattr(options, name))
-    for name in ("hidden", "channels"):
-        if options.network_options and name in options.network_options:
-            _widths(f"network_options[{name!r}]", options.network_options[name])
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    for name, field in fields.items():
+        constraint_of(field)(name, getattr(options, name))
+    for name, value in (options.network_options or {}).items():
+        if name in fields:  # such as widths, which are options of their own, too
+            constraint_of(fields[name])(f"network_options[{name!r}]", value)
     spec.check_variance(options.likelihood, options.variance)
-    for kind in ("likelihood", "prior", "posterior", "objective"):
-        _options_known(kind, getattr(options, kind), getattr(options, f"{kind}_options"))
+    for name in fields:
+        kind = name.removesuffix("_options")
+        if kind not in (name, "network"):  # networks check theirs
+            _options_known(kind, getattr(options, kind), getattr(options, name))
+
+
+def constraint_of(field: dataclasses.Field[Any]) -> Constraint:
+    """Return what an option may be: by its limits, where it has some, or else by its type."""
+    kind, optional = str(field.type), str(field.type).removesuffix(" | None")
+    constraints: dict[str, Constraint] = {
+        "share": _share,
+        "noise": _variance,
+        "scaling": _scale,
+        "int | Literal['auto']": _latent_dim,
+        "int": integer,
+        "float": _at_least_zero,
+        "float | None": _optional(_positive),
+        "str | NetworkFactory": _network,
+        "Sequence[int]": _widths,
+        "Sequence[str | int]": _condition,
+        "Sequence[Callable[[Any], object]]": _callbacks,
+        "Mapping[str, Any]": _mapping(_example(field)),
+    }
+    wanted = field.metadata["limits"] or kind.replace('"', "'")
+    if wanted in constraints:
+        return constraints[wanted]
+    return _optional(constraints.get(optional, _anything))
+
+
+def _anything(name: str, value: Any) -> None:
+    """Leave an option to where it is used."""
+
+
+def _example(field: dataclasses.Field[Any]) -> str:
+    """Return the dict that the text of an option shows as an example."""
+    found = re.search(r"\{.*\}", field.metadata["text"])
+    return "" if found is None else found[0]
 
 
 def integer(name: str, value: object) -> None:
@@ -151,7 +193,7 @@ def _mapping(example: str) -> Constraint:
 
 
 def _options_known(kind: str, part: str, given: Mapping[str, Any] | None) -> None:
-    """Refuse options that the part they are for does not know; networks check theirs."""
+    """Refuse options that the part they are for does not know."""
     if kind == "objective" and part == "auto":
         part = "elbo"
     if not given and kind != "objective":
@@ -166,36 +208,10 @@ def _callbacks(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be a sequence of callables such as [print], got {value!r}.")
 
 
-CONSTRAINTS: dict[str, Constraint] = {
-    "latent_dim": _latent_dim,
-    "condition": _optional(_condition),
-    "max_epochs": _optional(integer),
-    "max_steps": _optional(integer),
-    "batch_size": _optional(integer),
-    "objective_samples": _optional(integer),
-    "score_samples_k": _optional(integer),
-    "learning_rate": _optional(_positive),
-    "max_seconds": _optional(_positive),
-    "weight_decay": _at_least_zero,
-    "validation_fraction": _share,
-    "variance": _variance,
-    "scale": _scale,
-    "network": _network,
-    "encoder": _optional(_network),
-    "decoder": _optional(_network),
-    "objective_options": _optional(_mapping('{"beta": 4}')),
-    **{f"{kind}_options": _optional(_mapping(example)) for kind, example in spec.OPTIONS},
-    "callbacks": _optional(_callbacks),
-    "hidden": _optional(_widths),
-    "decoder_hidden": _optional(_widths),
-    "channels": _widths,
-}
-"""What each option may be; names of parts are resolved where they are built."""
-
-
 def seed_from(random_state: Any) -> int:
-    """Turn a random_state into a seed; None draws one from the system, leaving numpy's global state
-    alone.
+    """Turn a random_state into a seed; None draws one from the system.
+
+    The global state of numpy is left alone.
 
     Raises:
         ValueError: It is neither an integer, a RandomState, a Generator nor None.

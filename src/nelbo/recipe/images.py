@@ -9,7 +9,7 @@ from ..options import Options
 from . import plain
 from .choice import Choice
 from .facts import Facts
-from .recipe import Recipe, or_asked
+from .recipe import Recipe
 
 
 def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[int]) -> Recipe:
@@ -17,8 +17,7 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
     recipe = plain.build(options, facts, kind, latent_dim)
     if recipe.scale.value is None:
         return recipe
-    scale: Choice[str | None] = Choice("auto", plain.one_scale())
-    return recipe.but(scale=or_asked(options, "scale", scale, "auto"))
+    return recipe.but(scale=Choice("auto", plain.one_scale())).as_asked(options)
 
 
 def scaled(recipe: Recipe, schema: Schema) -> Recipe:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["floor_of", "schema_of", "spec_of"]
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,37 +68,45 @@ def spec_of(
         floor: The smallest variance that may be learned.
         condition: The number of values of c.
     """
-    variance: Any = recipe.variance.value
-    if not isinstance(variance, str):
-        variance = _scaled(float(variance), schema)
-    grid = {}
+    own: dict[str, Any] = {"shape": schema.shape, "floor": floor, "condition": condition}
     if schema.discrete:
-        grid = dict(zip(("low", "width"), map(_numbers, schema.grid), strict=True))
-    prior = recipe.prior.value
-    if prior in ("judged", "fitted mixture"):
-        prior = "standard_normal"
-    given: dict[str, Any] = {
-        f"{kind}_options": dict(sorted(plain(getattr(options, f"{kind}_options") or {}).items()))
-        for kind, _ in spec.OPTIONS
-    }
-    return spec.Spec(
-        shape=schema.shape,
-        latent_dim=recipe.latent_dim.value,
-        encoder=recipe.encoder.value,
-        decoder=recipe.decoder.value,
+        own |= dict(zip(("low", "width"), map(_numbers, schema.grid), strict=True))
+    names = [field.name for field in dataclasses.fields(spec.Spec) if field.name not in own]
+    asked = {name: _held(getattr(options, name, None)) for name in names}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    decided = {name: getattr(recipe, name).value for name in names if hasattr(recipe, name)}
+    found = spec.Spec(**{**asked, **decided, **own})
+    return dataclasses.replace(
+        found,
         hidden=recipe.hidden.value.encoder,
         decoder_hidden=recipe.hidden.value.decoder,
-        channels=tuple(int(w) for w in options.channels),
-        activation=options.activation,
-        likelihood=options.likelihood,
-        variance=variance,
-        prior=prior,
-        posterior=options.posterior,
-        floor=floor,
-        condition=condition,
-        **given,
-        **grid,
+        variance=_in_model_units(recipe, schema),
+        prior=_trained_with(recipe),
     )
+
+
+def _held(value: Any) -> Any:
+    """Return an option as the configuration of a model holds it."""
+    if isinstance(value, Mapping):
+        return dict(sorted(plain(value).items()))
+    if isinstance(value, np.ndarray) or (
+        isinstance(value, Sequence) and not isinstance(value, str)
+    ):
+        return tuple(int(width) for width in value)
+    return value
+
+
+def _trained_with(recipe: Recipe) -> str:
+    """Return the prior that the model is trained with."""
+    after_training = ("judged", "fitted mixture")
+    return "standard_normal" if recipe.prior.value in after_training else recipe.prior.value
+
+
+def _in_model_units(recipe: Recipe, schema: Schema) -> Any:
+    """Return the noise of the model: a word, or a fixed beta^2."""
+    if isinstance(recipe.variance.value, str):
+        return recipe.variance.value
+    return _scaled(float(recipe.variance.value), schema)
 
 
 def _takes(options: Options) -> str:

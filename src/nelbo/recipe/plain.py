@@ -14,7 +14,7 @@ from ..training.budget import default_batch_size, default_steps
 from ..training.rate import DECAY, default_learning_rate
 from .choice import ASKED, Choice
 from .facts import Facts
-from .recipe import Recipe, Widths, or_asked
+from .recipe import Recipe, Widths
 
 
 @dataclass(frozen=True)
@@ -48,70 +48,53 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         latent_dim: The number of latent dimensions, and why.
     """
     held = facts.held_out(PLAIN.held_out)
-    rows = facts.rows - held
-    return Recipe(
+    network = _network(options)
+    recipe = Recipe.of(
+        options,
         data=kind,
         latent_dim=latent_dim,
-        encoder=_network(options, "encoder"),
-        decoder=_network(options, "decoder"),
-        hidden=widths(options, _hidden(options, facts)),
-        likelihood=Choice(options.likelihood, default_or_asked(options.likelihood, "gaussian")),
-        variance=or_asked(
-            options,
-            "variance",
-            Choice("learned", "One noise level for all values, learned by its closed form."),
-            "auto",
-        ),
+        encoder=network,
+        decoder=network,
+        hidden=_hidden(options, facts),
+        variance=Choice("learned", "One noise level for all values, learned by its closed form."),
         least_variance=Choice(
             VARIANCE_FLOOR, "Relative to the scaled data: values known exactly have no density."
         ),
-        prior=prior(
-            options,
-            Choice("standard_normal", "The prior that the model was trained with."),
-            facts.conditioned,
-        ),
-        posterior=Choice(options.posterior, default_or_asked(options.posterior, "diagonal_normal")),
-        scale=_scale(options, facts),
+        prior=Choice("standard_normal", "The prior that the model was trained with."),
+        scale=_scale(options),
         start=Choice("random", "Nothing else is known yet."),
-        objective=or_asked(
-            options,
-            "objective",
-            Choice("elbo", "The ELBO with one sample a row goes furthest in the same time."),
-            "auto",
-        ),
-        objective_samples=or_asked(
-            options, "objective_samples", Choice(1, "One sample a row is enough for it.")
-        ),
+        objective=Choice("elbo", "The ELBO with one sample a row goes furthest in the same time."),
+        objective_samples=Choice(1, "One sample a row is enough for it."),
         held_out=held_out(options, held),
-        max_epochs=or_asked(options, "max_epochs", Choice(None, "Steps are counted instead.")),
-        max_steps=_steps(options, rows),
-        max_seconds=or_asked(options, "max_seconds", Choice(None, "Time is not limited.")),
-        batch_size=_batch(options, rows),
-        learning_rate=_rate(options, rows),
+        max_epochs=Choice(None, "Steps are counted instead."),
+        max_seconds=Choice(None, "Time is not limited."),
         decay=_straight(),
         **once(),
-        score_samples=or_asked(
-            options,
-            "score_samples_k",
-            Choice(
-                PLAIN.score_samples, "Enough for a stochastic lower bound within tenths of a nat."
-            ),
+        conditioned=facts.conditioned,
+        score_samples=score_samples(
+            options, PLAIN.score_samples, "Enough for a lower bound within tenths of a nat."
         ),
-        own_batch=options.batch_size is not None,
-        own_rate=options.learning_rate is not None,
     )
+    return paced(recipe, options, facts.rows - held)
 
 
 def paced(recipe: Recipe, options: Options, rows: int) -> Recipe:
     """Return a recipe with the budget of any data, for so many rows to train on."""
-    return recipe.but(
+    recipe = recipe.but(
         max_steps=_steps(options, rows),
-        batch_size=_batch(options, rows),
-        learning_rate=_rate(options, rows),
+        batch_size=Choice(
+            min(rows, default_batch_size(rows)),
+            "A power of two with at least 16 batches an epoch; smaller at first.",
+        ),
+        learning_rate=Choice(
+            default_learning_rate(options.max_steps or default_steps(rows)),
+            "Fewer steps have to be larger; halved where the validation bound falls far.",
+        ),
         decay=_straight(),
         own_batch=options.batch_size is not None,
         own_rate=options.learning_rate is not None,
     )
+    return recipe.as_asked(options)
 
 
 def started(recipe: Recipe, options: Options, able: bool, linear: bool) -> Recipe:
@@ -140,17 +123,6 @@ def started(recipe: Recipe, options: Options, able: bool, linear: bool) -> Recip
     return recipe
 
 
-def widths(options: Options, otherwise: Choice[Widths]) -> Choice[Widths]:
-    """Return the widths asked for, or others; those of the decoder are an option of their own."""
-    found, reason = otherwise.value, otherwise.reason
-    decoder = options.decoder_hidden
-    if options.hidden is not None:
-        found, reason = Widths(tuple(int(w) for w in options.hidden)), ASKED
-    if decoder is not None:
-        found = Widths(found.encoder, tuple(int(w) for w in decoder))
-    return Choice(found, reason)
-
-
 def held_out(options: Options, rows: int) -> Choice[int]:
     """Return how many rows are held out, and what for."""
     if rows == 0:
@@ -160,19 +132,15 @@ def held_out(options: Options, rows: int) -> Choice[int]:
     return Choice(rows, "They decide when to stop and which weights to keep.")
 
 
-def prior(options: Options, otherwise: Choice[str], conditioned: bool = False) -> Choice[str]:
-    """Return the prior asked for, or another; a mixture without options is fitted afterwards, but
-    learned with the rest of a model of p(x|c).
-    """
-    if options.prior == "mixture" and not options.prior_options and not conditioned:
-        return Choice("fitted mixture", "As asked: fitted to z of the training rows afterwards.")
-    return or_asked(options, "prior", otherwise, "auto")
+def score_samples(options: Options, otherwise: int, reason: str) -> Choice[int]:
+    """Return how many importance samples a row gets."""
+    if options.score_samples_k is not None:
+        return Choice(options.score_samples_k, ASKED)
+    return Choice(otherwise, reason)
 
 
-def _network(options: Options, part: str) -> Choice[str | NetworkFactory]:
-    own = getattr(options, part)
-    if own is not None:
-        return Choice(own, ASKED)
+def _network(options: Options) -> Choice[str | NetworkFactory]:
+    """Return the network of both encoder and decoder."""
     if options.network != "auto":
         return Choice(options.network, ASKED)
     return Choice("residual", "An MLP beside a linear path, which starts at the closed form.")
@@ -187,48 +155,19 @@ def _hidden(options: Options, facts: Facts) -> Choice[Widths]:
     return Choice(PLAIN.hidden_of_many, "With so many rows a deep decoder pays.")
 
 
-def _scale(options: Options, facts: Facts) -> Choice[str | None]:
-    noisy = options.dequantize not in ("auto", False)
-    otherwise: Choice[str | None] = Choice(
-        "standard", "Each column is divided by its own deviation."
-    )
+def _scale(options: Options) -> Choice[str | None]:
     takes = resolve("likelihood", options.likelihood).takes
-    if noisy or takes == "bytes":
-        otherwise = Choice("global", one_scale())
     if takes == "binary":
-        otherwise = Choice(None, "Zeros and ones stay as they are.")
-    return or_asked(options, "scale", otherwise, "auto")
+        return Choice(None, "Zeros and ones stay as they are.")
+    if takes == "bytes" or options.dequantize not in ("auto", False):
+        return Choice("global", one_scale())
+    return Choice("standard", "Each column is divided by its own deviation.")
 
 
 def _steps(options: Options, rows: int) -> Choice[int | None]:
-    if options.max_steps is not None:
-        return Choice(options.max_steps, ASKED)
     if options.max_epochs is not None or options.max_seconds is not None:
         return Choice(None, "Another limit holds.")
     return Choice(default_steps(rows), "2,000, and 0.3 for each row, at most 60,000.")
-
-
-def _batch(options: Options, rows: int) -> Choice[int]:
-    size = min(rows, default_batch_size(rows))
-    return or_asked(
-        options,
-        "batch_size",
-        Choice(size, "A power of two with at least 16 batches an epoch; smaller at first."),
-    )
-
-
-def _rate(options: Options, rows: int) -> Choice[float]:
-    if options.learning_rate is not None:
-        return Choice(options.learning_rate, ASKED)
-    steps = options.max_steps or default_steps(rows)
-    return Choice(
-        default_learning_rate(steps),
-        "Fewer steps have to be larger; halved where the validation bound falls far.",
-    )
-
-
-def default_or_asked(value: object, default: object) -> str:
-    return "The default for all data." if value == default else ASKED
 
 
 def once() -> dict[str, Any]:

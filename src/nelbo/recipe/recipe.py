@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Recipe", "Widths", "or_asked"]
+__all__ = ["Recipe", "Widths", "default_or_asked"]
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ..options import NetworkFactory, Options
 from ..plain import plain
+from ..training.settings import Settings
 from .choice import ASKED, Choice, Entries, Entry
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -37,65 +36,103 @@ class Widths:
 class Recipe:
     """What a fit will do; frozen, and with nothing left on "auto".
 
-    Attributes:
-        data: The kind of the data: "table", "images" or "plain".
-        latent_dim: Number of latent dimensions.
-        encoder, decoder: Names of networks, or factories.
-        hidden: Widths of dense hidden layers.
-        likelihood, posterior: Names of p(x|z) and q(z|x).
-        variance: "learned", "per_feature", "heteroscedastic", or a fixed beta^2 in data units.
-        least_variance: The smallest variance that may be learned, relative to the scaled data.
-        prior: The name of p(z); "fitted mixture", which is fitted after training with N(0, I); or
-            "judged": that where held-out log p(x) gains by it.
-        scale: "global", "standard", "whitened" or None; "auto" stands for one scale, or one for
-            each channel where these differ much.
-        start: "ppca" (factor analysis for noise per feature), "principal axes" (the normal with
-            every correlation), "random" or "last fit".
-        objective, objective_samples: What is maximised, and draws of z per row in it.
-        held_out: Rows held out to stop early and to keep the best weights.
-        max_epochs, max_steps, max_seconds: Limits of training; None is none.
-        batch_size: Rows in a step.
-        learning_rate: The peak rate.
-        decay: Share of the run, at its end, over which the rate falls; None is a cosine.
-        average: Weight of the newest weights in a running mean; 0 is none.
-        jitter: Whether training rows get normal noise, which shrinks to nothing.
-        refit: Whether the model is trained a second time, on all rows.
-        score_samples: Importance samples per row of `score_samples`.
-        own_batch: Whether the batch has this size from the first step; else it is smaller at first.
-        own_rate: Whether the rate stays as it is; else it is halved where the bound falls far.
+    What bears the name of an option is what that option asks for, or what a rule decided where it
+    was left open.
     """
 
     data: Choice[str]
+    """The kind of the data: "table", "images" or "plain"."""
     latent_dim: Choice[int]
+    """Number of latent dimensions."""
     encoder: Choice[str | NetworkFactory]
+    """Name of a network, or a factory."""
     decoder: Choice[str | NetworkFactory]
+    """The same."""
     hidden: Choice[Widths]
+    """Widths of dense hidden layers."""
     likelihood: Choice[str]
+    """Name of p(x|z)."""
     variance: Choice[str | float]
+    """"learned", "per_feature", "heteroscedastic", or a fixed beta^2 in data units."""
     least_variance: Choice[float]
+    """The smallest variance that may be learned, relative to the scaled data."""
     prior: Choice[str]
+    """Name of p(z); "fitted mixture", which is fitted after training with N(0, I); or "judged":
+    that where held-out log p(x) gains by it."""
     posterior: Choice[str]
+    """Name of q(z|x)."""
     scale: Choice[str | None]
+    """"global", "standard", "whitened" or None; "auto" stands for one scale, or one for each
+    channel where these differ much."""
     start: Choice[str]
+    """"ppca" (factor analysis for noise per feature), "principal axes" (the normal with every
+    correlation), "random" or "last fit"."""
     objective: Choice[str]
+    """What is maximised."""
     objective_samples: Choice[int]
+    """Draws of z per row in it."""
     held_out: Choice[int]
+    """Rows held out to stop early and to keep the best weights."""
     max_epochs: Choice[int | None]
+    """A limit of training, as the next two are; None is none."""
     max_steps: Choice[int | None]
     max_seconds: Choice[float | None]
     batch_size: Choice[int]
+    """Rows in a step."""
     learning_rate: Choice[float]
+    """The peak rate."""
     decay: Choice[float | None]
+    """Share of the run, at its end, over which the rate falls; None is a cosine."""
     average: Choice[float]
+    """Weight of the newest weights in a running mean; 0 is none."""
     jitter: Choice[bool]
+    """Whether training rows get normal noise, which shrinks to nothing."""
     refit: Choice[bool]
+    """Whether the model is trained a second time, on all rows."""
     score_samples: Choice[int]
-    own_batch: bool
-    own_rate: bool
+    """Importance samples per row of `score_samples`."""
+    own_batch: bool = False
+    """Whether the batch has this size from the first step; else it is smaller at first."""
+    own_rate: bool = False
+    """Whether the rate stays as it is; else it is halved where the bound falls far."""
+    conditioned: bool = False
+    """Whether the model is one of p(x|c): a mixture is then learned with the rest of it."""
+
+    @classmethod
+    def of(cls, options: Options, **choices: Any) -> Recipe:
+        """Return the recipe of some decisions, and of the options about which there are none."""
+        names = {field.name for field in dataclasses.fields(cls)} - choices.keys()
+        for field in dataclasses.fields(options):
+            if field.name in names:
+                value = getattr(options, field.name)
+                choices[field.name] = Choice(value, default_or_asked(value, field.default))
+        return cls(**choices).as_asked(options)
 
     def but(self, **choices: Any) -> Recipe:
         """Return the same recipe but for some decisions."""
         return dataclasses.replace(self, **choices)
+
+    def as_asked(self, options: Options) -> Recipe:
+        """Return the same recipe but for what was asked for: each option replaces just itself."""
+        choices: dict[str, Any] = {"hidden": self._widths(options)}
+        for field in dataclasses.fields(options):
+            value = getattr(options, field.name)
+            may_be_open = field.default in ("auto", None) and field.name not in choices
+            if may_be_open and hasattr(self, field.name) and not _is_open(value, field.default):
+                choices[field.name] = Choice(value if callable(value) else plain(value), ASKED)
+        if options.prior == "mixture" and not options.prior_options and not self.conditioned:
+            why = "As asked: fitted to z of the training rows afterwards."
+            choices |= {"prior": Choice("fitted mixture", why)}
+        return self.but(**choices)
+
+    def _widths(self, options: Options) -> Choice[Widths]:
+        """Return the widths asked for; those of the decoder are an option of their own."""
+        found, reason = self.hidden.value, self.hidden.reason
+        if options.hidden is not None:
+            found, reason = Widths(tuple(int(w) for w in options.hidden)), ASKED
+        if options.decoder_hidden is not None:
+            found = Widths(found.encoder, tuple(int(w) for w in options.decoder_hidden))
+        return Choice(found, reason)
 
     @property
     def noise_from_z(self) -> bool:
@@ -108,14 +145,13 @@ class Recipe:
     @property
     def budget(self) -> dict[str, Any]:
         """The arguments of `nelbo.fit` that say how long and how fast to train."""
-        return {
-            "max_epochs": self.max_epochs.value,
-            "max_steps": self.max_steps.value,
-            "batch_size": self.batch_size.value if self.own_batch else None,
-            "learning_rate": self.learning_rate.value if self.own_rate else None,
-            "decay": self.decay.value,
-            "average": self.average.value,
-        }
+        names = [field.name for field in dataclasses.fields(Settings) if hasattr(self, field.name)]
+        found: dict[str, Any] = {name: getattr(self, name).value for name in names}
+        if not self.own_batch:
+            found["batch_size"] = None
+        if not self.own_rate:
+            found["learning_rate"] = None
+        return found
 
     def entries(self) -> Entries:
         """Return the decisions by name, as JSON holds them."""
@@ -127,14 +163,14 @@ class Recipe:
         return Entries(found)
 
 
-def or_asked(
-    options: Options, name: str, otherwise: Choice[Value], left_open: object = None
-) -> Choice[Value]:
-    """Return what was asked for under this name, or, where it was left open, another choice."""
-    value = plain(getattr(options, name))
-    if value is left_open or (isinstance(value, str) and value == left_open):
-        return otherwise
-    return Choice(value, ASKED)
+def default_or_asked(value: object, default: object) -> str:
+    """Return why a value is what it is, where no rule decides."""
+    return "The default for all data." if value == default else ASKED
+
+
+def _is_open(value: Any, default: object) -> bool:
+    """Return whether an option leaves its decision to the recipe."""
+    return value is default or (isinstance(value, str) and value == default)
 
 
 def _json(value: Any) -> Any:

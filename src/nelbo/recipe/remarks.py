@@ -10,6 +10,7 @@ import numpy as np
 from ..data import Schema
 from ..data.peculiar import FarCell, peculiar
 from ..data.warned import listed, warn
+from ..options import Options
 from ..spec import resolve
 from .choice import Entry
 
@@ -115,17 +116,15 @@ def _cell(place: str, cell: FarCell) -> str:
     )
 
 
-def announce(found: Remarks, likelihood: str, variance: object) -> None:
-    """Warn, in one line, of columns that are left out, and in another of what makes log p(x) mean
-    less than it seems.
+def announce(found: Remarks, options: Options) -> None:
+    """Warn of columns that are left out, and of what makes log p(x) mean less than it seems.
 
     Arguments:
         found: What `describe` found.
-        likelihood: Of the model: only a density has no bound.
-        variance: Of the model: noise that is fixed does not shrink.
+        options: Of the model: only a density has no bound, and noise that is fixed does not shrink.
     """
-    density = resolve("likelihood", likelihood).takes != "binary"
-    told = _told(found, density and isinstance(variance, str))
+    density = resolve("likelihood", options.likelihood).takes != "binary"
+    told = _told(found, density and isinstance(options.variance, str))
     if told:
         warn(" ".join(told))
     if "left_out" in found:

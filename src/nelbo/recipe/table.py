@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from ..options import Options
 from ..spec import resolve
 from . import plain
-from .choice import ASKED, Choice
+from .choice import Choice
 from .facts import Facts
-from .recipe import Recipe, Widths, or_asked
+from .recipe import Recipe, Widths
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,12 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
     recipe = plain.build(options, facts, kind, latent_dim)
     held = facts.held_out(TABLE.held_out)
     recipe = recipe.but(
-        hidden=plain.widths(options, Choice(TABLE.hidden, "Wider networks overfit tables.")),
+        hidden=Choice(TABLE.hidden, "Wider networks overfit tables."),
         variance=_variance(options, recipe),
         held_out=plain.held_out(options, held),
         jitter=Choice(True, "A network that sees noisy rows cannot overfit them; it fades."),
-        score_samples=or_asked(
-            options,
-            "score_samples_k",
-            Choice(TABLE.score_samples, "Rows of few columns are cheap, and weights uneven."),
+        score_samples=plain.score_samples(
+            options, TABLE.score_samples, "Rows of few columns are cheap, and weights uneven."
         ),
     )
     recipe = recipe.but(scale=_scale(options, recipe, facts))
@@ -95,7 +93,7 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         recipe = recipe.but(
             least_variance=Choice(TABLE.least_variance, "An outlier must not meet tiny noise.")
         )
-    return _trained(_maximised(recipe, options), options, facts, held)
+    return _trained(_maximised(recipe, options), options, facts, held).as_asked(options)
 
 
 def started(recipe: Recipe, whitened: bool) -> Recipe:
@@ -129,7 +127,7 @@ def _variance(options: Options, recipe: Recipe) -> Choice[str | float]:
 def _scale(options: Options, recipe: Recipe, facts: Facts) -> Choice[str | None]:
     """Return the scaling: whitened where held-out rows are predicted better so."""
     if options.scale != "auto":
-        return Choice(options.scale, ASKED)
+        return recipe.scale
     if not recipe.noise_from_z:
         return Choice("standard", "Noise that does not depend on z belongs to columns.")
     if facts.conditioned:
@@ -157,11 +155,8 @@ def _maximised(recipe: Recipe, options: Options) -> Recipe:
     """Return the recipe with the objective of tables; options of one are those of the ELBO."""
     if options.objective != "auto" or options.objective_options:
         return recipe
-    samples: Choice[int] = Choice(TABLE.samples, FOUR_SAMPLES)
-    return recipe.but(
-        objective=Choice("dreg", FOUR_SAMPLES),
-        objective_samples=or_asked(options, "objective_samples", samples),
-    )
+    why = "Four samples a row make a tighter bound, and tables are cheap."
+    return recipe.but(objective=Choice("dreg", why), objective_samples=Choice(TABLE.samples, why))
 
 
 def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recipe:
@@ -178,7 +173,7 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
     else:
         refit = Choice(False, "Nothing says how long, or a tenth more rows bring nothing.")
     steps = recipe.max_steps
-    if options.max_steps is None and options.max_epochs is None and not timed:
+    if options.max_epochs is None and not timed:
         factor = TABLE.longer if alone else 1
         count = round(factor * (TABLE.steps + TABLE.steps_per_row * rows))
         steps = Choice(count, "1,000, and 0.1 for each row; half as many again for a single run.")
@@ -187,24 +182,18 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
     rate = Choice(TABLE.learning_rate * root, "For fewer than 1,000 rows it falls as their root.")
     prior = recipe.prior
     if held > 0 and not timed and not facts.conditioned:
-        prior = plain.prior(
-            options,
-            Choice(
-                "judged",
-                "A mixture is fitted to z afterwards, and kept where held-out log p(x) gains.",
-            ),
+        prior = Choice(
+            "judged",
+            "A mixture is fitted to z afterwards, and kept where held-out log p(x) gains.",
         )
     return recipe.but(
         refit=refit,
         prior=prior,
         max_steps=steps,
-        batch_size=or_asked(options, "batch_size", batch),
-        learning_rate=or_asked(options, "learning_rate", rate),
+        batch_size=batch,
+        learning_rate=rate,
         decay=Choice(None, "A cosine: the run on all rows stops on its way."),
         average=Choice(TABLE.average, "A running mean of the weights is steadier."),
         own_batch=True,
         own_rate=True,
     )
-
-
-FOUR_SAMPLES = "Four samples a row make a tighter bound, and tables are cheap."

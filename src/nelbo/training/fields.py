@@ -112,7 +112,7 @@ def record(cls: type[Fields], fields: Any, name: str) -> Fields:
     return cls(**found)
 
 
-def plain(value: Any) -> Any:
+def spelt_out(value: Any) -> Any:
     """Return a number that is not finite as "nan", "inf" or "-inf", all else as it is."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

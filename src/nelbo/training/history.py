@@ -186,7 +186,8 @@ class History:
         """Return JSON types; a number that is not finite is "nan", "inf" or "-inf"."""
         found = dataclasses.asdict(self)
         found["records"] = [
-            {name: fields.plain(value) for name, value in one.items()} for one in found["records"]
+            {name: fields.spelt_out(value) for name, value in one.items()}
+            for one in found["records"]
         ]
         return found
 
