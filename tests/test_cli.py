@@ -436,6 +436,9 @@ def test_the_command_line_wins_over_the_file_which_wins_over_the_default(
     [
         ("latent_dims = 3", "Did you mean latent_dim?"),
         ("[fit]\nlatent_dim = 3", "table [fit]"),
+        ("[likelihood-options]\ndf = [3]", "likelihood-options.df must be a number"),
+        ("[likelihood-options]\ndof = 3", "likelihood 'gaussian' has no option 'dof'"),
+        ("[prior-options]\ncomponents = 3", "are for a prior by name"),
         ("latent_dim = ", "not valid TOML"),
         ("latent-dim = 3\nlatent_dim = 4", "twice"),
         ('max_steps = "many"', "[max_steps] from wrong.toml"),
@@ -447,6 +450,25 @@ def test_a_file_of_options_that_is_wrong_is_refused(
 ) -> None:
     (place / "wrong.toml").write_text(text)
     assert said in complaint(here("fit", "table.csv", "--out", "never", "--config", "wrong.toml"))
+
+
+def test_options_of_a_part_have_a_table_of_their_own(here: Callable[..., Run], place: Path) -> None:
+    text = (
+        "likelihood = 'student_t'\nprior = 'mixture'\nmax-steps = 2\nhidden = [4]\n"
+        "objective = 'free_bits'\nobjective_options = {free = 0.5}\nposterior-options = {}\n"
+        "[likelihood-options]\ndf = 'per_feature'\n"
+        "[prior-options]\ncomponents = 3\nlearned = true\n"
+    )
+    (place / "parts.toml").write_text(text)
+    result = here("fit", "table.csv", "--config", "parts.toml", "--out", "parts", "--quiet")
+    assert result.returncode == 0, result.stderr
+    model = VariationalAutoencoder.load(place / "parts")
+    assert model.spec_.likelihood_options == {"df": "per_feature"}
+    assert model.spec_.prior_options == {"components": 3, "learned": True}
+    assert (model.objective_options, model.posterior_options) == ({"free": 0.5}, None)
+    again = ("fit", "--config", "parts/run.toml", "--out", "again", "--json", "--quiet")
+    assert here(*again).returncode == 0
+    assert VariationalAutoencoder.load(place / "again").spec_ == model.spec_
 
 
 def test_options_survive_the_file(tmp_path: Path) -> None:

@@ -206,14 +206,16 @@ def differing(one: Recipe, other: Recipe) -> set[str]:
         ({"network": "mlp"}, {"encoder", "decoder"}),
         ({"encoder": "mlp"}, {"encoder"}),
         ({"scale": "standard"}, {"scale"}),
-        ({"objective": "iwae"}, {"objective", "objective_samples"}),
+        ({"objective": "iwae"}, {"objective"}),
+        ({"objective": "dreg"}, set()),
+        ({"objective": "stl"}, {"objective", "objective_samples"}),
         ({"objective_samples": 7}, {"objective_samples"}),
         ({"prior": "standard_normal"}, {"prior"}),
         ({"max_steps": 9}, {"max_steps"}),
         ({"batch_size": 9}, {"batch_size"}),
         ({"learning_rate": 0.1}, {"learning_rate"}),
         ({"score_samples_k": 9}, {"score_samples"}),
-        ({"early_stopping": False}, {"refit"}),
+        ({"early_stopping": False}, {"early_stopping", "refit"}),
         # and what depends on it: whitening would mix such noise, and its floor is for noise from z
         ({"variance": "learned"}, {"variance", "scale", "least_variance"}),
         ({"variance": 0.5}, {"variance", "scale", "least_variance"}),
@@ -256,7 +258,7 @@ def test_what_is_no_table_of_numbers_gets_no_rules_for_tables(options: dict[str,
     x = np.random.default_rng(0).integers(0, 2, (100, 5)).astype(np.uint8)
     found = decided(x, **options)
     assert found.data.value == "plain"
-    assert found.variance.value == "learned"
+    assert found.variance.value == {"bernoulli": "none"}.get(options.get("likelihood"), "learned")
     assert not found.jitter.value
     assert not found.refit.value
     assert decided(x[:19]).data.value == decided(x[:, :1]).data.value == "plain"
@@ -436,3 +438,50 @@ def test_the_reason_for_rows_held_out_says_what_becomes_of_them() -> None:
     assert "in the end they are trained on" in why()
     assert "measure" in why(early_stopping=False)
     assert why(validation_fraction=0) == "Every row is trained on."
+
+
+def test_the_reason_for_stopping_early_or_not_is_told() -> None:
+    x = np.random.default_rng(0).standard_normal((60, 3))
+
+    def told(name: str, **options: Any) -> tuple[object, str]:
+        entry = VariationalAutoencoder(2, **options).explain(x)[name]
+        return entry["value"], str(entry["reason"])
+
+    assert told("early_stopping")[0] is True
+    assert told("early_stopping", early_stopping=False) == (False, "As asked.")
+    value, reason = told("early_stopping", validation_fraction=0)
+    assert (value, "No rows are held out" in reason) == (False, True)
+    assert "early stopping" in told("refit", early_stopping=False)[1]
+    assert "on all rows already" in told("refit", validation_fraction=0)[1]
+    assert "time" in told("refit", max_seconds=5)[1]
+
+
+@pytest.mark.parametrize("name", ["dreg", "iwae", "miwae", "piwae", "ciwae"])
+def test_an_objective_of_several_samples_has_several_wherever_it_is_named(name: str) -> None:
+    """With one it would be the ELBO, by another gradient at most."""
+    images = np.random.default_rng(0).standard_normal((60, 3, 3))
+    for x in (images, correlated(60)):
+        found = decided(x, objective=name).objective_samples
+        assert (found.value, "one it would be the ELBO" in found.reason) == (4, True)
+        asked = decided(x, objective=name, objective_samples=1).objective_samples
+        assert (asked.value, asked.reason) == (1, "As asked.")
+    assert decided(images, objective="stl").objective_samples.value == 1
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "value", "words"),
+    [
+        ("gaussian", "learned", "closed form"),
+        ("student_t", "learned", "EM, in which outliers weigh little"),
+        ("discretized_gaussian", "learned", "steps of EM"),
+        ("heteroscedastic_gaussian", "heteroscedastic", "read from z"),
+        ("bernoulli", "none", "no noise besides their probabilities"),
+    ],
+)
+def test_the_reason_for_the_noise_is_that_of_the_likelihood(
+    likelihood: str, value: str, words: str
+) -> None:
+    x = np.random.default_rng(0).integers(0, 2, (60, 3, 3)).astype(np.float32)
+    found = VariationalAutoencoder(2, likelihood=likelihood, hidden=(4,)).explain(x)["variance"]
+    assert found["value"] == value
+    assert words in found["reason"]

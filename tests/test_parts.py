@@ -36,6 +36,7 @@ from nelbo import (
 )
 from nelbo.data import as_rows
 from nelbo.networks import paths
+from nelbo.report import summarise
 
 KINDS = ("likelihood", "prior", "posterior")
 MEMBERS = [(kind, name) for kind in KINDS for name in spec.choices(kind)]
@@ -313,7 +314,7 @@ def test_a_network_says_its_name_and_its_linear_path() -> None:
         ({"network_options": {"widht": 3}}, "network 'residual' has no option 'widht'"),
         (
             {"likelihood": "heteroscedastic_gaussian", "variance": 0.5},
-            "variance=0.5 has no meaning for likelihood 'heteroscedastic_gaussian'",
+            "'heteroscedastic_gaussian' takes no variance, got variance=0.5. Its noise is read",
         ),
         (
             {"likelihood": "student_t", "likelihood_options": {"df": -1}},
@@ -330,7 +331,11 @@ def test_an_option_that_a_part_does_not_know_is_refused(
 
 
 def test_a_variance_for_coin_flips_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"variance=.* has no meaning for likelihood 'bernoulli'"):
+    with pytest.raises(
+        ValueError,
+        match=r"likelihood='bernoulli' takes no variance, got variance=3.0. Zeros and ones have no "
+        r"noise besides their probabilities. Leave variance out, or use likelihood='gaussian'.",
+    ):
         small_estimator(likelihood="bernoulli", variance=3.0, scale="auto").fit(
             rows_for("bernoulli")
         )
@@ -391,16 +396,29 @@ def test_student_t_is_scipys() -> None:
 @pytest.mark.parametrize("df", [1.0, 2.0])
 def test_student_t_may_have_no_variance(df: float) -> None:
     head = likelihood.StudentT((3,), variance=0.5, df=df)
-    assert bool(head.noise().variance.isinf())
     assert bool(head(normal(2, 3)).variance.isinf().all())
+    variance = head.noise().variance
+    assert variance is not None
+    assert variance.item() == pytest.approx(0.5)
 
 
-def test_the_variance_of_student_t_is_in_units_of_the_data() -> None:
+@pytest.mark.parametrize("df", [1.0, 2.0, 4.0, "per_feature"])
+def test_the_noise_of_student_t_is_its_squared_scale_in_units_of_the_data(
+    df: float | str, tmp_path: Path
+) -> None:
+    """A scale exists whatever df is; it is what the option ``variance`` fixes."""
     X = rows_for("gaussian")
-    options = {"likelihood": "student_t", "likelihood_options": {"df": 4}, "max_steps": 5}
-    assert small_estimator(**options, variance=0.5).fit(X).noise_variance_ == pytest.approx(1.0)
-    heavy = {**options, "likelihood_options": {"df": 2}}
-    assert small_estimator(**heavy, variance=0.5).fit(X).noise_variance_ == math.inf
+    options = {"likelihood": "student_t", "likelihood_options": {"df": df}, "max_steps": 5}
+    model = small_estimator(**options, variance=0.5).fit(X)
+    assert model.noise_variance_ == pytest.approx(0.5)
+    model.save(tmp_path / "run")
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "fixed beta = 0.707107 (data units)" in card
+    found = summarise(model.fitted_, X, None)
+    assert found.noise.largest == pytest.approx(0.5**0.5)
+    learned = small_estimator(**options, variance="per_feature").fit(X).noise_variance_
+    assert np.isfinite(learned).all()
+    assert model.fitted_.diagnose(X)["noise level"].verdict != "skipped"
 
 
 def test_the_em_step_of_student_t_climbs_to_where_its_gradient_is_zero() -> None:

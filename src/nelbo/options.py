@@ -198,7 +198,10 @@ class Options:
     objective_samples: int | None = _option(
         None,
         FITTING,
-        "Samples of z per row in the objective. By default 4 for tables, else 1.",
+        """
+        Samples of z per row in the objective. By default 4 for tables and for an objective that
+        takes several, else 1.
+        """,
         tied=13,
     )
     objective_options: Mapping[str, Any] | None = _option(

@@ -16,6 +16,7 @@ __all__ = [
     "check_variance",
     "choices",
     "resolve",
+    "variance_of",
     "weights",
 ]
 
@@ -150,7 +151,7 @@ def _of_today(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("prior") == "mixture" and components is not None:
         values["prior_options"] = {"components": components, "learned": False}
     head = _classes("likelihood").get(values.get("likelihood", "gaussian"))
-    if head is not None and "variance" not in inspect.signature(head).parameters:
+    if head is not None and not _has_variance(head):
         values["variance"] = "learned"
     return values
 
@@ -327,12 +328,24 @@ def check_variance(name: str, variance: object) -> None:
     Raises:
         ValueError: It is so, or the likelihood is unknown.
     """
-    known = inspect.signature(resolve("likelihood", name)).parameters
-    if "variance" not in known and variance not in ("auto", "learned", "heteroscedastic"):
+    head = resolve("likelihood", name)
+    if not _has_variance(head) and variance not in ("auto", "learned", "heteroscedastic"):
         raise ValueError(
-            f"variance={variance!r} has no meaning for likelihood {name!r}, which has no beta^2 "
-            "that is one for every z. Leave variance out, or use likelihood='gaussian'."
+            f"likelihood={name!r} takes no variance, got variance={variance!r}. {head.usual_noise} "
+            "Leave variance out, or use likelihood='gaussian'."
         )
+
+
+def variance_of(name: str, variance: Any) -> Any:
+    """Return what a configuration holds as variance: "learned" for a likelihood that has none."""
+    if _has_variance(resolve("likelihood", name)):
+        return variance
+    return "learned"
+
+
+def _has_variance(head: type[Any]) -> bool:
+    """Return whether a likelihood can be told its beta^2."""
+    return "variance" in inspect.signature(head).parameters
 
 
 def _shaped(value: Any, shape: tuple[int, ...]) -> Any:

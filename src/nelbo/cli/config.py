@@ -16,7 +16,7 @@ from typing import Any
 import cyclopts
 
 from .. import __version__
-from .options import FitOptions
+from .options import FitOptions, takes_pairs
 from .reading import ReadOptions
 
 
@@ -43,17 +43,22 @@ def _path(tokens: Sequence[str]) -> str | None:
 
 
 def read(path: str) -> dict[str, Any]:
-    """Return options by name; lists become what the command line takes, "512,512"."""
+    """Return options by name; lists become what the command line takes, "512,512", and tables of
+    options of a part likewise, "df=4".
+
+    Raises:
+        ValueError: The file is not one of options.
+    """
     known = ["data", "out", "overwrite", "resume", "quiet", "json"]
     for kind in (FitOptions, ReadOptions):
         known += [field.name for field in dataclasses.fields(kind)]
     found: dict[str, Any] = {}
     for key, value in _parsed(path).items():
         name = key.replace("-", "_")
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not takes_pairs(name):
             raise ValueError(
                 f"--config {path} has a table [{key}]; write its options at the top, outside any "
-                "table."
+                "table. Only options of a part have one, such as [likelihood-options]."
             )
         if name not in known:
             hint = f"Known: {', '.join(known)}."
@@ -64,8 +69,30 @@ def read(path: str) -> dict[str, Any]:
             raise ValueError(f"--config {path} has {name} twice, with - and with _. Keep one.")
         if isinstance(value, list):
             value = ",".join(map(str, value))
+        if isinstance(value, dict):
+            value = _pairs(f"--config {path}: {key}", value)
         found[name] = value
     return found
+
+
+def _pairs(place: str, options: dict[str, Any]) -> str | None:
+    """Return a table of options as the command line takes it; an empty one is none.
+
+    Raises:
+        ValueError: A value is neither a word, a number, true nor false.
+    """
+    pairs = []
+    for name, value in options.items():
+        text = str(value)
+        if isinstance(value, bool):
+            text = text.lower()
+        if not isinstance(value, str | int | float) or "," in text or not text.strip():
+            raise ValueError(
+                f"{place}.{name} must be a number, true, false or a word without commas, got "
+                f"{value!r}."
+            )
+        pairs.append(f"{name}={text}")
+    return ",".join(pairs) or None
 
 
 def _parsed(path: str, largest: int = 2**20) -> dict[str, Any]:

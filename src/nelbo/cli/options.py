@@ -6,7 +6,7 @@ checked where they are used.
 
 from __future__ import annotations
 
-__all__ = ["FitOptions"]
+__all__ = ["FitOptions", "takes_pairs"]
 
 import dataclasses
 import re
@@ -129,6 +129,11 @@ SHARED = [field for field in dataclasses.fields(Options) if field.metadata["grou
 
 def _shell(field: dataclasses.Field[Any]) -> Shell:
     return SHELL[str(field.type).replace('"', "'")]
+
+
+def takes_pairs(option: str) -> bool:
+    """Return whether an option is written as name=value, separated by commas."""
+    return any(field.name == option and _shell(field).read is _pairs for field in SHARED)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -410,7 +410,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         r""":math:`\beta^2` in squared data units: a number, or one per feature, (n_features_in_,).
 
         Of noise that depends on z it is the mean over z ~ p(z): the variance that x_tilde has
-        beyond x_hat's.
+        beyond x_hat's. Of Student's t it is the square of the scale s, which exists whatever the
+        degrees of freedom are; the variance is s^2 df / (df - 2) where df > 2.
         """
         return self._fitted().noise
 

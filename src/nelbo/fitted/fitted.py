@@ -287,7 +287,8 @@ class Fitted(Brief):
     def noise(self) -> float | Array:
         r""":math:`\beta^2` in squared data units: a number, or one for each feature.
 
-        Of noise that depends on z it is the mean over z ~ p(z).
+        Of noise that depends on z it is the mean over z ~ p(z), of Student's t the square of its
+        scale.
 
         Raises:
             AttributeError: The likelihood has no such noise.

@@ -47,6 +47,10 @@ class Likelihood(nn.Module, abc.ABC):
     """Whether there is a linear model to start at: `linear_model` and `start_at`."""
     linear_is_exact: ClassVar[bool] = False
     """Whether p(x) of a model that starts at the linear one is exactly that of the linear one."""
+    usual_variance: ClassVar[str] = "heteroscedastic"
+    """What the option ``variance`` comes to where it is left open: a word of `Noise.option`."""
+    usual_noise: ClassVar[str] = "The decoder says how much noise there is at each z."
+    """What the noise is then, in a sentence."""
     variance_steps: ClassVar[int] = 0
     """Steps of EM after training that bring `learned_variance` to its optimum."""
 

@@ -23,6 +23,8 @@ class Bernoulli(Likelihood):
 
     takes = "binary"
     density = False
+    usual_variance = "none"
+    usual_noise = "Zeros and ones have no noise besides their probabilities."
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()

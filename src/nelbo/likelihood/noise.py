@@ -22,14 +22,15 @@ WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    r"""The noise of p(x|z): where it comes from, and its variance where that is one for every z.
+    r"""The noise of p(x|z): where it comes from, and how wide it is where that is one for every z.
 
     Attributes:
         kind: "fixed", "learned", "per feature", "from z" (the variance of p(x|z) says how much) or
             "none" (x has no noise besides the coin flips that it is).
         family: The kind of distribution in words.
-        variance: The variance that the noise adds to x_hat, of shape () or that of an example, in
-            squared model units; None where it depends on z, or there is none.
+        variance: The square of the noise's width, of shape () or that of an example, in squared
+            model units: of normal noise its variance, of Student's t the square of its scale; None
+            where it depends on z, or there is none.
         floor: The smallest variance that may be learned, where reaching it means that values are
             predicted exactly; None where it means nothing.
         normal: Whether x is its mean plus normal noise, seen as it is.

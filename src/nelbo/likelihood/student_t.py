@@ -56,6 +56,9 @@ class StudentT(SharedVariance):
         ValueError: A fixed variance, the floor or ``df`` is not positive, or a word is unknown.
     """
 
+    usual_noise = (
+        "One scale for all values, learned by steps of EM, in which outliers weigh little."
+    )
     log_df: Tensor
 
     def __init__(
@@ -90,11 +93,12 @@ class StudentT(SharedVariance):
         return _StudentT(self.df.to(h.dtype), h, self.scale(h), len(self.shape))
 
     def noise(self) -> Noise:
-        """Return the noise; its variance is infinite where df is at most 2."""
-        df, square = self.df.detach().double(), self.variance.detach().double()
-        variance = torch.where(df > 2, square * df / (df - 2).clamp_min(1e-300), math.inf)
+        """Return the noise; its width is the scale s, which exists whatever df is."""
+        df = self.df.detach().double()
         degrees = " to ".join(dict.fromkeys(f"{end.item():.3g}" for end in (df.min(), df.max())))
-        return Noise(self.kind, f"Student's t of {degrees} degrees of freedom", variance)
+        return Noise(
+            self.kind, f"Student's t of {degrees} degrees of freedom", self.variance.detach()
+        )
 
     def beta(self, p: Distribution) -> Tensor | None:
         """Return the scale s of each value."""

@@ -36,6 +36,8 @@ class Objective(nn.Module, abc.ABC):
     """Whether ``train()`` mode returns another quantity than ``eval()``: a KL with another weight,
     say, or another q.
     """
+    usual_samples = 1
+    """Draws of an example where nobody says how many; several for what is the ELBO with one."""
     groups = 1
     """How many groups of ``samples`` draws an example has."""
     ramp = 0.0

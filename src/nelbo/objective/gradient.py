@@ -66,6 +66,8 @@ class DReG(Objective):
             gradient.
     """
 
+    usual_samples = 4
+
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
@@ -96,6 +98,8 @@ class PIWAE(Objective):
         ValueError: ``samples`` or ``groups`` is less than 1, or, in the forward pass, draws of q
             have no gradient.
     """
+
+    usual_samples = 4
 
     def __init__(self, vae: VAE, samples: int = 1, groups: int = 8) -> None:
         super().__init__(vae, samples)

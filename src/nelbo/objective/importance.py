@@ -19,6 +19,8 @@ class IWAE(Objective):
     The gradient of the encoder drowns in noise as K grows (Rainforth et al., 2018): see `DReG`.
     """
 
+    usual_samples = 4
+
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
     ) -> Tensor:
@@ -42,6 +44,8 @@ class MIWAE(Objective):
     Raises:
         ValueError: ``samples`` or ``groups`` is less than 1.
     """
+
+    usual_samples = 4
 
     def __init__(self, vae: VAE, samples: int = 1, groups: int = 8) -> None:
         super().__init__(vae, samples)
@@ -76,6 +80,8 @@ class CIWAE(Objective):
     Raises:
         ValueError: ``samples`` is less than 1, or ``beta`` is out of range.
     """
+
+    usual_samples = 4
 
     def __init__(self, vae: VAE, samples: int = 1, beta: float = 0.5) -> None:
         super().__init__(vae, samples)

@@ -105,7 +105,7 @@ def _trained_with(recipe: Recipe) -> str:
 def _in_model_units(recipe: Recipe, schema: Schema) -> Any:
     """Return the noise of the model: a word, or a fixed beta^2."""
     if isinstance(recipe.variance.value, str):
-        return recipe.variance.value
+        return spec.variance_of(recipe.likelihood.value, recipe.variance.value)
     return _scaled(float(recipe.variance.value), schema)
 
 

@@ -56,7 +56,7 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         encoder=network,
         decoder=network,
         hidden=_hidden(options, facts),
-        variance=Choice("learned", "One noise level for all values, learned by its closed form."),
+        variance=_variance(options),
         least_variance=Choice(
             VARIANCE_FLOOR, "Relative to the scaled data: values known exactly have no density."
         ),
@@ -64,8 +64,9 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         scale=_scale(options),
         start=Choice("random", "Nothing else is known yet."),
         objective=Choice("elbo", "The ELBO with one sample a row goes furthest in the same time."),
-        objective_samples=Choice(1, "One sample a row is enough for it."),
+        objective_samples=_samples(options),
         held_out=held_out(options, held),
+        early_stopping=early_stopping(options, held),
         max_epochs=Choice(None, "Steps are counted instead."),
         max_seconds=Choice(None, "Time is not limited."),
         decay=_straight(),
@@ -132,6 +133,15 @@ def held_out(options: Options, rows: int) -> Choice[int]:
     return Choice(rows, "They decide when to stop and which weights to keep.")
 
 
+def early_stopping(options: Options, held_out: int) -> Choice[bool]:
+    """Return whether the rows held out decide when to stop."""
+    if not options.early_stopping:
+        return Choice(False, ASKED)
+    if held_out == 0:
+        return Choice(False, "No rows are held out to say when: the last weights are kept.")
+    return Choice(True, "When their bound no longer improves, back to the weights of its best.")
+
+
 def score_samples(options: Options, otherwise: int, reason: str) -> Choice[int]:
     """Return how many importance samples a row gets."""
     if options.score_samples_k is not None:
@@ -153,6 +163,22 @@ def _hidden(options: Options, facts: Facts) -> Choice[Widths]:
     if facts.rows < PLAIN.many_rows:
         return Choice(PLAIN.hidden, "Wider or deeper networks overfit so few rows.")
     return Choice(PLAIN.hidden_of_many, "With so many rows a deep decoder pays.")
+
+
+def _variance(options: Options) -> Choice[str | float]:
+    """Return which noise is usual for the likelihood."""
+    head = resolve("likelihood", options.likelihood)
+    return Choice(head.usual_variance, head.usual_noise)
+
+
+def _samples(options: Options) -> Choice[int]:
+    """Return how many z are drawn for a row: several for what is made of several."""
+    usual = 1
+    if options.objective != "auto":
+        usual = resolve("objective", options.objective).usual_samples
+    if usual > 1:
+        return Choice(usual, "Samples tighten its bound; with one it would be the ELBO.")
+    return Choice(usual, "One sample a row is enough for it.")
 
 
 def _scale(options: Options) -> Choice[str | None]:

@@ -73,6 +73,8 @@ class Recipe:
     """Draws of z per row in it."""
     held_out: Choice[int]
     """Rows held out to stop early and to keep the best weights."""
+    early_stopping: Choice[bool]
+    """Whether they do so; else the last weights are kept."""
     max_epochs: Choice[int | None]
     """A limit of training, as the next two are; None is none."""
     max_steps: Choice[int | None]

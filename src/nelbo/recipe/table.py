@@ -83,6 +83,7 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         hidden=Choice(TABLE.hidden, "Wider networks overfit tables."),
         variance=_variance(options, recipe),
         held_out=plain.held_out(options, held),
+        early_stopping=plain.early_stopping(options, held),
         jitter=Choice(True, "A network that sees noisy rows cannot overfit them; it fades."),
         score_samples=plain.score_samples(
             options, TABLE.score_samples, "Rows of few columns are cheap, and weights uneven."
@@ -165,13 +166,13 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
     timed = options.max_seconds is not None
     alone = held > 0 and facts.rows >= TABLE.many_rows
     again = held > 0 and options.early_stopping and not timed and not alone
+    refit = Choice(True, "With all rows, for as long as was best on those held out.")
     if again:
-        refit = Choice(True, "With all rows, for as long as was best on those held out.")
         recipe = recipe.but(
             held_out=Choice(held, "So many cost nothing: in the end they are trained on.")
         )
     else:
-        refit = Choice(False, "Nothing says how long, or a tenth more rows bring nothing.")
+        refit = Choice(False, _why_once(options, held, timed))
     steps = recipe.max_steps
     if options.max_epochs is None and not timed:
         factor = TABLE.longer if alone else 1
@@ -197,3 +198,14 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
         own_batch=True,
         own_rate=True,
     )
+
+
+def _why_once(options: Options, held: int, timed: bool) -> str:
+    """Say why there is no second training."""
+    if held == 0:
+        return "The first is on all rows already."
+    if not options.early_stopping:
+        return "Without early stopping nothing says how long it should be."
+    if timed:
+        return "The time is for the first."
+    return "With so many rows, a tenth more of them bring nothing."
