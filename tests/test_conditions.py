@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from helpers import normal, rng
+from helpers import equal_bits, normal, rng, weights
 from nelbo import VAE, evaluate, fit, likelihood, networks, objective
 from nelbo.data import as_rows
 from nelbo.linear import LinearGaussian
@@ -117,3 +121,118 @@ def test_conditions_of_another_shape_are_refused_in_words() -> None:
         fit(objective.ELBO(build()), as_rows(x, c=c[:, :1]), max_steps=1)
     with pytest.raises(ValueError, match=r"one condition, of shape \(k,\), got \(9, 2\)"):
         build().given(c)
+
+
+# -- rows that bring their conditions --------------------------------------------------------------
+
+
+class Pairs(Dataset[Any]):
+    """Rows with their conditions, as tuples or by name."""
+
+    def __init__(self, x: Tensor, c: Tensor, named: bool = False) -> None:
+        self.x, self.c, self.named = x, c, named
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> Any:
+        if self.named:
+            return {"label": i, "c": self.c[i], "x": self.x[i]}
+        return self.x[i], self.c[i]
+
+
+def trained_on(data: Any, **options: Any) -> dict[str, Tensor]:
+    vae = build()
+    fit(objective.ELBO(vae), data, max_steps=30, learning_rate=1e-2, **options)
+    return weights(vae)
+
+
+SOURCES: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    "dataset": Pairs,
+    "dataset with names": lambda x, c: Pairs(x, c, named=True),
+    "rows of a dataset": lambda x, c: as_rows(Pairs(x, c), c=True),
+    "loader": lambda x, c: DataLoader(Pairs(x, c), 32),
+    "loader with names and workers": lambda x, c: DataLoader(
+        Pairs(x, c, named=True), 32, num_workers=1
+    ),
+    "tensors": TensorDataset,
+    "loader of tensors": lambda x, c: DataLoader(TensorDataset(x, c), 32),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_of_rows_and_conditions_is_trained_on_as_their_tensors_are(name: str) -> None:
+    x, c = conditional(90)
+    held = as_rows(x[:20], c=c[:20])
+    source = SOURCES[name](x, c)
+    expected = trained_on(as_rows(x, c=c), batch_size=32, validation=held)
+    validation = SOURCES[name](x[:20], c[:20])
+    assert equal_bits(trained_on(source, batch_size=32, validation=validation), expected)
+
+
+def test_batches_in_their_own_order_bring_their_conditions() -> None:
+    x, c = conditional(81)
+    pairs = [*zip(x.split(16), c.split(16), strict=True)]
+    named = [{"x": part, "c": given} for part, given in pairs]
+    rows = as_rows(pairs, c=True)
+    seen = [next(visits) for visits in [rows.visits(iter(()))] for _ in range(5)]
+    assert [len(batch.x) for batch in seen] == [16, 16, 16, 16, 17]  # a single row joins others
+    assert torch.equal(torch.cat([batch.x for batch in seen]), x)
+    assert torch.equal(torch.cat([batch.c for batch in seen if batch.c is not None]), c)
+    few = rows.spaced(20, 2**20).whole()
+    assert few.c is not None
+    assert torch.equal(few.c, c[:20])
+    assert equal_bits(trained_on(pairs, validation=named), trained_on(named, validation=pairs))
+
+
+def test_a_dataset_whose_conditions_are_missing_or_odd_is_refused() -> None:
+    x, c = conditional(20)
+    for data in (x.split(5), Pairs(x, c.tolist()), [{"x": x}]):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"must yield \(x, c\) or .* the second part is"):
+            fit(objective.ELBO(build()), data, max_steps=1)
+    with pytest.raises(ValueError, match="Pass one condition for each row"):
+        fit(objective.ELBO(build()), Pairs(x, c[:, 0]), max_steps=1)
+    with pytest.raises(ValueError, match="c has rows of shape"):
+        pairs = [(x[:9], c[:9]), (x[9:], c[9:, :1])]
+        fit(objective.ELBO(build()), pairs, max_steps=2)
+    with pytest.raises(ValueError, match="c contains NaN"):
+        fit(objective.ELBO(build()), Pairs(x, c * torch.nan), max_steps=1)
+    with pytest.raises(ValueError, match=r"as_rows\(x, c=True\)"):
+        fit(objective.ELBO(build()), as_rows(Pairs(x, c)), max_steps=1)
+    with pytest.raises(TypeError, match="c=True is for a Dataset"):
+        as_rows(x, c=True)
+    with pytest.raises(TypeError, match="c must be True where x yields its own"):
+        as_rows(Pairs(x, c), c=c)
+
+
+def test_what_stands_beside_x_is_left_alone_where_no_part_reads_a_condition() -> None:
+    x, c = conditional(40)
+    head = likelihood.Gaussian((D,))
+    for data in (Pairs(x, c), Pairs(x, c, named=True)):
+        decoder = networks.Linear((Q,), (D,), generator=rng(1))
+        encoder = networks.Linear((D,), (2 * Q,), generator=rng(2))
+        vae = VAE(StandardNormal(Q), decoder, head, encoder, DiagonalNormal(Q)).double()
+        assert fit(objective.ELBO(vae), data, max_steps=3).records
+
+
+def test_rows_are_judged_with_the_conditions_that_they_bring(trained: VAE) -> None:
+    x, c = conditional(30)
+    for rows in (as_rows(x, c=c), as_rows(Pairs(x, c), c=True)):
+        found = evaluate.log_likelihood(trained, rows, "exact")
+        assert torch.equal(found.value, evaluate.log_likelihood(trained, x, "exact", c=c).value)
+        assert torch.equal(evaluate.elbo(trained, rows), evaluate.elbo(trained, x, c=c))
+    with pytest.raises(ValueError, match="c was passed beside rows"):
+        evaluate.elbo(trained, as_rows(x, c=c), c=c)
+
+
+def test_rows_that_are_made_anew_are_judged_alike_twice() -> None:
+    x, c = conditional(30)
+    rows = as_rows(x, c=c, step=lambda x, g: x + torch.rand(x.shape, generator=g))
+    vae = build().float()
+    assert torch.equal(evaluate.elbo(vae, rows), evaluate.elbo(vae, rows))
+
+
+def test_where_a_tensor_is_needed_rows_say_how_to_be_read() -> None:
+    x, c = conditional(9)
+    with pytest.raises(TypeError, match=r"Pass x\.read\(\), and x\.conditions\(\) as c"):
+        build().encode(as_rows(x, c=c), c)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .brief import Brief
+from .data.rows import Rows
 from .distributions import closed_form_kl, draw, of_observed
 from .likelihood import Likelihood
 from .posterior import Posterior
@@ -355,12 +356,13 @@ def _floats(name: str, rows: object) -> Tensor:
     """Return what is a tensor of floats."""
     if isinstance(rows, Tensor) and rows.dtype.is_floating_point:
         return rows
-    kind = type(rows).__name__
+    kind, cure = type(rows).__name__, f"torch.as_tensor({name}).float()"
+    if isinstance(rows, Rows):
+        kind = f"nelbo.data.Rows ({kind})"
+        cure = f"{name}.read(), and {name}.conditions() as c where there are any"
     if isinstance(rows, Tensor):
         kind = f"{rows.dtype}"
-    raise TypeError(
-        f"{name} must be a tensor of floats, got {kind}. Pass torch.as_tensor({name}).float()."
-    )
+    raise TypeError(f"{name} must be a tensor of floats, got {kind}. Pass {cure}.")
 
 
 def _leading(name: str, tensor: Tensor, shape: tuple[int, ...]) -> torch.Size:

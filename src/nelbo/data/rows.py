@@ -18,7 +18,7 @@ from torch import Tensor
 from nelbo.data.order import epoch_order
 from nelbo.data.units import Units
 
-__all__ = ["Batch", "InMemory", "Rows", "Step", "check_index"]
+__all__ = ["Batch", "InMemory", "Rows", "Step", "check_condition", "check_index"]
 
 Step = Callable[[Tensor, torch.Generator], Tensor]
 """Makes of some stored rows what the model takes, with fresh noise: dequantisation, say."""
@@ -38,8 +38,28 @@ class Batch(NamedTuple):
     def split(self, size: int) -> Iterator[Batch]:
         """Go through the rows, so many at a time."""
         for start in range(0, len(self.x), size):
-            part = slice(start, start + size)
-            yield Batch(self.x[part], None if self.c is None else self.c[part])
+            yield self.part(start, start + size)
+
+    def part(self, start: int, end: int) -> Batch:
+        """Return the rows from ``start`` to before ``end``."""
+        x = self.x[start:end]
+        if self.c is None:
+            return Batch(x)
+        return Batch(x, self.c[start:end])
+
+    def room(self, rows: int) -> Batch:
+        """Return so many rows like these that are still to be written."""
+        x = self.x.new_empty(rows, *self.x.shape[1:])
+        if self.c is None:
+            return Batch(x)
+        return Batch(x, self.c.new_empty(rows, *self.c.shape[1:]))
+
+    def put(self, rows: Batch, start: int) -> None:
+        """Overwrite the rows from ``start`` on by others."""
+        end = start + len(rows.x)
+        self.x[start:end] = rows.x
+        if self.c is not None and rows.c is not None:
+            self.c[start:end] = rows.c
 
 
 class Rows(abc.ABC):
@@ -171,35 +191,43 @@ class Rows(abc.ABC):
     PIECE = 2**18
     """Values that are put through a step at once: it may need much more memory."""
 
+    def whole(self, generator: torch.Generator | None = None) -> Batch:
+        """Return all of them in model units, and what they are conditioned on.
+
+        Arguments:
+            generator: Source of noise; None is that of these rows.
+        """
+        return self._part(0, len(self), generator or self.generator)
+
     def read(self) -> Tensor:
         """Return all of them in model units."""
-        return self._part(0, len(self))
+        return self.whole().x
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Go through them in model units and flat, ``size`` at a time."""
         return (
-            self._part(start, min(start + size, len(self))).flatten(1)
+            self._part(start, min(start + size, len(self)), self.generator).x.flatten(1)
             for start in range(0, len(self), size)
         )
 
     def conditions(self) -> Tensor | None:
         """Return what all of them are conditioned on, or None."""
-        return self.fetch(self.numbers()[:1]).c
+        return self.whole().c
 
-    def _part(self, start: int, end: int) -> Tensor:
+    def _part(self, start: int, end: int, noise: torch.Generator) -> Batch:
         """Read the rows from ``start`` to before ``end``, few at a time."""
         few = max(1, self.PIECE // self.shape[1])
-        first = self._piece(start, min(start + few, end))
+        first = self._piece(start, min(start + few, end), noise)
         if start + few >= end:
             return first
-        whole = first.new_empty(end - start, *first.shape[1:])
-        whole[:few] = first
+        whole = first.room(end - start)
+        whole.put(first, 0)
         for i in range(start + few, end, few):
-            whole[i - start : i - start + few] = self._piece(i, min(i + few, end))
+            whole.put(self._piece(i, min(i + few, end), noise), i - start)
         return whole
 
-    def _piece(self, start: int, end: int) -> Tensor:
-        return self.prepare(self.fetch(self.numbers()[start:end]), self.generator).x
+    def _piece(self, start: int, end: int, noise: torch.Generator) -> Batch:
+        return self.prepare(self.fetch(self.numbers()[start:end]), noise)
 
 
 class InMemory(Rows):
@@ -220,7 +248,7 @@ class InMemory(Rows):
     def __init__(self, stored: Tensor, c: Tensor | None = None, **options: Any) -> None:
         super().__init__(**options)
         if c is not None:
-            _check_condition(c, len(stored))
+            check_condition(c, len(stored))
         self.stored, self.c = stored, c
         self.device = stored.device
         self.dtype = stored.dtype if self.step is None else torch.float32
@@ -263,10 +291,11 @@ class InMemory(Rows):
         c = None if self.c is None else self.c[::step]
         return self._with(stored=self.stored[::step], c=c)
 
-    def _piece(self, start: int, end: int) -> Tensor:
+    def _piece(self, start: int, end: int, noise: torch.Generator) -> Batch:
         if self.index is not None:
-            return super()._piece(start, end)
-        return self.prepare(Batch(self.stored[start:end]), self.generator).x  # no copy
+            return super()._piece(start, end, noise)
+        part = Batch(self.stored, self.c).part(start, end)  # no copy
+        return self.prepare(part, noise)
 
 
 def check_index(index: Tensor | None, count: int) -> None:
@@ -290,7 +319,18 @@ def check_index(index: Tensor | None, count: int) -> None:
         )
 
 
-def _check_condition(c: Tensor, rows: int) -> None:
+def check_condition(c: object, rows: int) -> None:
+    """Refuse what is no condition for each of so many rows.
+
+    Raises:
+        TypeError: It is no tensor.
+        ValueError: It is no vector of finite numbers for each.
+    """
+    if not isinstance(c, Tensor):
+        raise TypeError(
+            f"c must be a tensor of one condition for each row, ({rows}, k), got "
+            f"{type(c).__name__}. c=True is for a Dataset, a DataLoader or batches of (x, c)."
+        )
     if c.ndim != 2 or len(c) != rows:
         raise ValueError(
             f"c has shape {tuple(c.shape)}, but there are {rows} rows x. Pass one condition for "

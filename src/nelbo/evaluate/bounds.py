@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..data.rows import Rows
 from ..vae import VAE
 from .examples import Examples
 from .gauss_newton import GaussNewton, fitted
 from .importance import elbo_and_rate, sampled_terms
-from .judging import MEMORY, judged, rows_at_once
+from .judging import MEMORY, judged, read, rows_at_once
 from .proposal import Normal, Source, encoder_source
 
 
@@ -78,7 +79,7 @@ class RefinedBound:
 
 def elbo(
     vae: VAE,
-    x: Tensor,
+    x: Tensor | Rows,
     samples: int = 16,
     seed: int = 0,
     memory: int = MEMORY,
@@ -94,7 +95,7 @@ def elbo(
 
     Arguments:
         vae: The model. It is evaluated in the precision of x.
-        x: Rows.
+        x: Rows, a tensor or `nelbo.data.Rows`, which bring their conditions along.
         samples: Draws of z for each row.
         seed: The seed of the draws, from 0 to 2**62 - 1.
         memory: Bytes for intermediate results.
@@ -109,6 +110,7 @@ def elbo(
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
     check_seed(seed)
+    x, c = read(x, c)
     with judged(vae, x, c) as (model, rows):
         if refined:
             return RefinedBound(samples, seed, memory)(model, rows).cpu()

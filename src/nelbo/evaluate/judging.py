@@ -4,7 +4,7 @@ precision, evaluation mode, and pieces that fit a memory budget.
 
 from __future__ import annotations
 
-__all__ = ["MEMORY", "in_precision", "judged", "rows_at_once"]
+__all__ = ["MEMORY", "in_precision", "judged", "read", "rows_at_once"]
 
 import contextlib
 import copy
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from ..data.rows import Rows
 from ..threads import allowed, products, using, worth
 from ..vae import UNCONDITIONAL, VAE
 from . import row_noise
@@ -59,6 +60,23 @@ def judged(vae: VAE, x: Tensor, c: Tensor | None = None) -> Iterator[tuple[VAE, 
                 yield model, rows
             finally:
                 model.train(training)
+
+
+def read(x: Tensor | Rows, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return the rows and conditions of an evaluation, which `nelbo.data.Rows` hold together.
+
+    Where rows are made at each visit, the noise is that of the seed 0.
+
+    Raises:
+        ValueError: There are conditions beside those of the rows.
+    """
+    if not isinstance(x, Rows):
+        return x, c
+    if c is not None:
+        raise ValueError(
+            "c was passed beside rows that may hold their own. Pass as_rows(x, c=c) alone."
+        )
+    return x.whole(torch.Generator().manual_seed(0))
 
 
 def _check_conditions(vae: VAE, x: Tensor, c: Tensor | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.rows import Rows
 from ..vae import VAE
 from .annealing import Settings, annealed
 from .auto import Auto
@@ -19,7 +20,7 @@ from .bounds import check_seed
 from .exact import exact, solved
 from .gauss_newton import mixture
 from .importance import Sampled, from_encoder_itself, importance
-from .judging import MEMORY, judged
+from .judging import MEMORY, judged, read
 from .laplace import PROPOSALS
 from .quadrature import quadrature
 from .result import LogLikelihood
@@ -47,7 +48,7 @@ def plain_method(vae: VAE, c: Tensor | None = None) -> str:
 
 def log_likelihood(
     vae: VAE,
-    x: Tensor,
+    x: Tensor | Rows,
     method: str = "importance",
     samples: int | None = None,
     seed: int = 0,
@@ -60,7 +61,7 @@ def log_likelihood(
     Arguments:
         vae: The model. It is evaluated in the precision of x, float32 or float64, however it was
             trained.
-        x: Rows.
+        x: Rows, a tensor or `nelbo.data.Rows`, which bring their conditions along.
         method: "importance" (a stochastic lower bound; Burda et al., 2016), "ais" (annealed
             importance sampling with Hamiltonian moves, a far tighter one; Neal, 2001, Wu et al.,
             2017), "quadrature" (one or two latent dimensions), "exact" (an affine decoder with
@@ -93,6 +94,7 @@ def log_likelihood(
         raise ValueError(f"samples must be at least 1, got {samples}.")
     check_seed(seed)
     proposal, settings = _options(method, options)
+    x, c = read(x, c)
     with judged(vae, x, c) as (model, rows):
         if method == "auto":
             return Auto(count, seed, memory)(model, rows)

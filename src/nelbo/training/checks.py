@@ -67,7 +67,8 @@ def _check_kind(vae: VAE, rows: Rows) -> None:
     c = rows.some(1).c
     if c is None and vae.takes_condition:
         raise ValueError(
-            "The model is one of p(x|c), but there is no c. Pass nelbo.data.as_rows(x, c=c)."
+            "The model is one of p(x|c), but there is no c. Pass nelbo.data.as_rows(x, c=c), or, "
+            "where x yields its own (x, c), nelbo.data.as_rows(x, c=True)."
         )
     if c is not None and not vae.takes_condition:
         raise ValueError(UNCONDITIONAL)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..data.dataset import Batches, Data, as_rows, held_out
+from ..data.dataset import Batches, Data, held_out, rows_for
 from ..objective import Objective
 from ..threads import using
 from .checks import check_batches, check_objective
@@ -21,7 +21,7 @@ from .fields import StateError
 from .history import Callback, History
 from .interrupt import deferred
 from .rate import DECAY
-from .run import VALIDATED, Run
+from .run import VALIDATED, Run, inner
 from .settings import Settings
 
 
@@ -80,7 +80,8 @@ def fit(
             needed, by the DataLoader's workers, in batches of its size, but in the order of
             ``seed``, so that the run is what it would be on a tensor. Or batches as they come, a
             list or a DataLoader with a sampler of its own, say: gone through again and again in
-            their own order, which ``seed`` does not reach; a resumed run begins a pass anew.
+            their own order, which ``seed`` does not reach; a resumed run begins a pass anew. For a
+            model of p(x|c) items and batches are (x, c) or {"x": x, "c": c}.
         validation: Held-out rows, as the model takes them, likewise; a run looks at up to 2,048,
             evenly spaced (of batches as they come at the first).
         max_epochs, max_steps, max_seconds: Limits; the first reached ends training. Without any,
@@ -144,7 +145,8 @@ def fit(
         device=device,
         precision=precision,
     )
-    rows, held = as_rows(x), held_out(validation, VALIDATED)
+    conditional = inner(objective).vae.takes_condition
+    rows, held = rows_for(x, conditional), held_out(validation, VALIDATED, conditional)
     if isinstance(rows, Batches):
         check_batches(rows, batch_size, bool(max_steps or max_seconds))
     run = Run(objective, rows, held, settings, History() if history is None else history)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Run"]
+__all__ = ["Run", "inner"]
 
 import contextlib
 import dataclasses
@@ -98,7 +98,7 @@ class Run:
         settings: Settings,
         history: History,
     ) -> None:
-        check_rows(_inner(objective).vae, rows, validation)
+        check_rows(inner(objective).vae, rows, validation)
         self.settings, self.history = settings, history
         self.device = resolve_device(settings.device)
         keep_freed_memory()
@@ -165,8 +165,8 @@ class Run:
         if rows is None:
             return None
         rows = validated(rows)
-        c = rows.conditions()
-        x = rows.read().to(self.device, self.dtype)
+        x, c = rows.whole()
+        x = x.to(self.device, self.dtype)
         self.model().check_rows("validation", x)
         return Batch(x) if c is None else Batch(x, c.to(self.device, self.dtype))
 
@@ -177,7 +177,7 @@ class Run:
     @property
     def threads(self) -> int:
         """The number of threads that a step is worth, or is allowed; nothing changes on a GPU."""
-        vae, draws = self.model(), _inner(self.objective).draws
+        vae, draws = self.model(), inner(self.objective).draws
         row = products(vae.encoder, vae.shape) + draws * products(vae.decoder, vae.shape)
         return (
             min(self.allowed, worth(self.budget.batch_size * row))
@@ -310,7 +310,7 @@ class Run:
 
     def in_units(self, bound: float | None) -> float | None:
         """Return a bound in the units of the data: where it is in nats, the Jacobian counts."""
-        if bound is None or not _inner(self.objective).in_nats:
+        if bound is None or not inner(self.objective).in_nats:
             return bound
         return bound + self.units.log_density
 
@@ -380,7 +380,7 @@ class Run:
         """Return the bound of each held-out row, of shape (n,); None where there are none."""
         if self.validation is None:
             return None
-        chunks = self.validation.split(max(1, self.chunk // _inner(self.objective).draws))
+        chunks = self.validation.split(max(1, self.chunk // inner(self.objective).draws))
         return torch.cat([self.bound(chunk) for chunk in chunks]).double().cpu()
 
     def begin(self, value: float | None) -> None:
@@ -460,7 +460,7 @@ class Run:
 
     def bound_of_some(self) -> float:
         """Return the mean objective of some training rows."""
-        most = max(1, self.chunk // _inner(self.objective).draws)
+        most = max(1, self.chunk // inner(self.objective).draws)
         batch = self.prepare(self.rows.some(most))
         return float(self.bound(batch).mean(dtype=torch.float64))
 
@@ -475,7 +475,7 @@ class Run:
 
     def model(self) -> VAE:
         """Return the VAE inside the objective."""
-        return _inner(self.objective).vae
+        return inner(self.objective).vae
 
     def record(
         self, train: float | None, value: float | None, kl: float | None, factor: float
@@ -517,7 +517,7 @@ class Run:
         That form is the optimum of an average over q(z|x). Objectives that weigh their samples keep
         their own.
         """
-        if not _inner(self.objective).averages:
+        if not inner(self.objective).averages:
             return
         self.generator.manual_seed(stream_seed(self.seed, "refine"))
         seen = round(self.budget.epochs(self.step) * len(self.rows))
@@ -713,6 +713,6 @@ def validated(rows: Rows) -> Rows:
     return rows.every(max(1, math.ceil(len(rows) / VALIDATED)))
 
 
-def _inner(objective: nn.Module) -> Objective:
+def inner(objective: nn.Module) -> Objective:
     """Return the objective itself, whatever wraps it: DistributedDataParallel, say."""
     return cast(Objective, getattr(objective, "module", objective))
