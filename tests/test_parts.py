@@ -35,6 +35,7 @@ from nelbo import (
     spec,
 )
 from nelbo.data import as_rows
+from nelbo.linear import without_outliers
 from nelbo.networks import paths
 from nelbo.report import summarise
 
@@ -419,6 +420,56 @@ def test_the_noise_of_student_t_is_its_squared_scale_in_units_of_the_data(
     learned = small_estimator(**options, variance="per_feature").fit(X).noise_variance_
     assert np.isfinite(learned).all()
     assert model.fitted_.diagnose(X)["noise level"].verdict != "skipped"
+
+
+def with_outlier(n: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows, and the same with one value a million out."""
+    clean = draw(linear_gaussian(4, 2), n).numpy()
+    spoiled = clean.copy()
+    spoiled[7, 1] = 1e6
+    return clean, spoiled
+
+
+@pytest.mark.parametrize(("variance", "near"), [("learned", 0.15), ("per_feature", 0.7)])
+@torch.no_grad()
+def test_one_outlier_does_not_set_where_student_t_starts(variance: str, near: float) -> None:
+    found = []
+    for rows in with_outlier():
+        x = torch.from_numpy(rows)
+        vae = build((4,), 2, likelihood="student_t", variance=variance)
+        initialize.closed_form_start(vae, x, "ppca")
+        assert initialize.closed_form(vae, as_rows(x)) is not None  # read a part at a time
+        found.append((vae.likelihood.variance, vae.decoder.linear.weight.norm(dim=0)))
+    for clean, spoiled in zip(*found, strict=True):
+        assert float((spoiled / clean).log().abs().max()) < near
+
+
+@pytest.mark.parametrize("options", [{}, {"variance": "per_feature"}, {"scale": "global"}])
+def test_one_outlier_hardly_changes_a_model_of_student_t(options: dict[str, Any]) -> None:
+    test = draw(linear_gaussian(4, 2), 200, seed=9).numpy()
+    made = {"likelihood": "student_t", "network": "linear", "max_steps": 20, **options}
+    clean, spoiled = (
+        small_estimator(**made).fit(rows)
+        for rows in with_outlier()  # and nothing is warned of
+    )
+    assert spoiled.score(test) == pytest.approx(clean.score(test), abs=0.15)
+    assert spoiled.schema_.extent is not None
+    assert spoiled.schema_.extent[1] == 1e6
+    assert "hardly counts" in spoiled.recipe_["far_cells"]["reason"]
+
+
+def test_rows_without_outliers_are_left_as_they_are() -> None:
+    x = torch.from_numpy(with_outlier()[0])
+    assert without_outliers(x) is x
+    tied = torch.zeros(400, 2)
+    tied[:30] = normal(30, 2).float()  # most values are equal: there is no scale
+    assert without_outliers(tied) is tied
+    both = torch.cat([x, tied], 1)
+    both[0, 0] = -1e9
+    (parts,) = without_outliers(both).split(400)
+    assert torch.equal(parts[1:], both[1:])
+    assert torch.equal(parts[0, 1:], both[0, 1:])
+    assert -20 < float(parts[0, 0] - x[:, 0].mean()) < -5
 
 
 def test_the_em_step_of_student_t_climbs_to_where_its_gradient_is_zero() -> None:

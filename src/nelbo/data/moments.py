@@ -16,13 +16,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nelbo.data.steps.affine import borrowed
 from nelbo.data.steps.dequantise import LEVELS, NOISE_VARIANCE, check_units
 from nelbo.data.steps.layout import Layout
+from nelbo.linear.robust import Outliers
 
 __all__ = [
     "Scale",
     "channel_axis",
     "chunks",
+    "drawn_in",
     "feature_moments",
     "fit_channels",
     "fit_scaling",
@@ -115,6 +118,19 @@ def is_constant(mean: Vector, variance: Vector, dtype: np.dtype[Any]) -> npt.NDA
         dtype = np.dtype(np.float64)
     constant: npt.NDArray[np.bool_] = np.sqrt(variance) <= np.finfo(dtype).eps * np.abs(mean)
     return constant
+
+
+def drawn_in(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return rows (n, ...) with the outliers of each column drawn in; the array itself where there
+    are none.
+    """
+    flat = array.reshape(len(array), -1)
+    limits = Outliers().limits(borrowed(flat if flat.dtype.kind == "f" else flat.astype(float)))
+    if limits is None:
+        return array
+    low, high = (limit.numpy() for limit in limits)
+    found: npt.NDArray[Any] = np.clip(flat, low, high).astype(flat.dtype).reshape(array.shape)
+    return found
 
 
 def fit_scaling(

@@ -20,7 +20,14 @@ import torch
 from torch import Tensor
 
 from nelbo.brief import aligned, selected
-from nelbo.data.moments import Scale, channel_axis, chunks, fit_channels, fit_scaling
+from nelbo.data.moments import (
+    Scale,
+    channel_axis,
+    chunks,
+    drawn_in,
+    fit_channels,
+    fit_scaling,
+)
 from nelbo.data.rows import InMemory
 from nelbo.data.steps.affine import Affine, borrowed
 from nelbo.data.steps.dequantise import (
@@ -157,6 +164,7 @@ class Schema:
         discrete: bool = False,
         leave_out: bool = False,
         latent_dim: int = 0,
+        robust: bool = False,
     ) -> Schema:
         """Find the schema of training data.
 
@@ -177,6 +185,8 @@ class Schema:
                 the model. (Where all have, or where values are dequantised, none is.)
             latent_dim: How many principal axes of whitened data are left to z
                 (`data.steps.whitening`).
+            robust: Whether shift and scale are those of values whose outliers are drawn in
+                (`nelbo.linear.robust`).
 
         Raises:
             ValueError: An unknown option, data that `validate_array` refuses, or discrete data that
@@ -192,7 +202,13 @@ class Schema:
         numbers = not dequantize and not discrete
         by_channel = scale == "auto" and images and numbers and array.dtype != np.uint8
         scale = _settled(scale, numbers and not images)
-        found = cls._scaled(array, scale, bool(dequantize), leave_out, by_channel, latent_dim)
+        seen = array
+        if robust and numbers:
+            seen = drawn_in(array)
+        found = cls._scaled(seen, scale, bool(dequantize), leave_out, by_channel, latent_dim)
+        if seen is not array:
+            kept = array.reshape(len(array), -1)[:, found.kept]
+            found = dataclasses.replace(found, extent=(float(kept.min()), float(kept.max())))
         return dataclasses.replace(found, columns=values.columns, discrete=discrete)
 
     @classmethod

@@ -100,7 +100,7 @@ def afresh(
         condition: What the rows are conditioned on.
     """
     found, schema = _decided(options, values, latent_dim)
-    remarks = odd.describe(schema, values.array) | _conditioned(condition)
+    remarks = odd.describe(schema, values.array, options.likelihood) | _conditioned(condition)
     odd.announce(remarks, options)
     floor = models.floor_of(found, options, schema, values)
     model_spec = models.spec_of(found, options, schema, floor, _width(condition))
@@ -126,7 +126,7 @@ def explained(
     vae = spec.build(model_spec, torch.Generator())
     found = _started(found, options, schema, vae)
     start.check_init(vae, options.init)
-    remarks = odd.describe(schema, values.array) | _conditioned(condition)
+    remarks = odd.describe(schema, values.array, options.likelihood) | _conditioned(condition)
     task = Prepared(options, values, schema, found, remarks, spec.Spec((1,), 1), 0, vae)
     return found.entries() | threads_of(_threads(task)) | remarks
 
@@ -151,7 +151,9 @@ def going_on(options: Options, values: Values, before: Fitted, latent_dim: Choic
                 f"warm_start=True goes on from a model with {field.name}={was!r}, but that is now "
                 f"{now!r}. Set it back, or fit anew with warm_start=False."
             )
-    remarks = odd.describe(schema, values.array) | _conditioned(before.condition)
+    remarks = odd.describe(schema, values.array, options.likelihood) | _conditioned(
+        before.condition
+    )
     # The old seed again: rows held out then are held out now.
     seed, vae = before.seed, copy.deepcopy(vae)
     return Prepared(

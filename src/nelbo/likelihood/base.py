@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions import is_independent_normal
-from ..linear import LinearGaussian
+from ..linear import Chunks, LinearGaussian, moments
 from .noise import Noise
 
 VARIANCE_FLOOR = 1e-6
@@ -43,6 +43,8 @@ class Likelihood(nn.Module, abc.ABC):
     """Which values x has: "real" numbers, "binary" ones or "bytes", 8-bit values as they are."""
     density: ClassVar[bool] = True
     """Whether p(x|z) is a density, or else a probability; the two do not compare."""
+    bears_outliers: ClassVar[bool] = False
+    """Whether a value far from all others hardly counts: it then sets neither scale nor start."""
     starts_linear: ClassVar[bool] = False
     """Whether there is a linear model to start at: `linear_model` and `start_at`."""
     linear_is_exact: ClassVar[bool] = False
@@ -120,6 +122,12 @@ class Likelihood(nn.Module, abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} has no closed-form step of its noise.")
 
     # -- where it starts
+
+    def moments(self, x: Tensor | Chunks) -> tuple[Tensor, Tensor]:
+        """Return the mean (D,) and the covariance (D, D) of rows (n, D) that `linear_model` is for;
+        by default every value counts.
+        """
+        return moments(x)
 
     def linear_model(self, mean: Tensor, covariance: Tensor, latent_dim: int) -> LinearGaussian:
         """Return the best linear model with this noise for data of these moments, in model units.

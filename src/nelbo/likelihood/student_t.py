@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions import Factorised
-from ..linear import LinearGaussian
+from ..linear import Chunks, LinearGaussian, without_outliers
 from .base import VARIANCE_FLOOR
 from .noise import Noise
 from .shared import SharedVariance
@@ -56,6 +56,7 @@ class StudentT(SharedVariance):
         ValueError: A fixed variance, the floor or ``df`` is not positive, or a word is unknown.
     """
 
+    bears_outliers = True
     usual_noise = (
         "One scale for all values, learned by steps of EM, in which outliers weigh little."
     )
@@ -125,6 +126,10 @@ class StudentT(SharedVariance):
             raise TypeError(f"p must be what the head returns, got {type(p).__name__}.")
         square = (x - p.mean).square()
         return square * (p.df + 1) / (p.df + square / p.scale.square())
+
+    def moments(self, x: Tensor | Chunks) -> tuple[Tensor, Tensor]:
+        """Return the moments of rows whose outliers are drawn in: one would set all of them."""
+        return super().moments(without_outliers(x))
 
     def start_at(self, model: LinearGaussian) -> tuple[Tensor, Tensor]:
         """Take the linear model's noise as the variance, where it is learned, and its decoder."""

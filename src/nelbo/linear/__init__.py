@@ -24,6 +24,7 @@ from .expectation import mixture_of_factor_analysers
 from .mixture import MixtureOfFactorAnalysers
 from .model import LinearGaussian
 from .regression import Regression, Residuals
+from .robust import without_outliers
 
 __all__ = [
     "Chunks",
@@ -35,4 +36,5 @@ __all__ = [
     "mixture_of_factor_analysers",
     "moments",
     "ppca",
+    "without_outliers",
 ]

@@ -35,6 +35,7 @@ def schema_of(recipe: Recipe, options: Options, values: Values) -> Schema:
             # a density under it.
             leave_out=not discrete and options.scale not in ("global", None),
             latent_dim=recipe.latent_dim.value,
+            robust=_bears_outliers(options),
         )
     if options.scale not in ("auto", None) or options.dequantize not in ("auto", False):
         raise ValueError(
@@ -52,7 +53,8 @@ def floor_of(recipe: Recipe, options: Options, schema: Schema, values: Values) -
     floor = recipe.least_variance.value
     if options.scale is not None or _takes(options) == "binary":
         return floor
-    spread = Schema.infer(values, scale="global", dequantize=schema.dequantize).scale
+    robust = _bears_outliers(options)
+    spread = Schema.infer(values, scale="global", dequantize=schema.dequantize, robust=robust).scale
     return float(floor * spread**2)
 
 
@@ -112,6 +114,12 @@ def _in_model_units(recipe: Recipe, schema: Schema) -> Any:
 def _takes(options: Options) -> str:
     """Return which values the likelihood takes: "real", "bytes" or "binary"."""
     found: str = spec.resolve("likelihood", options.likelihood).takes
+    return found
+
+
+def _bears_outliers(options: Options) -> bool:
+    """Return whether outliers hardly count under the likelihood."""
+    found: bool = spec.resolve("likelihood", options.likelihood).bears_outliers
     return found
 
 

@@ -18,8 +18,14 @@ Remarks = dict[str, Entry]
 """name -> {"value": what, "reason": why}"""
 
 
-def describe(schema: Schema, array: np.ndarray) -> Remarks:
-    """Return what a schema decided about the rows that it was found from."""
+def describe(schema: Schema, array: np.ndarray, likelihood: str) -> Remarks:
+    """Return what a schema decided about the rows that it was found from.
+
+    Arguments:
+        schema: The schema.
+        array: The rows.
+        likelihood: Of the model: outliers mean little to some.
+    """
     found: Remarks = {}
     if (
         array.dtype == np.uint8
@@ -42,6 +48,11 @@ def describe(schema: Schema, array: np.ndarray) -> Remarks:
         }
     if schema.kind == "table" and not (schema.dequantize or schema.discrete):
         found |= _peculiar(schema, array)
+    if "far_cells" in found and resolve("likelihood", likelihood).bears_outliers:
+        found["far_cells"]["reason"] = (
+            "It is far from all others. Under this likelihood it hardly counts, neither for the "
+            "column's scale nor for the start."
+        )
     return found
 
 
@@ -123,8 +134,9 @@ def announce(found: Remarks, options: Options) -> None:
         found: What `describe` found.
         options: Of the model: only a density has no bound, and noise that is fixed does not shrink.
     """
-    density = resolve("likelihood", options.likelihood).takes != "binary"
-    told = _told(found, density and isinstance(options.variance, str))
+    head = resolve("likelihood", options.likelihood)
+    density = head.takes != "binary"
+    told = _told(found, density and isinstance(options.variance, str), head.bears_outliers)
     if told:
         warn(" ".join(told))
     if "left_out" in found:
@@ -137,7 +149,7 @@ def announce(found: Remarks, options: Options) -> None:
         )
 
 
-def _told(found: Remarks, unbounded: bool) -> list[str]:
+def _told(found: Remarks, unbounded: bool, bears_outliers: bool) -> list[str]:
     """Return what is to be said of odd columns, each with its cure."""
     few, repeated, dependent, far = (
         found.get(name, {}).get("value", [])
@@ -168,13 +180,13 @@ def _told(found: Remarks, unbounded: bool) -> list[str]:
             "the noise allows. "
             "Drop one column of each such group."
         )
-    if far:
+    if far and not bears_outliers:
         told.append(
             f"Far from all others: {listed(far)} (rows count from 0). Such a value sets the scale "
             "of its column, and "
             "differences between the others are hardly seen. If it is a slip or stands for a "
             "missing cell, mend it or "
-            "leave the row out."
+            "leave the row out, or use likelihood='student_t'."
         )
     return told
 

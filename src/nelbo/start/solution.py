@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..likelihood import Likelihood
-from ..linear import Chunks, LinearGaussian, Regression, moments
+from ..linear import Chunks, LinearGaussian, Regression
 from ..networks.paths import fill, linear_path, silence
 from ..posterior import Posterior
 from ..vae import VAE
@@ -45,7 +45,7 @@ def closed_form(vae: VAE, x: Tensor | Chunks) -> LinearGaussian | None:
         return None
     if isinstance(x, Tensor):
         x = x.flatten(1).cpu()
-    mean, covariance = moments(x)
+    mean, covariance = vae.likelihood.moments(x)
     return vae.likelihood.linear_model(mean, covariance, vae.latent_dim)
 
 
