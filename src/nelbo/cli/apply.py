@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from . import conditions, files, progress, show
-from .flags import WHOLE, Flag, Json, check_seed, check_which, visible
+from .flags import (
+    WHOLE,
+    Device,
+    Flag,
+    Json,
+    Limits,
+    Overwrite,
+    Quiet,
+    Run,
+    check_seed,
+    check_which,
+    visible,
+)
 from .reading import Data, ReadOptions
 
 if TYPE_CHECKING:
@@ -22,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: str,
+    run: Run,
     data: str,
     *,
     method: str = "auto",
@@ -33,10 +45,10 @@ def evaluate(
     seed: Annotated[int, WHOLE] = 0,
     rows: str | None = None,
     out: str | None = None,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
-    quiet: Flag = False,
-    device: str = "auto",
+    quiet: Quiet = False,
+    device: Device = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Estimate log p(x) of DATA under the model in RUN: the mean with its standard error, and how
@@ -44,8 +56,6 @@ def evaluate(
 
     Parameters
     ----------
-    run
-        The folder that fit wrote.
     data
         The rows to evaluate: as for fit, or - for standard input.
     method
@@ -70,14 +80,6 @@ def evaluate(
         Also write log p(x) of each of these rows to an .npy, .csv or .parquet file: columns log_p,
         standard_error, effective_samples, khat (Pareto k), unreliable and trained_on (0 or 1), in
         .csv and .parquet after row (counting from 0) and file (of pictures).
-    overwrite
-        Replace what --out names, if it exists.
-    as_json
-        Print one JSON object.
-    quiet
-        Show no progress.
-    device
-        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     import numpy as np
 
@@ -134,16 +136,16 @@ def evaluate(
 
 
 def score(
-    run: str,
+    run: Run,
     data: str,
     *,
     samples: Annotated[int, WHOLE] = 200,
     bound: str | None = None,
     rows: str = "all",
     out: str | None = None,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
     quiet: Flag = False,
-    device: str = "auto",
+    device: Device = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Write log p(x) of every row of DATA, in nats, or a lower bound on it.
@@ -153,8 +155,6 @@ def score(
 
     Parameters
     ----------
-    run
-        The folder that fit wrote.
     data
         The rows to score: as for fit, or - for standard input.
     samples
@@ -169,12 +169,8 @@ def score(
         log_p, standard_error, unreliable (1 for rows whose estimate is) and trained_on (1 for rows
         that were), or .npy with log p(x) alone. With --bound there is elbo instead of the first
         three of these numbers.
-    overwrite
-        Replace what --out names, if it exists.
     quiet
         Print nothing but numbers and errors.
-    device
-        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     import numpy as np
 
@@ -221,31 +217,23 @@ def _seen(chosen: Chosen) -> dict[str, npt.NDArray[Any]]:
 
 
 def encode(
-    run: str,
+    run: Run,
     data: str,
     *,
     out: str | None = None,
-    overwrite: Flag = False,
-    quiet: Flag = False,
-    device: str = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    device: Device = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Write the latent means E[z|x] of every row of DATA.
 
     Parameters
     ----------
-    run
-        The folder that fit wrote.
     data
         The rows to encode: as for fit, or - for standard input.
     out
         File to write: .npy, .csv or .parquet. Without it, CSV goes to standard output.
-    overwrite
-        Replace what --out names, if it exists.
-    quiet
-        Show no progress.
-    device
-        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     files.check_output(out, overwrite)
     model, source = _open(run, data, device, reading)
@@ -257,24 +245,22 @@ def encode(
 
 
 def reconstruct(
-    run: str,
+    run: Run,
     data: str,
     *,
     out: str | None = None,
     noise: bool = False,
     seed: Annotated[int, WHOLE] = 0,
-    limits: Annotated[str | None, Parameter(name="--range")] = None,
-    overwrite: Flag = False,
-    quiet: Flag = False,
-    device: str = "auto",
+    limits: Limits = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    device: Device = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Encode and decode every row of DATA, and write the result in data units.
 
     Parameters
     ----------
-    run
-        The folder that fit wrote.
     data
         The rows to reconstruct: as for fit, or - for standard input.
     out
@@ -284,15 +270,6 @@ def reconstruct(
         Draw from p(x|z) instead of writing its mean.
     seed
         Seed of that noise.
-    limits
-        LOW,HIGH: the values that PNGs show as black and white. By default 0,1 for 8-bit data, else
-        the smallest and the largest value.
-    overwrite
-        Replace what --out names, if it exists.
-    quiet
-        Show no progress.
-    device
-        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     check_seed(seed)
     files.check_output(out, overwrite, pictures=True)
@@ -304,24 +281,22 @@ def reconstruct(
 
 
 def sample(
-    run: str,
+    run: Run,
     *,
     count: Annotated[int | None, WHOLE, Parameter(name=("--count", "-n"))] = None,
     condition: str | None = None,
     noise: bool = True,
     seed: Annotated[int, WHOLE] = 0,
     out: str | None = None,
-    limits: Annotated[str | None, Parameter(name="--range")] = None,
-    overwrite: Flag = False,
-    quiet: Flag = False,
-    device: str = "auto",
+    limits: Limits = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    device: Device = "auto",
 ) -> None:
     """Draw new rows from the model in RUN, in data units.
 
     Parameters
     ----------
-    run
-        The folder that fit wrote.
     count
         Number of rows, 100 by default, or as many as there are conditions in a file.
     condition
@@ -335,15 +310,6 @@ def sample(
     out
         File to write: .npy, .csv or .parquet; or, without a suffix, a folder of PNGs. Without it,
         CSV goes to standard output.
-    limits
-        LOW,HIGH: the values that PNGs show as black and white. By default 0,1 for 8-bit data, else
-        the smallest and the largest value.
-    overwrite
-        Replace what --out names, if it exists.
-    quiet
-        Show no progress.
-    device
-        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     if count is not None and count < 1:
         raise ValueError(f"--count must be at least 1, got {count}.")

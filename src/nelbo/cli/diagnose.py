@@ -10,12 +10,23 @@ from typing import Annotated
 
 from ..whole import write_file
 from . import files, progress
-from .flags import WHOLE, Flag, Json, as_flag, check_seed, check_which, visible
+from .flags import (
+    WHOLE,
+    Device,
+    Json,
+    Overwrite,
+    Quiet,
+    Run,
+    as_flag,
+    check_seed,
+    check_which,
+    visible,
+)
 from .reading import ReadOptions
 
 
 def diagnose(
-    run: str,
+    run: Run,
     data: str,
     *,
     train: str | None = None,
@@ -23,10 +34,10 @@ def diagnose(
     limit: Annotated[int | None, WHOLE] = None,
     seed: Annotated[int, WHOLE] = 0,
     out: str | None = None,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
-    quiet: Flag = False,
-    device: str = "auto",
+    quiet: Quiet = False,
+    device: Device = "auto",
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Find out what is wrong with the model in RUN.
@@ -35,8 +46,6 @@ def diagnose(
 
     Parameters
     ----------
-    run
-        The folder that fit wrote.
     data
         The rows to look at: as for fit, or - for standard input. Rows that the model has not seen
         are best. Where DATA also holds rows that it was trained on, the others are compared with
@@ -54,14 +63,6 @@ def diagnose(
         Seed of everything drawn.
     out
         Also write the whole diagnosis to this .json file.
-    overwrite
-        Replace what --out names, if it exists.
-    as_json
-        Print one JSON object.
-    quiet
-        Show no progress.
-    device
-        Where to compute: cpu, cuda, or auto, which is a GPU if there is one.
     """
     from ..diagnose import LEAST_ROWS
 

@@ -19,11 +19,6 @@ def doctor(*, as_json: Json = False) -> None:
     """Say what nelbo runs on.
 
     That is versions, processors, threads and how they wait, device, precision, and free disk.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON object.
     """
     found = examine()
     if as_json:

@@ -21,7 +21,7 @@ from cyclopts import Parameter
 from ..whole import write_file
 from . import config as toml
 from . import files, heavy, progress, show
-from .flags import Flag, Json, in_flags, visible
+from .flags import Flag, in_flags, visible
 from .interrupt import Terminated, raising
 from .options import FitOptions
 from .reading import ReadOptions
@@ -47,7 +47,7 @@ def fit(
     overwrite: Flag = False,
     resume: Flag = False,
     quiet: Flag = False,
-    as_json: Json = False,
+    as_json: Annotated[Flag, Parameter(name="--json")] = False,
 ) -> None:
     """Fit a model to DATA, save it in RUN, and compare it with exact pPCA on held-out rows.
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 __all__ = [
     "WHOLE",
+    "Device",
     "Flag",
     "Json",
+    "Limits",
+    "Overwrite",
+    "Quiet",
+    "Run",
     "as_flag",
     "check_seed",
     "check_which",
@@ -27,7 +32,21 @@ from .reading import ReadOptions
 
 Flag = Annotated[bool, Parameter(negative=())]
 """A switch without its opposite."""
-Json = Annotated[bool, Parameter(name="--json", negative=())]
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object.")]
+Run = Annotated[str, Parameter(help="The folder that fit wrote.")]
+Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what --out names, if it exists.")]
+Quiet = Annotated[bool, Parameter(negative=(), help="Show no progress.")]
+Device = Annotated[
+    str, Parameter(help="Where to compute: cpu, cuda, or auto, which is a GPU if there is one.")
+]
+Limits = Annotated[
+    str | None,
+    Parameter(
+        name="--range",
+        help="LOW,HIGH: the values that PNGs show as black and white. By default 0,1 for 8-bit "
+        "data, else the smallest and the largest value.",
+    ),
+]
 
 
 def _whole(kind: Any, tokens: Sequence[Token], most_digits: int = 100) -> Any:

@@ -81,7 +81,7 @@ class Objective(nn.Module, abc.ABC):
     def averages(self) -> bool:
         r"""Whether log p(x|z) is averaged over z ~ q(z|x) with equal weights.
 
-        The best :math:`\\beta^2` is then the plain mean squared residual.
+        The best :math:`\beta^2` is then the plain mean squared residual.
         """
         return self.draws == 1
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 __all__ = ["BetaVAE", "Capacity", "FreeBits", "KLWarmUp"]
 
+import abc
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -22,7 +24,27 @@ from ..vae import VAE, Terms
 from .base import Objective, average, checked, mean_kl
 
 
-class BetaVAE(Objective):
+class Weighted(Objective):
+    """Abstract ELBO whose KL costs something else in training, and itself in ``eval()`` mode."""
+
+    averages = True
+    weighted = True
+
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
+    ) -> Tensor:
+        """Return the objective of each x (*batch, *shape): (*batch,); in eval() the ELBO."""
+        terms = self.terms(x, generator, c)
+        if not self.training:
+            return average(terms)
+        return terms.log_lik.mean(0) - self.cost(terms)
+
+    @abc.abstractmethod
+    def cost(self, terms: Terms) -> Tensor:
+        """Return what the KL costs each example in training, of shape (*batch,)."""
+
+
+class BetaVAE(Weighted):
     r""":math:`E_q[\log p(x \mid z)] - \beta \, KL(q(z \mid x) \| p(z))` (Higgins et al., 2017).
 
     A bound for :math:`\beta \ge 1`, and the ELBO for 1. This :math:`\beta` is not the noise level.
@@ -36,25 +58,17 @@ class BetaVAE(Objective):
         ValueError: ``samples`` is less than 1, or ``beta`` is negative.
     """
 
-    averages = True
-    weighted = True
-
     def __init__(self, vae: VAE, samples: int = 1, beta: float = 4.0) -> None:
         super().__init__(vae, samples)
         self.beta = checked("beta", beta, 0)
         self.is_bound = self.beta >= 1
 
-    def forward(
-        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
-    ) -> Tensor:
-        """Return the weighted ELBO of each x (*batch, *shape): (*batch,); in eval() the ELBO."""
-        terms = self.terms(x, generator, c)
-        if not self.training:
-            return average(terms)
-        return terms.log_lik.mean(0) - self.beta * mean_kl(terms)
+    def cost(self, terms: Terms) -> Tensor:
+        """Return what the KL costs each example in training, of shape (*batch,)."""
+        return self.beta * mean_kl(terms)
 
 
-class KLWarmUp(Objective):
+class KLWarmUp(Weighted):
     r""":math:`E_q[\log p(x \mid z)] - c \, KL(q(z \mid x) \| p(z))`, c rising from 0 to 1 (Bowman
     et al., 2016; Sønderby et al., 2016).
 
@@ -72,24 +86,17 @@ class KLWarmUp(Objective):
     """
 
     is_bound = False
-    averages = True
-    weighted = True
 
     def __init__(self, vae: VAE, samples: int = 1, share: float = 0.3) -> None:
         super().__init__(vae, samples)
         self.ramp = _share(share)
 
-    def forward(
-        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
-    ) -> Tensor:
-        """Return the weighted ELBO of each x (*batch, *shape): (*batch,); in eval() the ELBO."""
-        terms = self.terms(x, generator, c)
-        if not self.training:
-            return average(terms)
-        return terms.log_lik.mean(0) - self.done() * mean_kl(terms)
+    def cost(self, terms: Terms) -> Tensor:
+        """Return what the KL costs each example in training, of shape (*batch,)."""
+        return self.done() * mean_kl(terms)
 
 
-class FreeBits(Objective):
+class FreeBits(Weighted):
     r""":math:`E_q[\log p(x \mid z)] - \sum_j \max(\lambda, \overline{KL}_j)`, the bar a mean over
     the batch (Kingma et al., 2016).
 
@@ -109,20 +116,13 @@ class FreeBits(Objective):
     """
 
     is_bound = False
-    averages = True
-    weighted = True
 
     def __init__(self, vae: VAE, samples: int = 1, free: float = 0.25) -> None:
         super().__init__(vae, samples)
         self.free = checked("free", free, 0)
 
-    def forward(
-        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
-    ) -> Tensor:
-        """Return the objective of each x (*batch, *shape): (*batch,); in eval() the ELBO."""
-        terms = self.terms(x, generator, c)
-        if not self.training:
-            return average(terms)
+    def cost(self, terms: Terms) -> Tensor:
+        """Return what the KL costs each example in training, of shape (*batch,)."""
         kl = kl_by_group(terms)
         free = self.free * self.vae.latent_dim / kl.shape[-1]
         batch = tuple(range(kl.ndim - 1))
@@ -130,10 +130,10 @@ class FreeBits(Objective):
         if batch:
             mean = mean.mean(batch)
         costs = mean > free
-        return terms.log_lik.mean(0) - torch.where(costs, kl, free).sum(-1)
+        return torch.where(costs, kl, free).sum(-1)
 
 
-class Capacity(Objective):
+class Capacity(Weighted):
     r""":math:`E_q[\log p(x \mid z)] - \gamma \, |KL(q(z \mid x) \| p(z)) - C|`, C rising from 0
     (Burgess et al., 2018).
 
@@ -153,8 +153,6 @@ class Capacity(Objective):
     """
 
     is_bound = False
-    averages = True
-    weighted = True
 
     def __init__(
         self,
@@ -169,17 +167,9 @@ class Capacity(Objective):
         self.gamma = checked("gamma", gamma, 0)
         self.ramp = _share(share)
 
-    def forward(
-        self, x: Tensor, generator: torch.Generator | None = None, c: Tensor | None = None
-    ) -> Tensor:
-        """Return the objective of each x (*batch, *shape): (*batch,); in eval() the ELBO."""
-        terms = self.terms(x, generator, c)
-        if not self.training:
-            return average(terms)
-        return (
-            terms.log_lik.mean(0)
-            - self.gamma * (mean_kl(terms) - self.capacity * self.done()).abs()
-        )
+    def cost(self, terms: Terms) -> Tensor:
+        """Return what the KL costs each example in training, of shape (*batch,)."""
+        return self.gamma * (mean_kl(terms) - self.capacity * self.done()).abs()
 
 
 def _share(value: object) -> float:
