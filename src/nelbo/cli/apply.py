@@ -199,8 +199,9 @@ def score(
 def _write_rows(
     out: str | None, source: Data, chosen: Chosen, per_row: dict[str, npt.NDArray[Any]]
 ) -> None:
-    """Write numbers of the chosen rows to a file; the first of them alone to an .npy, or to
-    standard output.
+    """Write numbers of the chosen rows to a file.
+
+    The first of them goes alone to an .npy, or to standard output.
     """
     name = next(iter(per_row))
     if out is None or Path(out).suffix.lower() == ".npy":

@@ -13,8 +13,7 @@ from ..vae import VAE
 
 
 def drawn_like(vae: VAE, like: Examples, count: int, seed: int) -> Tensor:
-    """Draw ``count`` rows x ~ p(x), or, for a model of p(x|c), under the conditions of given rows,
-    in turn.
+    """Draw ``count`` rows x ~ p(x), or x ~ p(x|c) given the conditions of some rows in turn.
 
     Arguments:
         vae: The model, in the precision of the rows.

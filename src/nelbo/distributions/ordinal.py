@@ -87,9 +87,10 @@ class Ordinal(Factorised):
         return up + down + torch.where(lowest | highest, 0.0, torch.log(-torch.expm1(-gap)))
 
     def local_quadratic(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        r"""Return the locations; and at the first sample the gradient of log p(x) for them,
-        :math:`P(< x) - P(> x)`, and their Fisher information, :math:`(1 - \sum_k p_k^3) / 3` (see
-        `Likelihood.local_quadratic`).
+        r"""Return the locations, and for them the gradient of log p(x) and Fisher's information.
+
+        The gradient is :math:`P(< x) - P(> x)`, the information :math:`(1 - \sum_k p_k^3) / 3`.
+        Both are those at the first sample: see `Likelihood.local_quadratic`.
         """
         first = Ordinal(self.loc[0], self.thresholds, self.event_dim)
         above, below, lowest, highest = first._around(x)

@@ -203,11 +203,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return means, output.framed(self, deviations, self.get_feature_names_out(), X)
 
     def inverse_transform(self, Z: Any, c: Any = None) -> Any:
-        """Return the decoder's means ``x_hat = f(z)`` for Z of shape (n, latent_dim), in data units
-        and layout.
+        """Return the decoder's means ``x_hat = f(z)`` for Z, in data units and layout.
 
         Arguments:
-            Z: Latent points.
+            Z: Latent points, (n, latent_dim).
             c: What to condition on, for a model of p(x|c): one condition for all, or one for each.
         """
         return self._named(self._fitted().decode(Z, c), Z)
@@ -317,8 +316,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return float(np.mean(self.score_samples(X, c), dtype=np.float64))
 
     def elbo(self, X: Any, refined: bool = False, c: Any = None) -> Array:
-        """Return the evidence lower bound of each row, in nats in the units of the data, of shape
-        (n,).
+        """Return the evidence lower bound of each row in nats, in the units of the data: (n,).
 
         Arguments:
             X: Rows.

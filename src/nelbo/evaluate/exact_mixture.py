@@ -73,9 +73,7 @@ class _Decoded:
 
     @classmethod
     def near(cls, vae: VAE, p: NormalMixture, given: tuple[Tensor, ...]) -> _Decoded | None:
-        """Decode z near each component of the prior; None where p(x|z) has no components, or
-        others.
-        """
+        """Decode z near each component of the prior; None where p(x|z) has other ones, or none."""
         components, d = p.loc.shape
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(components, d, 4, generator=generator, dtype=torch.float64)

@@ -137,8 +137,9 @@ class Fitted(Brief):
         return self._as_given(values, self._possible(values, found.value))
 
     def plain_method(self, X: Any, c: Any = None) -> str:
-        """Return "exact" where log p(x) has a closed form, else "importance": what scores many rows
-        at little cost.
+        """Return "exact" where log p(x) has a closed form, else "importance".
+
+        That scores many rows at little cost.
         """
         return evaluate.plain_method(self.vae, self.conditions_of(self.values(X, c)))
 
@@ -516,8 +517,7 @@ class Fitted(Brief):
         return Values.of(rows, c=given)
 
     def conditions_of(self, values: Values) -> Tensor | None:
-        """Return what rows are conditioned on, as the networks read it, (n, k); None for a model of
-        p(x).
+        """Return what rows are conditioned on, (n, k), as networks read it; None for p(x).
 
         Raises:
             ValueError: There are no conditions where the model needs them, or the other way round,

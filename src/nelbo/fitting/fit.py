@@ -6,6 +6,7 @@ __all__ = ["Outcome", "explain", "fit"]
 
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,14 +108,7 @@ def _fit(
     warm = plan.vae if plan.warm else None
     store = resume.open_store(options, plan.spec, values, plan.seed, warm)
     history = training.History()
-    with contextlib.ExitStack() as stack:
-        if store is not None:
-            stack.enter_context(store)
-            if store.threads is not None:
-                stack.enter_context(using(store.threads))
-        callbacks = list(options.callbacks or ())
-        if options.progress:
-            callbacks.append(stack.enter_context(training.ProgressBar()))
+    with _at_work(options, store) as callbacks:
         kept, prior, interruption = _trained(plan, history, callbacks, store, begun)
         if store is not None and interruption is None:
             training.attempt(store.finish, "The model is trained and in memory.")
@@ -141,6 +135,22 @@ def _fit(
     if store is not None and interruption is None:
         left = store.fingerprint
     return Outcome(fitted, interruption, left)
+
+
+@contextlib.contextmanager
+def _at_work(
+    options: Options, store: checkpoint.Folder | None
+) -> Iterator[list[training.Callback]]:
+    """Hold the store and its number of threads while training, and give who is told of records."""
+    with contextlib.ExitStack() as stack:
+        if store is not None:
+            stack.enter_context(store)
+            if store.threads is not None:
+                stack.enter_context(using(store.threads))
+        callbacks = list(options.callbacks or ())
+        if options.progress:
+            callbacks.append(stack.enter_context(training.ProgressBar()))
+        yield callbacks
 
 
 def _rows(options: Options, X: Any) -> Values:

@@ -95,9 +95,7 @@ class ClusteredGaussian(Likelihood):
         return Noise("from z", type(self).__name__)
 
     def residuals(self, p: Distribution, x: Tensor) -> Tensor | None:
-        """Return the quantiles of the standard normal at the probabilities that p has below each
-        value.
-        """
+        """Return the standard normal's quantiles at the probabilities of p below each value."""
         if not isinstance(p, GatedNormals):
             return None
         flat = x.flatten(x.ndim - len(self.shape))[..., None, :]

@@ -38,9 +38,7 @@ class Conditioned(nn.Module):
 
     @staticmethod
     def shape(in_shape: Sequence[int], width: int, channels: bool = False) -> tuple[int, ...]:
-        """Return the shape that the network must take, for inputs of ``in_shape`` and c of so many
-        values.
-        """
+        """Return the shape that the network must take, for inputs and c of these sizes."""
         if channels:
             first, *others = in_shape
             return (first + width, *others)

@@ -68,9 +68,7 @@ def clustered(
 
 
 def _triangles(covariances: Tensor, floor: float) -> Tensor:
-    """Return the Cholesky factor of each covariance, (K, D, D), which rounding may have left
-    without one.
-    """
+    """Return the Cholesky factor of each covariance, (K, D, D), even where rounding left none."""
     values, vectors = torch.linalg.eigh((covariances + covariances.mT) / 2)
     safe = vectors * values.clamp_min(floor)[:, None] @ vectors.mT
     found: Tensor = torch.linalg.cholesky(safe)

@@ -116,9 +116,7 @@ def _value_of_start(
     samples: int,
     regression: Regression | None,
 ) -> Tensor:
-    """Return log p(x) of each row by the closed-form start: exact for a density, by sampling for a
-    probability.
-    """
+    """Return log p(x) of each row by the closed-form start, sampled where it is a probability."""
     if _is_linear_exactly(model):
         rows = x.x.flatten(1).double()
         if regression is not None and x.c is not None:

@@ -110,8 +110,7 @@ def load(
 
 
 def read_columns(where: str | Path, names: Sequence[str]) -> Conditions:
-    """Read the conditions of rows from a .csv, .tsv or .parquet file with those columns; others are
-    left out.
+    """Read the conditions of rows from a .csv, .tsv or .parquet file, and leave other columns out.
 
     Raises:
         ValueError: The file is absent or of another kind, lacks a column, or a cell is missing.
@@ -316,8 +315,9 @@ def _read_numpy(path: Path, key: str | None, reading: Reading) -> tuple[Source, 
 
 
 def _keys(wanted: Sequence[str], there: Sequence[str], chosen: str) -> dict[str, str]:
-    """Return names of conditions, and of the arrays of an .npz that hold them: beside "x_test", "y"
-    stands for "y_test".
+    """Return names of conditions, and of the arrays of an .npz that hold them.
+
+    Beside "x_test", "y" stands for "y_test".
     """
     _, underscore, suffix = chosen.rpartition("_")
     found = {}
