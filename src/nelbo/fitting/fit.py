@@ -229,7 +229,7 @@ def _prior(plan: Prepared, kept: bool) -> dict[str, Entry]:
         return {}
     asked_for = wanted == "fitted mixture"
     if kept and not asked_for:
-        return _normal("The start was kept, whose z are normal.")
+        return _normal("The closed-form start was kept, whose z are normal.")
     _, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)
     found = mixture.adopt(plan.vae, plan.values, plan.schema, held, asked_for)
     if found:

@@ -67,9 +67,9 @@ def choose(
     columns = math.prod(values.shape[1:])
     fewest = spec.fewest_latents(options)
     if columns == 1:
-        return Choice(fewest, "As few as can be: there is only one column.")
+        return Choice(fewest, "The fewest possible: there is only one column.")
     if len(values) < 2 * (limits.patience + 1):
-        return Choice(fewest, "As few as can be: the rows are too few.")
+        return Choice(fewest, "The fewest possible: there are too few rows to compare sizes.")
     order = np.random.default_rng(0).permutation(len(values))[: limits.rows]
     held = min(limits.held, math.ceil(len(order) / 5))
     train, test = values[np.sort(order[held:])], values[np.sort(order[:held])]

@@ -175,8 +175,8 @@ def threads_of(used: int | None) -> dict[str, dict[str, object]]:
     if used is None:
         return {}
     reason = (
-        "By the size of the products in a step: with small ones, threads wait for each other more "
-        "than they work. There are never more than torch.set_num_threads, OMP_NUM_THREADS or "
+        "As many as the matrix products of a step keep busy: with small products, threads mostly "
+        "wait for each other. Never more than torch.set_num_threads, OMP_NUM_THREADS or "
         "MKL_NUM_THREADS allow."
     )
     return {"threads": {"value": used, "reason": reason}}
@@ -194,8 +194,8 @@ def _conditioned(condition: ConditionSchema | None) -> odd.Remarks:
     if condition is None:
         return {}
     reason = (
-        "The model is one of p(x|c): encoder and decoder read c beside their input, a label as one "
-        "number for each that there is, a number standardised."
+        "The model is one of p(x|c): encoder and decoder also read c, whose labels are one-hot "
+        "encoded and whose numbers are standardised."
     )
     return {"condition": {"value": str(condition), "reason": reason}}
 

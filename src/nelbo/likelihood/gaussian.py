@@ -31,7 +31,7 @@ class Gaussian(SharedVariance):
     """
 
     linear_is_exact = True
-    usual_noise = "One noise level for all values, learned by its closed form."
+    usual_noise = "One noise level for all values, updated in closed form."
     variance_steps = 1
 
     def forward(self, h: Tensor) -> distributions.DiagonalNormal:

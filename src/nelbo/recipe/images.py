@@ -27,7 +27,7 @@ def scaled(recipe: Recipe, schema: Schema) -> Recipe:
     return recipe.but(
         scale=Choice(
             "per channel",
-            "Deviations of channels, or of sensors, differ so much that one scale for all would "
-            "hide some.",
+            "The scales of the channels, or sensors, differ so much that a common one would hide "
+            "some of them.",
         )
     )

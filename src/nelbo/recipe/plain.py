@@ -58,22 +58,27 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         hidden=_hidden(options, facts),
         variance=_variance(options),
         least_variance=Choice(
-            VARIANCE_FLOOR, "Relative to the scaled data: values known exactly have no density."
+            VARIANCE_FLOOR,
+            "In units of the scaled data. Without it values predicted exactly have no density.",
         ),
-        prior=Choice("standard_normal", "The prior that the model was trained with."),
+        prior=Choice("standard_normal", "The prior that the model is trained with."),
         scale=_scale(options),
         start=Choice("random", "Nothing else is known yet."),
-        objective=Choice("elbo", "The ELBO with one sample a row goes furthest in the same time."),
+        objective=Choice(
+            "elbo", "With one sample per row, the ELBO gets furthest in a given time."
+        ),
         objective_samples=_samples(options),
         held_out=held_out(options, held),
         early_stopping=early_stopping(options, held),
-        max_epochs=Choice(None, "Steps are counted instead."),
+        max_epochs=Choice(None, "Passes over the rows are not limited."),
         max_seconds=Choice(None, "Time is not limited."),
         decay=_straight(),
         **once(),
         conditioned=facts.conditioned,
         score_samples=score_samples(
-            options, PLAIN.score_samples, "Enough for a lower bound within tenths of a nat."
+            options,
+            PLAIN.score_samples,
+            "They give a lower bound that is right to tenths of a nat.",
         ),
     )
     return paced(recipe, options, facts.rows - held)
@@ -85,11 +90,11 @@ def paced(recipe: Recipe, options: Options, rows: int) -> Recipe:
         max_steps=_steps(options, rows),
         batch_size=Choice(
             min(rows, default_batch_size(rows)),
-            "A power of two with at least 16 batches an epoch; smaller at first.",
+            "A power of two that makes at least 16 batches per epoch; smaller ones at first.",
         ),
         learning_rate=Choice(
             default_learning_rate(options.max_steps or default_steps(rows)),
-            "Fewer steps have to be larger; halved where the validation bound falls far.",
+            "Short runs take larger steps. Halved if the validation bound drops sharply.",
         ),
         decay=_straight(),
         own_batch=options.batch_size is not None,
@@ -111,15 +116,21 @@ def started(recipe: Recipe, options: Options, able: bool, linear: bool) -> Recip
         return recipe.but(
             start=Choice(
                 "ppca",
-                "Where linear algebra ends, training can only improve."
+                "Training starts at the closed-form solution of the linear model."
                 if options.init == "auto"
                 else ASKED,
             )
         )
-    why = ASKED if options.init == "random" else "This model has no closed form to start from."
+    why = (
+        ASKED
+        if options.init == "random"
+        else "This model has no closed-form solution to start from."
+    )
     recipe = recipe.but(start=Choice("random", why))
     if linear and not recipe.own_rate:
-        rate = Choice(PLAIN.random_linear_rate, "Linear networks have far to go from there.")
+        rate = Choice(
+            PLAIN.random_linear_rate, "Linear networks have a long way to go from a random start."
+        )
         recipe = recipe.but(learning_rate=rate, own_rate=True)
     return recipe
 
@@ -129,7 +140,7 @@ def held_out(options: Options, rows: int) -> Choice[int]:
     if rows == 0:
         return Choice(0, "Every row is trained on.")
     if not options.early_stopping:
-        return Choice(rows, "They measure how training goes.")
+        return Choice(rows, "They only measure how training goes.")
     return Choice(rows, "They decide when to stop and which weights to keep.")
 
 
@@ -138,8 +149,11 @@ def early_stopping(options: Options, held_out: int) -> Choice[bool]:
     if not options.early_stopping:
         return Choice(False, ASKED)
     if held_out == 0:
-        return Choice(False, "No rows are held out to say when: the last weights are kept.")
-    return Choice(True, "When their bound no longer improves, back to the weights of its best.")
+        return Choice(False, "No rows are held out to say when. The last weights are kept.")
+    return Choice(
+        True,
+        "Once the bound of held-out rows no longer improves, its best weights are taken up again.",
+    )
 
 
 def score_samples(options: Options, otherwise: int, reason: str) -> Choice[int]:
@@ -153,16 +167,18 @@ def _network(options: Options) -> Choice[str | NetworkFactory]:
     """Return the network of both encoder and decoder."""
     if options.network != "auto":
         return Choice(options.network, ASKED)
-    return Choice("residual", "An MLP beside a linear path, which starts at the closed form.")
+    return Choice(
+        "residual", "An MLP beside a linear path, which starts at the closed-form solution."
+    )
 
 
 def _hidden(options: Options, facts: Facts) -> Choice[Widths]:
     """Return the default widths."""
     if "conv" in (options.network, options.encoder, options.decoder):
-        return Choice(PLAIN.hidden, "They suit what the convolutions leave.")
+        return Choice(PLAIN.hidden, "Dense layers next to the convolutions.")
     if facts.rows < PLAIN.many_rows:
-        return Choice(PLAIN.hidden, "Wider or deeper networks overfit so few rows.")
-    return Choice(PLAIN.hidden_of_many, "With so many rows a deep decoder pays.")
+        return Choice(PLAIN.hidden, "Larger networks overfit so few rows.")
+    return Choice(PLAIN.hidden_of_many, "With this many rows a deeper decoder pays off.")
 
 
 def _variance(options: Options) -> Choice[str | float]:
@@ -178,7 +194,7 @@ def _samples(options: Options) -> Choice[int]:
         usual = resolve("objective", options.objective).usual_samples
     if usual > 1:
         return Choice(usual, "Samples tighten its bound; with one it would be the ELBO.")
-    return Choice(usual, "One sample a row is enough for it.")
+    return Choice(usual, "One sample per row is enough for it.")
 
 
 def _scale(options: Options) -> Choice[str | None]:
@@ -187,28 +203,30 @@ def _scale(options: Options) -> Choice[str | None]:
         return Choice(None, "Zeros and ones stay as they are.")
     if takes == "bytes" or options.dequantize not in ("auto", False):
         return Choice("global", one_scale())
-    return Choice("standard", "Each column is divided by its own deviation.")
+    return Choice("standard", "Each column is divided by its own standard deviation.")
 
 
 def _steps(options: Options, rows: int) -> Choice[int | None]:
     if options.max_epochs is not None or options.max_seconds is not None:
-        return Choice(None, "Another limit holds.")
-    return Choice(default_steps(rows), "2,000, and 0.3 for each row, at most 60,000.")
+        return Choice(None, "Another limit was asked for.")
+    return Choice(default_steps(rows), "2,000, plus 0.3 per row, at most 60,000.")
 
 
 def once() -> dict[str, Any]:
     """Return the decisions of training that is simple: once, on the rows as they are."""
     return {
-        "average": Choice(0.0, "The best weights are kept as they are."),
+        "average": Choice(0.0, "There is no running mean of the weights."),
         "jitter": Choice(False, "Rows are trained on as they are."),
-        "refit": Choice(False, "The weights that did best on held-out rows are kept."),
+        "refit": Choice(False, "The model is trained once."),
     }
 
 
 def one_scale() -> str:
     """Return why all values are divided by one number."""
-    return "One number for all values, so that the noise is the same in units of the data."
+    return "All values are divided by one number, so that noise is the same in units of the data."
 
 
 def _straight() -> Choice[float | None]:
-    return Choice(DECAY, "The rate stays at its peak, and falls in a straight line at the end.")
+    return Choice(
+        DECAY, "The share of the run, at its end, over which the rate falls in a straight line."
+    )

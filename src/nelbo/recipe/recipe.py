@@ -123,7 +123,7 @@ class Recipe:
             if may_be_open and hasattr(self, field.name) and not _is_open(value, field.default):
                 choices[field.name] = Choice(value if callable(value) else plain(value), ASKED)
         if options.prior == "mixture" and not options.prior_options and not self.conditioned:
-            why = "As asked: fitted to z of the training rows afterwards."
+            why = "As asked: fitted to z of the training rows after training."
             choices |= {"prior": Choice("fitted mixture", why)}
         return self.but(**choices)
 

@@ -34,17 +34,15 @@ def describe(schema: Schema, array: np.ndarray, likelihood: str) -> Remarks:
     ):
         found["dequantize"] = {
             "value": False,
-            "reason": "A table of uint8 holds numbers, as of any other type. Flattened 8-bit "
-            "pictures: pass them as "
-            "images (n, h, w), or with dequantize=True.",
+            "reason": "A table of uint8 holds numbers, like any other table. If these are "
+            "flattened 8-bit pictures, pass them as images (n, h, w), or with dequantize=True.",
         }
     if schema.left_out:
         names = [schema.feature_name(j) for j, _ in schema.left_out]
         found["left_out"] = {
             "value": {name: value for name, (_, value) in zip(names, schema.left_out, strict=True)},
-            "reason": f"{listed(names)} had one value in all rows, which says nothing and has "
-            "no density. Results hold "
-            "that value; under the model any other is impossible.",
+            "reason": f"{listed(names)} had one value in all rows, so there is nothing to "
+            "model. Results hold that value; under the model any other is impossible.",
         }
     if schema.kind == "table" and not (schema.dequantize or schema.discrete):
         found |= _peculiar(schema, array)
@@ -68,24 +66,24 @@ def _peculiar(schema: Schema, array: np.ndarray) -> Remarks:
             "few_values",
             seen.few,
             (
-                "A density of few values grows without limit as noise shrinks: log p(x) says how "
-                "closely they are hit."
+                "The density of a column with few different values grows without limit as noise "
+                "shrinks: log p(x) mostly says how closely they are hit."
             ),
         ),
         (
             "repeated_values",
             seen.repeated,
             (
-                "A density of values that repeat grows without limit as noise shrinks, up to the "
-                "floor of the noise."
+                "The density of values that repeat grows as noise shrinks, up to the floor of the "
+                "noise."
             ),
         ),
         (
             "dependent_columns",
             seen.dependent,
             (
-                "Each follows from the others but for 1e-5 of its variance: log p(x) is as large "
-                "as the floor allows."
+                "Each follows from other columns, but for 1e-5 of its variance: log p(x) is as "
+                "large as the floor of the noise allows."
             ),
         ),
     ):
@@ -101,8 +99,8 @@ def _peculiar(schema: Schema, array: np.ndarray) -> Remarks:
             "value": cells,
             "columns": places,
             "reason": (
-                "It makes most of the variance of its column, or is 10 deviations from all others, "
-                "and sets the column's scale."
+                "Each makes up most of the variance of its column, or is 10 standard deviations "
+                "from all other values: it sets the column's scale."
             ),
         }
     return found

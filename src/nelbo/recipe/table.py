@@ -62,17 +62,20 @@ def kind_of(options: Options, facts: Facts) -> Choice[str]:
     takes = resolve("likelihood", options.likelihood).takes
     for holds, reason in (
         (options.dequantize not in ("auto", False), "Values are 8-bit levels, to be dequantised."),
-        (takes != "real", "Values are levels, with probabilities."),
-        (options.objective == "autoencoder", "An autoencoder has no log p(x) to judge rules by."),
+        (takes != "real", "The likelihood gives levels probabilities, not densities."),
+        (
+            options.objective == "autoencoder",
+            "An autoencoder has no log p(x), by which the rules for tables were found.",
+        ),
         (_decoder(options) == "linear", "A linear decoder makes the model pPCA, or nearly so."),
-        (facts.rows < TABLE.fewest_rows, "The rows are too few for rules of their own."),
-        (facts.columns > TABLE.most_columns, "The columns are too many for rules of their own."),
+        (facts.rows < TABLE.fewest_rows, "Too few rows for the rules for tables."),
+        (facts.columns > TABLE.most_columns, "Too many columns for the rules for tables."),
     ):
         if holds:
             return Choice("plain", reason)
     if facts.varying.sum() < 2:
         return Choice("plain", "Fewer than two columns vary.")
-    return Choice("table", "Rows of numbers, of which at least two columns vary.")
+    return Choice("table", "Rows of numbers; at least two columns vary.")
 
 
 def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[int]) -> Recipe:
@@ -84,15 +87,22 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         variance=_variance(options, recipe),
         held_out=plain.held_out(options, held),
         early_stopping=plain.early_stopping(options, held),
-        jitter=Choice(True, "A network that sees noisy rows cannot overfit them; it fades."),
+        jitter=Choice(
+            True,
+            "Noise on the training rows, which fades out, keeps networks from overfitting them.",
+        ),
         score_samples=plain.score_samples(
-            options, TABLE.score_samples, "Rows of few columns are cheap, and weights uneven."
+            options,
+            TABLE.score_samples,
+            "The importance weights of tables are uneven, and their rows are cheap.",
         ),
     )
     recipe = recipe.but(scale=_scale(options, recipe, facts))
     if recipe.noise_from_z and options.scale not in ("global", None):
         recipe = recipe.but(
-            least_variance=Choice(TABLE.least_variance, "An outlier must not meet tiny noise.")
+            least_variance=Choice(
+                TABLE.least_variance, "A higher floor, as the noise of an outlier is extrapolated."
+            )
         )
     return _trained(_maximised(recipe, options), options, facts, held).as_asked(options)
 
@@ -103,7 +113,8 @@ def started(recipe: Recipe, whitened: bool) -> Recipe:
         return recipe.but(
             start=Choice(
                 "principal axes",
-                "z starts at the principal components, and noise is correlated as what they leave.",
+                "z starts at the principal components, and the noise has the correlations that "
+                "they leave.",
             )
         )
     return recipe
@@ -118,7 +129,7 @@ def _variance(options: Options, recipe: Recipe) -> Choice[str | float]:
     if options.variance != "auto" or options.likelihood != "gaussian":
         return recipe.variance
     if options.scale in ("global", None):
-        return Choice("learned", "One scale for all columns is for one noise level in their units.")
+        return Choice("learned", "With one scale for all columns goes one noise level for all.")
     return Choice(
         "heteroscedastic",
         "The noise of a table differs between its clusters, so it is read from z.",
@@ -130,24 +141,28 @@ def _scale(options: Options, recipe: Recipe, facts: Facts) -> Choice[str | None]
     if options.scale != "auto":
         return recipe.scale
     if not recipe.noise_from_z:
-        return Choice("standard", "Noise that does not depend on z belongs to columns.")
+        return Choice(
+            "standard",
+            "Each column is divided by its own standard deviation: the noise belongs to columns.",
+        )
     if facts.conditioned:
         return Choice(
             "standard",
-            "Each column is divided by its own deviation: correlations may be other ones given c.",
+            "Each column is divided by its own standard deviation: given c, the correlations may "
+            "differ.",
         )
     if facts.whitens(recipe.latent_dim.value):
         return Choice(
             "whitened",
             (
-                "A normal with every correlation predicted rows held out at least as well as pPCA "
-                "did: z starts at the principal components, and noise is correlated as what they "
-                "leave."
+                "A normal distribution with all correlations predicted held-out rows at least as "
+                "well as pPCA did: z starts at the principal components, and the noise has "
+                "the correlations that they leave."
             ),
         )
     return Choice(
         "standard",
-        "Each column is divided by its own deviation. There were too few rows to tell all "
+        "Each column is divided by its own standard deviation. There are too few rows to tell all "
         "correlations.",
     )
 
@@ -166,10 +181,15 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
     timed = options.max_seconds is not None
     alone = held > 0 and facts.rows >= TABLE.many_rows
     again = held > 0 and options.early_stopping and not timed and not alone
-    refit = Choice(True, "With all rows, for as long as was best on those held out.")
+    refit = Choice(
+        True, "A second training, on all rows, for as long as was best on the held-out ones."
+    )
     if again:
         recipe = recipe.but(
-            held_out=Choice(held, "So many cost nothing: in the end they are trained on.")
+            held_out=Choice(
+                held,
+                "They say how long to train. They cost nothing: in the end they are trained on.",
+            )
         )
     else:
         refit = Choice(False, _why_once(options, held, timed))
@@ -177,15 +197,20 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
     if options.max_epochs is None and not timed:
         factor = TABLE.longer if alone else 1
         count = round(factor * (TABLE.steps + TABLE.steps_per_row * rows))
-        steps = Choice(count, "1,000, and 0.1 for each row; half as many again for a single run.")
+        steps = Choice(
+            count, "1,000, plus 0.1 per row; half as many again if the model is trained only once."
+        )
     root = min(1.0, rows / TABLE.rows_of_rate) ** 0.5
     batch = Choice(min(TABLE.largest_batch, rows), "Small batches suit few rows.")
-    rate = Choice(TABLE.learning_rate * root, "For fewer than 1,000 rows it falls as their root.")
+    rate = Choice(
+        TABLE.learning_rate * root,
+        "0.008, or less for fewer than 1,000 rows: in proportion to their square root.",
+    )
     prior = recipe.prior
     if held > 0 and not timed and not facts.conditioned:
         prior = Choice(
             "judged",
-            "A mixture is fitted to z afterwards, and kept where held-out log p(x) gains.",
+            "A mixture is fitted to z after training, and kept if held-out log p(x) improves.",
         )
     return recipe.but(
         refit=refit,
@@ -193,8 +218,10 @@ def _trained(recipe: Recipe, options: Options, facts: Facts, held: int) -> Recip
         max_steps=steps,
         batch_size=batch,
         learning_rate=rate,
-        decay=Choice(None, "A cosine: the run on all rows stops on its way."),
-        average=Choice(TABLE.average, "A running mean of the weights is steadier."),
+        decay=Choice(None, "The rate follows a cosine. A second training stops before its end."),
+        average=Choice(
+            TABLE.average, "The weight of the newest weights in a running mean, which is steadier."
+        ),
         own_batch=True,
         own_rate=True,
     )
@@ -207,5 +234,5 @@ def _why_once(options: Options, held: int, timed: bool) -> str:
     if not options.early_stopping:
         return "Without early stopping nothing says how long it should be."
     if timed:
-        return "The time is for the first."
-    return "With so many rows, a tenth more of them bring nothing."
+        return "The time limit is for the first."
+    return "With so many rows, a tenth more of them adds nothing."
