@@ -500,3 +500,18 @@ def test_any_table_gives_finite_densities(
         assert m.weight.shape == (len(scales), latent_dim)
         assert m.log_prob(x).isfinite().all()
         assert m.posterior(x)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("per_feature", [False, True])
+def test_noise_that_z_says_instead_changes_no_p_of_x(per_feature: bool) -> None:
+    variance = torch.tensor([0.5, 0.2, 0.9] if per_feature else 0.5, dtype=torch.float64)
+    weight = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = LinearGaussian(weight, torch.arange(3.0, dtype=torch.float64), variance)
+    other = model.with_noise(0.1)
+    torch.testing.assert_close(other.covariance, model.covariance)
+    torch.testing.assert_close(other.variance, 0.1 * variance)
+    assert other.weight.shape == weight.shape
+    with pytest.raises(ValueError, match="at least as many latents as features"):
+        LinearGaussian(weight.T, torch.zeros(4).double(), variance.mean()).with_noise(0.1)
+    with pytest.raises(ValueError, match="share must be above 0"):
+        model.with_noise(0.0)

@@ -15,10 +15,21 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Independent, MixtureSameFamily, Normal
 
-from helpers import build, draw, linear_gaussian, normal, rng, small_estimator, started
+from helpers import (
+    build,
+    draw,
+    equal_bits,
+    linear_gaussian,
+    normal,
+    rng,
+    small_estimator,
+    started,
+    weights,
+)
 from nelbo import (
     VAE,
     VariationalAutoencoder,
@@ -527,6 +538,46 @@ def test_a_learned_mixture_finds_the_one_that_the_data_are_drawn_from() -> None:
     found = evaluate.log_likelihood(vae, x[2000:], "importance", 300, proposal="mixture").value
     assert float((truth - found).mean()) < 0.05
     assert sorted(vae.prior().log_weight.exp().tolist()) == pytest.approx([0.2, 0.3, 0.5], abs=0.05)
+
+
+def three_clusters(n: int, seed: int) -> np.ndarray:
+    """Return rows of three clusters whose covariance is that of a sphere: no axis shows them."""
+    random = np.random.default_rng(seed)
+    angle = 2 * np.pi / 3 * random.integers(0, 3, n)
+    centres = 2 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    return np.asarray(centres + 0.25 * random.standard_normal((n, 2)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("network", ["linear", "residual"])
+def test_a_learned_mixture_finds_clusters_at_the_default_rate(network: str, seed: int) -> None:
+    x, test = three_clusters(600, seed), three_clusters(400, seed + 100)
+    found = GaussianMixture(3, n_init=3, random_state=0).fit(x).score(test)
+    made = {"network": network, "max_steps": 60, "random_state": seed, "variance": "learned"}
+    model = small_estimator(prior="mixture", prior_options={"components": 3}, **made).fit(x)
+    assert model.score(test) > found - 0.2  # one normal is 2.4 nats behind
+    assert sorted(model.model_.prior().log_weight.exp().tolist()) == pytest.approx(
+        [1 / 3] * 3, abs=0.08
+    )
+
+
+@torch.no_grad()
+def test_torch_starts_a_mixture_where_z_of_rows_are() -> None:
+    x = torch.from_numpy(three_clusters(600, 0))
+    for variance in ("learned", "per_feature", 0.02):
+        options: dict[str, Any] = {"prior_options": {"components": 3}, "variance": variance}
+        vae = build((2,), 2, "linear", prior="mixture", **options)
+        initialize.closed_form_start(vae, x, "ppca")
+        means = vae.decode(vae.prior().loc).mean
+        nearest = torch.cdist(x, means).amin(1)
+        assert float(nearest.square().mean()) == pytest.approx(2 * 0.25**2, rel=0.1)
+        vae.prior.restart()  # near N(0, I) again
+        moments = vae.prior.moments()
+        torch.testing.assert_close(moments[1], torch.ones(2).double(), atol=0.2, rtol=0)
+    few = prior.Mixture(2, 5)
+    before = weights(few)
+    few.start_at(normal(4, 2).float())
+    assert equal_bits(weights(few), before)
 
 
 def test_a_mixture_of_one_is_standard_normal_at_first() -> None:

@@ -149,6 +149,7 @@ def _start(task: Task) -> _Start | None:
     if plan.recipe.start.value == "principal axes":
         found = _with_every_correlation(plan)
         begin.start_at(plan.vae, found)
+        begin.start_prior(plan.vae, first_rows)
     return _Start(found, first_rows, regression)
 
 

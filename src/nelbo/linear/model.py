@@ -116,6 +116,27 @@ class LinearGaussian(Brief):
         mean = torch.cat([centred @ self._gain.T for centred in self._centred(x)])
         return mean, torch.cholesky_inverse(self._factor)
 
+    def with_noise(self, share: float) -> LinearGaussian:
+        """The same p(x) with this share of the noise, and z that says the rest: for models of as
+        many latents as features, whose p(x) does not say which of both it is.
+
+        Raises:
+            ValueError: there are fewer latents than features, or the share is not within (0, 1].
+        """
+        features, latent_dim = self.weight.shape
+        if latent_dim < features:
+            raise ValueError(
+                f"with_noise needs at least as many latents as features, got {latent_dim} and "
+                f"{features}."
+            )
+        if not 0 < share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, got {share}.")
+        noise = share * self.variance
+        values, vectors = torch.linalg.eigh(self.covariance - torch.diag(noise.expand(features)))
+        weight = torch.zeros_like(self.weight)
+        weight[:, :features] = (vectors * values.clamp_min(0).sqrt()).flip(1)
+        return LinearGaussian(weight, self.bias, noise)
+
     def posterior_affine(self) -> tuple[Tensor, Tensor]:
         """`(A, a)`, (q, D) and (q,), of the exact linear encoder: posterior mean `A x + a`."""
         return self._gain, -(self._gain @ self.bias)

@@ -52,6 +52,16 @@ class Prior(nn.Module, abc.ABC):
         which is as near to N(0, I) as can be; by default stay.
         """
 
+    @property
+    def follows_rows(self) -> bool:
+        """Whether it starts at where z of the rows are: `start_at`."""
+        return False
+
+    def start_at(self, z: Tensor) -> None:
+        """Start near the distribution of some draws z ~ q(z|x) of training rows, (n, latent_dim);
+        by default stay.
+        """
+
     def moments(
         self, device: torch.device | str = "cpu", draws: int = 4096
     ) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = ["Mixture"]
 
+import functools
 import numbers
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..distributions import NormalMixture, softplus_inverse
+from ..linear import mixture_of_factor_analysers
 from .base import Prior
 
 
@@ -23,8 +25,10 @@ class Mixture(Prior):
 
     Learned, its weights, means and triangles are parameters that follow the gradient of the bound,
     as in the Gaussian mixture VAE (Jiang et al., 2017). At first it is close to N(0, I), which one
-    component is exactly. Fixed, it is as `of` made it: a mixture fitted to where z of the training
-    rows are, after training (Ghosh et al., 2020).
+    component is exactly; a model that starts in closed form has it at clusters of z, found by EM
+    (`start_at`), which gradients alone may take thousands of steps to part. Fixed, it is as `of`
+    made it: a mixture fitted to where z of the training rows are, after training (Ghosh et al.,
+    2020).
 
     Arguments:
         latent_dim: Number of latent dimensions, at least 1.
@@ -39,6 +43,9 @@ class Mixture(Prior):
     log_weight: Tensor
     loc: Tensor
     scale_tril: Tensor
+    strength: ClassVar[float] = 1.0
+    """Rows that the covariance of all z counts for in each normal of the start: a few equal z make
+    no normal without width."""
     spread: ClassVar[float] = 0.5
     """Standard deviation of the means at first:
     far enough apart to become different, and so near that the mixture is almost N(0, I).
@@ -80,6 +87,28 @@ class Mixture(Prior):
         self.log_weight.fill_(1 / components).log_()
         self.loc.copy_(spread * (drawn - drawn.mean(0)))
         self.scale_tril.copy_(diagonal * torch.eye(d).expand_as(self.scale_tril))
+
+    @property
+    def follows_rows(self) -> bool:
+        """Whether it starts at where z of the rows are: as one normal it is N(0, I)."""
+        return self.learned and self.components > 1
+
+    @torch.no_grad()
+    def start_at(self, z: Tensor) -> None:
+        """Start at the mixture that EM fits to z of training rows, (n, latent_dim); stay where
+        there are fewer rows than components.
+        """
+        if not self.follows_rows or len(z) < self.components:
+            return
+        fit = functools.partial(mixture_of_factor_analysers, strength=self.strength)
+        found = fit(z.cpu(), self.components, self.latent_dim)
+        triangle = torch.linalg.cholesky(found.covariances)
+        raw = triangle.tril(-1) + torch.diag_embed(
+            softplus_inverse(triangle.diagonal(dim1=1, dim2=2))
+        )
+        self.log_weight.copy_(found.share.log())
+        self.loc.copy_(found.means)
+        self.scale_tril.copy_(raw)
 
     @classmethod
     def of(cls, weights: Tensor, means: Tensor, covariances: Tensor) -> Mixture:

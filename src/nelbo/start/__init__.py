@@ -24,6 +24,7 @@ from .solution import (
     has_closed_form,
     has_linear_paths,
     start_at,
+    start_prior,
 )
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "random_features",
     "regressed",
     "start_at",
+    "start_prior",
 ]

@@ -9,13 +9,16 @@ __all__ = [
     "has_closed_form",
     "has_linear_paths",
     "start_at",
+    "start_prior",
 ]
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor
 
+from ..distributions import draw
 from ..likelihood import Likelihood
 from ..linear import Chunks, LinearGaussian, Regression
 from ..networks.paths import fill, linear_path, silence
@@ -46,7 +49,21 @@ def closed_form(vae: VAE, x: Tensor | Chunks) -> LinearGaussian | None:
     if isinstance(x, Tensor):
         x = x.flatten(1).cpu()
     mean, covariance = vae.likelihood.moments(x)
-    return vae.likelihood.linear_model(mean, covariance, vae.latent_dim)
+    found = vae.likelihood.linear_model(mean, covariance, vae.latent_dim)
+    if vae.prior.follows_rows and vae.latent_dim >= len(mean):
+        return _spoken(vae, found)
+    return found
+
+
+def _spoken(vae: VAE, model: LinearGaussian, share: float = 0.01) -> LinearGaussian:
+    """Return a linear model in which z says all but this share of the variance that was noise.
+
+    With as many latents as values p(x) is the same whether z or noise says it. Groups of rows are
+    only seen by a prior where z says it.
+    """
+    if vae.likelihood.noise().kind == "fixed":
+        return model
+    return model.with_noise(share)
 
 
 @torch.no_grad()
@@ -114,7 +131,28 @@ def closed_form_start(
     start = closed_form(model, x)
     if start is not None:
         start_at(model, start, regression)
+        if regression is None:
+            start_prior(model, x)
     return start
+
+
+@torch.no_grad()
+def start_prior(model: VAE, x: Tensor | Chunks, rows: int = 10_000) -> None:
+    """Put a prior that follows rows at where z ~ q(z|x) of some of them are.
+
+    Arguments:
+        model: The model at its start.
+        x: Training rows, in model units.
+        rows: How many of them are enough, at most.
+    """
+    if not model.prior.follows_rows:
+        return
+    generator, z = torch.Generator(model.device).manual_seed(0), []
+    step = math.ceil(x.shape[0] / rows)
+    for part in x.split(4096):
+        few = part[::step].reshape(-1, *model.shape).to(model.device, model.dtype)
+        z.append(draw(model.encode(few), (), generator, gradients=False))
+    model.prior.start_at(torch.cat(z))
 
 
 def check_init(model: VAE, init: str) -> None:
