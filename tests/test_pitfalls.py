@@ -481,14 +481,13 @@ def test_17_selection_uses_rows_that_training_never_sees(monkeypatch: pytest.Mon
     x, held, history = given["x"], given["validation"], given["history"]
     assert len(x) + len(held) == 60
     assert len(held) >= 6
-    assert not {tuple(r) for r in x.tolist()} & {tuple(r) for r in held.tolist()}
-    bounds = {
-        name: {r.step: getattr(r, name) for r in history.records[1:] if r.validation is not None}
-        for name in ("train", "validation")
-    }
-    best = {name: max(values, key=values.__getitem__) for name, values in bounds.items()}
-    assert best["train"] != best["validation"]
-    assert history.best_step in (0, best["validation"])
+    both = {tuple(r) for r in x.tolist()} & {tuple(r) for r in held.read().tolist()}
+    assert not both
+    judged = {record.step: value for record, value in history.judged()}
+    best = max(judged, key=judged.__getitem__)
+    trained = {record.step: record.train for record in history.records if record.train is not None}
+    assert best != max(trained, key=trained.__getitem__)
+    assert history.best_step in (0, best)
 
 
 # -- files

@@ -15,7 +15,7 @@ is above four times what it alone would give (Hesterberg, 1995).
 
 from __future__ import annotations
 
-__all__ = ["Mixture", "fitted", "mixture"]
+__all__ = ["GaussNewton", "Mixture", "fitted", "is_known", "mixture"]
 
 import math
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def fitted(
         starts: How many further starts outliers have.
         steps: How the mode is climbed to, where the likelihood says how log p(x|z) bends.
     """
-    if not _is_known(vae, x):
+    if not is_known(vae, x):
         return refined(vae, x, memory)
     steps = steps or GaussNewton()
     pieces = x.split(rows_at_once(vae, x, 3 * (vae.latent_dim + 1), memory))
@@ -271,7 +271,7 @@ def _slopes(vae: VAE, x: Examples, z: Tensor, reach: Tensor) -> tuple[Tensor, Te
     return gradient, curvature
 
 
-def _is_known(vae: VAE, x: Examples) -> bool:
+def is_known(vae: VAE, x: Examples) -> bool:
     """Return whether the likelihood says how log p(x|z) bends."""
     first = x[:1]
     p = first.decode(vae, x.x.new_zeros(1, 1, vae.latent_dim))

@@ -7,6 +7,7 @@ __all__ = ["Comparison", "ahead", "beats"]
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -104,9 +105,14 @@ def _bound(vae: VAE, x: Examples, samples: int) -> Tensor:
 
 
 def _sampled(vae: VAE, x: Examples, samples: int) -> Tensor:
-    """Return log p(x) of each row, (n,): exactly where that is possible, else by sampling."""
+    """Return log p(x) of each row, (n,): exactly where that is possible, else by samples most of
+    which are near the row's posterior, so that it is not encoders that are compared.
+    """
     method = evaluate.plain_method(vae, x.c)
-    return evaluate.log_likelihood(vae, x.x, method, samples, c=x.c).value
+    options: dict[str, Any] = {}
+    if method == "importance":
+        options["proposal"] = "mixture"
+    return evaluate.log_likelihood(vae, x.x, method, samples, c=x.c, **options).value
 
 
 def _value_of_start(

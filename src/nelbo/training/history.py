@@ -40,6 +40,9 @@ class Record:
         skipped: Steps skipped so far because a gradient was not finite.
         phase: "training", or "training on all rows", whose steps, epochs and progress begin again;
             seconds go on.
+        refined: Mean bound of the validation rows under a q refined for each of them, nats per
+            example: nearer to log p(x), and what training is judged by (`training.refined`). None
+            where it was not measured.
     """
 
     step: int
@@ -54,6 +57,7 @@ class Record:
     progress: float
     skipped: int
     phase: str = TRAINING
+    refined: float | None = None
 
     @property
     def bound(self) -> float | None:
@@ -96,7 +100,8 @@ class History:
         """Return a short table: the first, the best and the last records."""
         if not self.records:
             return repr(self)
-        columns = ("step", "epoch", "seconds", "train", "validation", "kl", "beta", "learning_rate")
+        told = "step epoch seconds train validation refined kl beta learning_rate"
+        columns = told.split()
         names = [name for name in columns if set(self.column(name)) != {None}]
         rows, marks = [[name.replace("_", " ") for name in names]], [""]
         for i in self._chosen():
@@ -177,6 +182,19 @@ class History:
                 "or hold rows out to validate on, so that the best weights are kept."
             )
         return said
+
+    @property
+    def is_refined(self) -> bool:
+        """Whether the run is judged by refined bounds: then its first record has one."""
+        return bool(self.records) and self.records[0].refined is not None
+
+    def judged(self) -> list[tuple[Record, float]]:
+        """Return the records with what the run is judged by: refined bounds, or those of the
+        encoder where there are none.
+        """
+        name = "refined" if self.is_refined else "validation"
+        found = [(record, getattr(record, name)) for record in self.records]
+        return [(record, value) for record, value in found if value is not None]
 
     def column(self, name: str) -> list[Any]:
         """Return one attribute of all records."""

@@ -269,7 +269,7 @@ def _judge(
     over = progress >= 1 or run.rate.over(progress)
     due = over or run.step % run.budget.validate_every == 0
     if due and not run.already_recorded():
-        _validate(run, factor, callbacks)
+        _validate(run, factor, callbacks, over)
         release()
     if due and early_stopping and not over:
         _stop_early(run, progress)
@@ -297,9 +297,9 @@ def _limit_reached(run: Run, progress: float) -> str:
     return "seconds"
 
 
-def _validate(run: Run, factor: float, callbacks: list[Callback]) -> None:
+def _validate(run: Run, factor: float, callbacks: list[Callback], last: bool) -> None:
     """Add a record, and let the callbacks see it."""
-    record = run.validate(factor)
+    record = run.validate(factor, last)
     answers = [callback(record) for callback in callbacks]
     if any(answer is True for answer in answers):
         run.ended = "callback"
@@ -311,4 +311,4 @@ def _out_of_patience(run: Run, progress: float) -> bool:
     """Return whether the validation bound has not got better for too long."""
     if run.best is None or (run.rate.decay is not None and not run.rate.pending(progress)):
         return False  # a fall that has begun is seen through
-    return run.patience.is_out(run.history.records, run.best.step, progress, run.ramp)
+    return run.patience.is_out(run.history, run.best.step, progress, run.ramp)

@@ -11,6 +11,13 @@ so the batch's optimum r comes free with every backward pass, whatever the objec
 samples by. :math:`\beta^2` follows a running mean of r. ``docs/variance.md`` compares this with
 gradient descent.
 
+A network that overfits leaves smaller residuals on rows that it is trained on than on others, and a
+:math:`\beta^2` that is their mean square is too small for others: :math:`\frac D2 (k - 1 - \log k)`
+nats a row are lost where those of other rows are k times as large. Where rows are held out and
+judged by a q near their posterior (`refined`), :math:`\beta^2` therefore follows :math:`\rho \, r`,
+with :math:`\rho \ge 1` such that it is what held-out rows leave. A larger :math:`\beta^2` gives the
+KL more weight, and so works against overfitting itself.
+
 For a discretised Gaussian the same r is the mean of E[(y - f(z))^2 | x] over the values y that
 round to x (Fisher's identity), so that each step is one of the EM algorithm (Dempster et al.,
 1977): it climbs, and rests where g = 0.
@@ -29,6 +36,7 @@ from torch import Tensor, nn
 from ..data.rows import Rows
 from ..distributions import draw
 from ..likelihood import Likelihood, likelihoods_in
+from ..paired import trimmed_mean
 from ..vae import VAE
 
 
@@ -65,10 +73,45 @@ class VarianceStep:
     """Weight of the newest batch in the running mean once it has run in."""
     far_off = 10.0
     """Factor beyond which a variance is mended before the first step."""
+    most = 4.0
+    """The largest factor between the residuals of held-out and of training rows."""
+    sure = 2.0
+    """Standard errors by which held-out residuals must differ from the noise to change it."""
 
     def __init__(self, module: nn.Module) -> None:
         self.likelihoods = learned_gaussians(module)
         self.parameters = learned_variances(module)
+        self.factor = 1.0
+        """How much larger residuals of held-out rows are than those of training rows."""
+
+    def follow(self, residuals: Tensor) -> None:
+        r"""Let the variances follow the residuals of held-out rows from the next step on.
+
+        Arguments:
+            residuals: The mean squared residual of each row, in units of :math:`\beta^2`, (n,).
+        """
+        ratio = self.ratio(residuals)
+        # half of the way: the variances themselves take some steps to follow
+        self.factor = min(max(self.factor * math.sqrt(ratio), 1.0), self.most)
+
+    @torch.no_grad()
+    def correct(self, residuals: Tensor) -> bool:
+        """Make the variances those of held-out rows at once, where these are surely larger, and
+        return whether they were.
+        """
+        ratio = self.ratio(residuals)
+        for parameter in self.parameters:
+            parameter.add_(math.log(max(ratio, 1.0)))
+        return ratio > 1
+
+    def ratio(self, residuals: Tensor) -> float:
+        """Return the mean of some residuals, in units of the variance; 1 where they do not surely
+        differ from it.
+        """
+        more, error = trimmed_mean(residuals - 1)
+        if not abs(more) > self.sure * error:
+            return 1.0
+        return min(1 + more, self.most)
 
     def before(self, optimizer: torch.optim.Optimizer) -> VarianceStep:
         """Take the step before each step of a torch optimiser, which then leaves variances alone.
@@ -122,12 +165,14 @@ class VarianceStep:
                         gradient.item() / _values(likelihood, gradient),
                         rate,
                         likelihood.floor,
+                        self.factor,
                     )
                 )
                 continue
-            # log(1 + rate (r / beta^2 - 1)) of the ratio in `_ratio`
-            share = -2 * rate / _values(likelihood, gradient)
-            moved = parameter + (gradient * share).clamp_min_(-rate).log1p_()
+            # log(1 + rate (factor r / beta^2 - 1)) of the ratio in `_ratio`
+            share = -2 * rate * self.factor / _values(likelihood, gradient)
+            more = rate * (self.factor - 1)
+            moved = parameter + (gradient * share).add_(more).clamp_min_(-rate).log1p_()
             moved = moved.clamp_min_(math.log(likelihood.floor))
             parameter.copy_(torch.where(moved.isfinite() & finite, moved, parameter))
 
@@ -137,12 +182,12 @@ def _ratio(likelihood: Likelihood, gradient: Tensor) -> Tensor:
     return (1 - 2 * gradient / _values(likelihood, gradient)).clamp_min(0)
 
 
-def _moved(log_variance: float, gradient: float, rate: float, floor: float) -> float:
+def _moved(log_variance: float, gradient: float, rate: float, floor: float, factor: float) -> float:
     """Return the next log beta^2 by the gradient per value, in Python.
 
     Tensors of one number would take five times as long.
     """
-    change = max(-2 * rate * gradient, -rate)
+    change = max(-2 * rate * factor * gradient + rate * (factor - 1), -rate)
     if not -1 < change < math.inf:
         return log_variance
     return max(log_variance + math.log1p(change), math.log(floor))

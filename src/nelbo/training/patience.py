@@ -4,11 +4,10 @@ from __future__ import annotations
 
 __all__ = ["Patience"]
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .history import Record
+from .history import History
 
 
 @dataclass(frozen=True)
@@ -26,38 +25,35 @@ class Patience:
     log p(x) as good within its error.
     """
 
-    def is_out(
-        self, records: Sequence[Record], best_step: int, progress: float, ramp: float
-    ) -> bool:
+    def is_out(self, history: History, best_step: int, progress: float, ramp: float) -> bool:
         """Return whether too much of the budget has passed since the best validation bound.
 
         Arguments:
-            records: All validations so far.
+            history: All validations so far.
             best_step: The step of the best one.
             progress: The share of the budget that is spent.
             ramp: The share over which the objective still changes, which does not count.
         """
-        since = [found for found in records if found.step > best_step and found.progress > ramp]
+        since = [
+            found for found in history.records if found.step > best_step and found.progress > ramp
+        ]
         if len(since) <= self.validations:
             return False
-        best = [record for record in records if record.step == best_step]
+        judged = history.judged()
+        best = [value for record, value in judged if record.step == best_step]
+        later = [value for record, value in judged if record.step >= since[0].step]
         share = 2 * self.share
-        if best and self.sinks(records[0], best[0], since):
+        if best and self.sinks(judged[0][1], best[0], later):
             share = self.share
         return progress - max(since[0].progress, ramp) > share
 
-    def sinks(self, first: Record, best: Record, since: Sequence[Record]) -> bool:
+    def sinks(self, first: float, best: float, since: Sequence[float]) -> bool:
         """Return whether the bound has been sinking since its best, and lost much of its gain.
 
         A net that overfits does that, and does not recover.
         """
-        bounds = [_bound(record, -math.inf) for record in since]
-        half = len(bounds) // 2
-        top, bottom = _bound(best, 0.0), _bound(first, 0.0)
-        fell = max(bounds[half:]) < min(bounds[:half])
-        return fell and top - bounds[-1] > self.lost * (top - bottom)
-
-
-def _bound(record: Record, otherwise: float) -> float:
-    """Return the validation bound of a record, or another number where it has none."""
-    return otherwise if record.validation is None else record.validation
+        half = len(since) // 2
+        if not half:
+            return False
+        fell = max(since[half:]) < min(since[:half])
+        return fell and best - since[-1] > self.lost * (best - first)

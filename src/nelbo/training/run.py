@@ -6,6 +6,7 @@ __all__ = ["Run", "inner"]
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -36,6 +37,7 @@ from .optimisers import OPTIMIZERS
 from .patience import Patience
 from .precision import bfloat16_pays, resolve_device, resolve_precision
 from .rate import RateSchedule, default_learning_rate
+from .refined import Judged, Refined
 from .settings import Settings
 
 VALIDATED = 2048
@@ -47,10 +49,10 @@ class Best:
     """The best weights so far.
 
     Attributes:
-        value: Their validation bound, in model units.
+        value: The mean bound of the rows that judge them, in model units.
         step: The step they are from.
         weights: The weights.
-        bounds: The bound of each validation row (n,); None after states of versions that did not
+        bounds: The bound of each of these rows (n,); None after states of versions that did not
             keep it.
     """
 
@@ -87,6 +89,8 @@ class Run:
     """Factor of the default learning rate each time that the run goes back so."""
     patience = Patience()
     """How long it goes on without a better validation bound."""
+    corrections = 4
+    """Steps of EM that bring a learned variance to what held-out rows need."""
     unaveraged = 50
     """Steps after which a running mean of the weights begins."""
 
@@ -269,10 +273,7 @@ class Run:
         """
         best, count = -math.inf, 0
         far = max(self.fallen, self.fallen_per_value * math.prod(self.model().shape))
-        for record in self.history.records:
-            value = record.validation
-            if value is None:
-                value = -math.inf
+        for _, value in self.history.judged():
             count += value < best - far
             best = max(best, value)
         return count
@@ -399,9 +400,29 @@ class Run:
                 "Check that the data are scaled and that the network's outputs are finite."
             )
 
-    def keep_if_ahead(self, value: float, bounds: Tensor) -> None:
+    @functools.cached_property
+    def refined(self) -> Refined | None:
+        """How held-out rows are judged; None where their bound is the encoder's."""
+        if self.validation is None or (self.history.records and not self.history.is_refined):
+            return None
+        return Refined().spread(inner(self.objective), self.validation, self.budget)
+
+    def judge(self, last: bool) -> Judged | None:
+        """Return what the rows that judge the run say; None where they are not asked now."""
+        refined = self.refined
+        if refined is None or self.validation is None:
+            return None
+        if not last and len(self.history.records) % refined.every:
+            return None
+        self.generator.manual_seed(stream_seed(self.seed, "refined"))
+        rows = refined.chosen(self.validation)
+        with torch.autocast(self.device.type, enabled=False):  # differences need all digits
+            return refined(self.model(), rows, self.generator)
+
+    def keep_if_ahead(self, bounds: Tensor | None) -> None:
         """Keep copies of the weights that are validated where they are the best so far."""
-        if not self.is_ahead(bounds):
+        value = _mean(bounds)
+        if value is None or bounds is None or not math.isfinite(value) or not self.is_ahead(bounds):
             return
         if self.averaged is None:
             weights = _weights(self.objective)
@@ -409,10 +430,14 @@ class Run:
             weights = {name: mean.clone() for name, mean in self.averaged.items()}
         self.best = Best(value, self.step, weights, bounds)
 
-    def validate(self, factor: float) -> Record:
+    def validate(self, factor: float, last: bool = False) -> Record:
         """Measure the bound on held-out rows, keep the best weights, and return a record.
 
         The record is in the user's units.
+
+        Arguments:
+            factor: The multiple of the peak rate of this step.
+            last: Whether no validation follows.
         """
         begun = time.monotonic()
         self.whole = False
@@ -421,24 +446,27 @@ class Run:
         self.generator.manual_seed(stream_seed(self.seed, "validation"))
         with self.judging():
             bounds = self.bounds_of_held_out()
-            value = None
-            if bounds is not None:
-                value = math.fsum(bounds.tolist()) / len(bounds)
+            value = _mean(bounds)
             kl, train = self.mean_kl(), self.judged_train()
             if self.step == 0:
                 self.begin(value)
-        if value is not None and bounds is not None and math.isfinite(value):
-            self.keep_if_ahead(value, bounds)
+            judged = self.judge(last)
+        refined = None
+        if judged is not None:
+            refined = judged.bounds
+            if self.step and self.settings.early_stopping and judged.residuals is not None:
+                self.variance.follow(judged.residuals)
+        self.keep_if_ahead(bounds if self.refined is None else refined)
         if self.step == 0:
             self.budget = self.budget.reserving(self.ending * (time.monotonic() - begun))
-        record = self.record(train, value, kl, factor)
+        record = self.record(train, value, kl, factor, _mean(refined))
         if self.watched:
             self.retreat()
         self.whole = True
         return record
 
     def is_ahead(self, bounds: Tensor) -> bool:
-        """Return whether these bounds of the validation rows (n,) beat the best weights', by row.
+        """Return whether these bounds of held-out rows (n,) beat the best weights', by row.
 
         Means would do but for single rows far from all others, whose bounds change by more than all
         others' do.
@@ -478,7 +506,12 @@ class Run:
         return inner(self.objective).vae
 
     def record(
-        self, train: float | None, value: float | None, kl: float | None, factor: float
+        self,
+        train: float | None,
+        value: float | None,
+        kl: float | None,
+        factor: float,
+        refined: float | None = None,
     ) -> Record:
         """Add a record to the history and start counting anew."""
         seconds = self.elapsed()
@@ -497,6 +530,7 @@ class Run:
             rate=self.count / max(time.monotonic() - self.mark, 1e-9),
             progress=self.budget.progress(self.step, seconds),
             skipped=int(self.clipping.skipped),
+            refined=self.in_units(refined),
         )
         self.clipping.restart()
         self.count, self.mark = 0, time.monotonic()
@@ -524,6 +558,19 @@ class Run:
         most = max(self.fewest_refined // math.prod(self.model().shape), seen // 10, 1)
         with self.autocast():
             refine(self.model(), self.rows.spaced(most, KEPT_NUMBERS), self.generator)
+        self.correct_noise()
+
+    @torch.no_grad()
+    def correct_noise(self) -> None:
+        """Make a learned variance as large as rows held out need it, where these decide."""
+        if not self.settings.early_stopping:
+            return
+        for _ in range(self.corrections):
+            judged = self.judge(last=True)
+            if judged is None or judged.residuals is None:
+                return
+            if not self.variance.correct(judged.residuals):
+                return
 
     # -- what a checkpoint holds
     # ---------------------------------------------------------------------
@@ -539,6 +586,7 @@ class Run:
             "seconds": self.elapsed(),
             "count": self.count,
             "fall": dataclasses.asdict(self.rate),
+            "held_out_factor": self.variance.factor,
             "precision": self.precision,
             "adaptive": self.adaptive,
             "best": None if self.best is None else [self.best.value, self.best.step],
@@ -616,6 +664,9 @@ class Run:
         self.seconds = fields.number(config, "seconds", 0)
         self.count = fields.integer(config, "count")
         self.rate = self._fall(fields.section(config, "fall"))
+        if "held_out_factor" in config:  # states of older versions have none
+            most = self.variance.most
+            self.variance.factor = fields.number(config, "held_out_factor", 1.0, most)
         self.precision = fields.word(config, "precision", ("float32", "bf16"))
         self.adaptive = fields.flag(config, "adaptive")
         self._load_limit(config)
@@ -666,7 +717,10 @@ class Run:
         wanted = {f"{kind}{name}": value for kind in kinds for name, value in self.live.items()}
         wanted |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
         if self.best is not None and self.validation is not None:
-            wanted["best_bounds"] = torch.empty(len(self.validation.x), dtype=torch.float64)
+            judging = self.validation
+            if self.history.is_refined:
+                judging = Refined().chosen(judging)
+            wanted["best_bounds"] = torch.empty(len(judging.x), dtype=torch.float64)
         return wanted | self.clipping.state()
 
     def _fall(self, state: Any) -> RateSchedule:
@@ -706,6 +760,13 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _weights(module: nn.Module) -> dict[str, Tensor]:
     """Return copies of a module's weights, not references to them."""
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _mean(bounds: Tensor | None) -> float | None:
+    """Return the mean of some bounds, where there are any."""
+    if bounds is None:
+        return None
+    return math.fsum(bounds.tolist()) / len(bounds)
 
 
 def validated(rows: Rows) -> Rows:
