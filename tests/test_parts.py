@@ -51,6 +51,20 @@ from nelbo.networks import paths
 from nelbo.report import summarise
 
 KINDS = ("likelihood", "prior", "posterior")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "mixture": {"prior_options": {"components": 2}},
+    "columns": {
+        "likelihood_options": {
+            "columns": [
+                "gaussian",
+                "poisson",
+                {"kind": "categorical", "levels": 3},
+                "hurdle_log_normal",
+            ]
+        }
+    },
+}
+"""What members are tried with, beside their defaults."""
 MEMBERS = [(kind, name) for kind in KINDS for name in spec.choices(kind)]
 
 
@@ -62,6 +76,11 @@ def rows_for(name: str, n: int = 60) -> np.ndarray:
         return (x > 0).astype(np.float32)
     if takes == "bytes":
         return np.clip(128 + 30 * x, 0, 255).astype(np.uint8)
+    if takes == "columns":
+        number, count, level, amount = x.T
+        level = np.digitize(level, np.quantile(level, [0.3, 0.7]))
+        amount = np.where(amount > np.median(amount), np.exp(amount), 0)
+        x = np.stack([number, np.floor(np.exp(count)), level, amount], 1)
     return x.astype(np.float32)
 
 
@@ -71,7 +90,7 @@ def rows_for(name: str, n: int = 60) -> np.ndarray:
 @pytest.mark.parametrize(("kind", "name"), MEMBERS)
 def test_a_member_works_everywhere(kind: str, name: str, tmp_path: Path) -> None:
     X = rows_for(name)
-    options = {"prior_options": {"components": 2}} if name == "mixture" else {}
+    options = OPTIONS.get(name, {})
     model = small_estimator(**{kind: name}, **options, max_steps=20, scale="auto").fit(X)
     scores = model.score_samples(X)
     assert np.isfinite(scores).all()
@@ -96,7 +115,8 @@ def test_a_member_works_everywhere(kind: str, name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(("kind", "name"), MEMBERS)
 def test_a_member_takes_rows_with_missing_values(kind: str, name: str) -> None:
     x = torch.from_numpy(rows_for(name)).float()
-    vae = build((4,), 2, "mlp", dtype=torch.float32, **{kind: name})
+    options = {kind: name, **OPTIONS.get(name, {})}
+    vae = build((4,), 2, "mlp", dtype=torch.float32, **options)
     x = x / 256 if vae.likelihood.takes == "bytes" else x
     x[torch.rand(x.shape, generator=rng()) < 0.2] = math.nan
     vae.encoder = networks.Masked(networks.MLP((8,), vae.posterior.in_shape, (8,), generator=rng()))
@@ -114,8 +134,8 @@ def _family(model: VariationalAutoencoder) -> str:
 
 @pytest.mark.parametrize(("kind", "name"), MEMBERS)
 def test_what_a_distribution_says_of_noise_is_true(kind: str, name: str) -> None:
-    vae = build((4,), 3, **{kind: name}).eval()
-    q = vae.encode(normal(5, 4))
+    vae = build((4,), 3, **{kind: name}, **OPTIONS.get(name, {})).eval()
+    q = vae.encode(torch.from_numpy(rows_for(name, 5)).double())
     p = vae.prior()
     for found, batch in ((q, (5,)), (p, ())):
         z = distributions.draw(found, (7,), rng())
@@ -140,7 +160,7 @@ def test_what_a_distribution_says_of_noise_is_true(kind: str, name: str) -> None
 
 @pytest.mark.parametrize("name", spec.choices("likelihood"))
 def test_the_slopes_of_a_likelihood_are_its_gradient(name: str) -> None:
-    vae = build((4,), 3, likelihood=name)
+    vae = build((4,), 3, likelihood=name, **OPTIONS.get(name, {}))
     x = torch.from_numpy(rows_for(name, 5)).double()
     x = x / 256 if vae.likelihood.takes == "bytes" else x
     h = normal(2, 5, *vae.likelihood.in_shape, seed=1).requires_grad_()

@@ -218,7 +218,7 @@ def _assemble(spec: Spec, head: likelihood.Likelihood, generator: torch.Generato
     if spec.decoder_hidden is not None:
         own = dataclasses.replace(spec, hidden=spec.decoder_hidden)
     decoder = _read_by(own, own.decoder, (own.latent_dim,), head.in_shape, generator)
-    encoder = _read_by(spec, spec.encoder, head.shape, posterior_head.in_shape, generator)
+    encoder = _encoder(spec, head, posterior_head.in_shape, generator)
     return VAE(_latent_part("prior", spec, generator), decoder, head, encoder, posterior_head)
 
 
@@ -353,6 +353,24 @@ def _shaped(value: Any, shape: tuple[int, ...]) -> Any:
     if not isinstance(value, tuple):
         return value
     return torch.tensor(value, dtype=torch.float64).reshape(shape)
+
+
+def _encoder(
+    spec: Spec,
+    head: likelihood.Likelihood,
+    out_shape: tuple[int, ...],
+    generator: torch.Generator | None,
+) -> nn.Module:
+    """Build the encoder, one that reads each column as the likelihood says."""
+    readings = head.readings()
+    if not readings:
+        return _read_by(spec, spec.encoder, head.shape, out_shape, generator)
+    width = networks.ReadColumns.width(readings) + spec.condition
+    built = _network(spec, spec.encoder, (width,), out_shape, generator)
+    reader = networks.ReadColumns(built, readings, generator=generator)
+    if spec.condition:
+        return networks.Conditioned(reader)
+    return reader
 
 
 def _read_by(

@@ -6,10 +6,11 @@ No constant is ever dropped: every log-density and log-probability is in nats.
 from __future__ import annotations
 
 from .bernoulli import Bernoulli
+from .by_column import ByColumn
 from .categorical import Categorical
 from .discretized import DiscretizedNormal
 from .drawing import closed_form_kl, draw, random_bytes
-from .factorised import Factorised, of_observed
+from .factorised import Factorised, of_observed, slopes_of_observed
 from .from_noise import FromNoise
 from .gated import GatedNormals
 from .hurdle import HurdleLogNormal
@@ -25,6 +26,7 @@ from .positive import softplus_inverse
 __all__ = [
     "LOG_2PI",
     "Bernoulli",
+    "ByColumn",
     "Categorical",
     "DiagonalNormal",
     "DiscretizedNormal",
@@ -47,5 +49,6 @@ __all__ = [
     "layers_of",
     "of_observed",
     "random_bytes",
+    "slopes_of_observed",
     "softplus_inverse",
 ]

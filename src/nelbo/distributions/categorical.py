@@ -89,4 +89,6 @@ class Categorical(Factorised):
         centred = self.logits - (self.logits * p).sum(-1, keepdim=True)
         index = x.long().unsqueeze(-1)
         score = -p.scatter_add(-1, index, -torch.ones_like(p).gather(-1, index))
-        return centred.flatten(2), score.flatten(1), p.flatten(1)
+        # of each level the numbers of all values, in turn
+        features = centred.movedim(-1, 2).flatten(2)
+        return features, score.movedim(-1, 1).flatten(1), p.movedim(-1, 1).flatten(1)

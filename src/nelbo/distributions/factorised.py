@@ -8,8 +8,9 @@ others out:
 
 from __future__ import annotations
 
-__all__ = ["Factorised", "Incomplete", "of_observed"]
+__all__ = ["Factorised", "Incomplete", "of_observed", "slopes_of_observed"]
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -54,9 +55,12 @@ class Factorised(Incomplete):
 
         Neither it nor its gradient is NaN; of a row without any value it is 0.
         """
+        return self.each_observed(value).sum(tuple(range(-self.event_dim, 0)))
+
+    def each_observed(self, value: Tensor) -> Tensor:
+        """Return the log-density of each coordinate of ``value``, 0 where that is missing."""
         gone = value.isnan()
-        found = self.each(value.masked_fill(gone, self.fill))
-        return torch.where(gone, 0.0, found).sum(tuple(range(-self.event_dim, 0)))
+        return torch.where(gone, 0.0, self.each(value.masked_fill(gone, self.fill)))
 
 
 def of_observed(p: Distribution) -> Distribution:
@@ -73,3 +77,23 @@ def of_observed(p: Distribution) -> Distribution:
         )
     p.missing = True
     return p
+
+
+def slopes_of_observed(p: Distribution, x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return ``p.local_quadratic(x)`` with a gradient and an information of 0 where a value is
+    missing; None where p does not say (see `Likelihood.local_quadratic`).
+
+    Its features are one number for each value, or several in turn, such as all means and then all
+    widths.
+    """
+    known: Callable[[Tensor], tuple[Tensor, Tensor, Tensor] | None]
+    known = getattr(p, "local_quadratic", lambda _: None)
+    gone = x.isnan()
+    if not bool(gone.any()):
+        return known(x)
+    found = known(x.masked_fill(gone, getattr(p, "fill", 0.0)))
+    if found is None:
+        return None
+    features, score, information = found
+    gone = gone.flatten(1).repeat(1, score.shape[1] // gone[0].numel())
+    return features, score.masked_fill(gone, 0.0), information.masked_fill(gone, 0.0)

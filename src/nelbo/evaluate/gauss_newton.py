@@ -288,10 +288,4 @@ def _local(vae: VAE, x: Examples, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     found = vae.likelihood.local_quadratic(x.decode(vae, z), x.x)
     if found is None:
         raise ValueError(f"{type(vae.likelihood).__name__} does not say how log p(x|z) bends.")
-    features, score, information = found
-    gone = x.x.isnan()
-    if not bool(gone.any()):
-        return found
-    # one number f a value, or several in turn, such as all means and then all widths
-    gone = gone.flatten(1).repeat(1, score.shape[1] // gone[0].numel())
-    return features, score.masked_fill(gone, 0.0), information.masked_fill(gone, 0.0)
+    return found

@@ -29,7 +29,9 @@ def to_model(
     """
     check_width(schema, values)
     check_values(likelihood, values)
-    told = "" if likelihood.takes == "binary" else other_units(schema, values.array)
+    told = ""
+    if likelihood.takes in ("real", "bytes"):
+        told = other_units(schema, values.array)
     if told:
         warn(f"{told} Scale X as those were, or fit again on data like X.")
     _warn_of_impossible(schema, values)

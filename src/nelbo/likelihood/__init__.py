@@ -9,20 +9,30 @@ from .base import VARIANCE_FLOOR as VARIANCE_FLOOR
 from .base import Likelihood
 from .base import likelihoods_in as likelihoods_in
 from .bernoulli import Bernoulli
+from .categorical import Categorical
 from .clustered import ClusteredGaussian
+from .columns import Columns
+from .counts import NegativeBinomial as NegativeBinomial
+from .counts import Poisson as Poisson
 from .discretized import DiscretizedGaussian
 from .gaussian import Gaussian
 from .heteroscedastic import HeteroscedasticGaussian
+from .hurdle import HurdleLogNormal as HurdleLogNormal
+from .log_normal import LogNormal as LogNormal
 from .noise import Noise as Noise
+from .ordinal import Ordinal
 from .shared import SharedVariance as SharedVariance
 from .student_t import StudentT
 
 __all__ = [
     "Bernoulli",
+    "Categorical",
     "ClusteredGaussian",
+    "Columns",
     "DiscretizedGaussian",
     "Gaussian",
     "HeteroscedasticGaussian",
     "Likelihood",
+    "Ordinal",
     "StudentT",
 ]

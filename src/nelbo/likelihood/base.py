@@ -2,16 +2,15 @@ r"""What every likelihood answers, so that nobody has to ask for its class."""
 
 from __future__ import annotations
 
-__all__ = ["VARIANCE_FLOOR", "Likelihood", "likelihoods_in", "of_values"]
+__all__ = ["VARIANCE_FLOOR", "Likelihood", "independent", "likelihoods_in", "of_values"]
 
 import abc
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions import is_independent_normal
+from ..distributions import is_independent_normal, slopes_of_observed
 from ..linear import Chunks, LinearGaussian, moments
 from .noise import Noise
 
@@ -40,20 +39,25 @@ class Likelihood(nn.Module, abc.ABC):
     """The smallest variance that may be learned."""
 
     takes: ClassVar[str] = "real"
-    """Which values x has: "real" numbers, "binary" ones or "bytes", 8-bit values as they are."""
-    density: ClassVar[bool] = True
+    """Which values x has: "real" numbers, "binary" ones, "bytes", 8-bit values as they are,
+    "levels", "counts", "positive" ones, "amounts", or "columns" of several kinds."""
+    expects: str = "a finite number"
+    """Which values x has, for people."""
+    density: bool = True
     """Whether p(x|z) is a density, or else a probability; the two do not compare."""
+    measure: str = "density"
+    """What p(x|z) is of a single value, for people."""
     bears_outliers: ClassVar[bool] = False
     """Whether a value far from all others hardly counts: it then sets neither scale nor start."""
-    starts_linear: ClassVar[bool] = False
+    starts_linear: bool = False
     """Whether there is a linear model to start at: `linear_model` and `start_at`."""
-    linear_is_exact: ClassVar[bool] = False
+    linear_is_exact: bool = False
     """Whether p(x) of a model that starts at the linear one is exactly that of the linear one."""
     usual_variance: ClassVar[str] = "heteroscedastic"
     """What the option ``variance`` comes to where it is left open: a word of `Noise.option`."""
     usual_noise: ClassVar[str] = "The decoder says how much noise there is at each z."
     """What the noise is then, in a sentence."""
-    variance_steps: ClassVar[int] = 0
+    variance_steps: int = 0
     """Steps of EM after training that bring `learned_variance` to its optimum."""
 
     @abc.abstractmethod
@@ -69,6 +73,25 @@ class Likelihood(nn.Module, abc.ABC):
         Raises:
             ValueError: There is one; the message names it and a cure.
         """
+
+    def possible(self, x: Tensor) -> Tensor:
+        """Return which values of x this likelihood can have produced, a boolean tensor of its
+        shape; a missing one (NaN) it can.
+        """
+        return ~x.isinf()
+
+    def reading(self) -> dict[str, Any] | None:
+        """Return how a network is to read each value, in the words of `networks.ReadColumns`; None
+        where it is to read them as they are.
+        """
+        return None
+
+    def readings(self) -> tuple[dict[str, Any], ...]:
+        """Return `reading` of each column of a table; none where all are to be read as they are."""
+        how = self.reading()
+        if how is None or len(self.shape) > 1:
+            return ()
+        return (how,) * self.shape[0]
 
     def noise(self) -> Noise:
         """Return what the noise is; by default that it depends on z."""
@@ -111,6 +134,7 @@ class Likelihood(nn.Module, abc.ABC):
 
     def squared_residual(self, p: Distribution, x: Tensor) -> Tensor:
         r"""Return what :math:`\beta^2` must be the mean of, one number per value: the E step of EM.
+        It is NaN where a value says nothing of it.
 
         Arguments:
             p: p(x|z), as `forward` returned it.
@@ -121,6 +145,16 @@ class Likelihood(nn.Module, abc.ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no closed-form step of its noise.")
 
+    def parts(self, p: Distribution, x: Tensor) -> list[tuple[Likelihood, Distribution, Tensor]]:
+        """Return the likelihoods that this one is made of, with p(x|z) and x of each: by default
+        itself.
+
+        Arguments:
+            p: p(x|z), as `forward` returned it.
+            x: Data, of shape (*batch, *shape).
+        """
+        return [(self, p, x)]
+
     # -- where it starts
 
     def moments(self, x: Tensor | Chunks) -> tuple[Tensor, Tensor]:
@@ -128,6 +162,15 @@ class Likelihood(nn.Module, abc.ABC):
         by default every value counts.
         """
         return moments(x)
+
+    def at_marginals(self, x: Tensor) -> Tensor | None:
+        """Take the noise of a model of independent values, and return the features h, of in_shape,
+        that make p(x|z) that model, whatever z is; None where they are not known.
+
+        Arguments:
+            x: Data, of shape (n, *shape), in which values may be missing.
+        """
+        return None
 
     def linear_model(self, mean: Tensor, covariance: Tensor, latent_dim: int) -> LinearGaussian:
         """Return the best linear model with this noise for data of these moments, in model units.
@@ -167,11 +210,9 @@ class Likelihood(nn.Module, abc.ABC):
         Returns:
             The numbers f that p is made of, such as means, of shape (samples, n, features); and at
             the first sample the gradient of log p(x|z) for f and its Fisher information, a
-            diagonal, both (n, features).
+            diagonal, both (n, features) and 0 where a value is missing.
         """
-        known: Callable[[Tensor], tuple[Tensor, Tensor, Tensor] | None]
-        known = getattr(p, "local_quadratic", lambda _: None)
-        return known(x)
+        return slopes_of_observed(p, x)
 
 
 def likelihoods_in(module: nn.Module) -> list[Likelihood]:
@@ -190,3 +231,18 @@ def of_values(shape: tuple[int, ...]) -> tuple[int, ...]:
             "(1,)."
         )
     return tuple(shape)
+
+
+def independent(x: Tensor, floor: float, one: bool = False) -> LinearGaussian:
+    """Return the linear model of no correlation: mean and variance of each value of rows x
+    (n, *shape), or with ``one`` their mean variance, at least ``floor``.
+
+    A value that is missing in all rows has mean 0 and variance 1.
+    """
+    flat = x.flatten(1).double()
+    never = flat.isnan().all(0)
+    mean = flat.nanmean(0).masked_fill(never, 0.0)
+    variance = (flat - mean).square().nanmean(0).masked_fill(never, 1.0).clamp_min(floor)
+    if one:
+        variance = variance.mean()
+    return LinearGaussian(mean.new_zeros(len(mean), 1), mean, variance)

@@ -25,6 +25,8 @@ class Bernoulli(Likelihood):
     density = False
     usual_variance = "none"
     usual_noise = "Zeros and ones have no noise besides their probabilities."
+    measure = "probability"
+    expects = "0 or 1"
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -48,6 +50,15 @@ class Bernoulli(Likelihood):
                 "Binarise it, as in (X > threshold).astype('float32'), or use "
                 "likelihood='gaussian'."
             )
+
+    def possible(self, x: Tensor) -> Tensor:
+        """Return which values are 0 or 1, or missing."""
+        return x.isnan() | (x == 0) | (x == 1)
+
+    def at_marginals(self, x: Tensor) -> Tensor:
+        """Return the logits of how frequent ones are, of shape ``shape``."""
+        ones, zeros = ((x == value).sum(0).double() + 0.5 for value in (1, 0))
+        return ones.log() - zeros.log()
 
     def noise(self) -> Noise:
         """Return that there is none besides the coin flips."""

@@ -43,6 +43,7 @@ class DiscretizedGaussian(SharedVariance):
 
     takes = "bytes"
     density = False
+    measure = "probability"
     low: Tensor
     width: Tensor
 

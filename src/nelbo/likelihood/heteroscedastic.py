@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from .. import distributions
 from ..linear import LinearGaussian, ppca
-from .base import VARIANCE_FLOOR, Likelihood, of_values
+from .base import VARIANCE_FLOOR, Likelihood, independent, of_values
 from .noise import Noise
 from .shared import relative
 
@@ -58,3 +58,7 @@ class HeteroscedasticGaussian(Likelihood):
         raw = distributions.softplus_inverse(std).expand_as(model.bias)
         weight = torch.cat([model.weight, torch.zeros_like(model.weight)])
         return weight, torch.cat([model.bias, raw])
+
+    def at_marginals(self, x: Tensor) -> Tensor:
+        """Return means and raw standard deviations of the values, of shape ``in_shape``."""
+        return self.start_at(independent(x, self.floor))[1].reshape(self.in_shape)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..linear import LinearGaussian, factor_analysis, ppca
-from .base import VARIANCE_FLOOR, Likelihood, of_values
+from .base import VARIANCE_FLOOR, Likelihood, independent, of_values
 from .noise import Noise
 
 
@@ -133,6 +133,12 @@ class SharedVariance(Likelihood):
         if self.learned:
             self.log_variance.copy_(model.variance.log().reshape(self.log_variance.shape))
         return model.weight, model.bias
+
+    @torch.no_grad()
+    def at_marginals(self, x: Tensor) -> Tensor:
+        """Take the variance of each value, and return the means, of shape ``shape``."""
+        one = self.learned and self.log_variance.ndim == 0
+        return self.start_at(independent(x, self.floor, one))[1].reshape(self.shape)
 
     def scale(self, h: Tensor) -> Tensor:
         r""":math:`\beta` in the precision of h."""

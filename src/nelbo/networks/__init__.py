@@ -14,6 +14,7 @@ from .linear import Linear
 from .masked import Masked
 from .mlp import MLP
 from .quadratic import Quadratic
+from .read_columns import ReadColumns
 from .residual import Residual
 
-__all__ = ["MLP", "Conditioned", "Conv", "Linear", "Masked", "Quadratic", "Residual"]
+__all__ = ["MLP", "Conditioned", "Conv", "Linear", "Masked", "Quadratic", "ReadColumns", "Residual"]

@@ -14,6 +14,7 @@ from .conv import Conv
 from .linear import Linear
 from .mlp import MLP
 from .quadratic import Quadratic
+from .read_columns import ReadColumns
 from .residual import Residual
 
 NAMES: dict[type[nn.Module], str] = {
@@ -44,9 +45,9 @@ def linear_path(network: nn.Module) -> nn.Linear | None:
 
 
 def _inner(network: nn.Module) -> nn.Module:
-    """Return the network that reads an input and a condition side by side; any other as it is."""
-    if isinstance(network, Conditioned):
-        return network.network
+    """Return the network behind those that only prepare its input; any other as it is."""
+    while isinstance(network, Conditioned | ReadColumns):
+        network = network.network
     return network
 
 

@@ -25,7 +25,7 @@ def schema_of(recipe: Recipe, options: Options, values: Values) -> Schema:
     """
     discrete = _is_discretised(options)
     scale: Any = recipe.scale.value
-    if _takes(options) != "binary":
+    if _takes(options) in ("real", "bytes"):
         return Schema.infer(
             values,
             scale=scale,
@@ -38,8 +38,9 @@ def schema_of(recipe: Recipe, options: Options, values: Values) -> Schema:
             robust=_bears_outliers(options),
         )
     if options.scale not in ("auto", None) or options.dequantize not in ("auto", False):
+        what = {"binary": "zeros and ones"}.get(_takes(options), "values")
         raise ValueError(
-            "likelihood='bernoulli' needs zeros and ones as they are, got "
+            f"likelihood={options.likelihood!r} needs {what} as they are, got "
             f"scale={options.scale!r} and dequantize={options.dequantize!r}. Leave both at 'auto'."
         )
     return Schema.infer(values, scale=None, dequantize=False)
@@ -51,7 +52,7 @@ def floor_of(recipe: Recipe, options: Options, schema: Schema, values: Values) -
     It is relative to the data, also where these are not scaled.
     """
     floor = recipe.least_variance.value
-    if options.scale is not None or _takes(options) == "binary":
+    if options.scale is not None or _takes(options) not in ("real", "bytes"):
         return floor
     robust = _bears_outliers(options)
     spread = Schema.infer(values, scale="global", dequantize=schema.dequantize, robust=robust).scale
@@ -112,7 +113,7 @@ def _in_model_units(recipe: Recipe, schema: Schema) -> Any:
 
 
 def _takes(options: Options) -> str:
-    """Return which values the likelihood takes: "real", "bytes" or "binary"."""
+    """Return which values the likelihood takes."""
     found: str = spec.resolve("likelihood", options.likelihood).takes
     return found
 

@@ -201,6 +201,8 @@ def _scale(options: Options) -> Choice[str | None]:
     takes = resolve("likelihood", options.likelihood).takes
     if takes == "binary":
         return Choice(None, "Zeros and ones stay as they are.")
+    if takes not in ("real", "bytes"):
+        return Choice(None, "Levels, counts and amounts stay as they are.")
     if takes == "bytes" or options.dequantize not in ("auto", False):
         return Choice("global", one_scale())
     return Choice("standard", "Each column is divided by its own standard deviation.")

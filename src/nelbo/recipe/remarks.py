@@ -133,7 +133,7 @@ def announce(found: Remarks, options: Options) -> None:
         options: Of the model: only a density has no bound, and noise that is fixed does not shrink.
     """
     head = resolve("likelihood", options.likelihood)
-    density = head.takes != "binary"
+    density = head.takes in ("real", "bytes")
     told = _told(found, density and isinstance(options.variance, str), head.bears_outliers)
     if told:
         warn(" ".join(told))

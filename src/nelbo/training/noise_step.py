@@ -208,48 +208,69 @@ def refine(model: VAE, rows: Rows, generator: torch.Generator, settled: float = 
         generator: Source of z ~ q(z|x), and of the rows' noise.
         settled: Change of log beta^2 by a step below which it was the last.
     """
-    likelihood = model.likelihood
-    log_variance = likelihood.learned_variance()
-    if log_variance is None:
-        return
-    for _ in range(likelihood.variance_steps):
-        mean = _mean_square(model, log_variance, rows, generator)
-        change = mean.log() - log_variance.double()
-        log_variance.copy_(mean.log())
-        if float(change.abs().max()) < settled:
+    heads = learned_gaussians(model.likelihood)
+    for _ in range(max((head.variance_steps for head in heads), default=0)):
+        changes = []
+        means = _mean_squares(model, rows, generator)
+        for parameter, mean in zip(learned_variances(model.likelihood), means, strict=True):
+            changes.append(float((mean.log() - parameter.double()).abs().max()))
+            parameter.copy_(mean.log())
+        if max(changes) < settled:
             return
 
 
-def _mean_square(
-    model: VAE,
-    log_variance: Tensor,
-    rows: Rows,
-    generator: torch.Generator,
-    enough: int = 2**20,
-) -> Tensor:
-    r"""Return :math:`\beta^2`, of log_variance's shape, of one EM step over some rows.
+def _mean_squares(
+    model: VAE, rows: Rows, generator: torch.Generator, enough: int = 2**20
+) -> list[Tensor]:
+    r"""Return every learned :math:`\beta^2`, of its parameter's shape, of one EM step.
 
     It is at least the floor. One z per row averages well enough over ``enough`` values.
     """
     samples = max(1, min(16, enough // (len(rows) * math.prod(model.shape))))
-    total = torch.zeros(model.shape, dtype=torch.float64, device=log_variance.device)
-    count = torch.zeros_like(total)
+    heads, learned = learned_gaussians(model.likelihood), learned_variances(model.likelihood)
+    means = [_Mean(head, log) for head, log in zip(heads, learned, strict=True)]
     progress = torch.ones(())
     for numbers in rows.numbers().split(1024):
         x, c = rows.prepare(rows.fetch(numbers), generator, progress)
-        there = None if not rows.missing else ~x.isnan()
         q = model.encode(x, c)
         for _ in range(samples):
             p = model.decode(draw(q, (), generator), c)
-            square = model.likelihood.squared_residual(p, x)
-            if there is not None:
-                square = torch.where(there, square, 0.0)
-                count += there.sum(0)
-            total += square.sum(0, dtype=torch.float64)
-    if not rows.missing:
-        mean = total / (len(rows) * samples)
-    elif log_variance.ndim == 0:
-        mean = total.sum() / count.sum()
-    else:
-        mean = torch.where(count > 0, total / count.clamp_min(1), log_variance.double().exp())
-    return (mean.mean() if log_variance.ndim == 0 else mean).clamp_min(model.likelihood.floor)
+            parts = model.likelihood.parts(p, x)
+            learning = [part for part in parts if part[0].learned_variance() is not None]
+            for mean, (head, own, values) in zip(means, learning, strict=True):
+                mean.add(head.squared_residual(own, values), values)
+    return [mean.value(len(rows) * samples) for mean in means]
+
+
+class _Mean:
+    """The mean of squared residuals, over the values that are there and say something of the noise.
+
+    Arguments:
+        head: The likelihood whose variance it is of.
+        log_variance: Its logarithm, as it was.
+    """
+
+    def __init__(self, head: Likelihood, log_variance: Tensor) -> None:
+        self.log_variance, self.floor = log_variance, head.floor
+        self.total = torch.zeros(head.shape, dtype=torch.float64, device=log_variance.device)
+        self.count = torch.zeros_like(self.total)
+
+    def add(self, square: Tensor, x: Tensor) -> None:
+        """Add the squared residuals of rows x, (n, *shape)."""
+        gone = square.isnan() | x.isnan()
+        self.total += square.masked_fill(gone, 0.0).sum(0, dtype=torch.float64)
+        self.count += (~gone).sum(0)
+
+    def value(self, every: int) -> Tensor:
+        """Return the mean, of the parameter's shape, where ``every`` is how many there would be of
+        a value that is always there.
+        """
+        one = self.log_variance.ndim == 0
+        if bool((self.count == every).all()):
+            mean = self.total / every
+            return (mean.mean() if one else mean).clamp_min(self.floor)
+        if one:
+            return (self.total.sum() / self.count.sum()).clamp_min(self.floor)
+        before = self.log_variance.double().exp()
+        mean = torch.where(self.count > 0, self.total / self.count.clamp_min(1), before)
+        return mean.clamp_min(self.floor)
