@@ -253,6 +253,13 @@ class VAE(nn.Module):
         _check_shapes("prior", p, c.shape[:-1], (self.latent_dim,))
         return p
 
+    def prior_given(self, c: Tensor | None) -> Prior:
+        """Return the prior; one that reads conditions is bound to c, of shape (*batch, k)."""
+        if c is None or not _says(self.prior, "takes_condition"):
+            prior: Prior = self.prior
+            return prior
+        return _GivenPrior(self.prior, c)
+
     def given(self, c: Tensor) -> VAE:
         """Return the model of p(x|c) for one condition c, (k,): a VAE that needs none any more.
 
@@ -264,10 +271,7 @@ class VAE(nn.Module):
         if c.ndim != 1:
             raise ValueError(f"c must be one condition, of shape (k,), got {tuple(c.shape)}.")
         encoder, decoder = _Given.of(self.encoder, c), _Given.of(self.decoder, c)
-        prior: Prior = self.prior
-        if _says(prior, "takes_condition"):
-            prior = _GivenPrior(prior, c)
-        found = VAE(prior, decoder, self.likelihood, encoder, self.posterior)
+        found = VAE(self.prior_given(c), decoder, self.likelihood, encoder, self.posterior)
         return found.train(self.training)
 
     @torch.no_grad()
@@ -310,7 +314,7 @@ class _Given(nn.Module):
 
 
 class _GivenPrior(Prior):
-    """A prior that reads a condition, with one condition."""
+    """A prior that reads conditions, with its conditions."""
 
     def __init__(self, prior: Prior, c: Tensor) -> None:
         super().__init__()

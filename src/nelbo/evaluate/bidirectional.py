@@ -84,7 +84,9 @@ def bracket(
     begun = time.perf_counter()
     spent = Cost()
     generator = torch.Generator(like.device).manual_seed(stream(seed, Stream.SIMULATED))
-    z = draw(vae.prior(), (n,), generator, gradients=False).to(like.x)
+    p = like.prior(vae)()
+    count = () if p.batch_shape else (n,)  # each row may have a p(z|c) of its own
+    z = draw(p, count, generator, gradients=False).to(like.x)
     given = like
     if like.c is None:
         given = Examples(like.x.expand(n, *vae.shape))

@@ -85,7 +85,7 @@ def affine_decoder(vae: VAE, c: Tensor | None = None) -> LinearGaussian | None:
         vae: The model.
         c: The condition (k,) of a model of p(x|c), given which it is linear.
     """
-    if not vae.prior.standard:
+    if not vae.prior_given(c).standard:
         return None
     copied = in_precision(vae, torch.float64)
     noise = copied.likelihood.noise()

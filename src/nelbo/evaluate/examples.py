@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..prior import Prior
 from ..vae import VAE, Terms
 from . import row_noise
 
@@ -63,6 +64,10 @@ class Examples:
     def decode(self, vae: VAE, z: Tensor) -> Distribution:
         """Return p(x|z), or p(x|z,c), for z of shape (*samples, n, latent_dim)."""
         return vae.decode(z, *self._given())
+
+    def prior(self, vae: VAE) -> Prior:
+        """Return the prior; one that reads conditions has those of the examples."""
+        return vae.prior_given(self.c)
 
     def terms(self, vae: VAE, z: Tensor, q: Distribution) -> Terms:
         """Return the log-densities at given z, of shape (samples, n, latent_dim),

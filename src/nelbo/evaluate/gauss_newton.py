@@ -265,7 +265,7 @@ def _slopes(vae: VAE, x: Examples, z: Tensor, reach: Tensor) -> tuple[Tensor, Te
     features, score, information = _local(vae, x, points)
     # (n, d, features)
     jacobian = (features[1:] - features[:1]).div_(reach.T[..., None]).movedim(0, 1)
-    slope, precision = vae.prior.slopes(z)
+    slope, precision = x.prior(vae).slopes(z)
     gradient = torch.matmul(jacobian, score[..., None])[..., 0].double() + slope
     curvature = torch.matmul(jacobian * information[:, None], jacobian.mT).double() + precision
     return gradient, curvature

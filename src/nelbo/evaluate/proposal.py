@@ -219,10 +219,10 @@ def from_encoder(
 
 
 def from_prior(vae: VAE, x: Examples, memory: int = MEMORY) -> tuple[Normal, Cost]:
-    """Return p(z), the same for every row; for a prior that is not a diagonal normal, one of the
+    """Return p(z), or the p(z|c) of each row; for a prior that is not a diagonal normal, one of the
     same means and variances.
     """
-    loc, scale = vae.prior.moments(x.device)
+    loc, scale = x.prior(vae).moments(x.device)
     shape = (len(x), vae.latent_dim)
     return Normal(loc.to(x.x).expand(shape), scale.to(x.x).expand(shape)), Cost()
 

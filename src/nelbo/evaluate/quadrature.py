@@ -225,7 +225,7 @@ class _Grid:
         except NotImplementedError:
             likely = p.mean
         likely = likely.masked_fill(example.x.isnan(), math.nan)
-        most: Tensor = p.log_prob(likely).clamp_min(0.0) + self.vae.prior().log_prob(z)
+        most: Tensor = p.log_prob(likely).clamp_min(0.0) + example.prior(self.vae)().log_prob(z)
         return most.nan_to_num(-math.inf)
 
     def height(self, row: int, cells: Tensor) -> Tensor:
@@ -238,7 +238,9 @@ class _Grid:
 
     def _reach(self) -> float:
         """Return half the width of the first grid: further than any prior has mass."""
-        if self.vae.prior.standard:
+        prior = self.x.prior(self.vae)
+        if prior.standard:
             return self.settings.reach
-        generator = torch.Generator(self.x.device).manual_seed(0)
-        return 2.0 * float(draw(self.vae.prior(), (4096,), generator, gradients=False).abs().max())
+        generator, p = torch.Generator(self.x.device).manual_seed(0), prior()
+        count = math.ceil(4096 / math.prod(p.batch_shape))
+        return 2.0 * float(draw(p, (count,), generator, gradients=False).abs().max())

@@ -45,7 +45,7 @@ class Prior(nn.Module, abc.ABC):
     @property
     def standard(self) -> bool:
         """Whether p(z) is N(0, I), whatever is learned."""
-        return isinstance(self(), Normal01)
+        return not getattr(self, "takes_condition", False) and isinstance(self(), Normal01)
 
     def restart(self) -> None:
         """Go back to where training starts,
