@@ -13,11 +13,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import SVC
 
 from nelbo import VariationalAutoencoder
 from nelbo.data.condition_schema import ConditionSchema, Labels, Quantity
@@ -231,6 +233,30 @@ def test_explain_says_what_c_is(named: VariationalAutoencoder) -> None:
     assert "label: 3 labels (bird, cat and dog); age: a number" in told
     assert named.recipe_["condition"]["value"] == told
     assert "condition" not in quick().explain(X)
+
+
+# -- digits
+
+
+def test_digits_given_their_label_are_drawn_by_it_and_scored_as_by_a_model_of_each() -> None:
+    X, label = load_digits(n_class=3, return_X_y=True)
+    train, test, c, c_test = train_test_split(X, label, random_state=0)
+    options: dict[str, Any] = {"random_state": 0, "max_steps": 150, "score_samples_k": 30}
+    given = VariationalAutoencoder(4, **options).fit(train, c=c)
+    blind = VariationalAutoencoder(4, **options).fit(train)
+    apart = np.empty(len(test))
+    for digit in range(3):
+        alone = VariationalAutoencoder(4, **options).fit(train[c == digit])
+        apart[c_test == digit] = alone.score_samples(test[c_test == digit])
+    nats = given.score(test, c=c_test)
+    assert nats > blind.score(test)
+    assert nats > apart.mean() - 2
+    judge = SVC(gamma=1e-3).fit(train, c)
+    for digit in range(3):
+        drawn = given.sample(100, c=digit, random_state=digit)
+        assert np.mean(judge.predict(drawn) == digit) > 0.9
+    by_label = [given.score_samples(test, c=np.full(len(test), digit)) for digit in range(3)]
+    assert np.mean(np.argmax(by_label, axis=0) == c_test) > 0.95  # by Bayes' rule
 
 
 # -- errors for people

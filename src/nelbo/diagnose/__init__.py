@@ -19,6 +19,7 @@ from .information import MutualInformation, RateDistortion, mutual_information, 
 from .latent import ActiveUnits, Collapse, active_units, collapse
 from .rare import RareValue, rare_values
 from .standard_error import Estimate
+from .two_sample import TwoSample, classifier_auc, two_sample
 from .verdicts import Judge
 
 __all__ = [
@@ -40,11 +41,13 @@ __all__ = [
     "RareValue",
     "RateDistortion",
     "Spell",
+    "TwoSample",
     "Value",
     "active_units",
     "baseline",
     "best_normal",
     "calibration",
+    "classifier_auc",
     "collapse",
     "diagnose",
     "explained",
@@ -55,4 +58,5 @@ __all__ = [
     "prior_match",
     "rare_values",
     "rate_distortion",
+    "two_sample",
 ]

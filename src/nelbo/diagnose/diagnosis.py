@@ -24,6 +24,7 @@ from .information import mutual_information, rate_distortion
 from .latent import collapse
 from .rare import RareValue, rare_values
 from .standard_error import Rows, subsample
+from .two_sample import Classifier, two_sample
 from .verdicts import Judge
 
 LEAST_ROWS = 20
@@ -188,6 +189,7 @@ class _Examination:
         yield self.judge.matching_prior(rate, information, match)
         if self.rare:
             yield self.judge.rare(self.rare)
+        yield from self.two_sample_findings()
         yield approximation
         if self.noise is not None:
             yield from self.judge.calibration(self.noise)
@@ -220,6 +222,17 @@ class _Examination:
             train_c=self.train.c,
         )
         return self.judge.memory(found, self.x.x[0].numel())
+
+    def two_sample_findings(self) -> Iterator[Finding]:
+        """Let a classifier tell samples and reconstructions from the rows."""
+        if len(self.x) < Classifier.fewest:
+            yield Check("samples against data").skipped(
+                f"A classifier needs at least {Classifier.fewest} rows to learn from, and there "
+                f"are {len(self.x)}."
+            )
+            return
+        found = two_sample(self.vae, self.x.x, self.units, self.seed, self.memory, self.x.c)
+        yield from self.judge.two_sample(found)
 
     def ppca_finding(self) -> Finding:
         """Hold the model against exact pPCA."""

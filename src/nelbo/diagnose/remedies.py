@@ -118,6 +118,17 @@ def remedies() -> Mapping[str, tuple[Cure, ...]]:
                 Cure("a better decoder or a finer noise, as the other findings say"),
                 Cure("samples without noise", {"noise": False}),
             ),
+            "reconstructions unlike the data": (
+                Cure("a better decoder or another noise, as the other findings say"),
+                uneven,
+                Cure(
+                    "probabilities for whole numbers from 0 to 255",
+                    {"likelihood": "discretized_gaussian"},
+                    {"kind": ("images",)},
+                ),
+                more_latents,
+                longer,
+            ),
             "memorisation": (more_rows, decay, *narrower, larger),
             "worse than pPCA": (at_ppca, longer, past_the_stop, learn),
             "z explains little": (

@@ -20,6 +20,7 @@ from .latent import Collapse
 from .rare import RareValue
 from .remedies import remedies
 from .standard_error import Estimate
+from .two_sample import TwoSample
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Judge:
         sure_of_rare: Standard errors by which the share of a rare value must be off, since many are
             compared.
         rare_listed: Rare values that a finding shows.
+        told_apart: AUC from which on a classifier tells what a model makes from data: that of
+            normals whose means are a third of a deviation apart.
     """
 
     dispersion: tuple[float, float] = (1.5, 3.0)
@@ -81,6 +84,7 @@ class Judge:
     often: tuple[float, float] = (1.33, 2.0)
     sure_of_rare: float = 3.5
     rare_listed: int = 3
+    told_apart: float = 0.6
 
     # -- z and its noise
 
@@ -372,6 +376,42 @@ class Judge:
             return ahead, check.found("warning", told, values, cures=unlike)
         return ahead, check.found(_graded(found.closer, self.closer), told, values)
 
+    def two_sample(self, found: TwoSample) -> tuple[Finding, Finding]:
+        """Judge whether a classifier tells samples, and reconstructions, from data."""
+        limit = self.told_apart
+        worse_noise, worse_z = found.reconstructions.above(limit), found.latents.above(limit)
+        cures = {
+            True: remedies()["reconstructions unlike the data"],
+            False: remedies()["prior mismatch"],
+        }[worse_noise]
+        reference = "Lopez-Paz & Oquab, 2017"
+        samples = Check("samples against data", reference, cures=cures)
+        reconstructions = Check("reconstructions against data", reference, cures=cures)
+        told = _told_apart("samples", found.samples, limit)
+        if found.samples.above(limit):
+            told += (
+                " Reconstructions, noise included, are told from it, too: the decoder or its noise "
+                "is unlike the data."
+            ) * worse_noise
+            told += (
+                " z ~ p(z) is unlike z ~ q(z|x): their f(z) are told apart without noise."
+            ) * worse_z
+        return (
+            samples.found(
+                _warning(found.samples.above(limit)),
+                told,
+                (
+                    Value("AUC, 0.5 is chance", found.samples),
+                    Value("of f(z), z ~ p(z) and q(z|x)", found.latents),
+                ),
+            ),
+            reconstructions.found(
+                _warning(worse_noise),
+                _told_apart("x ~ p(x|z), z ~ q(z|x)", found.reconstructions, limit),
+                (Value("AUC, 0.5 is chance", found.reconstructions),),
+            ),
+        )
+
     def rows(self, seen: int, rows: int) -> Finding:
         """Report that rows say nothing about new ones: the model was trained on ``seen``."""
         which = f"{seen:,} of these {rows:,} rows were"
@@ -478,6 +518,15 @@ def _too_large(fixed: bool, far: str) -> dict[str, object]:
         "cause": f"beta^2 is learned {far}too large",
         "cures": remedies()["beta^2 not yet learned"],
     }
+
+
+def _told_apart(what: str, found: Estimate, limit: float) -> str:
+    """Say how well a classifier tells what a model makes from data, with a 95 % interval."""
+    low, high = (found.value + side * 1.96 * found.standard_error for side in (-1, 1))
+    said = f"AUC {found.value:.3f} ({low:.3f} to {min(high, 1.0):.3f}, 0.5 is chance)"
+    if found.above(limit):
+        return f"A classifier tells {what} from data: {said}."
+    return f"A classifier hardly tells {what} from data: {said}."
 
 
 def _larger(
