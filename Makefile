@@ -50,8 +50,9 @@ endef
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(STAMP)-all  ## fit the digits, print held-out log p(x) beside exact pPCA's, write a picture
+demo: $(STAMP)-all  ## fit the digits, print held-out log p(x) beside exact pPCA's, write a picture, and diagnose the fit
 	$(VENV)/bin/nelbo fit digits --out '$(RUNS)/digits' --overwrite
+	$(VENV)/bin/nelbo diagnose '$(RUNS)/digits' digits
 
 test: $(STAMP)-test  ## the test suite (tests of data sets need NELBO_DATA and are skipped without it)
 	$(PYTEST) -m 'not slow'

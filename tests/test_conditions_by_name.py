@@ -239,8 +239,8 @@ def test_explain_says_what_c_is(named: VariationalAutoencoder) -> None:
 
 
 def test_digits_given_their_label_are_drawn_by_it_and_scored_as_by_a_model_of_each() -> None:
-    X, label = load_digits(n_class=3, return_X_y=True)
-    train, test, c, c_test = train_test_split(X, label, random_state=0)
+    digits = load_digits(n_class=3)
+    train, test, c, c_test = train_test_split(digits.images, digits.target, random_state=0)
     options: dict[str, Any] = {"random_state": 0, "max_steps": 150, "score_samples_k": 30}
     given = VariationalAutoencoder(4, **options).fit(train, c=c)
     blind = VariationalAutoencoder(4, **options).fit(train)
@@ -251,10 +251,10 @@ def test_digits_given_their_label_are_drawn_by_it_and_scored_as_by_a_model_of_ea
     nats = given.score(test, c=c_test)
     assert nats > blind.score(test)
     assert nats > apart.mean() - 2
-    judge = SVC(gamma=1e-3).fit(train, c)
+    judge = SVC(gamma=1e-3).fit(train.reshape(-1, 64), c)
     for digit in range(3):
         drawn = given.sample(100, c=digit, random_state=digit)
-        assert np.mean(judge.predict(drawn) == digit) > 0.9
+        assert np.mean(judge.predict(drawn.reshape(-1, 64)) == digit) > 0.9
     by_label = [given.score_samples(test, c=np.full(len(test), digit)) for digit in range(3)]
     assert np.mean(np.argmax(by_label, axis=0) == c_test) > 0.95  # by Bayes' rule
 

@@ -421,6 +421,7 @@ def test_what_does_not_apply_is_skipped_with_its_reason() -> None:
         "noise level",
         "train against unseen",
         "against pPCA",
+        "samples against data",
     ]
 
 

@@ -25,8 +25,8 @@ def near_chance(found: Estimate) -> bool:
 
 def test_the_interval_covers_chance_as_often_as_it_says() -> None:
     z = []
-    for seed in range(40):
-        data, made = np.random.default_rng(seed).normal(size=(2, 120, 2))
+    for seed in range(25):
+        data, made = np.random.default_rng(seed).normal(size=(2, 100, 2))
         found = classifier_auc(data, made, seed)
         z.append((found.value - 0.5) / found.standard_error)
     assert np.mean(np.abs(z) < 1.96) > 0.85
@@ -69,7 +69,7 @@ def test_forgotten_noise_is_caught_and_the_latents_acquitted() -> None:
     assert near_chance(found.latents)
     sentence = diagnose.Judge().two_sample(found)[0].sentence
     assert "A classifier tells samples from data: AUC 0." in sentence
-    assert "the decoder or its noise is unlike the data" in sentence
+    assert "the decoder or its noise is unlike them" in sentence
 
 
 def test_latents_unlike_the_prior_are_caught_and_the_noise_acquitted() -> None:
@@ -101,7 +101,7 @@ def test_samples_are_held_against_rows_of_the_same_condition() -> None:
     vae, x, c = conditional()
     assert near_chance(two_sample(vae, x, c=c).samples)
     # of all rows together these are samples, too: only beside c they are not
-    assert two_sample(vae, x, c=c.flip(0)).samples.value > 0.9
+    assert two_sample(vae, x, c=c.flip(0)).samples.value > 0.8
 
 
 def test_values_are_missing_in_samples_where_they_are_in_the_rows() -> None:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ..data.units import Units
@@ -54,7 +55,7 @@ class TwoSample:
 
 @dataclass(frozen=True)
 class Classifier:
-    """How the classifier is trained and judged; a second for a thousand rows of 784 values.
+    """How the classifier is trained and judged: a fifth of a second for 200 rows of 64 values.
 
     Attributes:
         rows: Rows of each kind at most: with 1,000 the standard error of an AUC of 0.5 is 0.013.
@@ -68,24 +69,27 @@ class Classifier:
     fewest: int = 100
     folds: int = 5
     trees: int = 50
-    leaves: int = 8
-    rate: float = 0.2
+    leaves: int = 6
+    rate: float = 0.1
 
     def auc(self, data: Array, made: Array, seed: int) -> Estimate:
         """Return the AUC over pairs (row of data, row made), with its standard error.
 
         Rows of one number stay on one side of each split: a row made from another is like it.
-        Errors are those of DeLong et al. (1988), for pairs.
+        Errors are those of DeLong et al. (1988), for pairs, times the root of 2: what any two
+        parts have in common by chance counts twice, since each judges a classifier that the other
+        has trained. Where there is something to tell apart, they are too large rather.
         """
         n = len(data)
         fold = np.random.default_rng([seed, 3]).permutation(n) % self.folds
         of_data, of_made = np.empty(n), np.empty(n)
-        for k in range(self.folds):
-            mine = fold == k
-            model = self._fitted(data[~mine], made[~mine], seed)
-            real, drawn = (model.decision_function(rows[mine]) for rows in (data, made))
-            of_data[mine], of_made[mine] = _placements(real, drawn)
-        error = math.sqrt(np.var(of_data + of_made, ddof=1) / n)
+        with threadpool_limits(1, "openmp"):  # more threads would wait for each other
+            for k in range(self.folds):
+                mine = fold == k
+                model = self._fitted(data[~mine], made[~mine], seed)
+                real, drawn = (model.decision_function(rows[mine]) for rows in (data, made))
+                of_data[mine], of_made[mine] = _placements(real, drawn)
+        error = math.sqrt(2 * np.var(of_data + of_made, ddof=1) / n)
         return Estimate(float(of_data.mean()), error, n)
 
     def _fitted(self, data: Array, made: Array, seed: int) -> Any:

@@ -380,18 +380,18 @@ class Judge:
         """Judge whether a classifier tells samples, and reconstructions, from data."""
         limit = self.told_apart
         worse_noise, worse_z = found.reconstructions.above(limit), found.latents.above(limit)
-        cures = {
-            True: remedies()["reconstructions unlike the data"],
-            False: remedies()["prior mismatch"],
-        }[worse_noise]
-        reference = "Lopez-Paz & Oquab, 2017"
-        samples = Check("samples against data", reference, cures=cures)
-        reconstructions = Check("reconstructions against data", reference, cures=cures)
+        of_noise, reference = (
+            remedies()["reconstructions unlike the data"],
+            "Lopez-Paz & Oquab, 2017",
+        )
+        of_samples = {True: remedies()["prior mismatch"], False: of_noise}[worse_z]
+        samples = Check("samples against data", reference, cures=of_samples)
+        reconstructions = Check("reconstructions against data", reference, cures=of_noise)
         told = _told_apart("samples", found.samples, limit)
         if found.samples.above(limit):
             told += (
-                " Reconstructions, noise included, are told from it, too: the decoder or its noise "
-                "is unlike the data."
+                " Reconstructions, noise included, are told from data, too: the decoder or its "
+                "noise is unlike them."
             ) * worse_noise
             told += (
                 " z ~ p(z) is unlike z ~ q(z|x): their f(z) are told apart without noise."
@@ -407,7 +407,7 @@ class Judge:
             ),
             reconstructions.found(
                 _warning(worse_noise),
-                _told_apart("x ~ p(x|z), z ~ q(z|x)", found.reconstructions, limit),
+                _told_apart("x' ~ p(x'|z), z ~ q(z|x),", found.reconstructions, limit),
                 (Value("AUC, 0.5 is chance", found.reconstructions),),
             ),
         )
