@@ -122,6 +122,13 @@ def test_an_objective_that_is_no_density_is_judged_as_before() -> None:
     assert "refined" not in str(history)
 
 
+def test_bounds_of_several_draws_are_near_enough() -> None:
+    vae = build((8,), 2, dtype=torch.float32)
+    x = normal(60, 8).float()
+    history = fit(objective.DReG(vae, 4), x[:40], validation=x[40:], max_steps=20)
+    assert not history.is_refined
+
+
 def test_what_costs_more_than_training_itself_is_not_done() -> None:
     vae = build((8,), 8, hidden=(64,), dtype=torch.float32)
     x = normal(440, 8).float()

@@ -118,7 +118,8 @@ class Refined:
             budget: Of the run.
         """
         vae = objective.vae
-        if not objective.in_nats or not _is_able(vae, held_out):
+        # several draws of the encoder's q make a bound nearly as tight: tables won nothing by this
+        if objective.draws > 1 or not objective.in_nats or not _is_able(vae, held_out):
             return None
         rows = len(self.chosen(held_out).x)
         decodes = self.steps.iterations * (vae.latent_dim + 1 + len(self.steps.lengths))
