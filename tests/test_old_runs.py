@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nelbo import VariationalAutoencoder, evaluate
+from nelbo import VariationalAutoencoder, evaluate, spec
+from nelbo.fitted.state import to_numpy
 
 RUNS = Path(__file__).parent / "runs"
 NAMES = sorted(path.stem for path in RUNS.glob("*.json"))
@@ -85,3 +88,66 @@ def test_the_torch_model_is_the_estimators(
     x = model.schema_.to_model(told["rows"], noise="hash")
     bound = evaluate.elbo(model.model_, x) - model.schema_.log_scale_sum
     assert close(bound, told["elbo"])
+
+
+# -- pickles ---------------------------------------------------------------------------------------
+
+LATER = ("condition", "likelihood_options", "prior_options", "posterior_options", "network_options")
+"""Options that came later."""
+
+
+def of_older_version(model: VariationalAutoencoder) -> dict[str, Any]:
+    """Return the state that a pickle of this estimator held before there was `nelbo.Fitted`."""
+    fitted = model.fitted_
+    state = {name: value for name, value in vars(model).items() if name not in (*LATER, "fitted_")}
+    names = [field.name for field in dataclasses.fields(spec.Spec)]
+    old = {name: getattr(fitted.spec, name) for name in names if not name.endswith("_options")}
+    del old["condition"]
+    arrays = to_numpy(vars(fitted))
+    made = spec.Spec.__new__(spec.Spec)
+    made.__setstate__({**old, "components": fitted.spec.prior_options.get("components")})
+    return {
+        **state,
+        "spec_": made,
+        "schema_": copy.deepcopy(fitted.schema),
+        "recipe_": dict(fitted.recipe),
+        "history_": fitted.history,
+        "seed_": fitted.seed,
+        "kept_start_": fitted.kept_start,
+        "dtype_": fitted.dtype,
+        "known_rows_": fitted.known,
+        "n_iter_": fitted.n_iter,
+        "n_features_in_": model.n_features_in_,
+        "_weights": arrays["weights"],
+        "_baseline": arrays.get("baseline"),
+    }
+
+
+def test_a_pickle_of_an_older_version_is_brought_up(
+    run: tuple[VariationalAutoencoder, dict[str, Any]], tmp_path: Path
+) -> None:
+    model, told = run
+    X = told["rows"]
+    again = VariationalAutoencoder.__new__(VariationalAutoencoder)
+    again.__setstate__(of_older_version(model))
+    for method in ("score_samples", "elbo", "transform"):
+        assert np.array_equal(getattr(again, method)(X), getattr(model, method)(X))
+    assert np.array_equal(again.sample(3, random_state=1), model.sample(3, random_state=1))
+    assert again.spec_ == model.spec_
+    assert str(again.recipe_) == str(model.recipe_)
+    assert (again.fitted_.kind, again.fitted_.objective) == (
+        model.fitted_.kind,
+        model.fitted_.objective,
+    )
+    again.save(tmp_path / "again")
+    loaded = VariationalAutoencoder.load(tmp_path / "again")
+    assert np.array_equal(loaded.score_samples(X), model.score_samples(X))
+
+
+def test_an_unfitted_pickle_without_later_options_has_their_defaults() -> None:
+    model = VariationalAutoencoder(3, max_steps=2, hidden=(4,))
+    state = {name: value for name, value in vars(model).items() if name not in LATER}
+    again = VariationalAutoencoder.__new__(VariationalAutoencoder)
+    again.__setstate__(state)
+    assert again.get_params() == model.get_params()
+    assert again.fit(np.random.default_rng(0).normal(size=(30, 4))).latent_dim == 3

@@ -101,6 +101,10 @@ class Spec(Brief):
     network_options: Mapping[str, Any] = field(default_factory=dict)
     condition: int = 0
 
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        """Take the fields of a pickle, which an older version may have made."""
+        vars(self).update(vars(self.from_dict(values)))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values.
 

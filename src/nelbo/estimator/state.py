@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["brought_up", "forget"]
 
 import contextlib
+import dataclasses
 from os import PathLike
 from typing import Any
 
@@ -14,7 +15,9 @@ import torch
 from .. import checkpoint
 from ..baseline import ProbabilisticPCA
 from ..fitted import Fitted
-from ..fitted.state import restore
+from ..fitted.state import asked, restore
+from ..options import Options
+from ..recipe import Entries
 
 
 def forget(folder: str | PathLike[str] | None, fingerprint: str | None) -> None:
@@ -30,11 +33,13 @@ def forget(folder: str | PathLike[str] | None, fingerprint: str | None) -> None:
 def brought_up(values: dict[str, Any]) -> dict[str, Any]:
     """Return the state of an estimator that an earlier version pickled as it is today.
 
-    What was fitted lay in attributes of the estimator then.
+    Options that there were not have their defaults. What was fitted once lay in attributes of the
+    estimator.
     """
+    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
+    values = {**defaults, **values}
     if "_weights" not in values:
         return values
-    values = dict(values)
     weights, linear = values.pop("_weights"), values.pop("_baseline", None)
     fields = {name: values.pop(f"{name}_", None) for name in OLD}
     for name in ("n_iter_", "n_features_in_"):
@@ -45,7 +50,8 @@ def brought_up(values: dict[str, Any]) -> dict[str, Any]:
         known=fields.pop("known_rows"),
         names=None if names is None else tuple(map(str, names)),
         linear=None if linear is None else ProbabilisticPCA.from_tensors(_tensors(linear)),
-        asked={"variance": values["variance"], "objective": values["objective"]},
+        recipe=Entries(fields.pop("recipe") or {}),
+        asked=asked(Options(**{name: values[name] for name in defaults})),
         **fields,
     )
     return values
