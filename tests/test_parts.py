@@ -727,3 +727,30 @@ def test_integers_of_numpy_are_integers() -> None:
 def test_no_options_of_a_prior_left_open_are_no_options() -> None:
     told = small_estimator(prior_options={}).explain(normal(30, 3).numpy())
     assert told["prior"] == small_estimator().explain(normal(30, 3).numpy())["prior"]
+
+
+@torch.no_grad()
+def test_the_width_of_a_two_layer_posterior_is_that_given_the_upper_layers_mean() -> None:
+    """And its mean is where no noise leads."""
+    head = posterior.Hierarchical(5, top=2, width=8, generator=rng(1)).double()
+    for parameter in head.network.last.parameters():  # at first layers do not depend on each other
+        parameter.copy_(normal(*parameter.shape, seed=3))
+    q = head(normal(4, 10, seed=2))
+    u = normal(20_000, 4, 5, seed=4)
+    u[..., :2] = 0
+    given = q.from_noise(u)
+    torch.testing.assert_close(given.mean(0), q.mean, atol=0.05, rtol=0.02)
+    torch.testing.assert_close(given.std(0)[:, 2:], q.stddev[:, 2:], atol=0, rtol=0.03)
+    assert torch.equal(q.mean, q.from_noise(torch.zeros(4, 5).double()))
+    whole = q.from_noise(normal(20_000, 4, 5, seed=5))
+    torch.testing.assert_close(whole.std(0)[:, :2], q.stddev[:, :2], atol=0, rtol=0.03)
+    assert bool((whole.std(0)[:, 2:] > q.stddev[:, 2:]).any())  # the upper layer moves the lower
+
+
+def test_the_estimator_returns_the_width_of_a_two_layer_posterior() -> None:
+    X = rows_for("gaussian")
+    model = small_estimator(posterior="hierarchical", network="linear").fit(X)
+    means, widths = model.transform(X, return_std=True)
+    q = model.model_.encode(model.fitted_.rows(X, "centre"))
+    np.testing.assert_allclose(means, q.mean.detach(), rtol=1e-6)
+    np.testing.assert_allclose(widths, q.stddev.detach(), rtol=1e-6)

@@ -189,7 +189,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Arguments:
             X: Rows.
             return_std: Whether to return the posterior's standard deviations as well, of the same
-                shape: (Z, S).
+                shape: (Z, S). Of the lower of two layers both are those given the mean of the upper
+                one.
             c: What each row is conditioned on, for a model of p(x|c) whose X does not hold it; so
                 in all methods.
 

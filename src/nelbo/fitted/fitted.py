@@ -301,6 +301,8 @@ class Fitted(Brief):
     def encode(self, X: Any, c: Any = None) -> tuple[Array, Array]:
         """Return means and standard deviations of q(z|x), each of shape (n, latent_dim).
 
+        Those of the lower of two layers are those given the mean of the upper one.
+
         Arguments:
             X: Rows.
             c: What each is conditioned on, for a model of p(x|c).
