@@ -260,7 +260,8 @@ def assigned(function: ast.FunctionDef) -> Iterator[str]:
     """Yield the attributes that a function assigns."""
     for node in ast.walk(function):
         if isinstance(node, ast.Assign):
-            yield from (one.attr for one in node.targets if isinstance(one, ast.Attribute))
+            parts = (part for target in node.targets for part in ast.walk(target))
+            yield from (part.attr for part in parts if isinstance(part, ast.Attribute))
 
 
 def strings(members: Iterable[ast.expr | None]) -> Iterator[str]:

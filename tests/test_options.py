@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks import _counts
 
 from nelbo import VariationalAutoencoder
 from nelbo.cli.flags import as_flag
 from nelbo.cli.options import FitOptions
 from nelbo.options import Options
+from nelbo.recipe.check import check
 
 FIELDS = dataclasses.fields(Options)
 ALIASES = ("random_state", "score_samples_k")
@@ -44,6 +46,25 @@ def test_the_shell_has_every_option_that_belongs_to_a_group() -> None:
     ours = [field.name for field in FIELDS if field.metadata["group"] is not None]
     assert [name for name in shell if name in ours] == ours
     assert set(shell) - set(ours) == {"seed", "held_out", "test", "samples"}
+
+
+TYPED = [f for f in FIELDS if re.search("int|float|Sequence|Mapping|Network", f.type)]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [field for field in TYPED if field.name != "random_state"],  # which becomes a seed later
+    ids=lambda field: field.name,
+)
+def test_what_is_not_of_an_options_type_is_refused_by_its_name(field: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{field.name} "):
+        check(Options(**{field.name: object()}))
+
+
+def test_what_ties_a_resumed_run_to_its_options_has_a_place_of_its_own() -> None:
+    places = [field.metadata["tied"] for field in FIELDS]
+    tied = sorted(place for place in places if place is not None)
+    assert tied == list(range(len(tied)))
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +138,44 @@ def test_explain_prints_the_recipe_and_writes_nothing(tmp_path: Path) -> None:
     assert "54 rows of 3 to train on, 6 to hold out" in shown.stdout
     assert all(f"\n{name} " in shown.stdout for name in recipe)
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
+HOUSE = {
+    "estimator.py": """
+class VariationalAutoencoder:
+    def __init__(self, size=8, scale=None, device="auto"):
+        self.size, self.scale, self.device = size, scale, device
+""",
+    "options.py": """
+class Options:
+    size: int = 8
+    scale: str | None = None
+    device: str = "auto"
+""",
+    "recipe/rules.py": """
+TIED = ("size", "scale", "device")
+
+def rule(options):
+    return Choice(options.size, device="cpu")
+""",
+    "fitted/fitted.py": """
+def load(path, device="auto"):
+    return Summary(size=path.size, device=device)
+""",
+}
+"""A house in which each option is written in four lists, and some are used or named elsewhere."""
+
+
+def test_a_place_where_an_option_is_written_is_a_list_of_options(tmp_path: Path) -> None:
+    for name, text in HOUSE.items():
+        path = tmp_path / "src" / "nelbo" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    files = _counts.read(tmp_path)
+    for option in ("size", "scale", "device"):
+        assert _counts.places(files, option) == [
+            "estimator.py:3 assignments",
+            "estimator.py:3 signature",
+            "options.py:2 fields",
+            "recipe/rules.py:2 strings",
+        ]

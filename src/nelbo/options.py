@@ -71,8 +71,8 @@ class Options:
         8,
         MODEL,
         """
-        Number of latent dimensions; "auto" takes the fewest whose held-out log p(x) is as good as
-        any's.
+        Number of latent dimensions; "auto" takes the fewest with which held-out log p(x) is as good
+        as with any.
 
         It fits 1, 2, 4, 8, ... for a short while each, up to the number of columns and at most 64,
         and takes the smallest whose held-out log p(x) is within one standard error of the best.
@@ -82,9 +82,9 @@ class Options:
         None,
         MODEL,
         """
-        Columns of X that it is conditioned on: the model is one of p(x|c), where c are these, and x
-        all others. Text, and whole numbers of which there are at most 20 different ones, are
-        labels; other numbers are standardised.
+        Columns to condition on: the model is then one of p(x|c), where c are these columns and x
+        all others. Text, and whole numbers with at most 20 different values, are labels; other
+        numbers are standardised.
 
         Names of columns of a data frame, or places from 0. Conditions that are no columns of X are
         passed as ``c=`` instead.
@@ -127,7 +127,7 @@ class Options:
     channels: Sequence[int] = _option(
         (32, 64),
         MODEL,
-        "Numbers of channels of the convolutional stages. Each stage halves the image.",
+        "Numbers of channels of the convolutional stages, each of which halves the image.",
     )
     activation: str = _option(
         "silu", MODEL, 'Activation of the hidden layers: "silu", "relu", "gelu", "tanh" and others.'
@@ -167,8 +167,8 @@ class Options:
         None,
         MODEL,
         """
-        Further options of the prior, such as {"components": 8}. With any a mixture is learned with
-        the rest of the model, from the start.
+        Further options of the prior, such as {"components": 8}. With any of these, a mixture is
+        learned together with the model, from the start.
         """,
     )
     posterior: str = _option(
@@ -214,9 +214,9 @@ class Options:
         "auto",
         NOISE,
         """
-        How the data are scaled inside: "global" (one number for all features), "standard" (one for
-        each), "whitened" (standard and uncorrelated), None, or "auto". Results are in the units of
-        the data in any case.
+        How the data are scaled for the model: "global" (one number for all features), "standard"
+        (one for each), "whitened" (standardised and uncorrelated), None, or "auto". Results are in
+        the units of the data in any case.
 
         With "global" :math:`\\beta^2 I` is isotropic in data units. "auto" is global for images (by
         channel, or by sensor, where their scales differ much); for tables it is whitened where
@@ -238,8 +238,8 @@ class Options:
         None,
         FITTING,
         """
-        Maximum number of passes over the data. Without any of these limits, training is the longer
-        the more data.
+        Maximum number of passes over the data. Without any of these limits, training takes longer
+        the more data there are.
         """,
         tied=0,
     )
@@ -254,7 +254,7 @@ class Options:
     learning_rate: float | None = _option(
         None,
         FITTING,
-        "Peak learning rate of AdamW. By default chosen by the length of training.",
+        "Peak learning rate of AdamW. By default it depends on the length of training.",
         tied=3,
     )
     weight_decay: float = _option(0.0, FITTING, "Weight decay of AdamW.", tied=4)
@@ -320,8 +320,8 @@ class Options:
         None,
         None,
         """
-        Seed of split, weights, data order and noise. numpy's and torch's global states are never
-        touched.
+        Seed of the split, the weights, the order of the data and the noise. numpy's and torch's
+        global states are never touched.
         """,
         flag="seed",
     )

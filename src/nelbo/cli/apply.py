@@ -160,15 +160,15 @@ def score(
     samples
         Importance samples per row.
     bound
-        Write the ELBO instead: encoder is that of q(z|x), refined that of a normal fitted to each
-        row's posterior, where that is better, which is nearer to log p(x).
+        Write the ELBO instead: encoder is that of q(z|x); refined is that of a normal fitted to
+        each row's posterior, where that is better, and is closer to log p(x).
     rows
         Which rows of DATA: held-out, trained or all.
     out
         File to write: .csv or .parquet with columns row (counting from 0), file (of pictures),
         log_p, standard_error, unreliable (1 for rows whose estimate is) and trained_on (1 for rows
-        that were), or .npy with log p(x) alone. With --bound there is elbo instead of the first
-        three of these numbers.
+        that were), or .npy with log p(x) alone. With --bound, elbo takes the place of log_p,
+        standard_error and unreliable.
     quiet
         Print nothing but numbers and errors.
     """

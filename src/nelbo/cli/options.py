@@ -228,7 +228,7 @@ class _Methods:
 
 
 OWN = [
-    ("seed", _annotated(FITTING, int, "Seed of everything random.", WHOLE), 0),
+    ("seed", _annotated(FITTING, int, "Seed of all random numbers.", WHOLE), 0),
     (
         "held_out",
         _annotated(

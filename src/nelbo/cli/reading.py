@@ -29,7 +29,7 @@ class ReadOptions:
     header: Annotated[bool | None, READING] = None
     """Whether the first line of a .csv holds names."""
     index_column: Annotated[str | None, READING] = None
-    """Name or place (from 0) of a column of a table to leave out; none keeps all."""
+    """Name or position (counting from 0) of a column to leave out; none keeps all."""
     delimiter: Annotated[str | None, READING] = None
     """What separates the fields of a .csv: one character, tab, or blanks (any number)."""
     missing: Annotated[str | None, READING] = None
