@@ -137,8 +137,9 @@ class Options:
         NOISE,
         """
         Observation model p(x|z): "gaussian"; "heteroscedastic_gaussian", whose noise depends on z;
-        "student_t", whose tails are heavy; "discretized_gaussian", the probability of whole numbers
-        from 0 to 255; or "bernoulli", for zeros and ones.
+        "student_t", whose tails are heavy; "clustered_gaussian", a mixture of normals with
+        correlated noise; "discretized_gaussian", the probability of whole numbers from 0 to 255; or
+        "bernoulli", for zeros and ones.
         """,
     )
     likelihood_options: Mapping[str, Any] | None = _option(
