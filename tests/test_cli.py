@@ -466,9 +466,9 @@ def test_options_of_a_part_have_a_table_of_their_own(here: Callable[..., Run], p
     assert model.spec_.likelihood_options == {"df": "per_feature"}
     assert model.spec_.prior_options == {"components": 3, "learned": True}
     assert (model.objective_options, model.posterior_options) == ({"free": 0.5}, None)
-    again = ("fit", "--config", "parts/run.toml", "--out", "again", "--json", "--quiet")
+    again = ("fit", "--config", "parts/run.toml", "--out", "parts_again", "--json", "--quiet")
     assert here(*again).returncode == 0
-    assert VariationalAutoencoder.load(place / "again").spec_ == model.spec_
+    assert VariationalAutoencoder.load(place / "parts_again").spec_ == model.spec_
 
 
 def test_options_survive_the_file(tmp_path: Path) -> None:
