@@ -538,6 +538,9 @@ def test_wrong_use_ends_a_process_with_2_and_one_line(place: Path) -> None:
         ("evaluate run table.csv --method exakt", "exact"),
         ("evaluate run table.csv --method exact", "importance"),
         ("evaluate run table.csv --samples 0", "at least 1"),
+        ("evaluate run table.csv --tolerance 0", "--tolerance must be a positive number of nats"),
+        ("score run table.csv --tolerance nan", "--tolerance must be a positive number of nats"),
+        ("evaluate run table.csv --tolerance 1 --method ais", "belongs to --method auto"),
         (f"evaluate nothing table.csv --seed {2**62}", "--seed must be at least 0 and below 2**62"),
         (f"evaluate nothing table.csv --seed {10**30}", f"got {10**30}"),
         (f"diagnose nothing table.csv --seed {2**64}", "--seed must be"),
@@ -706,6 +709,22 @@ def test_evaluate_says_how_far_to_trust_it(
     assert (
         f"{found['mean']:.2f} ± {found['standard_error']:.2f} nats per row, over 150 rows" in text
     )
+
+
+def test_a_tolerance_is_kept_by_each_row_and_the_effort_is_told(
+    here: Callable[..., Run], fitted: dict[str, Any], place: Path
+) -> None:
+    asked = ("run", "table.csv", "--samples", "50", "--rows", "all", "--tolerance", "0.2")
+    found = json.loads(here("evaluate", *asked, "--json").stdout)
+    assert found["rungs"] == {"quadrature": 150}
+    assert "rows by effort     150 quadrature" in here("evaluate", *asked).stdout
+    result = here("score", *asked, "--out", "s.csv")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "two latent dimensions the integral over z can be done on a grid" in result.stderr
+    lines = (place / "s.csv").read_text(encoding="utf-8").splitlines()
+    table = np.array([line.split(",") for line in lines[1:]], float)
+    error = table[:, lines[0].split(",").index("standard_error")]
+    assert error.max() <= 0.2
 
 
 def test_evaluate_of_rows_without_a_density_is_valid_json(

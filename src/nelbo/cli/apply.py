@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["encode", "evaluate", "reconstruct", "sample", "score"]
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +40,7 @@ def evaluate(
     *,
     method: str = "auto",
     samples: Annotated[int | None, WHOLE] = None,
+    tolerance: float | None = None,
     temperatures: Annotated[int | None, WHOLE] = None,
     simulated: Annotated[int, WHOLE] = 0,
     memory: Annotated[int, WHOLE] = 256,
@@ -60,10 +62,13 @@ def evaluate(
         The rows to evaluate: as for fit, or - for standard input.
     method
         exact (for linear decoders), quadrature (for 1 or 2 latent dimensions), importance
-        (sampling), ais (annealed importance sampling), or auto: for each row, the first of these
-        whose estimate is reliable.
+        (sampling), ais (annealed importance sampling), or auto: exact or quadrature where that is
+        cheap, else samples, more of them and at last ais for the rows whose estimate is unreliable.
     samples
         Importance samples per row, 200 by default; for ais the number of chains, 16 by default.
+    tolerance
+        Standard error of each row that --method auto aims at, in nats, 0.5 by default: rows above
+        it get more samples, or a better method.
     temperatures
         Number of temperatures of ais, 200 by default.
     simulated
@@ -90,6 +95,9 @@ def evaluate(
     _check_numbers({"samples": samples, "temperatures": temperatures, "memory": memory}, 1)
     _check_numbers({"simulated": simulated}, 0)
     check_seed(seed)
+    _check_tolerance(tolerance)
+    if tolerance is not None and method != "auto":
+        raise ValueError(f"--tolerance belongs to --method auto, got --method {method}.")
     annealing: dict[str, Any] = {"memory": memory * 2**20}
     if temperatures is not None:
         annealing["temperatures"] = temperatures
@@ -102,7 +110,7 @@ def evaluate(
     chosen = model.choose(source.values, rows)
     taken, trapped = source.values[chosen.mask], None
     with progress.shown(quiet):
-        found = model.log_likelihood(taken, method, samples, seed, **settings)
+        found = model.log_likelihood(taken, method, samples, seed, tolerance=tolerance, **settings)
         if simulated:
             trapped = bracket(model.bidirectional(simulated, seed, **annealing))
     judged, linear = density(found, model.schema), baseline(model, taken, found)
@@ -141,6 +149,7 @@ def score(
     *,
     samples: Annotated[int, WHOLE] = 200,
     bound: str | None = None,
+    tolerance: float | None = None,
     rows: str = "all",
     out: str | None = None,
     overwrite: Overwrite = False,
@@ -162,6 +171,9 @@ def score(
     bound
         Write the ELBO instead: encoder is that of q(z|x); refined is that of a normal fitted to
         each row's posterior, where that is better, and is closer to log p(x).
+    tolerance
+        Standard error of each row that is asked for, in nats: rows above it, and unreliable ones,
+        get more samples, or a better method, as by evaluate --method auto.
     rows
         Which rows of DATA: held-out, trained or all.
     out
@@ -177,6 +189,9 @@ def score(
     files.check_output(out, overwrite)
     check_which(rows)
     _check_bound(bound)
+    _check_tolerance(tolerance)
+    if bound is not None and tolerance is not None:
+        raise ValueError("--tolerance is for log p(x), not for --bound: leave one of them out.")
     model, source = _open(run, data, device, reading)
     chosen = model.choose(source.values, rows)
     taken = source.values[chosen.mask]
@@ -188,9 +203,15 @@ def score(
         _write_rows(out, source, chosen, {"elbo": nats})
         return
     with progress.shown(quiet):
-        found = model.log_likelihood(taken, model.plain_method(taken), samples)
+        method = model.plain_method(taken)
+        if tolerance is not None:
+            method = "auto"
+        found = model.log_likelihood(taken, method, samples, tolerance=tolerance)
     if not quiet:
-        show.notes(chosen.sentence(data, found.value), show.unreliable(found.unreliable, run, data))
+        show.notes(
+            chosen.sentence(data, found.value),
+            found.reason or show.unreliable(found.unreliable, run, data),
+        )
     per_row = {"log_p": found.value, "standard_error": found.standard_error}
     per_row |= {"unreliable": found.unreliable.astype(np.int64)}
     _write_rows(out, source, chosen, per_row)
@@ -340,6 +361,12 @@ def _check_numbers(given: dict[str, int | None], least: int) -> None:
         if value is not None and value < least:
             need = {0: "0 or more", 1: "at least 1"}[least]
             raise ValueError(f"--{name} must be {need}, got {value}.")
+
+
+def _check_tolerance(tolerance: float | None) -> None:
+    """Refuse a standard error that nothing could reach, before a model or data are read."""
+    if tolerance is not None and not 0 < tolerance < math.inf:
+        raise ValueError(f"--tolerance must be a positive number of nats, got {tolerance}.")
 
 
 def _open(run: str, data: str, device: str, reading: ReadOptions) -> tuple[Fitted, Data]:

@@ -124,6 +124,8 @@ def density(found: Density, linear: Baseline | None = None, said: Sequence[str] 
             f"effective samples  {found.effective_samples:.1f} of {found.samples:,} (median over "
             "rows)"
         )
+    if found.rungs:
+        lines.append(f"rows by effort     {found.effort}")
     if found.unreliable is not None:
         lines.append(f"unreliable rows    {found.unreliable:.1%}")
     if found.evaluations:

@@ -274,6 +274,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         samples: int | None = None,
         seed: int = 0,
         c: Any = None,
+        tolerance: float | None = None,
         **settings: Any,
     ) -> evaluate.Scores:
         """Return log p(x) of each row, in nats in the data's units, with error and reliability.
@@ -290,13 +291,18 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                 16).
             seed: Seed of those samples.
             c: What each row is conditioned on, for a model of p(x|c).
+            tolerance: The standard error of each row that is asked for, in nats, with method
+                "auto"; None is 0.5. ``rungs`` of what is returned says how many rows took how much
+                effort.
             settings: Further arguments of `evaluate.log_likelihood`, such as ``memory`` and
                 ``temperatures``.
         """
         if samples is None and method != "ais":
             samples = self.score_samples_k
         values = self._values(X, c)
-        return self.fitted_.log_likelihood(values, method, samples, seed, **settings)
+        return self.fitted_.log_likelihood(
+            values, method, samples, seed, tolerance=tolerance, **settings
+        )
 
     def trained_on(self, X: Any) -> npt.NDArray[np.bool_]:
         """Return which rows of X this model was fitted to, those for validation included: (n,).

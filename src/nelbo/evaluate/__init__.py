@@ -34,7 +34,7 @@ from .judging import MEMORY, in_precision, judged, rows_at_once
 from .laplace import refined
 from .marginal import bidirectional, log_likelihood, methods, plain_method
 from .proposal import Normal, Source, encoder_source, from_encoder
-from .result import UNRELIABLE, Cost, LogLikelihood, Scores, mean_error
+from .result import UNRELIABLE, Cost, LogLikelihood, Rung, Scores, listed, mean_error
 from .row_noise import BLOCK, normals
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "Examples",
     "LogLikelihood",
     "Normal",
+    "Rung",
     "Scores",
     "Settings",
     "Source",
@@ -57,6 +58,7 @@ __all__ = [
     "from_encoder",
     "in_precision",
     "judged",
+    "listed",
     "log_likelihood",
     "mean_error",
     "methods",

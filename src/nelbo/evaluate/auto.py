@@ -1,12 +1,24 @@
-"""Picks, for each row, the cheapest method whose answer is reliable, and says why."""
+r"""The ladder of method "auto": effort where a row asks for it, and nowhere else.
+
+Where log p(x) has a closed form, or a grid over z is cheap, nothing is sampled. Else each row
+climbs until its estimate is reliable and its standard error within the tolerance:
+
+1. ``samples`` draws from the encoder's q(z|x) and from normals at the modes that the encoder and
+   one further start lead to;
+2. more draws, doubled;
+3. normals at the modes that several further starts lead to;
+4. annealed chains (AIS).
+
+The rung is decided by the row's own weights, so that its number depends on the row and the seed
+alone.
+"""
 
 from __future__ import annotations
 
-__all__ = ["Auto", "without_sampling"]
+__all__ = ["Ladder", "without_sampling"]
 
 import dataclasses
 import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,46 +29,65 @@ from ..vae import VAE
 from .annealing import Settings, annealed
 from .exact import closed_form, exact
 from .examples import Examples
-from .importance import from_encoder_itself, importance
-from .laplace import PROPOSALS, mass
+from .importance import importance
+from .modes import several
+from .proposal import Source
 from .quadrature import Quadrature, quadrature
-from .result import UNRELIABLE, LogLikelihood
+from .result import UNRELIABLE, Cost, LogLikelihood, Rung, listed
 
 
 def without_sampling(vae: VAE, x: Examples, memory: int) -> LogLikelihood | None:
-    """Return log p(x) in closed form, or from a grid over z, which may leave rows open, or None."""
+    """Return log p(x) in closed form, or from a grid over z where that is cheap, which may leave
+    rows open; else None.
+    """
     if closed_form(vae, x[:1]) is not None:
         reason = "The model is linear, or a mixture of such, so log p(x) has a closed form."
-        return dataclasses.replace(exact(vae, x), reason=reason)
-    if vae.latent_dim > Quadrature.most_dimensions:
+        return _on(Rung.EXACT, dataclasses.replace(exact(vae, x), reason=reason))
+    if not Quadrature().is_cheap(vae):
         return None
     dimensions = {1: "one latent dimension", 2: "two latent dimensions"}[vae.latent_dim]
     reason = f"With {dimensions} the integral over z can be done on a grid."
-    return dataclasses.replace(quadrature(vae, x, memory), reason=reason)
+    return _on(Rung.GRID, dataclasses.replace(quadrature(vae, x, memory), reason=reason))
 
 
 @dataclass(frozen=True)
-class Auto:
+class Ladder:
     """The rule of method "auto".
 
     Attributes:
-        samples: Importance samples of each row.
+        samples: Importance samples of each row at first.
         seed: The seed of all noise.
         memory: Bytes for intermediate results.
-        chains: Chains of the rows that are annealed: few, since these rows have resisted all else.
+        tolerance: Standard error of a row, in nats, above which it climbs on.
+        margin: Share of the tolerance that pilot draws aim at where one is asked for: few rows are
+            then still above it.
+        doublings: How often a row's draws are doubled, at most.
+        heavy: How often, at most, where its weights have a heavy tail, which more draws seldom
+            cure.
+        most_heavy: The same on the third rung: still cheaper than to anneal.
+        probes: Further starts of every row: they show modes that the encoder does not lead to,
+            which no weight of draws near its own would tell.
+        starts: Further starts of rows on the third rung.
+        most_starts: Further starts where those still found modes that no other had found.
+        chains: Chains of the rows that are annealed: few, since few rows resist all else.
         temperatures: Temperatures of these chains.
-        tried: Rows on which better modes are searched for: where one is found, all rows deserve a
-            search.
-        missed: Nats of mass by which a mode must be better to count.
+        most_chains: Chains of rows whose error stays above the tolerance.
     """
 
     samples: int
     seed: int
     memory: int
+    tolerance: float = LogLikelihood.unsure
+    margin: float = 0.8
+    doublings: int = 6
+    heavy: int = 1
+    most_heavy: int = 3
+    probes: int = 1
+    starts: int = 8
+    most_starts: int = 32
     chains: int = 8
     temperatures: int = 100
-    tried: int = 32
-    missed: float = 0.5
+    most_chains: int = 64
 
     def __call__(self, vae: VAE, x: Examples) -> LogLikelihood:
         """Estimate log p(x) of each row."""
@@ -74,87 +105,150 @@ class Auto:
         return dataclasses.replace(_replace(settled, doubtful, better), reason=reason)
 
     def sampled(self, vae: VAE, x: Examples) -> LogLikelihood:
-        """Sample, and sample again, better, the rows that are unreliable."""
-        found = importance(vae, x, self.samples, self.seed, self.memory, from_encoder_itself)
-        doubtful = found.unreliable
-        sign = _sign(found)
-        if not bool(doubtful.any()):
-            reason = f"Importance sampling from the encoder; {_well(found)} (no {sign})."
-            return dataclasses.replace(found, reason=reason)
-        first = int(doubtful.sum())
-        better, searched = self.fitted(vae, x[doubtful])
-        found = _replace(found, doubtful, better)
-        doubtful = found.unreliable
-        reason = (
-            f"Importance sampling; for {first} of {len(x)} rows the encoder's q(z|x) is too far "
-            f"from the posterior ({sign}), so their samples come from a normal fitted to it. "
-            f"{searched}"
-        )
-        if bool(doubtful.any()):
-            found = _replace(found, doubtful, self.annealed(vae, x[doubtful]))
-            reason += (
-                f" For {int(doubtful.sum())} rows that was not enough either: they were annealed "
-                f"(AIS, {self.chains} chains)."
-            )
-            still = int(found.unreliable.sum())
-            if still:
-                reason += f" Of all rows, {still} are unreliable even so."
-        return dataclasses.replace(found, reason=reason)
+        """Sample, and let rows climb as far as they need."""
+        found = _on(Rung.DRAWS, self.drawn(vae, x, self.samples, self.probes, 0))
+        if self.tolerance < LogLikelihood.unsure:
+            found = self.planned(vae, x, found)
+        found = self.doubled(vae, x, found, self.probes, Rung.MORE_DRAWS, self.heavy)
+        open_rows = self.wanting(found)
+        if bool(open_rows.any()):
+            found = _replace(found, open_rows, self.elsewhere(vae, x[open_rows]))
+        # few chains would miss modes, too, and not tell: such rows stay as they are, unreliable
+        open_rows = self.wanting(found) & (found.khat != math.inf)
+        if bool(open_rows.any()):
+            found = _replace(found, open_rows, self.annealed(vae, x[open_rows]))
+        return dataclasses.replace(found, reason=self.reason(found))
 
-    def fitted(self, vae: VAE, x: Examples) -> tuple[LogLikelihood, str]:
-        """Sample from normals fitted to the posterior, and say which modes they stand at.
+    def wanting(self, found: LogLikelihood) -> Tensor:
+        """Return which rows are to climb on, (n,)."""
+        return found.unreliable | (found.standard_error > self.tolerance)
 
-        A search on a few rows tells whether the encoder leads to the right modes.
+    def drawn(
+        self, vae: VAE, x: Examples, samples: int, starts: int, attempt: int
+    ) -> LogLikelihood:
+        """Draw from the encoder's q(z|x) and from normals at several modes.
+
+        A row that may have modes that nobody has found gets an infinite Pareto k: its weights do
+        not tell. Each attempt has noise of its own: that of draws which looked bad would do so
+        again.
         """
-        begun = time.perf_counter()
-        rows = x[:: max(1, len(x) // self.tried)][: self.tried]
-        near, cost = PROPOSALS["refined"](vae, rows, self.memory)
-        far, more = PROPOSALS["searched"](vae, rows, self.memory)
-        missed = int((mass(vae, rows, far) - mass(vae, rows, near) > self.missed).sum())
-        cost = dataclasses.replace(cost + more, seconds=time.perf_counter() - begun)
-        proposal = "refined"
-        told = (
-            f"A search from the prior on {len(rows)} rows found no better modes than the encoder "
-            "leads to."
-        )
-        if missed:
-            proposal = "searched"
-            told = (
-                f"For {missed} of {len(rows)} rows tried, the encoder leads to a wrong mode, so "
-                "modes were searched for."
-            )
-        found = importance(vae, x, self.samples, self.seed, self.memory, PROPOSALS[proposal])
-        return dataclasses.replace(found, cost=found.cost + cost), told
+        doubts = []
+
+        def source(vae: VAE, part: Examples, memory: int) -> tuple[Source, Cost]:
+            mixture, unexplored, cost = several(samples, starts, vae, part, memory)
+            doubts.append(unexplored)
+            return mixture, cost
+
+        seed = self.seed + 1_000_033 * attempt
+        found = importance(vae, x, samples, seed, self.memory, source)
+        khat = found.khat.masked_fill(torch.cat(doubts).cpu(), math.inf)
+        return dataclasses.replace(found, khat=khat)
+
+    def planned(self, vae: VAE, x: Examples, pilot: LogLikelihood) -> LogLikelihood:
+        """Draw anew, as often as the errors of pilot draws ask for.
+
+        Of draws that may stop as soon as their own error is small, those would stop that
+        underrate it, and log p(x) with it; so the draws that decide are not those that count.
+        """
+        found = pilot
+        doublings = self.doublings_to(self.margin * self.tolerance, pilot).clamp_min(0)
+        for doubling in doublings.unique().tolist():
+            rows = doublings == doubling
+            better = self.drawn(vae, x[rows], self.samples * 2**doubling, self.probes, 1)
+            rung = {0: Rung.DRAWS}.get(doubling, Rung.MORE_DRAWS)
+            found = _replace(found, rows, _on(rung, better))
+        return found
+
+    def doublings_to(self, error: float, found: LogLikelihood) -> Tensor:
+        """Return how many doublings bring errors down to this one, as they fall with the root of
+        the number of draws, (n,), int64.
+        """
+        short = found.standard_error.nan_to_num(math.inf, math.inf) / error
+        return (2 * short.log2()).ceil().clamp(-self.doublings, self.doublings).long()
+
+    def doubled(
+        self, vae: VAE, x: Examples, found: LogLikelihood, starts: int, rung: Rung, heavy: int
+    ) -> LogLikelihood:
+        """Double the draws of rows that want more, as often as their errors ask for; of those with
+        heavy tails ``heavy`` times at most.
+        """
+        while bool((count := self.wanted(found, heavy)).any()):
+            # rows of one count together: a row's own error decides which it is
+            for samples in count[count > 0].unique().tolist():
+                rows = count == samples
+                attempt = rung + samples // self.samples
+                better = _on(rung, self.drawn(vae, x[rows], samples, starts, attempt))
+                found = _replace(found, rows, better)
+        return found
+
+    def wanted(self, found: LogLikelihood, heavy: int) -> Tensor:
+        """Return how many draws each row is to have next, (n,), int64; 0 where that is enough."""
+        most = self.samples * 2**self.doublings
+        tailed = found.khat > UNRELIABLE
+        most_of_row = torch.where(tailed, self.samples * 2**heavy, most)
+        doublings = self.doublings_to(self.tolerance, found).clamp_min(1)
+        count = (found.samples * 2 ** torch.where(tailed, 1, doublings)).clamp_max(most)
+        open_rows = self.wanting(found) & (found.khat != math.inf) & (found.samples < most_of_row)
+        return torch.where(open_rows, count, 0)
+
+    def elsewhere(self, vae: VAE, x: Examples) -> LogLikelihood:
+        """Look for modes from several starts, and draw there."""
+        samples = self.samples * 2**self.heavy
+        found = _on(Rung.STARTS, self.drawn(vae, x, samples, self.starts, 100))
+        found = self.doubled(vae, x, found, self.starts, Rung.STARTS, self.most_heavy)
+        crowded = found.khat == math.inf
+        if bool(crowded.any()):
+            better = _on(Rung.STARTS, self.drawn(vae, x[crowded], samples, self.most_starts, 200))
+            found = _replace(found, crowded, better)
+        return found
 
     def annealed(self, vae: VAE, x: Examples) -> LogLikelihood:
-        """Anneal a few chains of each row."""
+        """Anneal a few chains of each row, and more where its error stays above the tolerance."""
         settings = Settings(temperatures=self.temperatures)
-        return annealed(vae, x, self.chains, self.seed, self.memory, settings)
+        found = annealed(vae, x, self.chains, self.seed, self.memory, settings)
+        chains = 2 * self.chains
+        while chains <= self.most_chains and self.tolerance < LogLikelihood.unsure:
+            rows = self.wanting(found)
+            if not bool(rows.any()):
+                break
+            better = annealed(vae, x[rows], chains, self.seed, self.memory, settings)
+            found = _replace(found, rows, better)
+            chains *= 2
+        return _on(Rung.ANNEALED, found)
+
+    def reason(self, found: LogLikelihood) -> str:
+        """Say how many rows took which rung, and how many are open even so."""
+        text = (
+            "Importance sampling from the encoder's q(z|x) and normals at modes of each row's "
+            f"posterior, with more effort for rows with {self.sign(found)}: {listed(found.rungs)}."
+        )
+        open_rows, unreliable = int(self.wanting(found).sum()), int(found.unreliable.sum())
+        if unreliable:
+            text += f" Of all rows, {unreliable:,} are unreliable even so."
+        if open_rows > unreliable:
+            text += (
+                f" For {open_rows - unreliable:,} the standard error stays above "
+                f"{self.tolerance:g} nats."
+            )
+        return text
+
+    def sign(self, found: LogLikelihood) -> str:
+        """Say by what a row is to climb on."""
+        limit = f"a standard error above {self.tolerance:g} nats"
+        if bool(found.khat.isnan().all()):
+            return limit
+        return f"a Pareto k above {UNRELIABLE} or {limit}"
 
 
-def _measured(found: LogLikelihood) -> bool:
-    """Return whether there are enough samples for a Pareto shape."""
-    return not bool(found.khat.isnan().all())
-
-
-def _sign(found: LogLikelihood) -> str:
-    """Say by what a row would be unreliable."""
-    if _measured(found):
-        return f"Pareto k above {UNRELIABLE}"
-    return f"standard error above {found.unsure} nats"
-
-
-def _well(found: LogLikelihood) -> str:
-    """Say why rows are reliable."""
-    if _measured(found):
-        return "its weights have no heavy tail"
-    return "its errors are small"
+def _on(rung: Rung, found: LogLikelihood) -> LogLikelihood:
+    """Return estimates whose rows all took this rung."""
+    return dataclasses.replace(found, rung=torch.full_like(found.samples, rung))
 
 
 def _replace(found: LogLikelihood, rows: Tensor, better: LogLikelihood) -> LogLikelihood:
     """Put better estimates of some rows in place."""
     columns: dict[str, Any] = {}
-    for name in ("value", "standard_error", "ess", "khat", "samples", "acceptance"):
+    for name in ("value", "standard_error", "ess", "khat", "samples", "acceptance", "rung"):
         new = getattr(better, name)
         if new is None:
             continue

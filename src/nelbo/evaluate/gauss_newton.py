@@ -121,16 +121,16 @@ def _divergence(q: Normal, p: Normal) -> Tensor:
 
 class Mixture(Source):
     """Draws of which every fourth, say, the first included, is of one source,
-    and the rest of a normal.
+    and the rest of another.
 
     Arguments:
         first: The one source.
-        second: The normal.
+        second: The other.
         samples: How many draws there will be in all: it makes the shares exact.
         every: One in so many is of the first source.
     """
 
-    def __init__(self, first: Source, second: Normal, samples: int, every: int) -> None:
+    def __init__(self, first: Source, second: Source, samples: int, every: int) -> None:
         self.first = first
         self.second = second
         self.every = every
@@ -159,6 +159,7 @@ class GaussNewton:
         iterations: Steps, at most; most rows take three, far outliers dozens.
         settled: Expected gain of a step, in nats, below which a row has arrived.
         lengths: Lengths tried along a step.
+        enough: Share of the expected gain with which the first of them will do.
         reach: How far differences reach, as a share of the conditional standard deviation.
         nearest, furthest: The limits of that.
         lost: Nats that a climb gains where the encoder knew nothing of a row: then the nearest mode
@@ -171,6 +172,7 @@ class GaussNewton:
     iterations: int = 40
     settled: float = 0.05
     lengths: tuple[float, ...] = (1.0, 0.5, 0.2, 0.05, 0.01)
+    enough: float = 0.5
     reach: float = 0.3
     nearest: float = 1e-3
     furthest: float = 0.3
@@ -184,17 +186,13 @@ class GaussNewton:
         """
         start, cost = from_encoder(vae, x, memory)
         begun = log_joint(vae, x, start.loc[None])[0]
-        loc, lower, height, spent = self.climb(vae, x, start.loc, start.marginal_std)
+        loc, lower, height, spent = self.climb(vae, x, start.loc, start.marginal_std, begun)
         cost += spent
         lost = (height - begun > self.lost).nonzero()[:, 0]
         if len(lost) == 0:
             return loc, lower, cost
         rows = x[lost]
-        keys = rows.keys()
-        drawn = row_noise.block(keys, vae.latent_dim, self.seed, 0, rows.x)[: starts - 1]
-        length = start.loc[lost].norm(dim=-1, keepdim=True)
-        nearer = start.loc[lost] * (math.sqrt(vae.latent_dim) / length).clamp_max(1.0)
-        for other in (nearer, *(self.wide * drawn)):
+        for other in self.others(rows, start.loc[lost], starts):
             found, triangle, top, spent = self.climb(vae, rows, other, torch.ones_like(other))
             cost += spent
             known = (height + Normal(loc, lower).log_scale)[lost]
@@ -205,17 +203,38 @@ class GaussNewton:
             height[which] = top[better]
         return loc, lower, cost
 
+    def others(self, x: Examples, first: Tensor, count: int) -> list[Tensor]:
+        """Return ``count`` further starts of each row, (n, latent_dim): ``first``, the encoder's,
+        drawn in to where the prior has its mass, and draws of the row's own.
+        """
+        d = first.shape[-1]
+        drawn = row_noise.block(x.keys(), d, self.seed, 0, x.x)[: count - 1]
+        length = first.norm(dim=-1, keepdim=True)
+        return [first * (math.sqrt(d) / length).clamp_max(1.0), *(self.wide * drawn)]
+
     def climb(
-        self, vae: VAE, x: Examples, start: Tensor, std: Tensor
+        self,
+        vae: VAE,
+        x: Examples,
+        start: Tensor,
+        std: Tensor,
+        begun: Tensor | None = None,
+        known: Normal | None = None,
+        apart: float = 0.0,
     ) -> tuple[Tensor, Tensor, Tensor, Cost]:
         """Climb from z = ``start`` to a mode, and return it, a triangle L there, log p(x, z) there,
-        and what it took.
+        and what it took; ``begun`` is log p(x, z) at the start, where that is known.
+
+        A row stops within ``apart`` standard deviations of its ``known`` normal, where there is
+        nothing new to find.
         """
         loc = start.clone()
         cost = Cost()
         lower = torch.diag_embed(std)
         reach = self.reach * std
-        height = log_joint(vae, x, loc[None])[0]
+        if begun is None:
+            begun = log_joint(vae, x, loc[None])[0]
+        height = begun.clone()
         active = torch.arange(len(x), device=x.device)
         for _ in range(self.iterations):
             near = reach[active].clamp(self.nearest, self.furthest)
@@ -228,19 +247,43 @@ class GaussNewton:
             width = curvature[usable].diagonal(dim1=-2, dim2=-1).rsqrt()
             reach[active] = self.reach * width.to(reach.dtype)
             whitened = torch.matmul(gradient[:, None], root)
-            far = 0.5 * whitened.square().sum((-2, -1)) > self.settled
+            expected = 0.5 * whitened.square().sum((-2, -1))
+            far = expected > self.settled
             active = active[far]
             move = torch.matmul(root, whitened.mT)[far, :, 0].to(loc.dtype)
             if len(active) == 0:
                 break
-            tried = torch.stack([loc[active] + length * move for length in self.lengths])
-            heights, which = log_joint(vae, x[active], tried).max(0)
-            cost += Cost(decodes=len(self.lengths) * len(active))
-            better = (heights > height[active]).nonzero()[:, 0]
+            moved, heights, tries = self.along(
+                vae, x[active], loc[active], move, expected[far], height[active]
+            )
+            cost += tries
+            better = heights > height[active]
             active = active[better]
-            loc[active] = tried[which[better], better]
+            loc[active] = moved[better]
             height[active] = heights[better]
+            if known is not None:
+                active = active[~known[active].reaches(loc[None, active], apart)[0]]
         return loc, lower, height, cost
+
+    def along(
+        self, vae: VAE, x: Examples, start: Tensor, move: Tensor, expected: Tensor, before: Tensor
+    ) -> tuple[Tensor, Tensor, Cost]:
+        """Return the best point along a step, log p(x, z) there, and what it took to find: where
+        the whole step gains nearly what is expected, shorter ones are not tried.
+        """
+        moved = start + self.lengths[0] * move
+        heights = log_joint(vae, x, moved[None])[0]
+        short = (heights < before + self.enough * expected).nonzero()[:, 0]
+        cost = Cost(decodes=len(x) + (len(self.lengths) - 1) * len(short))
+        if len(short) == 0:
+            return moved, heights, cost
+        tried = torch.stack([start[short] + length * move[short] for length in self.lengths[1:]])
+        tried = torch.cat([moved[None, short], tried])
+        others = log_joint(vae, x[short], tried[1:])
+        best, which = torch.cat([heights[None, short], others]).max(0)
+        moved[short] = tried[which, torch.arange(len(short), device=x.device)]
+        heights[short] = best
+        return moved, heights, cost
 
 
 def _inverse_root(curvature: Tensor) -> Tensor:

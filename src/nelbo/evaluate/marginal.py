@@ -6,6 +6,8 @@ __all__ = ["bidirectional", "log_likelihood", "methods", "plain_method"]
 
 import dataclasses
 import functools
+import math
+import numbers
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor
 from ..data.rows import Rows
 from ..vae import VAE
 from .annealing import Settings, annealed
-from .auto import Auto
+from .auto import Ladder
 from .bidirectional import Bracket, bracket
 from .bounds import check_seed
 from .exact import exact, solved
@@ -54,6 +56,7 @@ def log_likelihood(
     seed: int = 0,
     memory: int = MEMORY,
     c: Tensor | None = None,
+    tolerance: float | None = None,
     **options: Any,
 ) -> LogLikelihood:
     r"""Estimate log p(x) for each row of x (n, *vae.shape), in nats in the units of x.
@@ -66,13 +69,16 @@ def log_likelihood(
             importance sampling with Hamiltonian moves, a far tighter one; Neal, 2001, Wu et al.,
             2017), "quadrature" (one or two latent dimensions), "exact" (an affine decoder with
             Gaussian noise and a standard normal prior), or "auto": exact where possible, else
-            quadrature for rows that it resolves, else importance sampling; rows that are unreliable
-            by their weights are sampled again from a normal fitted to their posterior, and those
-            that still are, by AIS. ``reason`` of the result says what was done.
+            quadrature where a grid is cheap, else importance sampling from normals fitted to each
+            row's posterior, with more effort for rows that are unreliable by their weights: more
+            draws, modes that other starts lead to, AIS. ``reason`` of the result says what was
+            done, and ``rung`` how far each row went.
         samples: Importance samples of each row (None is 100), or chains for "ais" (None is 16).
         seed: The seed of the noise, from 0 to 2**62 - 1.
         memory: Bytes for intermediate results; it changes speed, not results.
         c: Conditions (n, k), for a model of p(x|c): the result is then log p(x|c).
+        tolerance: For "auto" the standard error of each row that is asked for, in nats: rows above
+            it get more effort. None is 0.5, beyond which an error means little.
         options: For "importance" ``proposal``: "encoder", "mixture" (three in four samples from a
             normal fitted to each row's posterior, at the mode that the encoder leads to, by a few
             steps of Gauss and Newton; it costs little more, and outliers need it), "refined" (all
@@ -81,9 +87,10 @@ def log_likelihood(
             ``acceptance``, ``schedule``, ``start``, ``widen``.
 
     Raises:
-        TypeError: A setting of AIS is not a number.
-        ValueError: The method or an option is unknown, ``samples`` is below 1, the seed is out of
-            range, the rows do not fit, or the method is not for this model.
+        TypeError: A setting of AIS, or the tolerance, is not a number.
+        ValueError: The method or an option is unknown, ``samples`` is below 1, the tolerance is not
+            positive or another method's, the seed is out of range, the rows do not fit, or the
+            method is not for this model.
     """
     if method not in methods():
         raise ValueError(f"method must be one of {', '.join(methods())}, got {method!r}.")
@@ -93,11 +100,12 @@ def log_likelihood(
     if count < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
     check_seed(seed)
+    ladder = Ladder(count, seed, memory, _tolerance(tolerance, method))
     proposal, settings = _options(method, options)
     x, c = read(x, c)
     with judged(vae, x, c) as (model, rows):
         if method == "auto":
-            return Auto(count, seed, memory)(model, rows)
+            return ladder(model, rows)
         if method == "exact":
             return exact(model, rows)
         if method == "quadrature":
@@ -142,6 +150,22 @@ def bidirectional(
         rows = n
     with judged(vae, torch.zeros(rows, *vae.shape, dtype=dtype), c) as (model, like):
         return bracket(model, n, like, chains, seed, memory, settings)
+
+
+def _tolerance(tolerance: float | None, method: str) -> float:
+    """Return the standard error that is asked for, refusing one that nothing could reach."""
+    if tolerance is None:
+        return LogLikelihood.unsure
+    if not isinstance(tolerance, numbers.Real) or isinstance(tolerance, bool):
+        raise TypeError(f"tolerance must be a number of nats, got {tolerance!r}.")
+    if not 0 < tolerance < math.inf:
+        raise ValueError(f"tolerance must be positive and finite, got {tolerance}.")
+    if method != "auto":
+        raise ValueError(
+            f'tolerance belongs to method="auto", which takes as many samples as it asks for, got '
+            f"method={method!r}."
+        )
+    return float(tolerance)
 
 
 def _options(method: str, options: dict[str, Any]) -> tuple[str, Settings]:

@@ -96,6 +96,13 @@ class Normal(Source):
         """The diagonal normal q that is nearest to this one, p, in KL(q || p)."""
         return Normal(self.loc, self.conditional_std)
 
+    def reaches(self, z: Tensor, distance: float) -> Tensor:
+        """Return whether z (samples, n, latent_dim) is within so many standard deviations of the
+        mean, (samples, n).
+        """
+        near: Tensor = self.to_noise(z).norm(dim=-1) < distance
+        return near
+
     def __getitem__(self, rows: Tensor | slice) -> Normal:
         """Return the normals of some rows."""
         return Normal(self.loc[rows], self.scale[rows])

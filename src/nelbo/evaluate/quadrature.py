@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ..distributions import Normal01, draw
+from ..threads import products
 from ..vae import VAE
 from ..watching import pieces
 from .examples import Examples
@@ -50,6 +51,9 @@ class Quadrature:
         unresolved: Change, beyond rounding, from which on the error is called infinite.
         deepest: Halvings, at most.
         most_cells: Cells of one row, at most.
+        usual: Cells that a row takes, about, with one and two dimensions.
+        cheap: Multiplications of weights for one row up to which a grid is cheap: a fraction of a
+            second on one core. Beyond that sampling, which takes a few hundred decodes, is.
     """
 
     most_dimensions: int = 2
@@ -62,6 +66,15 @@ class Quadrature:
     unresolved: float = 0.01
     deepest: int = 20
     most_cells: int = 2**20
+    usual: tuple[int, int] = (4_000, 30_000)
+    cheap: float = 1e9
+
+    def is_cheap(self, vae: VAE) -> bool:
+        """Return whether a grid over z is worth its decodes, by their number and what one costs."""
+        d = vae.latent_dim
+        if d > self.most_dimensions:
+            return False
+        return self.usual[d - 1] * products(vae.decoder, vae.shape) <= self.cheap
 
 
 def quadrature(vae: VAE, x: Examples, memory: int) -> LogLikelihood:

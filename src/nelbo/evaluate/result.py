@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["Cost", "LogLikelihood", "Scores", "from_numbers", "mean_error", "rounded"]
+__all__ = [
+    "Cost",
+    "LogLikelihood",
+    "Rung",
+    "Scores",
+    "from_numbers",
+    "listed",
+    "mean_error",
+    "rounded",
+]
 
+import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,6 +31,29 @@ Array = npt.NDArray[Any]
 
 UNRELIABLE = 0.7
 """Pareto shape above which an importance estimate is unreliable (Vehtari et al., 2024)."""
+
+
+class Rung(enum.IntEnum):
+    """What a row took to be settled by method "auto", from the least effort to the most."""
+
+    EXACT = 0
+    GRID = 1
+    DRAWS = 2
+    MORE_DRAWS = 3
+    STARTS = 4
+    ANNEALED = 5
+
+    @property
+    def label(self) -> str:
+        """The name for people and for JSON."""
+        return {
+            Rung.EXACT: "exact",
+            Rung.GRID: "quadrature",
+            Rung.DRAWS: "first draws",
+            Rung.MORE_DRAWS: "more draws",
+            Rung.STARTS: "other starts",
+            Rung.ANNEALED: "annealed",
+        }[self]
 
 
 @dataclass(frozen=True)
@@ -66,6 +100,7 @@ class LogLikelihood:
         cost: What it took.
         trained: Whether the model was fitted to each row, of shape (n,); None where that is not
             known.
+        rung: The `Rung` that each row took under method "auto", of shape (n,); else None.
     """
 
     value: Tensor
@@ -78,6 +113,7 @@ class LogLikelihood:
     acceptance: Tensor | None = None
     cost: Cost = field(default_factory=Cost)
     trained: Tensor | None = None
+    rung: Tensor | None = None
 
     unsure: ClassVar[float] = 0.5
     """Standard error, in nats, above which an estimate is unreliable where weights are too few for
@@ -105,6 +141,14 @@ class LogLikelihood:
         """
         unsure = self.khat.isnan() & (self.standard_error > self.unsure)
         return (self.khat > UNRELIABLE) | unsure | ~self.standard_error.isfinite()
+
+    @property
+    def rungs(self) -> dict[str, int]:
+        """How many rows took each rung of method "auto", by name; empty by other methods."""
+        if self.rung is None:
+            return {}
+        counts = torch.bincount(self.rung, minlength=len(Rung)).tolist()
+        return {rung.label: counts[rung] for rung in Rung if counts[rung]}
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         r"""Return the two ends of an interval for each example's log p(x), of shape (n,).
@@ -147,8 +191,8 @@ class Scores:
     It is what `nelbo.VariationalAutoencoder.log_likelihood` returns, in the units of the data.
 
     Attributes:
-        value, standard_error, ess, khat, samples, acceptance, trained: Arrays of shape (n,), as in
-            `LogLikelihood`.
+        value, standard_error, ess, khat, samples, acceptance, trained, rung: Arrays of shape (n,),
+            as in `LogLikelihood`.
         method, reason, cost: As in `LogLikelihood`.
     """
 
@@ -162,6 +206,7 @@ class Scores:
     acceptance: Array | None = None
     cost: Cost = field(default_factory=Cost)
     trained: Array | None = None
+    rung: Array | None = None
 
     @property
     def mean(self) -> float:
@@ -181,6 +226,11 @@ class Scores:
         of shape (n,), as in `LogLikelihood.unreliable`.
         """
         return self.torch().unreliable.numpy()
+
+    @property
+    def rungs(self) -> dict[str, int]:
+        """How many rows took each rung of method "auto", by name; empty by other methods."""
+        return self.torch().rungs
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """Return the ends of an interval for each row's log p(x): see `LogLikelihood.interval`.
@@ -220,8 +270,14 @@ class Scores:
         how = self.method
         most = int(self.samples.max(initial=0))
         if most:
-            how += f", {most:,} {({'ais': 'chains'}).get(self.method, 'samples')}"
+            how += f", {self._counted(most)}"
         return f"{mean} nats over {rows}; {how}"
+
+    def _counted(self, most: int) -> str:
+        """Say how many samples or chains rows have, or where they differ what rows took."""
+        if self.rung is not None:
+            return listed(self.rungs)
+        return f"{most:,} {({'ais': 'chains'}).get(self.method, 'samples')}"
 
     def _seen(self) -> str:
         """Say how many rows the model was fitted to, and how far they are from the others."""
@@ -266,6 +322,11 @@ class Scores:
         if self.trained is not None and self.trained[i]:
             notes.append("trained on")
         return [*cells, ", ".join(notes)]
+
+
+def listed(rungs: Mapping[str, int]) -> str:
+    """Say how many rows took each rung of method "auto"."""
+    return ", ".join(f"{count:,} {name}" for name, count in rungs.items())
 
 
 def _finite(number: float, digits: int) -> str:

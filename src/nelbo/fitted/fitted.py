@@ -93,6 +93,7 @@ class Fitted(Brief):
         samples: int | None = None,
         seed: int = 0,
         c: Any = None,
+        tolerance: float | None = None,
         **settings: Any,
     ) -> evaluate.Scores:
         """Return log p(x) of each row, with its standard error and how far to trust it.
@@ -105,6 +106,8 @@ class Fitted(Brief):
             samples: Importance samples per row (None takes `score_count`), or AIS chains (None
                 takes 16).
             seed: Seed of those samples.
+            tolerance: The standard error of each row that is asked for, in nats, with method
+                "auto"; None is 0.5.
             settings: Further arguments of `nelbo.evaluate.log_likelihood`, such as ``memory``.
 
         Returns:
@@ -115,7 +118,7 @@ class Fitted(Brief):
             ValueError: X does not fit the training data, or is not finite.
         """
         values = self.values(X, c)
-        found = self._judge(values, method, samples, seed, **settings)
+        found = self._judge(values, method, samples, seed, tolerance=tolerance, **settings)
         use = self._uses(values)
         trained = None if use is None else torch.from_numpy(choice.fitted(use))
         value = self._possible(values, found.value)

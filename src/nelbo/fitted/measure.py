@@ -22,7 +22,8 @@ __all__ = [
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class Density:
         seconds: The time it took.
         impossible: Further rows with log p(x) = -inf, which are in none of these numbers: a column
             that was constant in training has another value there.
+        rungs: How many rows took each rung of method "auto", by name; empty by other methods.
     """
 
     mean: float
@@ -73,10 +75,16 @@ class Density:
     evaluations: float = 0.0
     seconds: float = 0.0
     impossible: int = 0
+    rungs: Mapping[str, int] = field(default_factory=dict)
 
     def warnings(self) -> list[str]:
         """Say where the number means less than it seems to."""
         return [*self._impossible(), *self._unreliable()]
+
+    @property
+    def effort(self) -> str:
+        """How many rows took each rung of method "auto", in words; empty by other methods."""
+        return evaluate.listed(self.rungs)
 
     def _impossible(self) -> list[str]:
         if not self.impossible:
@@ -193,6 +201,8 @@ def density(found: evaluate.Scores, schema: Schema) -> Density:
     if 0 < impossible < len(possible):
         per_row = ("value", "standard_error", "ess", "khat", "samples")
         parts = {name: getattr(found, name)[possible] for name in per_row}
+        if found.rung is not None:
+            parts["rung"] = found.rung[possible]
         found = dataclasses.replace(found, **parts)
     effective, unreliable = None, None
     if (found.samples > 0).any():
@@ -213,6 +223,7 @@ def density(found: evaluate.Scores, schema: Schema) -> Density:
         evaluations=(found.cost.decodes + found.cost.gradients) / len(found.value),
         seconds=found.cost.seconds,
         impossible=impossible,
+        rungs=found.rungs,
     )
 
 

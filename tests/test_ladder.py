@@ -1,0 +1,180 @@
+"""Method "auto": a ladder of effort, which a row climbs by its own weights alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from helpers import build, draw, linear_gaussian, loosen, started
+from nelbo import VAE, evaluate, likelihood, posterior, prior
+from nelbo.evaluate import Examples
+from nelbo.evaluate.modes import Modes, several
+from nelbo.evaluate.proposal import Normal
+from nelbo.evaluate.quadrature import Quadrature
+from test_annealing import bent
+
+
+def unlinear(factor: float = 1.0, shift: float = 0.0, rows: int = 10) -> tuple[VAE, Tensor, Tensor]:
+    """A linear model with 20 latents that does not look like one; rows; their exact log p(x)."""
+    model = linear_gaussian(30, 20, variance=0.5)
+    vae = loosen(started(model), factor, shift)
+    vae.decoder = nn.Sequential(vae.decoder, nn.Softshrink(1e-9))
+    x = draw(model, rows)
+    return vae, x, model.log_prob(x)
+
+
+class Folded(nn.Module):
+    """|z|, smoothly: the sign of every latent is lost, so that posteriors have 2^d modes."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.sqrt(z.square() + 0.01)
+
+
+def folded(latent_dim: int, encoder_at: float = 0.8) -> VAE:
+    """A model whose encoder is sure of the mode in the first quadrant, whatever x is."""
+    q = posterior.DiagonalNormal(latent_dim)
+    encoder = nn.Linear(latent_dim, 2 * latent_dim)
+    with torch.no_grad():
+        encoder.weight.zero_()
+        encoder.bias.copy_(torch.tensor([encoder_at] * latent_dim + [-2.0] * latent_dim))
+    head = likelihood.Gaussian((latent_dim,), 0.01)
+    return VAE(prior.StandardNormal(latent_dim), Folded(), head, encoder, q).double()
+
+
+def truth_of_folded(x: Tensor) -> Tensor:
+    """log p(x) by one grid for each coordinate, which are independent."""
+    one = folded(1)
+    columns = [evaluate.log_likelihood(one, each[:, None], "quadrature").value for each in x.T]
+    return torch.stack(columns).sum(0)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("importance", {"proposal": "mixture", "samples": 200}),
+        ("auto", {"samples": 100, "tolerance": 0.15}),
+    ],
+)
+def test_intervals_cover_with_fitted_proposals(method: str, options: dict[str, Any]) -> None:
+    vae, x, exact = unlinear(1.3, 0.1, rows=80)
+    inside, flagged = [], []
+    for seed in range(15):
+        found = evaluate.log_likelihood(vae, x, method, seed=seed, **options)
+        low, high = found.interval(0.95)
+        inside.append((low <= exact) & (exact <= high))
+        flagged.append(found.unreliable)
+    assert float(torch.stack(flagged).double().mean()) < 0.02
+    assert 0.93 <= float(torch.stack(inside).double().mean()) <= 0.97
+
+
+def test_a_tolerance_is_kept_by_every_row_and_more_draws_go_where_they_are_needed() -> None:
+    vae, x, exact = unlinear(1.3, 0.1)
+    found = evaluate.log_likelihood(vae, x, "auto", 100, tolerance=0.06)
+    assert float(found.standard_error.max()) <= 0.06
+    assert bool(((found.value - exact).abs() < 4.5 * found.standard_error).all())
+    assert found.rung is not None
+    more = found.rung == evaluate.Rung.MORE_DRAWS
+    assert bool(more.any())
+    assert bool((found.samples[more] > 100).all())
+    assert set(found.samples[~more].tolist()) <= {100}
+    assert found.rungs["more draws"] == int(more.sum())
+    assert sum(found.rungs.values()) == len(x)
+    assert "standard error above 0.06 nats" in found.reason
+    assert f"{int(more.sum())} more draws" in found.reason
+    assert f"{int(more.sum())} more draws" in found.numpy().summary
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.3])
+def test_a_row_climbs_by_itself(tolerance: float | None) -> None:
+    vae, x = bent(4, 0.1, 12)
+    options: dict[str, Any] = {"method": "auto", "samples": 100, "tolerance": tolerance}
+    whole = evaluate.log_likelihood(vae, x, **options)
+    assert len(whole.rungs) > 1
+    alone = [evaluate.log_likelihood(vae, x[i : i + 1], memory=2**16, **options) for i in range(6)]
+    assert torch.equal(torch.cat([found.samples for found in alone]), whole.samples[:6])
+    value = torch.cat([found.value for found in alone])
+    torch.testing.assert_close(value, whole.value[:6], rtol=0, atol=1e-6)
+    flipped = evaluate.log_likelihood(vae, x.flip(0), **options)
+    torch.testing.assert_close(flipped.value.flip(0), whole.value, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("latent_dim", [3, 4])
+def test_modes_that_the_encoder_does_not_lead_to_are_found(latent_dim: int) -> None:
+    """Draws at one of 8 or 16 equal modes look well: each has an eighth of the mass, or less."""
+    vae = folded(latent_dim)
+    x = torch.full((12, latent_dim), 0.8, dtype=torch.float64)
+    x += 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
+    truth = truth_of_folded(x)
+    one = evaluate.log_likelihood(vae, x, "importance", 200, proposal="mixture")
+    assert not bool(one.unreliable.any())  # its weights look well
+    assert bool((one.value < truth - 1.9).all())
+    found = evaluate.log_likelihood(vae, x, "auto", 200)
+    caught = found.unreliable | ((found.value - truth).abs() < 0.5)
+    assert float(caught.double().mean()) > 0.9
+    assert abs(found.mean - float(truth.mean())) < 0.3
+
+
+def test_draws_of_several_modes_follow_their_density() -> None:
+    keys = torch.arange(1, 4)
+    like = torch.zeros((), dtype=torch.float64)
+    normals = [
+        Normal(torch.full((3, 2), at, dtype=torch.float64), torch.full((3, 2), width).double())
+        for at, width in ((-2.0, 0.5), (1.0, 1.0))
+    ]
+    mass = torch.tensor([[0.0, 2.0, -math.inf], [2.0, 2.0, 0.0]], dtype=torch.float64)
+    source = Modes(normals, mass)
+    z = torch.cat([source.draws(keys, 32, 0, number, like) for number in range(200)])
+    share = (source.log_prob(z).exp().reciprocal()).isfinite()
+    assert bool(share.all())
+    weight = (0.5 * mass.clamp_min(-1e3)).softmax(0)
+    mean = (weight[..., None] * torch.stack([n.loc for n in normals])).sum(0)
+    torch.testing.assert_close(z.mean(0), mean, rtol=0, atol=0.06)
+    # E_r[p / r] = 1 for a density p: r is the density of the draws
+    p = torch.distributions.Normal(0.5, 1.0)
+    ratio = (p.log_prob(z).sum(-1) - source.log_prob(z))[:, :2].exp().mean(0)
+    torch.testing.assert_close(ratio, torch.ones(2).double(), rtol=0, atol=0.06)
+
+
+def test_parts_that_do_not_say_how_they_bend_climb_by_gradients() -> None:
+    vae, x = bent(3, 0.1, 4)
+    known, _, cost = several(50, 2, vae, Examples(x), 2**20)
+    assert cost.gradients == 0
+    vae.likelihood.local_quadratic = lambda p, x: None  # type: ignore[method-assign]
+    by_gradient, _, cost = several(50, 2, vae, Examples(x), 2**20)
+    assert cost.gradients > 0
+    assert known.share == by_gradient.share
+
+
+def test_a_grid_is_chosen_by_what_it_costs() -> None:
+    small, x = bent(2, rows=3)
+    assert evaluate.log_likelihood(small, x, "auto").method == "quadrature"
+    wide = build((400,), 2, "mlp", hidden=(512, 512), variance=0.5)
+    x = wide.sample(2, generator=torch.Generator().manual_seed(0))
+    found = evaluate.log_likelihood(wide, x, "auto")
+    assert found.samples.min() >= 100
+    assert found.cost.decodes < Quadrature().usual[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [
+        (0.0, ValueError, "tolerance must be positive and finite, got 0.0"),
+        (math.nan, ValueError, "tolerance must be positive and finite, got nan"),
+        ("0.1", TypeError, "tolerance must be a number of nats, got '0.1'"),
+        (True, TypeError, "tolerance must be a number of nats, got True"),
+    ],
+)
+def test_a_tolerance_is_a_positive_number(value: Any, error: type[Exception], words: str) -> None:
+    vae, x = bent(3, rows=2)
+    with pytest.raises(error, match=words):
+        evaluate.log_likelihood(vae, x, "auto", tolerance=value)
+
+
+def test_a_tolerance_belongs_to_auto() -> None:
+    vae, x = bent(3, rows=2)
+    with pytest.raises(ValueError, match='tolerance belongs to method="auto"'):
+        evaluate.log_likelihood(vae, x, "importance", tolerance=0.1)
