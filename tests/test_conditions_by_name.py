@@ -118,6 +118,40 @@ def test_every_method_reads_c(fitted: VariationalAutoencoder) -> None:
     assert np.isfinite(fitted.noise_variance_).all()
 
 
+GREY = (RNG.random((N, 4, 3)) * 80 + LABEL[:, None, None] * 60).astype(np.uint8)
+ROWS: dict[str, Array] = {"numbers": X, "grey": GREY, "ones": (X > 0).astype(float)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("numbers", {"prior": "mixture"}),
+        ("numbers", {"prior": "hierarchical", "posterior": "hierarchical", "latent_dim": 2}),
+        ("numbers", {"posterior": "full_normal"}),
+        ("numbers", {"likelihood": "student_t"}),
+        ("numbers", {"network": "mlp", "objective": "iwae", "objective_samples": 3}),
+        ("numbers", {"scale": "whitened"}),
+        ("numbers", {"variance": 0.2}),
+        ("numbers", {"validation_fraction": 0}),
+        ("numbers", {"max_steps": None, "max_seconds": 0.2}),
+        ("numbers", {"latent_dim": "auto", "max_steps": None, "max_epochs": 1}),
+        ("grey", {}),
+        ("grey", {"network": "conv", "channels": (2,)}),
+        ("grey", {"likelihood": "discretized_gaussian"}),
+        ("ones", {"likelihood": "bernoulli", "network": "mlp"}),
+    ],
+    ids=str,
+)
+def test_every_part_goes_with_conditions(kind: str, options: dict[str, Any]) -> None:
+    rows = ROWS[kind]
+    settings = {"latent_dim": 1, "hidden": (8,), "max_steps": 10, "score_samples_k": 20, **options}
+    model = VariationalAutoencoder(random_state=0, **settings).fit(rows, c=LABEL)
+    right, wrong = (model.elbo(rows, c=c).mean() for c in (LABEL, (LABEL + 1) % 3))
+    assert right > wrong
+    assert np.isfinite(model.score(rows[:20], c=LABEL[:20]))
+    assert model.sample(3, c=1).shape == rows[:3].shape
+
+
 # -- names
 
 

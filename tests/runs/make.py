@@ -21,6 +21,8 @@ from nelbo import VariationalAutoencoder
 
 FOLDER = Path(__file__).parent
 SIDE = 4
+PARTS = (slice(None, -3), slice(-6, None))
+"""Rows that are fitted, and rows of which much is said: three that are, and three others."""
 
 
 def fits() -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
@@ -35,17 +37,26 @@ def fits() -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
         "bytes": (grey_values.reshape(-1, SIDE * SIDE), {"dequantize": True}),
         "bernoulli": (binary()[:, ::2, ::2], {"likelihood": "bernoulli", "network": "mlp"}),
         "discretised": (grey_values, {"likelihood": "discretized_gaussian"}),
+        "conditions": (table(), {}),
     }
 
 
-def said(model: VariationalAutoencoder, x: np.ndarray) -> dict[str, Any]:
+def conditions(rows: int) -> dict[str, dict[str, list[Any]]]:
+    """Return what the rows of some runs are conditioned on, by the name of the run."""
+    kinds = [("bird", "cat", "dog")[i % 3] for i in range(rows)]
+    return {"conditions": {"kind": kinds, "age": [0.37 * i for i in range(rows)]}}
+
+
+def said(
+    model: VariationalAutoencoder, x: np.ndarray, c: dict[str, list[Any]] | None
+) -> dict[str, Any]:
     """Return what a fitted model says of rows, and what it draws."""
     return {
-        "score_samples": model.score_samples(x),
-        "elbo": model.elbo(x),
-        "transform": model.transform(x),
-        "reconstruct": model.reconstruct(x),
-        "sample": model.sample(3, random_state=1),
+        "score_samples": model.score_samples(x, c=c),
+        "elbo": model.elbo(x, c=c),
+        "transform": model.transform(x, c=c),
+        "reconstruct": model.reconstruct(x, c=c),
+        "sample": model.sample(len(x), random_state=1, c=c),
         "noise_variance_": getattr(model, "noise_variance_", None),
         "trained_on": model.trained_on(x),
     }
@@ -58,10 +69,12 @@ def main() -> None:
     for name in sys.argv[1:] or made:
         x, options = made[name]
         small = {"latent_dim": 2, "hidden": (8,), "channels": (2,), "max_steps": 60}
-        model = VariationalAutoencoder(**small, **options, random_state=0).fit(x[:-3])
+        model, rows = VariationalAutoencoder(**small, **options, random_state=0), x[-6:]
+        c = conditions(len(x)).get(name)
+        known, told = (c and {key: cells[part] for key, cells in c.items()} for part in PARTS)
+        model.fit(x[:-3], c=known)
         model.save(FOLDER / name, overwrite=True)
-        rows = x[-6:]  # three that it was fitted to, and three others
-        expected = {"dtype": str(x.dtype), "rows": rows, **said(model, rows)}
+        expected = {"dtype": str(x.dtype), "rows": rows, "c": told, **said(model, rows, told)}
         (FOLDER / f"{name}.json").write_text(json.dumps(expected, default=plain, indent=1) + "\n")
 
 

@@ -219,7 +219,8 @@ def _decided(
 
 def _started(found: Recipe, options: Options, schema: Schema, vae: VAE) -> Recipe:
     linear = is_linear(vae.encoder) and is_linear(vae.decoder)
-    return recipe.started(found, options, schema, start.has_closed_form(vae), linear)
+    able, conditioned = start.has_closed_form(vae), vae.takes_condition
+    return recipe.started(found, options, schema, able, linear, conditioned)
 
 
 def _threads(task: Prepared) -> int | None:

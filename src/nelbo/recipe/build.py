@@ -46,7 +46,14 @@ def going_on(recipe: Recipe, options: Options, facts: Facts) -> Recipe:
     )
 
 
-def started(recipe: Recipe, options: Options, schema: Schema, able: bool, linear: bool) -> Recipe:
+def started(
+    recipe: Recipe,
+    options: Options,
+    schema: Schema,
+    able: bool,
+    linear: bool,
+    conditioned: bool = False,
+) -> Recipe:
     """Return a recipe that says where training starts, and how images are scaled.
 
     Arguments:
@@ -55,10 +62,11 @@ def started(recipe: Recipe, options: Options, schema: Schema, able: bool, linear
         schema: The schema of the data.
         able: Whether the model has a closed form.
         linear: Whether both networks are linear.
+        conditioned: Whether the model is one of p(x|c), whose start is a regression on c.
     """
     recipe = plain.started(recipe, options, able, linear)
     if recipe.data.value == "table":
-        return table.started(recipe, schema.mixing is not None)
+        return table.started(recipe, schema.mixing is not None and not conditioned)
     if recipe.data.value == "images" and recipe.scale.value == "auto":
         return images.scaled(recipe, schema)
     return recipe
