@@ -95,9 +95,7 @@ def evaluate(
     _check_numbers({"samples": samples, "temperatures": temperatures, "memory": memory}, 1)
     _check_numbers({"simulated": simulated}, 0)
     check_seed(seed)
-    _check_tolerance(tolerance)
-    if tolerance is not None and method != "auto":
-        raise ValueError(f"--tolerance belongs to --method auto, got --method {method}.")
+    _check_tolerance(tolerance, method)
     annealing: dict[str, Any] = {"memory": memory * 2**20}
     if temperatures is not None:
         annealing["temperatures"] = temperatures
@@ -363,8 +361,10 @@ def _check_numbers(given: dict[str, int | None], least: int) -> None:
             raise ValueError(f"--{name} must be {need}, got {value}.")
 
 
-def _check_tolerance(tolerance: float | None) -> None:
+def _check_tolerance(tolerance: float | None, method: str = "auto") -> None:
     """Refuse a standard error that nothing could reach, before a model or data are read."""
+    if tolerance is not None and method != "auto":
+        raise ValueError(f"--tolerance belongs to --method auto, got --method {method}.")
     if tolerance is not None and not 0 < tolerance < math.inf:
         raise ValueError(f"--tolerance must be a positive number of nats, got {tolerance}.")
 

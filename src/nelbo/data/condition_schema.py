@@ -271,9 +271,7 @@ class ConditionSchema(Brief):
                 f"{told}, got {len(given.columns)} columns. Pass a dictionary, a data frame, or an "
                 f"array (n, {len(self.columns)})."
             )
-        lacking = [name for name in self.names if name not in given.names]
-        unknown = [name for name in given.names if name not in self.names]
-        if lacking or unknown:
+        if set(self.names) != set(given.names):
             raise ValueError(
                 f"{told}, as those that the model was fitted on, got {listed(given.names, 20)}. "
                 "Pass each of these, and no other."

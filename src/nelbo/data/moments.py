@@ -121,9 +121,7 @@ def is_constant(mean: Vector, variance: Vector, dtype: np.dtype[Any]) -> npt.NDA
 
 
 def drawn_in(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return rows (n, ...) with the outliers of each column drawn in; the array itself where there
-    are none.
-    """
+    """Return rows (n, ...) with outliers of each column drawn in; the array itself without any."""
     flat = array.reshape(len(array), -1)
     limits = Outliers().limits(borrowed(flat if flat.dtype.kind == "f" else flat.astype(float)))
     if limits is None:

@@ -198,7 +198,7 @@ class Schema:
         if discrete:
             check_grey(array)
         if dequantize == "auto":
-            dequantize = array.dtype == np.uint8 and images and not discrete
+            dequantize = _is_pictures(array) and not discrete
         numbers = not dequantize and not discrete
         by_channel = scale == "auto" and images and numbers and array.dtype != np.uint8
         scale = _settled(scale, numbers and not images)
@@ -207,9 +207,13 @@ class Schema:
             seen = drawn_in(array)
         found = cls._scaled(seen, scale, bool(dequantize), leave_out, by_channel, latent_dim)
         if seen is not array:
-            kept = array.reshape(len(array), -1)[:, found.kept]
-            found = dataclasses.replace(found, extent=(float(kept.min()), float(kept.max())))
+            found = found._reaching_as_far_as(array)
         return dataclasses.replace(found, columns=values.columns, discrete=discrete)
+
+    def _reaching_as_far_as(self, array: Array) -> Schema:
+        """Return the same schema with the least and the largest of all values, outliers too."""
+        kept = array.reshape(len(array), -1)[:, self.kept]
+        return dataclasses.replace(self, extent=(float(kept.min()), float(kept.max())))
 
     @classmethod
     def _scaled(
@@ -665,6 +669,11 @@ def _event(values: Vector, shape: tuple[int, ...], layout: Layout) -> Vector:
     if values.ndim == 0:
         return values
     return to_event(torch.from_numpy(values)[None], shape, layout)[0].numpy()
+
+
+def _is_pictures(array: Array) -> bool:
+    """Return whether rows are images of 8 bits: a table of these holds numbers."""
+    return array.dtype == np.uint8 and array.ndim > 2
 
 
 def _check_options(scale: object, dequantize: object) -> None:

@@ -84,19 +84,9 @@ def diagnose(
                 f"{name} must be at least {LEAST_ROWS} rows for standard errors, got {count}. Pass "
                 "more."
             )
-    for name, given, condition in (("x", x, c), ("train", train, train_c)):
-        if given is None:
-            continue
-        with judged(vae, given, condition):  # refuses what does not fit
-            pass
-        if bool(given.isnan().any()):
-            raise ValueError(
-                f"{name} has missing values, which a diagnosis cannot look at. Pass complete rows."
-            )
-    every = Examples(x, c)
-    fitted = None
+    every, fitted = _complete("x", vae, x, c), None
     if train is not None:
-        fitted = Examples(train, train_c)
+        fitted = _complete("train", vae, train, train_c)
     examination = _Examination(
         vae=vae,
         x=subsample(every, rows, seed),
@@ -120,6 +110,17 @@ def diagnose(
         train_rows=examination.train_rows,
         seed=seed,
     )
+
+
+def _complete(name: str, vae: VAE, x: Tensor, c: Tensor | None) -> Examples:
+    """Return rows with their conditions, and refuse what does not fit or lacks a value."""
+    with judged(vae, x, c):  # refuses what does not fit
+        pass
+    if bool(x.isnan().any()):
+        raise ValueError(
+            f"{name} has missing values, which a diagnosis cannot look at. Pass complete rows."
+        )
+    return Examples(x, c)
 
 
 def _rare(vae: VAE, x: Examples, units: Units | None, seed: int) -> tuple[RareValue, ...]:

@@ -80,11 +80,7 @@ def explained(
     Raises:
         ValueError: The rows do not fit the model.
     """
-    with judged(vae, x, c) as (model, rows):
-        parts = rows.split(rows_at_once(model, rows, 1, memory))
-        x_hat = torch.cat(
-            [part.decode(model, part.encode(model).mean).mean.cpu() for part in parts]
-        )
+    x_hat = _decoded(vae, x, c, memory)
     known = Examples(x, c)
     if train is not None:
         known = Examples(train, train_c)[:: math.ceil(train.numel() / values)]
@@ -115,6 +111,13 @@ def explained(
         _ratio(error - pca, total),
         _ratio(error - shrunk, total),
     )
+
+
+def _decoded(vae: VAE, x: Tensor, c: Tensor | None, memory: int) -> Tensor:
+    """Return the reconstruction of each row, on the CPU."""
+    with judged(vae, x, c) as (model, rows):
+        parts = rows.split(rows_at_once(model, rows, 1, memory))
+        return torch.cat([part.decode(model, part.encode(model).mean).mean.cpu() for part in parts])
 
 
 def _columns(t: Tensor, units: Units | None) -> Tensor:

@@ -169,8 +169,7 @@ def _starts(
 
 
 Climb = Callable[[VAE, Examples, Tensor, Normal], tuple[Normal, Cost]]
-"""From a model, examples, where to begin and a normal that is known to a normal at a mode, and what
-it took."""
+"""From a model, examples, where to begin and a known normal to a normal at a mode, and its cost."""
 
 
 def _climber(vae: VAE, x: Examples) -> Climb:

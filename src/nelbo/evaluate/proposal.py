@@ -97,9 +97,7 @@ class Normal(Source):
         return Normal(self.loc, self.conditional_std)
 
     def reaches(self, z: Tensor, distance: float) -> Tensor:
-        """Return whether z (samples, n, latent_dim) is within so many standard deviations of the
-        mean, (samples, n).
-        """
+        """Return whether z (samples, n, latent_dim) lies so near the mean, in deviations."""
         near: Tensor = self.to_noise(z).norm(dim=-1) < distance
         return near
 

@@ -146,8 +146,9 @@ class Likelihood(nn.Module, abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} has no closed-form step of its noise.")
 
     def parts(self, p: Distribution, x: Tensor) -> list[tuple[Likelihood, Distribution, Tensor]]:
-        """Return the likelihoods that this one is made of, with p(x|z) and x of each: by default
-        itself.
+        """Return the likelihoods that this one is made of, with p(x|z) and x of each.
+
+        By default that is itself.
 
         Arguments:
             p: p(x|z), as `forward` returned it.

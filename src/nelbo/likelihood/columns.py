@@ -153,8 +153,7 @@ class Columns(Likelihood):
         return tuple(self._of_columns([head.measure for head in self.members]))
 
     def terms(self, p: Distribution, x: Tensor) -> Tensor:
-        """Return what each column adds to log p(x|z), in nats, of shape (*batch, D); 0 where a
-        value is missing.
+        """Return what each column adds to log p(x|z) in nats, (*batch, D); 0 where x is missing.
 
         Arguments:
             p: p(x|z), as `forward` returned it.
@@ -354,12 +353,9 @@ def _head(column: Mapping[str, Any], mine: Sequence[int], floor: float) -> Likel
     parameters = inspect.signature(cls).parameters
     known = [name for name in parameters if name not in ("shape", "floor")]
     given = {name: value for name, value in column.items() if name != "kind"}
-    for name in given:
-        if name not in known:
-            told = "It has none."
-            if known:
-                told = f"Known: {', '.join(known)}."
-            raise ValueError(f"columns[{mine[0]}] of kind {kind!r} has no option {name!r}. {told}")
+    for name in sorted(given.keys() - set(known)):
+        told = f"Known: {', '.join(known)}." if known else "It has none."
+        raise ValueError(f"columns[{mine[0]}] of kind {kind!r} has no option {name!r}. {told}")
     for name in known:
         if parameters[name].default is inspect.Parameter.empty and name not in given:
             raise ValueError(f"columns[{mine[0]}] of kind {kind!r} lacks the option {name!r}.")

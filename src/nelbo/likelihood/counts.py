@@ -123,9 +123,7 @@ class NegativeBinomial(Likelihood):
 
     @torch.no_grad()
     def at_marginals(self, x: Tensor) -> Tensor:
-        """Take the dispersion of the counts, and return the logarithms of their means, of shape
-        ``shape``.
-        """
+        """Take the dispersion of the counts, and return the logs of their means, like ``shape``."""
         mean = _mean_count(x)
         if self.learned:
             excess = (

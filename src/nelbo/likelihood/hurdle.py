@@ -18,8 +18,9 @@ from .shared import SharedVariance
 
 
 class HurdleLogNormal(SharedVariance):
-    r""":math:`P(x > 0) = \sigma(a)`, and then :math:`\log x \sim \mathcal{N}(m, \beta^2)`
-    (Cragg, 1971).
+    r""":math:`P(x > 0) = \sigma(a)`, and then :math:`\log x \sim \mathcal{N}(m, \beta^2)`.
+
+    See Cragg (1971).
 
     What is computed of a 0 is its probability, and of all else its density.
 

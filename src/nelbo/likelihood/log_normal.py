@@ -16,8 +16,9 @@ from .shared import SharedVariance
 
 
 class LogNormal(SharedVariance):
-    r""":math:`\log x \sim \mathcal{N}(h, \beta^2)`, a density of x itself; :math:`\beta^2` is fixed
-    or learned.
+    r""":math:`\log x \sim \mathcal{N}(h, \beta^2)`, a density of x itself.
+
+    :math:`\beta^2` is fixed or learned.
 
     Arguments:
         shape: The shape of one example. The decoder outputs the mean h of each logarithm.

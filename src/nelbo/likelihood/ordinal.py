@@ -33,8 +33,7 @@ class Ordinal(Likelihood):
     density = False
     measure = "probability"
     least: ClassVar[float] = 1e-4
-    """The smallest gap between two thresholds: with none, a level between them would be
-    impossible."""
+    """The smallest gap between two thresholds: without one, a level could be impossible."""
     raw: nn.Parameter
 
     def __init__(self, shape: tuple[int, ...], levels: int) -> None:

@@ -55,9 +55,7 @@ class Outliers:
         return low.where(drawn, -torch.inf), high.where(drawn, torch.inf)
 
     def centre_and_scale(self, x: Tensor | Chunks) -> tuple[Tensor, Tensor]:
-        """Return m and s of each column of x (n, D), each (D,); s is infinite where there is
-        none.
-        """
+        """Return m and s of each column of x (n, D), both (D,); s is infinite if there is none."""
         rows = x.shape[0]
         centre = first = _total(x, lambda part: part) / rows
         square = _total(x, lambda part: (part - first).square()) / rows

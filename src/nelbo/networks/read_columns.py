@@ -127,9 +127,7 @@ class ReadColumns(nn.Module):
         return number
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map rows (n, columns), or values and mask (n, 2 columns), to what the network makes of
-        them.
-        """
+        """Map rows (n, columns), or values and mask (n, 2 columns), as the network does."""
         behind: list[Tensor] = []
         if self.masked:
             x, mask = x.chunk(2, -1)

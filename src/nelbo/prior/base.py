@@ -58,8 +58,9 @@ class Prior(nn.Module, abc.ABC):
         return False
 
     def start_at(self, z: Tensor) -> None:
-        """Start near the distribution of some draws z ~ q(z|x) of training rows, (n, latent_dim);
-        by default stay.
+        """Start near the distribution of some draws z ~ q(z|x) of training rows, (n, latent_dim).
+
+        By default it stays where it is.
         """
 
     def moments(

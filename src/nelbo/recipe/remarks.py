@@ -27,11 +27,8 @@ def describe(schema: Schema, array: np.ndarray, likelihood: str) -> Remarks:
         likelihood: Of the model: outliers mean little to some.
     """
     found: Remarks = {}
-    if (
-        array.dtype == np.uint8
-        and schema.kind == "table"
-        and not (schema.dequantize or schema.discrete)
-    ):
+    numbers = schema.kind == "table" and not (schema.dequantize or schema.discrete)
+    if numbers and array.dtype == np.uint8:
         found["dequantize"] = {
             "value": False,
             "reason": "A table of uint8 holds numbers, like any other table. If these are "
@@ -44,7 +41,7 @@ def describe(schema: Schema, array: np.ndarray, likelihood: str) -> Remarks:
             "reason": f"{listed(names)} had one value in all rows, so there is nothing to "
             "model. Results hold that value; under the model any other is impossible.",
         }
-    if schema.kind == "table" and not (schema.dequantize or schema.discrete):
+    if numbers:
         found |= _peculiar(schema, array)
     if "far_cells" in found and resolve("likelihood", likelihood).bears_outliers:
         found["far_cells"]["reason"] = (

@@ -105,8 +105,9 @@ class VarianceStep:
         return ratio > 1
 
     def ratio(self, residuals: Tensor) -> float:
-        """Return the mean of some residuals, in units of the variance; 1 where they do not surely
-        differ from it.
+        """Return the mean of some residuals, in units of the variance.
+
+        It is 1 where they do not surely differ from the variance.
         """
         more, error = trimmed_mean(residuals - 1)
         if not abs(more) > self.sure * error:
