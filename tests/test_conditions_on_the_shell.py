@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from nelbo import Fitted, VariationalAutoencoder
 from nelbo.cli import main
@@ -166,3 +167,20 @@ def test_the_text_of_a_fit_and_its_options_name_the_condition(
     results: dict[str, Any] = json.loads((run / "results.json").read_text())
     assert "kind: 3 labels" in results["recipe"]["condition"]["value"]
     assert (run / "picture.png").exists()
+    code, out, err = shell("fit", "pets.csv", "--condition", "kind", "--out", "told", *SMALL[:-1])
+    assert code == 0, err
+    for said in ("Given c       kind: 3 labels", "held-out log p(x|c)", "pPCA given c"):
+        assert said in out
+
+
+def test_pictures_are_conditioned_on_their_folder(shell: Shell, place: Path) -> None:
+    for i in range(40):
+        folder = place / "pictures" / ("dark", "light")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        grey = RNG.integers(0, 60, (4, 4), dtype=np.uint8) + 180 * (i % 2)
+        Image.fromarray(grey.astype(np.uint8)).save(folder / f"{i}.png")
+    code, _, err = shell("fit", "pictures", "--condition", "folder", "--out", "by-folder", *SMALL)
+    assert code == 0, err
+    asked = ("--condition", "folder=light", "-n", "20", "--out", "light.npy", "--quiet")
+    assert shell("sample", "by-folder", *asked)[0] == 0
+    assert np.load(place / "light.npy").mean() > 0.6

@@ -41,6 +41,17 @@ def test_of_two_normals_it_is_the_auc_of_the_best_classifier(distance: float) ->
     assert best - 0.05 < found.value < best + 3 * found.standard_error
 
 
+@pytest.mark.parametrize("step", [1.0, 0.3, 0.1])
+def test_that_data_are_rounded_is_nothing_to_tell_them_by(exact: VAE, step: float) -> None:
+    rows = draw(linear_gaussian(), N)
+    rounded = (rows / step).round() * step
+    found = two_sample(exact, rounded)
+    assert near_chance(found.samples)
+    assert near_chance(found.reconstructions)
+    told = classifier_auc(rounded.numpy(), draw(linear_gaussian(), N, seed=9).numpy())
+    assert told.value > 0.55  # where nothing made is rounded
+
+
 def test_rows_made_from_each_other_share_a_side() -> None:
     """Copies with equal noise can be exchanged with what they were made from."""
     shared = np.random.default_rng(0).normal(size=(N, 3))

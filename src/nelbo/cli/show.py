@@ -25,6 +25,8 @@ def fit(summary: Summary, data: str, options: FitOptions, written: Sequence[str]
         held = summary.density.rows
     shape = " × ".join(map(str, summary.shape))
     lines = [f"{data}: {summary.training_rows:,} rows of {shape} trained on, {held:,} held out", ""]
+    if given := summary.recipe.get("condition"):
+        lines += [*_wrapped("Given c", str(given["value"]), 14), ""]
     lines += _comparison(summary)
     lines += [
         f"Active units  {summary.active_units} of {summary.latent_dim}",
@@ -86,6 +88,9 @@ def _comparison(summary: Summary) -> list[str]:
     title = "log p(x)"
     if summary.rows.any_new:
         title = "held-out log p(x)"
+    linear = "exact pPCA"
+    if "condition" in summary.recipe:
+        title, linear = title.replace("p(x)", "p(x|c)"), "pPCA given c"
     size = f"latent size {summary.latent_dim}"
     rows = [
         ("", title, "bits/dim", "beta"),
@@ -93,7 +98,7 @@ def _comparison(summary: Summary) -> list[str]:
     ]
     if summary.baseline is not None:
         base = summary.baseline
-        rows.append((f"exact pPCA, {size}", *_cells(base.density), beta(base.noise)))
+        rows.append((f"{linear}, {size}", *_cells(base.density), beta(base.noise)))
         rows.append(("difference, row by row", _gain(base), "", _verdict(base)))
     # a column without values is left out: only 8-bit data have bits/dim
     columns = [cells for cells in zip(*rows, strict=True) if any(cells[1:])]

@@ -29,6 +29,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from ..data.rare import distinct
 from ..data.units import Units
 from ..distributions import draw
 from ..evaluate import MEMORY, Examples, encoder_source, judged, rows_at_once
@@ -43,8 +44,9 @@ class TwoSample:
     """How well a classifier tells what a model makes from data; each is an AUC, 0.5 at best.
 
     Attributes:
-        samples: Samples x ~ p(x), noise included, beside rows of data.
-        reconstructions: x' ~ p(x|z) with z ~ q(z|x), noise included, beside the rows x.
+        samples: Samples x ~ p(x), noise included, beside rows of data. They have values that the
+            data repeat, where those do: rounding alone is nothing to tell them by.
+        reconstructions: x' ~ p(x|z) with z ~ q(z|x), noise included, beside the rows x, likewise.
         latents: Means f(z) of z ~ p(z) beside those of z ~ q(z|x).
     """
 
@@ -155,8 +157,10 @@ def two_sample(
     features = _Features(some, units)
     data = features.of(some.x)
     return TwoSample(
-        samples=classifier_auc(data, features.of(made.samples), seed),
-        reconstructions=classifier_auc(data, features.of(made.reconstructions), seed),
+        samples=classifier_auc(*rounded_alike(data, features.of(made.samples)), seed),
+        reconstructions=classifier_auc(
+            *rounded_alike(data, features.of(made.reconstructions)), seed
+        ),
         latents=classifier_auc(
             features.of(made.means_of_posterior), features.of(made.means_of_prior), seed
         ),
@@ -223,6 +227,30 @@ class _Features:
         if self.rows.c is not None:
             flat = torch.cat([flat, self.rows.c.cpu().double()], 1)
         return np.asarray(flat.numpy())
+
+
+def rounded_alike(data: Array, made: Array, repeated: float = 0.5) -> tuple[Array, Array]:
+    """Return rows of data, and rows made with values rounded to those that the data repeat.
+
+    A density never draws a value twice: that data are rounded, or count, a classifier would see at
+    once, and look at nothing else.
+
+    Arguments:
+        data: Rows of data (n, D).
+        made: Rows made, of the same shape.
+        repeated: Share of the rows up to which there are different values in a column that repeats
+            them.
+    """
+    data, made = data.copy(), made.copy()
+    for j, column in enumerate(data.T):
+        values, _ = distinct(column[~np.isnan(column)])
+        if not 0 < len(values) <= repeated * len(column):
+            continue
+        middles = (values[1:] + values[:-1]) / 2
+        for rows in (data, made):
+            there = ~np.isnan(rows[:, j])
+            rows[there, j] = values[np.searchsorted(middles, rows[there, j])]
+    return data, made
 
 
 def _placements(real: Array, made: Array) -> tuple[Array, Array]:

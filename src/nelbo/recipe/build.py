@@ -65,6 +65,9 @@ def started(
         conditioned: Whether the model is one of p(x|c), whose start is a regression on c.
     """
     recipe = plain.started(recipe, options, able, linear)
+    if conditioned and recipe.start.value == "ppca":
+        why = "Of what a linear regression on c leaves: training can only improve on both."
+        recipe = recipe.but(start=Choice("ppca", why))
     if recipe.data.value == "table":
         return table.started(recipe, schema.mixing is not None and not conditioned)
     if recipe.data.value == "images" and recipe.scale.value == "auto":
