@@ -361,3 +361,9 @@ def test_a_prior_that_reads_conditions_is_learned() -> None:
     drawn = vae.given(c[0]).sample(20_000, generator=rng(1)).mean(0)
     expected = LINEAR.bias + AXES @ B @ c[0]
     torch.testing.assert_close(drawn, expected, atol=0.3, rtol=0)
+
+
+def test_no_rows_have_no_conditions() -> None:
+    x, c = conditional(3)
+    assert build().decode(normal(5, 3, Q)[:, :0], c[:0]).mean.shape == (5, 0, D)
+    assert build().encode(x[:0], c[:0]).mean.shape == (0, Q)

@@ -80,6 +80,10 @@ def test_a_run_reads_its_conditions_by_name(shell: Shell, run: Path) -> None:
     assert code == 0, err
     found = json.loads(out)
     assert found["baseline"]["gain"] > -0.1
+    code, out, err = shell("evaluate", "run", "pets.csv", "--quiet")
+    assert code == 0, err
+    assert "log p(x|c)" in out
+    assert "pPCA given c" in out
     for command in ("encode", "reconstruct"):
         code, out, err = shell(command, "run", "pets.csv", "--quiet")
         assert code == 0, err

@@ -425,7 +425,7 @@ def _condition(name: str, c: Tensor | None, batch: torch.Size) -> Tensor:
             "take vae.given(c)."
         )
     try:
-        return c.expand(*batch, c.shape[-1]).reshape(math.prod(batch), -1)
+        return c.expand(*batch, c.shape[-1]).reshape(math.prod(batch), c.shape[-1])
     except RuntimeError as error:
         raise ValueError(
             f"c has shape {tuple(c.shape)}, but there are rows of shape {tuple(batch)}. Pass one "

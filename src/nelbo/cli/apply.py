@@ -135,7 +135,7 @@ def evaluate(
         }
         text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     else:
-        text = show.density(judged, linear, said)
+        text = show.density(judged, linear, said, model.condition is not None)
         if trapped is not None:
             text += show.bracket(trapped)
     print(visible(text), end="")

@@ -85,12 +85,9 @@ def _comparison(summary: Summary) -> list[str]:
             "log p(x)      not measured: no rows were held out",
             f"beta          {beta(summary.noise)}",
         ]
-    title = "log p(x)"
+    title, linear = _called("condition" in summary.recipe)
     if summary.rows.any_new:
-        title = "held-out log p(x)"
-    linear = "exact pPCA"
-    if "condition" in summary.recipe:
-        title, linear = title.replace("p(x)", "p(x|c)"), "pPCA given c"
+        title = f"held-out {title}"
     size = f"latent size {summary.latent_dim}"
     rows = [
         ("", title, "bits/dim", "beta"),
@@ -111,17 +108,30 @@ def _comparison(summary: Summary) -> list[str]:
     ]
 
 
-def density(found: Density, linear: Baseline | None = None, said: Sequence[str] = ()) -> str:
-    """Say what log p(x) is, beside exact pPCA's where that is known."""
+def _called(conditioned: bool) -> tuple[str, str]:
+    """Return what the density of a row is called, and the linear model that it is held against."""
+    if conditioned:
+        return "log p(x|c)", "pPCA given c"
+    return "log p(x)", "exact pPCA"
+
+
+def density(
+    found: Density,
+    linear: Baseline | None = None,
+    said: Sequence[str] = (),
+    conditioned: bool = False,
+) -> str:
+    """Say what log p(x), or log p(x|c), is, beside exact pPCA's where that is known."""
     value, bits = _cells(found)
-    lines = [f"log p(x)           {value} nats per row, over {found.rows:,} rows; {_how(found)}"]
+    title, base = (name.ljust(18) for name in _called(conditioned))
+    lines = [f"{title} {value} nats per row, over {found.rows:,} rows; {_how(found)}"]
     if bits:
         lines.append(f"bits per dimension {bits}")
     if linear is not None:
         difference = f"difference         {_gain(linear)} nats per row"
         if verdict := _verdict(linear):
             difference += f": {verdict}"
-        lines += [f"exact pPCA         {_cells(linear.density)[0]} nats per row", difference]
+        lines += [f"{base} {_cells(linear.density)[0]} nats per row", difference]
     if found.row_error:
         lines.append(f"error of one row   {found.row_error:.2g} nats (median over rows)")
     if found.effective_samples is not None:
