@@ -15,6 +15,7 @@ from nelbo import likelihood
 from nelbo.likelihood import (
     VARIANCE_FLOOR,
     Bernoulli,
+    ClusteredGaussian,
     DiscretizedGaussian,
     Gaussian,
     HeteroscedasticGaussian,
@@ -28,6 +29,7 @@ HEADS = {
     "per_feature": lambda shape: Gaussian(shape, "per_feature"),
     "heteroscedastic": HeteroscedasticGaussian,
     "student_t": lambda shape: StudentT(shape, df=8.0),
+    "clustered": lambda shape: ClusteredGaussian(shape, components=3),
     "bernoulli": Bernoulli,
     "discretized": DiscretizedGaussian,
     "discretized per feature": lambda shape: DiscretizedGaussian(
@@ -35,7 +37,9 @@ HEADS = {
     ),
 }
 GAUSSIAN = [
-    name for name in HEADS if name not in ("bernoulli", "discretized", "discretized per feature")
+    name
+    for name in HEADS
+    if name not in ("bernoulli", "clustered", "discretized", "discretized per feature")
 ]
 
 
@@ -49,10 +53,11 @@ def head(name: str, shape: tuple[int, ...]) -> likelihood.Likelihood:
 
 def test_every_head_is_here() -> None:
     kinds = {type(make((2,))).__name__ for make in HEADS.values()}
-    assert kinds | {"Likelihood"} == set(likelihood.__all__)
+    of_columns = {"Categorical", "Columns", "Ordinal"}  # see test_columns.py
+    assert kinds | of_columns | {"Likelihood"} == set(likelihood.__all__)
 
 
-@pytest.mark.parametrize("name", GAUSSIAN)
+@pytest.mark.parametrize("name", [*GAUSSIAN, "clustered"])
 def test_densities_integrate_to_one_on_the_line(name: str) -> None:
     axis = torch.linspace(-40, 40, 8001, dtype=torch.float64)
     part = head(name, (1,))

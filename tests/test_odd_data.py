@@ -487,7 +487,7 @@ BAD_FITS: dict[str, tuple[dict[str, Any], Any, str]] = {
     "unknown network": (
         {"network": "transformer"},
         X5,
-        r"network 'transformer' is unknown.*linear, mlp, residual",
+        r"network 'transformer' is unknown.*linear, mlp, quadratic, residual",
     ),
     "unknown encoder": ({"encoder": "ml"}, X5, r"network 'ml' is unknown.*Did you mean 'mlp'"),
     "unknown likelihood": (

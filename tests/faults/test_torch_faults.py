@@ -694,9 +694,9 @@ def test_batches_that_come_in_their_own_order_are_taken_as_they_come(x: Callable
             TypeError,
             r"x must yield tensors of floats, got torch\.uint8.*step",
         ),
-        (lambda: [{"x": ROWS}], TypeError, "x must be a tensor of floats, got list"),
+        (lambda: [{"y": ROWS}], TypeError, "x must be a tensor of floats, got list"),
         (
-            lambda: DataLoader([{"x": row} for row in ROWS], 16),
+            lambda: DataLoader([{"y": row} for row in ROWS], 16),
             TypeError,
             "first part is a tensor, got dict",
         ),
