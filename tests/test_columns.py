@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from helpers import build, equal_bits, normal, rng, weights
-from nelbo import VAE, evaluate, fit, networks, objective, spec
+from nelbo import VAE, evaluate, fit, initialize, likelihood, networks, objective, spec
 from nelbo.data import as_rows
 from nelbo.distributions import ByColumn
 from nelbo.likelihood import Columns
@@ -244,6 +244,121 @@ def test_a_table_of_independent_categories_scores_its_entropy() -> None:
     assert truth.mean() == pytest.approx(-entropy, abs=0.1)
     # 44 free numbers that are estimated from 2,000 rows cost 44 / 4000 nats
     assert float(nats.mean()) == pytest.approx(truth.mean(), abs=0.05)
+
+
+# -- where it starts -------------------------------------------------------------------------------
+
+
+def of_two_factors(n: int, seed: int = 0) -> Tensor:
+    """Rows with a column of each kind in `KINDS`, all of which say something of two factors."""
+    random, z = rng(seed), normal(n, 2, seed=seed)
+    e = 1.2 * z @ normal(2, 64, seed=99)
+    noise = torch.randn(n, 6, generator=random, dtype=torch.float64)
+    amounts = (1 + 0.6 * e[:, 5] + 0.3 * noise[:, 2]).exp()
+    some = torch.rand(n, generator=random) < e[:, 6].sigmoid()
+    gamma = torch._standard_gamma(torch.full((n,), 2.0), generator=random) / 2
+    return torch.stack(
+        [
+            40 + 5 * (e[:, 0] + 0.5 * noise[:, 0]),
+            torch.multinomial(e[:, 7:10].softmax(1), 1, generator=random)[:, 0].double(),
+            torch.poisson((0.4 * e[:, 1] + 1).exp(), generator=random),
+            torch.bernoulli((e[:, 2] - 1).sigmoid(), generator=random),
+            e[:, 3] + noise[:, 1],
+            (e[:, 4] + noise[:, 3] + 1).round().clamp(0, 3),
+            torch.poisson((0.4 * e[:, 12] + 1).exp() * gamma, generator=random),
+            torch.where(some, amounts, 0.0),
+            (0.5 * e[:, 10] + 0.3 * noise[:, 4]).exp(),
+            e[:, 11] + torch.from_numpy(np.random.default_rng(seed).standard_t(4, n)),
+            e[:, 13] + 0.5 * noise[:, 5],
+            torch.multinomial((0.5 * e[:, 14:64]).softmax(1), 1, generator=random)[:, 0].double(),
+        ],
+        1,
+    )
+
+
+def test_features_of_marginals_are_where_each_column_fits_best() -> None:
+    x = with_holes(of_two_factors(800))
+    made = head()
+    h = made.at_marginals(x)
+    assert h is not None
+    level = h[made.features_of() == 1].softmax(0)
+    found = torch.stack([(x[:, 1] == k).sum() for k in range(3)]) / (~x[:, 1].isnan()).sum()
+    torch.testing.assert_close(level, found.double(), rtol=0, atol=2e-3)
+    torch.testing.assert_close(h[made.features_of() == 0][0], x[:, 0].nanmean())
+    torch.testing.assert_close(h[made.features_of() == 2].exp()[0], x[:, 2].nanmean(), rtol=1e-2,
+                               atol=0)  # fmt: skip
+    leaf = h.clone().requires_grad_()
+    p = made(leaf.expand(800, -1))
+    p.missing = True
+    (slope,) = torch.autograd.grad(p.log_prob(x).mean(), leaf)
+    moving = {i for i in range(D) if float(slope[made.features_of() == i].abs().max()) > 0.01}
+    assert moving <= {9}  # Student's t, whose mean is not its best location
+
+
+def test_a_start_at_scores_is_better_than_independent_columns() -> None:
+    x, held = of_two_factors(3000).float(), of_two_factors(500, seed=1).float()
+    options = {"likelihood": "columns", "likelihood_options": {"columns": KINDS}}
+    vae = build((D,), 2, dtype=torch.float32, **options)
+    alone = vae.likelihood.at_marginals(x)
+    assert alone is not None
+    independent = vae.likelihood(alone.float().expand(500, -1)).log_prob(held).mean()
+    random = evaluate.elbo(vae, held).mean()
+    initialize.start_at_scores(vae, x)
+    started = evaluate.elbo(vae, held).mean()
+    assert started > independent + 1.5 > random
+    spread = vae.encode(held).mean.detach().std(0)
+    assert float((spread - 1).abs().max()) < 0.3
+    fit(objective.ELBO(vae), x, max_steps=100, seed=0, device="cpu")
+    assert evaluate.elbo(vae, held).mean() > started + 0.1
+
+
+def test_a_start_at_scores_of_numbers_is_factor_analysis() -> None:
+    x = (normal(4000, 2) @ normal(2, 7, seed=1) + 0.7 * normal(4000, 7, seed=2)).float()
+    nats = {}
+    for scored in (True, False):
+        vae = build((7,), 2, dtype=torch.float32, likelihood="columns")
+        if scored:
+            initialize.start_at_scores(vae, x)
+        else:
+            initialize.start_at(vae, initialize.closed_form(vae, x))
+        nats[scored] = float(evaluate.log_likelihood(vae, x, "importance", 50).mean)
+    assert nats[True] == pytest.approx(nats[False], abs=0.01)
+
+
+def test_a_start_at_scores_takes_missing_values_and_conditions() -> None:
+    x, c = of_two_factors(1500).float(), normal(1500, 3, dtype=torch.float32)
+    x = with_holes(x)
+    made = Columns((D,), KINDS)
+    width = networks.ReadColumns.width(made.readings(), masked=True) + 6
+    inner = networks.Residual((width,), (4,), (8,), generator=rng())
+    read = networks.ReadColumns(inner, made.readings(), masked=True, generator=rng())
+    decoder = networks.Residual((2 + 3,), made.in_shape, (8,), generator=rng())
+    vae = VAE(
+        StandardNormal(2),
+        networks.Conditioned(decoder),
+        made,
+        networks.Conditioned(networks.Masked(read)),
+        DiagonalNormal(2),
+    )
+    alone = made.at_marginals(x)
+    assert alone is not None
+    p = made(alone.float().expand(1500, -1))
+    p.missing = True
+    independent = p.log_prob(x).mean()
+    initialize.start_at_scores(vae, x, c)
+    assert evaluate.elbo(vae, x, c=c).mean() > independent + 0.5
+
+
+def test_a_model_that_cannot_start_at_scores_says_so() -> None:
+    vae = build((4,), 2, "mlp", dtype=torch.float32, likelihood="columns")
+    with pytest.raises(TypeError, match="needs networks with a linear path"):
+        initialize.start_at_scores(vae, normal(50, 4, dtype=torch.float32))
+    clustered = build((4,), 2, dtype=torch.float32, likelihood="clustered_gaussian")
+    with pytest.raises(TypeError, match="a likelihood and a posterior that know it"):
+        initialize.start_at_scores(clustered, normal(50, 4, dtype=torch.float32))
+    assert likelihood.Gaussian((4,)).features_of().tolist() == [0, 1, 2, 3]
+    assert likelihood.Categorical((2,), 2).features_of().tolist() == [0, 0, 1, 1]
+    assert likelihood.HeteroscedasticGaussian((2,)).features_of().tolist() == [0, 1, 0, 1]
 
 
 # -- what reads them -------------------------------------------------------------------------------

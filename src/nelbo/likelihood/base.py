@@ -5,8 +5,10 @@ from __future__ import annotations
 __all__ = ["VARIANCE_FLOOR", "Likelihood", "independent", "likelihoods_in", "of_values"]
 
 import abc
+import math
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -164,14 +166,24 @@ class Likelihood(nn.Module, abc.ABC):
         """
         return moments(x)
 
-    def at_marginals(self, x: Tensor) -> Tensor | None:
+    def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor | None:
         """Take the noise of a model of independent values, and return the features h, of in_shape,
         that make p(x|z) that model, whatever z is; None where they are not known.
 
         Arguments:
             x: Data, of shape (n, *shape), in which values may be missing.
+            left: The share of each value's variance that z leaves to a noise that is learned, of
+                shape ``shape``; None is all of it.
         """
         return None
+
+    def features_of(self) -> Tensor:
+        """Return which value each of the features of `forward` is of, (features,), both flat."""
+        values = math.prod(self.shape)
+        each = math.prod(self.in_shape) // values
+        if len(self.in_shape) > len(self.shape):
+            return torch.arange(values).repeat_interleave(each)
+        return torch.arange(values).repeat(each)
 
     def linear_model(self, mean: Tensor, covariance: Tensor, latent_dim: int) -> LinearGaussian:
         """Return the best linear model with this noise for data of these moments, in model units.
@@ -234,16 +246,22 @@ def of_values(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def independent(x: Tensor, floor: float, one: bool = False) -> LinearGaussian:
+def independent(
+    x: Tensor, floor: float, left: Tensor | None = None, one: bool = False
+) -> LinearGaussian:
     """Return the linear model of no correlation: mean and variance of each value of rows x
-    (n, *shape), or with ``one`` their mean variance, at least ``floor``.
+    (n, *shape), the latter times what is ``left``, or with ``one`` the mean of these, at least
+    ``floor``.
 
     A value that is missing in all rows has mean 0 and variance 1.
     """
     flat = x.flatten(1).double()
     never = flat.isnan().all(0)
     mean = flat.nanmean(0).masked_fill(never, 0.0)
-    variance = (flat - mean).square().nanmean(0).masked_fill(never, 1.0).clamp_min(floor)
+    variance = (flat - mean).square().nanmean(0).masked_fill(never, 1.0)
+    if left is not None:
+        variance = variance * left.flatten()
+    variance = variance.clamp_min(floor)
     if one:
         variance = variance.mean()
     return LinearGaussian(mean.new_zeros(len(mean), 1), mean, variance)

@@ -55,7 +55,7 @@ class Bernoulli(Likelihood):
         """Return which values are 0 or 1, or missing."""
         return x.isnan() | (x == 0) | (x == 1)
 
-    def at_marginals(self, x: Tensor) -> Tensor:
+    def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:
         """Return the logits of how frequent ones are, of shape ``shape``."""
         ones, zeros = ((x == value).sum(0).double() + 0.5 for value in (1, 0))
         return ones.log() - zeros.log()

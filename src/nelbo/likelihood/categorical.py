@@ -54,7 +54,7 @@ class Categorical(Likelihood):
         """Return that a network is to tell levels apart."""
         return {"as": "levels", "levels": self.levels}
 
-    def at_marginals(self, x: Tensor) -> Tensor:
+    def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:
         """Return the logarithms of how frequent the levels are, of shape (*shape, levels)."""
         return frequencies(x, self.levels).log()
 

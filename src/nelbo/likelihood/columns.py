@@ -245,14 +245,21 @@ class Columns(Likelihood):
 
     # -- where it starts, and what inference needs
 
-    def at_marginals(self, x: Tensor) -> Tensor | None:
+    def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor | None:
         """Take the noise of independent columns, and return the features of these, (*in_shape)."""
-        both = zip(self.members, self.places(), strict=True)
-        found = [head.at_marginals(x[:, at]) for head, at in both]
+        found = []
+        for head, at in zip(self.members, self.places(), strict=True):
+            share = None if left is None else left[at]
+            found.append(head.at_marginals(x[:, at], share))
         known = [h.flatten() for h in found if h is not None]
         if len(known) < len(found):
             return None
         return torch.cat(known)
+
+    def features_of(self) -> Tensor:
+        """Return which column each feature is of, (*in_shape)."""
+        both = zip(self.members, self.numbers, strict=True)
+        return torch.cat([torch.tensor(mine)[head.features_of()] for head, mine in both])
 
     def moments(self, x: Tensor | Chunks) -> tuple[Tensor, Tensor]:
         """Return those of a single kind, or else those to which every value counts."""

@@ -50,7 +50,7 @@ class Poisson(Likelihood):
         """Return that a network is to read log(1 + x)."""
         return {"as": "count"}
 
-    def at_marginals(self, x: Tensor) -> Tensor:
+    def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:
         """Return the logarithms of the mean counts, of shape ``shape``."""
         return _mean_count(x).log()
 
@@ -122,7 +122,7 @@ class NegativeBinomial(Likelihood):
         return {"as": "count"}
 
     @torch.no_grad()
-    def at_marginals(self, x: Tensor) -> Tensor:
+    def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:
         """Take the dispersion of the counts, and return the logs of their means, like ``shape``."""
         mean = _mean_count(x)
         if self.learned:

@@ -59,6 +59,6 @@ class HeteroscedasticGaussian(Likelihood):
         weight = torch.cat([model.weight, torch.zeros_like(model.weight)])
         return weight, torch.cat([model.bias, raw])
 
-    def at_marginals(self, x: Tensor) -> Tensor:
+    def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:
         """Return means and raw standard deviations of the values, of shape ``in_shape``."""
-        return self.start_at(independent(x, self.floor))[1].reshape(self.in_shape)
+        return self.start_at(independent(x, self.floor, left))[1].reshape(self.in_shape)

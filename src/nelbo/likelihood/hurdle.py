@@ -79,12 +79,12 @@ class HurdleLogNormal(SharedVariance):
         return (_positive(x).log() - p.above.log.loc).square()
 
     @torch.no_grad()
-    def at_marginals(self, x: Tensor) -> Tensor:
+    def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:
         """Take the variance of the logarithms of positive amounts, and return the logits of how
         frequent these are and the means of their logarithms, of shape ``in_shape``.
         """
         some, none = (x > 0).sum(0).double() + 0.5, (x == 0).sum(0).double() + 0.5
-        loc = super().at_marginals(_positive(x).log())
+        loc = super().at_marginals(_positive(x).log(), left)
         return torch.cat([some.log() - none.log(), loc])
 
 

@@ -62,6 +62,6 @@ class LogNormal(SharedVariance):
         return (x.log() - p.log.loc).square()
 
     @torch.no_grad()
-    def at_marginals(self, x: Tensor) -> Tensor:
+    def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:
         """Take the variance of the logarithms, and return their means, of shape ``shape``."""
-        return super().at_marginals(x.log())
+        return super().at_marginals(x.log(), left)

@@ -76,7 +76,7 @@ class Ordinal(Likelihood):
         """Return that a network is to read the index as a number."""
         return {"as": "number"}
 
-    def at_marginals(self, x: Tensor) -> Tensor:
+    def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:
         """Take the thresholds of how frequent the levels are, and return locations of 0."""
         self._take(frequencies(x, self.levels))
         return x.new_zeros(self.shape, dtype=torch.float64)

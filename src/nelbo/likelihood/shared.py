@@ -135,10 +135,10 @@ class SharedVariance(Likelihood):
         return model.weight, model.bias
 
     @torch.no_grad()
-    def at_marginals(self, x: Tensor) -> Tensor:
+    def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:
         """Take the variance of each value, and return the means, of shape ``shape``."""
         one = self.learned and self.log_variance.ndim == 0
-        return self.start_at(independent(x, self.floor, one))[1].reshape(self.shape)
+        return self.start_at(independent(x, self.floor, left, one))[1].reshape(self.shape)
 
     def scale(self, h: Tensor) -> Tensor:
         r""":math:`\beta` in the precision of h."""

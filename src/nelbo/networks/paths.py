@@ -4,7 +4,15 @@ a layer that somebody else calls linear is no linear path.
 
 from __future__ import annotations
 
-__all__ = ["fill", "is_linear", "linear_path", "name_of", "random_features", "silence"]
+__all__ = [
+    "fill",
+    "is_linear",
+    "linear_path",
+    "name_of",
+    "random_features",
+    "silence",
+    "standardise",
+]
 
 import torch
 from torch import Tensor, nn
@@ -87,3 +95,10 @@ def silence(network: nn.Module) -> None:
     if body is not None:
         for parameter in list(body.parameters())[-2:]:
             parameter.zero_()
+
+
+def standardise(network: nn.Module, x: Tensor) -> None:
+    """Give what reads columns inside a network the mean and spread of rows x, (n, columns)."""
+    for part in network.modules():
+        if isinstance(part, ReadColumns):
+            part.standardise(x)

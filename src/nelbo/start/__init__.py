@@ -17,6 +17,7 @@ from .clusters import clustered
 from .features import quick_model, random_features
 from .judge import Comparison, ahead, beats
 from .rows import Readable, enough_rows, regressed
+from .scores import start_at_scores
 from .solution import (
     check_init,
     closed_form,
@@ -43,5 +44,6 @@ __all__ = [
     "random_features",
     "regressed",
     "start_at",
+    "start_at_scores",
     "start_prior",
 ]
