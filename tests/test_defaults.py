@@ -265,10 +265,16 @@ def test_what_is_no_table_of_numbers_gets_no_rules_for_tables(options: dict[str,
     assert decided(x.reshape(20, 5, 5)).data.value == "images"
 
 
-def test_the_start_is_replaced_alone() -> None:
+def test_the_start_is_replaced_with_the_rate_that_suits_it() -> None:
     x = correlated(300)
     one, other = (vae(init=init).explain(x) for init in ("auto", "random"))
-    assert {name for name in one if one[name]["value"] != other[name]["value"]} == {"start"}
+    assert {name for name in one if one[name]["value"] != other[name]["value"]} == {
+        "start",
+        "learning_rate",
+    }
+    assert other["learning_rate"]["value"] == one["learning_rate"]["value"] / 2
+    asked = vae(init="random", learning_rate=0.01).explain(x)["learning_rate"]
+    assert asked == {"value": 0.01, "reason": "As asked."}
     assert one["start"]["value"] == "principal axes"
     assert other["start"] == {"value": "random", "reason": "As asked."}
     assert vae(variance="per_feature").explain(x)["start"]["value"] == "ppca"

@@ -69,7 +69,7 @@ def started(
         why = "Of what a linear regression on c leaves: training can only improve on both."
         recipe = recipe.but(start=Choice("ppca", why))
     if recipe.data.value == "table":
-        return table.started(recipe, schema.mixing is not None and not conditioned)
+        return table.started(recipe, options, schema.mixing is not None and not conditioned)
     if recipe.data.value == "images" and recipe.scale.value == "auto":
         return images.scaled(recipe, schema)
     return recipe
