@@ -155,7 +155,8 @@ def test_draws_have_mean_and_variance_of_their_distribution(name: str) -> None:
     assert torch.equal(drawn, p.sample((n,), rng(1)))
     if name == "categorical":
         values = torch.arange(5.0, dtype=torch.float64)
-        rate, found = p.probabilities(), (drawn[..., None] == values).double().mean(0)  # type: ignore[attr-defined]
+        rate = p.probabilities()  # type: ignore[attr-defined]
+        found = (drawn[..., None] == values).double().mean(0)
         assert float(((found - rate) / (rate * (1 - rate) / n).sqrt()).abs().max()) < 4.5
         torch.testing.assert_close(p.variance, (rate * (1 - rate)).sum(-1))
         return

@@ -38,13 +38,6 @@ from .naming import snake
 from .options import NetworkFactory
 from .vae import VAE
 
-KINDS: dict[str, ModuleType] = {
-    "prior": prior,
-    "likelihood": likelihood,
-    "posterior": posterior,
-    "network": networks,
-    "objective": objective,
-}
 GIVEN: dict[str, frozenset[str]] = {
     "prior": frozenset({"latent_dim", "generator"}),
     "likelihood": frozenset({"shape", "variance", "floor", "low", "width", "bins"}),
@@ -417,7 +410,14 @@ def _network(
 def _classes(kind: str) -> dict[str, type[Any]]:
     """Return the classes in a module's ``__all__`` that can be built by name."""
     spelt = {"DReG": "dreg"}  # snake case would tear it apart
-    members = (getattr(KINDS[kind], name) for name in KINDS[kind].__all__)
+    modules: dict[str, ModuleType] = {
+        "prior": prior,
+        "likelihood": likelihood,
+        "posterior": posterior,
+        "network": networks,
+        "objective": objective,
+    }
+    members = (getattr(modules[kind], name) for name in modules[kind].__all__)
     classes = (c for c in members if inspect.isclass(c) and not inspect.isabstract(c))
     return {
         spelt.get(c.__name__) or snake(c.__name__): c for c in classes if _needs(c) <= GIVEN[kind]

@@ -194,9 +194,6 @@ class Quantity(Column):
         return cls(str(fields["name"]), float(fields["centre"]), float(fields["scale"]))
 
 
-KINDS: dict[str, type[Labels] | type[Quantity]] = {"labels": Labels, "number": Quantity}
-
-
 @dataclass(frozen=True, repr=False)
 class ConditionSchema(Brief):
     """The columns that a model of p(x|c) is conditioned on.
@@ -295,8 +292,9 @@ class ConditionSchema(Brief):
         Raises:
             ValueError: A field is missing or odd.
         """
+        kinds: dict[str, type[Labels] | type[Quantity]] = {"labels": Labels, "number": Quantity}
         try:
-            columns = (KINDS[column["kind"]].from_dict(column) for column in fields["columns"])
+            columns = (kinds[column["kind"]].from_dict(column) for column in fields["columns"])
             found = cls(tuple(columns), bool(fields["named"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the fields of its condition are odd ({error!r})") from error

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 LOGARITHMS = ("positive", "amount")
-KINDS = ("number", "count", "levels", *LOGARITHMS)
 
 
 class ReadColumns(nn.Module):
@@ -50,10 +49,11 @@ class ReadColumns(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        kinds = ("number", "count", "levels", *LOGARITHMS)
         for number, how in enumerate(readings):
-            if how.get("as") not in KINDS:
+            if how.get("as") not in kinds:
                 raise ValueError(
-                    f"readings[{number}] must be read as one of {', '.join(KINDS)}, got {how!r}."
+                    f"readings[{number}] must be read as one of {', '.join(kinds)}, got {how!r}."
                 )
         self.network, self.columns, self.masked = network, len(readings), masked
         levels = [int(how.get("levels", 0)) for how in readings]
