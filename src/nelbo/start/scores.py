@@ -119,9 +119,7 @@ class Scores:
 
 
 def _by_column(left: Tensor, right: Tensor, column: Tensor) -> Tensor:
-    """Return the product of the rows of each column, (columns, d, k), of (features, d) and
-    (features, k).
-    """
+    """Return each column's product of (features, d) and (features, k): (columns, d, k)."""
     total = left.new_zeros(int(column.max()) + 1, left.shape[1], right.shape[1])
     return total.index_add_(0, column, left[:, :, None] * right[:, None])
 
