@@ -481,6 +481,7 @@ def test_an_objective_of_several_samples_has_several_wherever_it_is_named(name: 
         ("student_t", "learned", "EM, in which outliers weigh little"),
         ("discretized_gaussian", "learned", "steps of EM"),
         ("heteroscedastic_gaussian", "heteroscedastic", "read from z"),
+        ("clustered_gaussian", "learned", "its own covariance"),
         ("bernoulli", "none", "no noise besides their probabilities"),
     ],
 )

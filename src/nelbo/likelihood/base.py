@@ -55,9 +55,9 @@ class Likelihood(nn.Module, abc.ABC):
     """Whether there is a linear model to start at: `linear_model` and `start_at`."""
     linear_is_exact: bool = False
     """Whether p(x) of a model that starts at the linear one is exactly that of the linear one."""
-    usual_variance: ClassVar[str] = "heteroscedastic"
+    usual_variance: ClassVar[str] = "learned"
     """What the option ``variance`` comes to where it is left open: a word of `Noise.option`."""
-    usual_noise: ClassVar[str] = "The decoder says how much noise there is at each z."
+    usual_noise: ClassVar[str] = "The noise is that of the likelihood, learned in training."
     """What the noise is then, in a sentence."""
     variance_steps: int = 0
     """Steps of EM after training that bring `learned_variance` to its optimum."""

@@ -42,6 +42,7 @@ class ClusteredGaussian(Likelihood):
         ValueError: It is less than 1, the floor is not positive, or ``shape`` is ().
     """
 
+    usual_noise = "Each component has its own covariance, learned in training."
     triangle: nn.Parameter
 
     def __init__(

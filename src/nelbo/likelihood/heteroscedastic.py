@@ -28,6 +28,7 @@ class HeteroscedasticGaussian(Likelihood):
 
     starts_linear = True
     linear_is_exact = True
+    usual_variance = "heteroscedastic"
     usual_noise = "Its noise is read from z."
 
     def __init__(self, shape: tuple[int, ...], floor: float = VARIANCE_FLOOR) -> None:

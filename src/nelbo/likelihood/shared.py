@@ -34,7 +34,6 @@ class SharedVariance(Likelihood):
     """
 
     starts_linear = True
-    usual_variance = "learned"
     usual_noise = "One noise level for all values, learned by steps of EM."
     variance_steps = 2
     # one is not the optimum itself; the running mean of training has come close by then
