@@ -79,9 +79,9 @@ def test_noise_never_shrinks_to_that_of_held_out_rows_nor_by_chance() -> None:
 
 
 def overfitted(**options: Any) -> tuple[VAE, History, Tensor]:
-    """A wide net that learns 80 images by heart, judged by 80 others."""
+    """A wide net that learns 80 images by heart, judged by 40 others."""
     rows, _ = digits()
-    x = torch.from_numpy(rows[:160]) / 8 - 1
+    x = torch.from_numpy(rows[:120]) / 8 - 1
     vae = build((64,), 4, hidden=(64,), dtype=torch.float32)
     initialize.closed_form_start(vae, x[:80], "ppca")
     settings: dict[str, Any] = {"max_steps": 300, "batch_size": 40, "learning_rate": 5e-3}

@@ -68,7 +68,7 @@ class Refined:
     steps: GaussNewton = field(
         default_factory=lambda: GaussNewton(iterations=2, lengths=(1.0, 0.4, 0.1))
     )
-    share: float = 0.25
+    share: float = 0.12
     fewest_steps: int = 25
     rarest: int = 10
     every: int = 1
