@@ -4,18 +4,30 @@ as a VAE whose every answer is known.
 
 from __future__ import annotations
 
+import copy
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from helpers import build, normal, rng
-from nelbo import VAE, distributions, evaluate, likelihood, networks
+from nelbo import (
+    VAE,
+    VariationalAutoencoder,
+    distributions,
+    evaluate,
+    likelihood,
+    networks,
+)
+from nelbo.fitting.clusters import Stack
 from nelbo.linear import (
     MixtureOfFactorAnalysers,
     mixture_of_factor_analysers,
@@ -202,3 +214,93 @@ def test_noise_is_in_units_of_the_data_where_columns_are_mixed() -> None:
     p, _ = mixed(2, 6, (1,))
     drawn = schema.from_model(p.sample((40_000,), rng())[:, 0].float())
     np.testing.assert_allclose(mean_variance(p, schema), drawn.var(0), rtol=0.05)
+
+
+# -- a default fit of a table ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted() -> VariationalAutoencoder:
+    X = sheets(400).numpy() * np.geomspace(0.1, 10, 6) + 3
+    return VariationalAutoencoder(2, random_state=0).fit(X)
+
+
+@pytest.fixture(scope="module")
+def new() -> np.ndarray[Any, Any]:
+    return np.asarray(sheets(300, seed=1).numpy() * np.geomspace(0.1, 10, 6) + 3)
+
+
+def test_a_default_fit_of_thin_sheets_is_a_mixture(
+    fitted: VariationalAutoencoder, new: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    train = sheets(400).numpy() * np.geomspace(0.1, 10, 6) + 3
+    scale = train.std(0)
+    found = [
+        GaussianMixture(k, random_state=0).fit(train / scale).score(new / scale) for k in (3, 6)
+    ]
+    best = max(found) - np.log(scale).sum()
+    assert fitted.score(new) > best - 0.2
+    assert fitted.recipe_["start"]["value"] == "mixture of factor analysers"
+    assert "nats beside the trained network" in fitted.recipe_["start"]["reason"]
+    assert not fitted.kept_start_
+    assert fitted.log_likelihood(new[:9]).method == "exact"
+    fitted.save(tmp_path / "run")
+    again = VariationalAutoencoder.load(tmp_path / "run")
+    np.testing.assert_array_equal(again.score_samples(new), fitted.score_samples(new))
+    np.testing.assert_array_equal(again.sample(5), fitted.sample(5))
+    assert "| likelihood | ClusteredGaussian" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_its_z_and_its_units_are_those_of_the_data(
+    fitted: VariationalAutoencoder, new: np.ndarray[Any, Any]
+) -> None:
+    unit = new.std(0)
+    kept = PCA(2).fit(new / unit)
+    left = kept.inverse_transform(kept.transform(new / unit)) - new / unit
+    ours = (fitted.reconstruct(new) - new) / unit
+    assert (ours**2).sum() < 1.1 * (left**2).sum()
+    drawn = fitted.sample(20_000, random_state=0)
+    np.testing.assert_allclose(drawn.mean(0), new.mean(0), atol=0.25 * unit.max())
+    np.testing.assert_allclose(drawn.std(0), unit, rtol=0.15)
+    noise = fitted.noise_variance_
+    assert bool((noise < unit**2).all())
+
+
+def test_more_training_goes_on_from_the_mixture(
+    fitted: VariationalAutoencoder, new: np.ndarray[Any, Any]
+) -> None:
+    more = copy.deepcopy(fitted).set_params(warm_start=True, max_steps=5)
+    more.fit(sheets(400).numpy() * np.geomspace(0.1, 10, 6) + 3)
+    assert more.score(new) > fitted.score(new) - 0.5
+    more.fit(sheets(400).numpy() * np.geomspace(0.1, 10, 6) + 3)
+    assert more.fitted_.spec == fitted.fitted_.spec
+
+
+@pytest.mark.parametrize(
+    ("options", "taken"),
+    [
+        ({}, True),
+        ({"max_steps": 10}, False),
+        ({"hidden": (8,)}, False),
+        ({"likelihood": "student_t"}, False),
+        ({"validation_fraction": 0}, False),
+        ({"prior": "standard_normal"}, False),
+        ({"scale": "standard", "batch_size": 50}, True),
+    ],
+    ids=str,
+)
+def test_the_mixture_is_a_candidate_where_nothing_else_is_asked_for(
+    options: dict[str, Any], taken: bool
+) -> None:
+    X = sheets(60).numpy()
+    assert VariationalAutoencoder(2, **options).explain(X)["clusters"]["value"] is taken
+
+
+def test_weights_are_those_that_predict_best() -> None:
+    """Two kinds of which each knows half of the rows; a third knows nothing."""
+    knows = torch.arange(200) % 4 < 2
+    log_prob = torch.stack([torch.where(knows, a, b) for a, b in ((-9.0, -9), (0, -9), (-9, 0))], 1)
+    weights = Stack().weights(log_prob.double())
+    torch.testing.assert_close(weights[1:], torch.tensor([0.5, 0.5]).double(), atol=0.01, rtol=0)
+    assert weights[0] == pytest.approx(0.01, abs=1e-3)
+    assert float(Stack().predicted(log_prob.double()).mean()) == pytest.approx(-0.7, abs=0.02)

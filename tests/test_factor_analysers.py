@@ -19,7 +19,7 @@ from nelbo.linear import (
     mixture_of_factor_analysers,
     moments,
 )
-from nelbo.linear.expectation import ExpectationMaximisation
+from nelbo.linear.expectation import ExpectationMaximisation, _Parts, _Step
 
 
 def planted(components: int = 3, features: int = 5, latents: int = 2) -> MixtureOfFactorAnalysers:
@@ -99,12 +99,14 @@ def test_a_mixture_that_is_none_is_refused() -> None:
 )
 def test_no_step_of_em_loses_likelihood(latents: int, strength: float) -> None:
     x = planted().sample(300, rng()) + normal(300, 5, seed=3)
-    how = ExpectationMaximisation(latents, strength, max_iter=1)
-    prior, heights = how._prior(x, 4), []
-    model = how(x, 4)
+    how = ExpectationMaximisation(latents, strength, max_iter=1, rounds=1)
+    parts, heights = _Parts.of(how(x, 4)), []
+    step = _Step.first(how, x, 4).around(parts, x)
     for _ in range(40):
-        heights.append(float(model.log_prob(x).sum()) + prior.log_density(model))
-        model = how.further(model, x)
+        joint = parts.log_joint(x)
+        torch.testing.assert_close(joint, parts.mixture().log_joint(x))
+        heights.append(float(joint.logsumexp(1).sum()) + step.log_density(parts))
+        parts = step(parts, x, joint.softmax(1))
     steps = np.diff(heights)
     assert steps.min() > -1e-8
     assert steps[0] > 0
@@ -136,7 +138,7 @@ def test_one_component_is_factor_analysis_or_the_normal_itself() -> None:
 def test_the_prior_holds_what_rows_do_not_say() -> None:
     """A cluster of few rows has no covariance of its own: likelihood alone has no bound there."""
     x, new = (normal(n, 6, seed=n) for n in (60, 2000))
-    free, held = (mixture_of_factor_analysers(x, 5, 5, strength=s) for s in (0.0, 8.0))
+    free, held = (mixture_of_factor_analysers(x, 6, 5, strength=s) for s in (0.0, 8.0))
     assert float((held.log_prob(new) - free.log_prob(new)).mean()) > 1
     assert torch.linalg.eigvalsh(held.covariances).min() > 0.05
 

@@ -24,8 +24,8 @@ from .judging import in_precision
 def mixture_decoder(vae: VAE, c: Tensor | None = None) -> MixtureOfFactorAnalysers | None:
     """Return the mixture of factor analysers that a VAE is, or None if it is not one.
 
-    The components of p(x|z) must be those of the prior: at z drawn near each of these, the shares
-    that the decoder gives them must be p(k|z), and their means affine in z, to rounding in float32.
+    The components of p(x|z) must be those of the prior: at z drawn from it, the shares that the
+    decoder gives them must be p(k|z), and their means affine in z, to rounding in float32.
 
     Arguments:
         vae: The model.
@@ -41,7 +41,7 @@ def mixture_decoder(vae: VAE, c: Tensor | None = None) -> MixtureOfFactorAnalyse
     given: tuple[Tensor, ...] = ()
     if c is not None:
         given = (c.to(p_z.loc),)
-    found = _Decoded.near(copied, p_z, given)
+    found = _Decoded.drawn(copied, p_z, given)
     if found is None or not found.fits(p_z):
         return None
     covariances = p_z.scale_tril @ p_z.scale_tril.mT
@@ -56,8 +56,7 @@ class _Decoded:
     """The components of p(x|z) at some z, and the affine maps that their means would be.
 
     Attributes:
-        z: Where they were decoded, (n, d): zero, the axes, and points near each component of the
-            prior.
+        z: Where they were decoded, (n, d): zero, the axes, and draws from the prior.
         log_weight: The logarithms of their shares there, (n, K).
         loc: Their means there, (n, K, D).
         weight, bias: The affine maps, (K, D, d) and (K, D).
@@ -72,14 +71,12 @@ class _Decoded:
         self.noise = p.scale_tril @ p.scale_tril.mT
 
     @classmethod
-    def near(cls, vae: VAE, p: NormalMixture, given: tuple[Tensor, ...]) -> _Decoded | None:
-        """Decode z near each component of the prior; None where p(x|z) has other ones, or none."""
+    def drawn(cls, vae: VAE, p: NormalMixture, given: tuple[Tensor, ...]) -> _Decoded | None:
+        """Decode draws from the prior; None where p(x|z) has other components, or none."""
         components, d = p.loc.shape
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(components, d, 4, generator=generator, dtype=torch.float64)
-        drawn = p.loc[..., None] + p.scale_tril @ noise.to(p.loc)
+        generator = torch.Generator(p.loc.device).manual_seed(0)
         axes = torch.cat([torch.zeros(1, d), torch.eye(d)]).to(p.loc)
-        z = torch.cat([axes, drawn.movedim(2, 1).flatten(0, 1)])
+        z = torch.cat([axes, p.sample((128,), generator)])
         decoded = vae.decode(z, *(c.expand(len(z), -1) for c in given))
         if not isinstance(decoded, GatedNormals) or decoded.log_weight.shape[-1] != components:
             return None

@@ -25,10 +25,10 @@ from ..recipe import remarks as odd
 from ..recipe.check import check
 from ..recipe.choice import Entry
 from ..threads import using
-from . import latent, mixture, resume
+from . import clusters, latent, mixture, resume
 from .floor import warn_of_floor
 from .prepare import Prepared, afresh, explained, going_on, split, threads_of
-from .story import Task, train
+from .story import KEPT, Task, train
 
 
 @dataclass(frozen=True)
@@ -112,19 +112,16 @@ def _fit(
         kept, prior, interruption = _trained(plan, history, callbacks, store, begun)
         if store is not None and interruption is None:
             training.attempt(store.finish, "The model is trained and in memory.")
-    entries = plan.recipe.entries() | prior | threads_of(history.threads) | plan.remarks
-    if kept:
-        why = "Training did not clearly beat its closed-form start on held-out rows."
-        entries = entries | {"start": {"value": "kept", "reason": why}}
+    entries = plan.recipe.entries() | prior | kept | threads_of(history.threads) | plan.remarks
     fitted = Fitted(
         vae=plan.vae.eval(),
         schema=plan.schema,
-        spec=mixture.spec_of(plan.spec, plan.vae),
+        spec=_spec_of(plan, kept),
         recipe=entries,
         asked=asked(options),
         history=history,
         seed=plan.seed,
-        kept_start=kept,
+        kept_start=_what(kept) == KEPT,
         dtype="float64" if values.dtype == np.float64 else "float32",
         names=names,
         known=_known(plan, before),
@@ -205,12 +202,12 @@ def _trained(
     callbacks: list[training.Callback],
     store: checkpoint.Folder | None,
     begun: float,
-) -> tuple[bool, dict[str, Entry], KeyboardInterrupt | None]:
+) -> tuple[dict[str, Entry], dict[str, Entry], KeyboardInterrupt | None]:
     """Train, and fit a prior.
 
-    Return whether the start was kept, what p(z) became, and what interrupted training.
+    Return what was kept of the start, what p(z) became, and what interrupted training.
     """
-    kept = False
+    kept: dict[str, Entry] = {}
     try:
         task = Task.of(plan, history, callbacks, store, begun)
         kept = train(task)
@@ -222,12 +219,26 @@ def _trained(
         return kept, {}, error
 
 
-def _prior(plan: Prepared, kept: bool) -> dict[str, Entry]:
+def _what(kept: dict[str, Entry]) -> str:
+    """Return what was kept in a word; nothing where training beat it."""
+    return str(kept.get("start", {}).get("value", ""))
+
+
+def _spec_of(plan: Prepared, kept: dict[str, Entry]) -> spec.Spec:
+    """Return the configuration of what the model has become."""
+    if _what(kept) == clusters.KEPT:
+        return clusters.spec_of(plan.spec, plan.vae)
+    return mixture.spec_of(plan.spec, plan.vae)
+
+
+def _prior(plan: Prepared, kept: dict[str, Entry]) -> dict[str, Entry]:
     """Let p(z) be a mixture where that is asked for, or helps: not where the start was kept."""
     wanted = plan.recipe.prior.value
     if wanted not in ("judged", "fitted mixture"):
         return {}
     asked_for = wanted == "fitted mixture"
+    if _what(kept) == clusters.KEPT:
+        return {}
     if kept and not asked_for:
         return _normal("The closed-form start was kept, whose z are normal.")
     _, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)

@@ -97,6 +97,7 @@ def adopt(
     held: np.ndarray | None,
     asked: bool,
     limits: Limits = Limits(),
+    whole: bool = True,
 ) -> Entry:
     """Give a trained model a mixture as its prior, where that helps.
 
@@ -107,6 +108,7 @@ def adopt(
         held: Numbers of rows that were held out; None where all were trained on.
         asked: Whether the mixture is to be kept whatever it brings.
         limits: What it is fitted to, and what it has to bring.
+        whole: Whether the mixture is fitted to all rows in the end, or to those that judge nothing.
 
     Returns:
         The entry of a recipe, what p(z) is and why; empty where it stays N(0, I).
@@ -127,8 +129,10 @@ def adopt(
     harmless = groups and gain > -limits.fallen * error
     if not asked and not better and not harmless:
         return {}
-    whole = _aggregate(model, values[_spaced(every, limits.rows)], schema, limits)
-    mixture = _mixture(whole, found[0], limits).to(model.device)
+    mixture = found[1].to(model.device)
+    if whole:
+        drawn = _aggregate(model, values[_spaced(every, limits.rows)], schema, limits)
+        mixture = _mixture(drawn, found[0], limits).to(model.device)
     model.prior = mixture
     rows = ""
     if groups:

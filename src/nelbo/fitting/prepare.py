@@ -29,7 +29,7 @@ from ..recipe import model as models
 from ..recipe import remarks as odd
 from ..threads import allowed, products, worth
 from ..vae import VAE
-from . import mixture, resume
+from . import clusters, mixture, resume
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,10 @@ def going_on(options: Options, values: Values, before: Fitted, latent_dim: Choic
     door.check_width(schema, values)
     schema.check_columns(values.columns)
     _check_possible(schema, values)
-    old, vae = mixture.untrained(before.spec, before.vae)
+    options = clusters.going_on(options, before.spec)
+    old, vae = before.spec, before.vae
+    if not clusters.is_of(old):
+        old, vae = mixture.untrained(old, vae)
     found = _as_before(options, values, before, old).but(latent_dim=latent_dim)
     new = models.spec_of(found, options, schema, old.floor, _width(before.condition))
     for field in dataclasses.fields(spec.Spec):

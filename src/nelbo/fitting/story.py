@@ -1,13 +1,13 @@
 """Training as a short story: build, start, train, and judge the candidates.
 
-Candidates are the closed-form start, a quick model that a run of little time may end with, and
-what a second training on all rows comes to. Each takes the place of what was trained only where
-it wins on rows that were held out.
+Candidates are the closed-form start, a mixture of factor analysers, a quick model that a run of
+little time may end with, and what a second training on all rows comes to. Each takes the place of
+what was trained only where it wins on rows that were held out.
 """
 
 from __future__ import annotations
 
-__all__ = ["Task", "train"]
+__all__ = ["KEPT", "Task", "train"]
 
 import copy
 import dataclasses
@@ -29,8 +29,9 @@ from ..data.steps.whitening import Axes
 from ..evaluate import Examples
 from ..linear import LinearGaussian, Regression
 from ..objective import Objective
+from ..recipe.choice import Entry
 from ..training.settings import Settings
-from . import resume
+from . import clusters, mixture, resume
 from .prepare import Prepared, split
 from .second import Longer, refit
 
@@ -112,25 +113,32 @@ class Task:
         self.plan.vae.load_state_dict(other.state_dict())
 
 
-Candidate = Callable[[Task], bool]
-"""Takes the place of the trained model where it wins, and tells whether that ends the search."""
+Candidate = Callable[[Task], dict[str, Entry]]
+"""Takes the place of the trained model where it wins.
+
+It returns entries of the recipe, what was kept and why, where that ends the search, else none.
+"""
 
 
-def train(task: Task) -> bool:
+def train(task: Task) -> dict[str, Entry]:
     """Train the model of a task in place.
 
     Returns:
-        Whether the closed-form start was kept, because training did not beat it.
+        Entries of the recipe, what was kept and why, where training did not beat what it started
+        from.
     """
     solution = _start(task)
     quick = _quick(task, solution)
     again = _again(task)
     _train(task)
-    kept = False
-    for candidate in (quick, _kept_start(solution), again):
-        if not kept:
-            kept = candidate(task)
+    kept: dict[str, Entry] = {}
+    for candidate in (quick, _clusters(solution), _kept_start(solution), again):
+        kept = kept or candidate(task)
     return kept
+
+
+KEPT = "kept"
+"""What a recipe says of a closed-form start that was kept."""
 
 
 def _start(task: Task) -> _Start | None:
@@ -220,9 +228,9 @@ def _limits(plan: Prepared) -> dict[str, Any]:
     return asked | plan.recipe.budget
 
 
-def _nobody(task: Task) -> bool:
+def _nobody(task: Task) -> dict[str, Entry]:
     """Stand for a candidate that there is not."""
-    return False
+    return {}
 
 
 def _quick(task: Task, start: _Start | None) -> Candidate:
@@ -238,11 +246,11 @@ def _quick(task: Task, start: _Start | None) -> Candidate:
     if quick is None:
         return _nobody
 
-    def candidate(task: Task) -> bool:
+    def candidate(task: Task) -> dict[str, Entry]:
         if begin.ahead(quick, task.plan.vae, validation):
             task.replace_weights(quick)
             task.history.best_step = 0
-        return False
+        return {}
 
     return candidate
 
@@ -250,18 +258,43 @@ def _quick(task: Task, start: _Start | None) -> Candidate:
 def _kept_start(start: _Start | None) -> Candidate:
     """Return the closed-form start, which wins unless training has clearly beaten it."""
 
-    def candidate(task: Task) -> bool:
+    def candidate(task: Task) -> dict[str, Entry]:
         plan, validation = task.plan, task.validation
         if start is None or not plan.judged:
-            return False
+            return {}
         if validation is not None and begin.beats(
             plan.vae, start.linear, validation, start.regression
         ):
-            return False
+            return {}
         best = start.of_all_rows(task)
         begin.start_at(plan.vae, best.linear, best.regression)
         task.history.best_step = 0
-        return True
+        why = "Training did not clearly beat its closed-form start on held-out rows."
+        return {"start": {"value": KEPT, "reason": why}}
+
+    return candidate
+
+
+def _clusters(start: _Start | None) -> Candidate:
+    """Return a mixture of factor analysers, which wins unless training has clearly beaten it."""
+
+    def candidate(task: Task) -> dict[str, Entry]:
+        plan, validation = task.plan, task.validation
+        if start is None or validation is None or not plan.recipe.clusters.value:
+            return {}
+        search = clusters.Search()
+        if {"few_values", "repeated_values", "dependent_columns"} & set(plan.remarks):
+            search = dataclasses.replace(search, floor=plan.spec.floor)
+        trained = copy.deepcopy(plan.vae).eval()
+        if plan.recipe.prior.value == "judged":
+            _, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)
+            mixture.adopt(trained, plan.values, plan.schema, held, False, whole=False)
+        rows = (task.taken.read(), validation.x, task.everything.read())
+        linear = start.of_all_rows(task).linear
+        kept = clusters.adopt(plan.vae, trained, linear, rows, search)
+        if kept:
+            task.history.best_step = 0
+        return kept
 
     return candidate
 
@@ -275,7 +308,7 @@ def _again(task: Task) -> Candidate:
         return _nobody
     fresh, validation = copy.deepcopy(task.objective), task.validation
 
-    def candidate(task: Task) -> bool:
+    def candidate(task: Task) -> dict[str, Entry]:
         plan, limits, steps = task.plan, _limits(task.plan), task.history.best_step
         longer = 1.0
         if plan.options.max_steps is None and plan.options.max_epochs is None:
@@ -297,6 +330,6 @@ def _again(task: Task) -> Candidate:
         # where it is ahead by a finer comparison.
         if begin.ahead(fresh.vae, plan.vae, validation, begin.Comparison.samples):
             task.replace_weights(fresh.vae)
-        return False
+        return {}
 
     return candidate

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 __all__ = ["ExpectationMaximisation", "mixture_of_factor_analysers"]
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .closed_form import ppca
 from .covariance import moments
 from .mixture import MixtureOfFactorAnalysers
 from .model import LinearGaussian
@@ -41,8 +41,9 @@ def mixture_of_factor_analysers(
         components: K >= 1.
         latent_dim: q >= 1, the number of columns of each W_k.
         strength: how many rows the prior of each covariance counts for: an inverse Wishart around
-            the covariance of all rows, divided by K^(2/D), the scale of K clusters that share its
-            volume (Fraley & Raftery, 2007). 0 is maximum likelihood.
+            what clusters have in common, their mean covariance. At first that is the covariance of
+            all rows divided by K^(2/D), the scale of K clusters that share its volume (Fraley &
+            Raftery, 2007), then that of the clusters found so far. 0 is maximum likelihood.
         seed: of the start.
         floor: least variance, relative to the mean feature variance of all rows (absolute where
             all variances are zero).
@@ -63,7 +64,9 @@ class ExpectationMaximisation:
     """How EM is run; the other fields are the arguments of `mixture_of_factor_analysers`.
 
     Attributes:
-        few: steps of EM that each start takes before they are compared.
+        few: steps of EM that each start takes before they are compared, and that are taken between
+            one prior and the next.
+        rounds: how often the prior is found anew from the clusters.
     """
 
     latent_dim: int
@@ -73,52 +76,50 @@ class ExpectationMaximisation:
     max_iter: int = 200
     tol: float = 1e-4
     few: int = 10
+    rounds: int = 3
 
     @torch.no_grad()
     def __call__(self, x: Tensor, components: int, seed: int = 0) -> MixtureOfFactorAnalysers:
         """Fit a mixture to rows x (n, D), from starts of its own."""
         self._check(x, components)
-        x, prior = x.double(), self._prior(x, components)
+        x = x.double()
+        step = _Step.first(self, x, components)
         generator = torch.Generator().manual_seed(seed)
         few = min(self.few, self.max_iter)
         tried = []
         for _ in range(min(self.starts, components)):  # one component has one start
             shares = _one_hot(_clusters(x, components, generator), components)
-            tried.append(self._climbed(prior.start(x, shares), x, prior, few))
+            tried.append(self._climbed(step.start(x, shares), x, step, few))
         best, _ = max(tried, key=lambda found: found[1])
-        return self._climbed(best, x, prior, self.max_iter - few)[0]
+        return self._finished(best, x, step)
 
     @torch.no_grad()
     def further(self, model: MixtureOfFactorAnalysers, x: Tensor) -> MixtureOfFactorAnalysers:
         """Go on from a mixture, on rows x (n, D), which may be others."""
         self._check(x, model.components)
-        prior = self._prior(x, model.components)
-        return self._climbed(model, x.double(), prior, self.max_iter)[0]
+        x = x.double()
+        return self._finished(_Parts.of(model), x, _Step.first(self, x, model.components))
 
-    def _climbed(
-        self, model: MixtureOfFactorAnalysers, x: Tensor, prior: _Prior, steps: int
-    ) -> tuple[MixtureOfFactorAnalysers, float]:
-        """Take steps of EM while they bring something; return the model, and the height before
-        the last step in nats per row.
+    def _finished(self, parts: _Parts, x: Tensor, step: _Step) -> MixtureOfFactorAnalysers:
+        """Climb to the top, with the prior that clusters have in common."""
+        if self.strength > 0:
+            for _ in range(self.rounds - 1):
+                parts, _ = self._climbed(parts, x, step.around(parts, x), self.few)
+        parts, _ = self._climbed(parts, x, step.around(parts, x), self.max_iter)
+        return parts.mixture()
+
+    def _climbed(self, parts: _Parts, x: Tensor, step: _Step, most: int) -> tuple[_Parts, float]:
+        """Take steps of EM while they bring something; return the components, and the height
+        before the last step in nats per row.
         """
         height = -math.inf
-        for _ in range(steps):
-            joint, before = model.log_joint(x), height
-            height = float(joint.logsumexp(1).mean()) + prior.log_density(model) / len(x)
+        for _ in range(most):
+            joint, before = parts.log_joint(x), height
+            height = float(joint.logsumexp(1).mean()) + step.log_density(parts) / len(x)
             if height - before < self.tol:
                 break
-            model = prior.step(model, x, joint.softmax(1))
-        return model, height
-
-    def _prior(self, x: Tensor, components: int) -> _Prior:
-        _, covariance = moments(x)
-        features = len(covariance)
-        typical = float(covariance.diagonal().mean())
-        least = self.floor
-        if typical > 0:
-            least = self.floor * typical
-        scale = covariance / components ** (2 / features)
-        return _Prior(scale, self.strength, min(self.latent_dim, features), least)
+            parts = step(parts, x, joint.softmax(1))
+        return parts, height
 
     def _check(self, x: Tensor, components: int) -> None:
         if x.ndim != 2 or len(x) < components or components < 1:
@@ -141,8 +142,60 @@ class ExpectationMaximisation:
 
 
 @dataclass(frozen=True)
-class _Prior:
-    """What a covariance is before any row is seen, and the M step that follows from it.
+class _Parts:
+    """The components of a mixture side by side, as EM works on them.
+
+    Attributes:
+        count: how many rows each has, or their share, (K,).
+        mean: b, (K, D).
+        covariance: W W^T + Psi, (K, D, D).
+        weight: W, (K, D, q).
+    """
+
+    count: Tensor
+    mean: Tensor
+    covariance: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, model: MixtureOfFactorAnalysers) -> _Parts:
+        """Those of a mixture whose components have as many columns each."""
+        weight = torch.stack([part.weight for part in model.parts])
+        return cls(model.share, model.means, model.covariances, weight)
+
+    def mixture(self) -> MixtureOfFactorAnalysers:
+        """The mixture of these components."""
+        noise = self.covariance - self.weight @ self.weight.mT
+        parts = tuple(
+            LinearGaussian(weight, mean, variance.diagonal().clone())
+            for weight, mean, variance in zip(self.weight, self.mean, noise, strict=True)
+        )
+        return MixtureOfFactorAnalysers(self.share, parts)
+
+    @property
+    def share(self) -> Tensor:
+        """pi, (K,): no component has less than a billionth of a row."""
+        count = self.count.clamp_min(1e-9)
+        return count / count.sum()
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        """`log p(x, k)` of rows x (n, D), (n, K)."""
+        components, features = self.mean.shape
+        triangle = torch.linalg.cholesky(self.covariance)
+        identity = torch.eye(features, dtype=torch.float64, device=x.device)
+        inverse = torch.linalg.solve_triangular(triangle, identity.expand_as(triangle), upper=False)
+        log_det = triangle.diagonal(dim1=1, dim2=2).log().sum(1)
+        constant = self.share.log() - log_det - 0.5 * features * math.log(2 * math.pi)
+        joint = x.new_empty(components, len(x))
+        for k in range(components):
+            joint[k] = ((x - self.mean[k]) @ inverse[k].T).square_().sum(1)
+        found: Tensor = constant - 0.5 * joint.T
+        return found
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The M step, with what a covariance is before any row is seen.
 
     Attributes:
         scale: the covariance that the prior is around, (D, D).
@@ -156,34 +209,53 @@ class _Prior:
     latent_dim: int
     least: float
 
-    def log_density(self, model: MixtureOfFactorAnalysers) -> float:
-        """Log-density of a model's covariances under the prior, up to a constant: what EM climbs
-        is this and the likelihood.
+    @classmethod
+    def first(cls, how: ExpectationMaximisation, x: Tensor, components: int) -> _Step:
+        """The step before anything is known of the clusters."""
+        _, covariance = moments(x)
+        features = len(covariance)
+        typical = float(covariance.diagonal().mean())
+        least = how.floor
+        if typical > 0:
+            least = how.floor * typical
+        scale = covariance / components ** (2 / features)
+        return cls(scale, how.strength, max(1, min(how.latent_dim, features - 1)), least)
+
+    def around(self, parts: _Parts, x: Tensor) -> _Step:
+        """The step whose prior is around the mean covariance of the clusters of rows x (n, D)."""
+        free = dataclasses.replace(self, strength=0.0)
+        count, _, covariances = free._moments(x, parts.log_joint(x).softmax(1), parts.mean)
+        scale = (count[:, None, None] * covariances).sum(0) / count.sum()
+        return dataclasses.replace(self, scale=scale)
+
+    def log_density(self, parts: _Parts) -> float:
+        """Log-density of the covariances under the prior, up to a constant: what EM climbs is this
+        and the likelihood.
         """
         if self.strength == 0:
             return 0.0
-        total = 0.0
-        for part in model.parts:
-            misfit = torch.linalg.solve(part.covariance, self.scale).trace()
-            total -= 0.5 * self.strength * float(torch.logdet(part.covariance) + misfit)
-        return total
+        scale = self.scale.expand_as(parts.covariance)  # as many components as columns: no vectors
+        misfit = torch.linalg.solve(parts.covariance, scale).diagonal(dim1=1, dim2=2).sum()
+        return -0.5 * self.strength * float(torch.logdet(parts.covariance).sum() + misfit)
 
-    def start(self, x: Tensor, share: Tensor) -> MixtureOfFactorAnalysers:
-        """The mixture of probabilistic PCA of rows x (n, D) shared so, (n, K)."""
-        count, means, covariances = self._moments(x, share, x.mean(0).expand(share.shape[1], -1))
-        parts = [self._ppca(*found) for found in zip(means, covariances, strict=True)]
-        return _mixture(count, parts)
+    def start(self, x: Tensor, share: Tensor) -> _Parts:
+        """Probabilistic PCA of rows x (n, D) shared so, (n, K)."""
+        return self._ppca(*self._moments(x, share, x.mean(0).expand(share.shape[1], -1)))
 
-    def step(
-        self, model: MixtureOfFactorAnalysers, x: Tensor, share: Tensor
-    ) -> MixtureOfFactorAnalysers:
-        """The M step: the model of these shares of rows, which is no worse than the last."""
-        count, means, covariances = self._moments(x, share, model.means)
-        parts = [
-            self._part(part, mean, covariance)
-            for part, mean, covariance in zip(model.parts, means, covariances, strict=True)
-        ]
-        return _mixture(count, parts)
+    def __call__(self, parts: _Parts, x: Tensor, share: Tensor) -> _Parts:
+        """Return the components of these shares of rows, which are no worse than the last."""
+        count, mean, covariance = self._moments(x, share, parts.mean)
+        features = mean.shape[1]
+        if self.latent_dim >= features - 1:
+            return self._ppca(count, mean, covariance)
+        gain = torch.linalg.solve(parts.covariance, parts.weight).mT  # (K, q, D)
+        explained = covariance @ gain.mT  # E[x z^T]
+        identity = torch.eye(self.latent_dim, dtype=gain.dtype, device=gain.device)
+        second = identity - gain @ parts.weight + gain @ explained  # E[z z^T]
+        weight = torch.linalg.solve(second, explained.mT).mT
+        noise = (covariance - weight @ explained.mT).diagonal(dim1=1, dim2=2)
+        noise = torch.diag_embed(noise.clamp_min(self.least))
+        return _Parts(count, mean, weight @ weight.mT + noise, weight)
 
     def _moments(self, x: Tensor, share: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """How many rows each component has, (K,), their mean, and the covariance that best explains
@@ -191,42 +263,30 @@ class _Prior:
 
         A component without rows stays where it was.
         """
-        count = share.sum(0)
-        nothing = 1e-9
-        means = (share.T @ x + nothing * before) / (count + nothing)[:, None]
-        covariances = []
-        for k in range(share.shape[1]):
-            centred = x - means[k]
-            spread = (share[:, k, None] * centred).T @ centred
-            rows = count[k] + self.strength + nothing
-            covariances.append((spread + (self.strength + nothing) * self.scale) / rows)
-        return count, means, torch.stack(covariances)
+        count, nothing = share.sum(0), 1e-9
+        mean = (share.T @ x + nothing * before) / (count + nothing)[:, None]
+        strength = self.strength + nothing
+        covariance = (strength * self.scale).repeat(len(count), 1, 1)
+        for k, part in enumerate(covariance):
+            centred = x - mean[k]
+            part.addmm_((share[:, k, None] * centred).T, centred)
+        return count, mean, covariance / (count + strength)[:, None, None]
 
-    def _part(self, part: LinearGaussian, mean: Tensor, covariance: Tensor) -> LinearGaussian:
-        """One component after one step of EM for factor analysis, (Rubin & Thayer, 1982)."""
-        if self.latent_dim >= len(mean) - 1:
-            return self._ppca(mean, covariance)
-        gain, _ = part.posterior_affine()
-        explained = covariance @ gain.T  # E[x z^T]
-        identity = torch.eye(len(gain), dtype=gain.dtype)
-        second = identity - gain @ part.weight + gain @ explained  # E[z z^T]
-        weight = torch.linalg.solve(second, explained.T).T
-        variance = (covariance - weight @ explained.T).diagonal().clamp_min(self.least)
-        return LinearGaussian(weight, mean, variance.contiguous())
-
-    def _ppca(self, mean: Tensor, covariance: Tensor) -> LinearGaussian:
-        typical = float(covariance.diagonal().mean())
-        floor = self.least
-        if typical > 0:
-            floor = self.least / typical
-        found = ppca(mean, covariance, self.latent_dim, floor=floor)
-        return LinearGaussian(found.weight, mean, found.variance.expand_as(mean).contiguous())
-
-
-def _mixture(count: Tensor, parts: list[LinearGaussian]) -> MixtureOfFactorAnalysers:
-    """The mixture with as many rows in each part; none has less than a billionth of a row."""
-    count = count.clamp_min(1e-9)
-    return MixtureOfFactorAnalysers(count / count.sum(), tuple(parts))
+    def _ppca(self, count: Tensor, mean: Tensor, covariance: Tensor) -> _Parts:
+        """Probabilistic PCA of each component, its noise as great as that of the directions left
+        out (Tipping & Bishop, 1999).
+        """
+        features = mean.shape[1]
+        values, vectors = torch.linalg.eigh((covariance + covariance.mT) / 2)
+        rank = min(self.latent_dim, features - 1)
+        noise = values[:, : features - rank].mean(1).clamp_min(self.least)[:, None]
+        excess = (values[:, features - rank :] - noise).clamp_min(0.0)
+        weight = vectors[:, :, features - rank :] * excess.sqrt()[:, None]
+        identity = torch.eye(features, dtype=torch.float64, device=mean.device)
+        covariance = weight @ weight.mT + noise[..., None] * identity
+        if rank == 0:
+            weight = mean.new_zeros(*mean.shape, 1)
+        return _Parts(count, mean, covariance, weight)
 
 
 def _one_hot(cluster: Tensor, components: int) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["MixtureOfFactorAnalysers"]
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +48,24 @@ class MixtureOfFactorAnalysers(Brief):
             raise ValueError(f"Components must have as many features each, got {sorted(features)}.")
         if not bool((self.share > 0).all()) or abs(float(self.share.sum()) - 1) > 1e-6:
             raise ValueError(f"share must be positive and sum to 1, got {self.share.tolist()}.")
+
+    @classmethod
+    def average(
+        cls, models: Sequence[MixtureOfFactorAnalysers], weights: Sequence[float] | None = None
+    ) -> MixtureOfFactorAnalysers:
+        """The mixture whose density is the mean of others': where EM ends depends on its start, and
+        the mean is better than nearly all of them (Ormoneit & Tresp, 1996).
+
+        Args:
+            models: at least one, of as many features each.
+            weights: how much each counts, positive; None is as much for each.
+        """
+        counts = torch.ones(len(models), dtype=torch.float64)
+        if weights is not None:
+            counts = torch.tensor(weights, dtype=torch.float64)
+        counts = counts / counts.sum()
+        share = torch.cat([w * model.share for w, model in zip(counts, models, strict=True)])
+        return cls(share, tuple(part for model in models for part in model.parts))
 
     @property
     def components(self) -> int:

@@ -220,6 +220,7 @@ def once() -> dict[str, Any]:
         "average": Choice(0.0, "There is no running mean of the weights."),
         "jitter": Choice(False, "Rows are trained on as they are."),
         "refit": Choice(False, "The model is trained once."),
+        "clusters": Choice(False, "Nothing but the closed-form start competes with training."),
     }
 
 

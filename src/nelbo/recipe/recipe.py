@@ -91,6 +91,9 @@ class Recipe:
     """Whether training rows get normal noise, which shrinks to nothing."""
     refit: Choice[bool]
     """Whether the model is trained a second time, on all rows."""
+    clusters: Choice[bool]
+    """Whether an average of mixtures of factor analysers takes the place of a network that does
+    not clearly beat it."""
     score_samples: Choice[int]
     """Importance samples per row of `score_samples`."""
     own_batch: bool = False

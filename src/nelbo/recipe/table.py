@@ -110,6 +110,7 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
                 TABLE.least_variance, "A higher floor, as the noise of an outlier is extrapolated."
             )
         )
+    recipe = recipe.but(clusters=_clusters(options, facts, held))
     return _trained(_maximised(recipe, options), options, facts, held).as_asked(options)
 
 
@@ -177,6 +178,33 @@ def _scale(options: Options, recipe: Recipe, facts: Facts) -> Choice[str | None]
         "Each column is divided by its own standard deviation. There are too few rows to tell all "
         "correlations.",
     )
+
+
+def _clusters(options: Options, facts: Facts, held: int) -> Choice[bool]:
+    """Return whether a mixture of factor analysers may be kept instead of the network."""
+    model = (
+        "network encoder decoder hidden decoder_hidden network_options likelihood "
+        "likelihood_options variance prior prior_options posterior posterior_options objective "
+        "objective_options init"
+    )
+    training = "max_epochs max_steps max_seconds early_stopping"
+    if held == 0 or facts.conditioned:
+        return Choice(False, "No held-out rows could say so, or the rows have conditions.")
+    if options.scale in ("global", None) or not _all_open(options, model):
+        return Choice(False, "Another model was asked for.")
+    if not _all_open(options, training):
+        return Choice(False, "Training is as it was asked for.")
+    return Choice(
+        True,
+        "Where rows lie in thin clusters, mixtures of factor analysers, found by EM and averaged, "
+        "may predict better: they are kept unless the trained network is clearly ahead on held-out "
+        "rows.",
+    )
+
+
+def _all_open(options: Options, names: str) -> bool:
+    """Return whether the options of these names are at their defaults."""
+    return all(getattr(options, name) in (getattr(Options, name), {}) for name in names.split())
 
 
 def _maximised(recipe: Recipe, options: Options) -> Recipe:
