@@ -63,7 +63,7 @@ class Refined:
         every: One in so many validations is refined.
     """
 
-    rows: int = 512
+    rows: int = 200
     samples: int = 4
     steps: GaussNewton = field(
         default_factory=lambda: GaussNewton(iterations=2, lengths=(1.0, 0.4, 0.1))
