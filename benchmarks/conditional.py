@@ -6,8 +6,8 @@ row by the automatic method (a model for each label scores the rows of that labe
 error over images, and the gain over the model without labels, image by image. The truth may gain
 log 10 = 2.3 nats at most, the entropy of the label: what is more is a better fit. Recognised:
 samples of each label that a support vector machine, trained on the same rows, calls by it; of
-held-out images it recognises 99.1 % on each of three splits. Bayes: held-out images whose label has the highest
-log p(x|c), by the quick method.
+held-out images it recognises 99.1 % on each of three splits. Bayes: held-out images whose label has
+the highest log p(x|c), by the quick method.
 """
 
 from __future__ import annotations
