@@ -18,16 +18,17 @@ from .cures import Cure
 @functools.cache
 def remedies() -> Mapping[str, tuple[Cure, ...]]:
     """Return the cures for each cause, by its name."""
-    several = {"latents": ("several",)}
     gaussian = {"likelihood": ("gaussian",)}
     fixed = {"variance": ("fixed",)}
     shared = {"variance": ("fixed", "learned")}
     # widths are options of these networks; stages of convolutions have channels
     dense = ("mlp", "residual", "custom")
     conv = ("conv",)
+    # z of a mixture of factor analysers, whose decoder is quadratic, leaves its p(x) as it is
+    several = {"latents": ("several",), "decoder": ("linear", *dense, *conv)}
 
     more_rows = Cure("more rows")
-    decay = Cure("weight decay", {"weight_decay": None})
+    decay = Cure("weight decay", {"weight_decay": None}, {"decoder": (*dense, *conv)})
     stop_early = Cure("early stopping", {"early_stopping": True})
     longer = Cure(
         "longer training",
