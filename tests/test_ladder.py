@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import build, draw, linear_gaussian, loosen, started
+from helpers import build, draw, linear_gaussian, loosen, ring, small_estimator, started
 from nelbo import VAE, evaluate, likelihood, posterior, prior
 from nelbo.evaluate import Examples
 from nelbo.evaluate.modes import Modes, several
@@ -178,3 +179,17 @@ def test_a_tolerance_belongs_to_auto() -> None:
     vae, x = bent(3, rows=2)
     with pytest.raises(ValueError, match='tolerance belongs to method="auto"'):
         evaluate.log_likelihood(vae, x, "importance", tolerance=0.1)
+
+
+def test_an_outlier_is_scored_by_default_as_annealing_does() -> None:
+    """26 standard deviations out the encoder alone misses hundreds of nats."""
+    noise = np.random.default_rng(0).normal(size=(2, 400, 3))
+    train, test = ring(400, 400) + 0.07 * noise[0], ring(4, 4) + 0.07 * noise[1, :4]
+    model = small_estimator(max_steps=200, latent_dim=3).fit(train)
+    rows = np.arange(4)
+    test[rows, rows % 3] += np.where(rows % 2, -1, 1) * 26 * train.std(0)[rows % 3]
+    annealed = model.log_likelihood(test, "ais", 32)
+    assert annealed.standard_error.max() < 0.2
+    np.testing.assert_allclose(model.score_samples(test), annealed.value, rtol=0, atol=0.5)
+    alone = model.log_likelihood(test, "importance", proposal="encoder")
+    assert (annealed.value - alone.value).min() > 20

@@ -69,7 +69,8 @@ class Ladder:
             which no weight of draws near its own would tell.
         starts: Further starts of rows on the third rung.
         most_starts: Further starts where those still found modes that no other had found.
-        chains: Chains of the rows that are annealed: few, since few rows resist all else.
+        chains: Chains of the rows that are annealed, as many as take no longer than fewer would
+            where rows are few.
         temperatures: Temperatures of these chains.
         most_chains: Chains of rows whose error stays above the tolerance.
     """
@@ -85,9 +86,9 @@ class Ladder:
     probes: int = 1
     starts: int = 8
     most_starts: int = 32
-    chains: int = 8
+    chains: int = 32
     temperatures: int = 100
-    most_chains: int = 64
+    most_chains: int = 128
 
     def __call__(self, vae: VAE, x: Examples) -> LogLikelihood:
         """Estimate log p(x) of each row."""

@@ -78,7 +78,11 @@ class Blend:
 
     Attributes:
         own: One sample in so many is the encoder's.
-        widen: How much wider than the fitted normal the others are.
+        widen: How much wider than the fitted normal the others are, with few latent dimensions. Of
+            1.2, 1.3 and 1.4, the least with which 5 % of the rows or fewer have heavy tails; found
+            on digits, binarised MNIST and three tables.
+        few: Latent dimensions up to which they are that much wider. With more the excess falls with
+            the root of their number, so that the variance of weights does not grow with it.
         agreed: Nats of KL below which the encoder's q(z|x) and the fitted normal are the same.
         most_starts: Further starts of an outlier, at most.
         samples_per_start: No more starts than one for this many samples, so that a table of
@@ -86,7 +90,8 @@ class Blend:
     """
 
     own: int = 4
-    widen: float = 1.2
+    widen: float = 1.3
+    few: int = 8
     agreed: float = 0.02
     most_starts: int = 8
     samples_per_start: int = 100
@@ -95,13 +100,18 @@ class Blend:
         """Return how many further starts outliers have."""
         return min(self.most_starts, math.ceil(samples / self.samples_per_start))
 
+    def wider(self, normal: Normal) -> Normal:
+        """Return the fitted normal, wider."""
+        excess = (self.widen - 1) * min(1.0, self.few / normal.loc.shape[-1]) ** 0.5
+        return Normal(normal.loc, (1 + excess) * normal.scale)
+
     def widened(self, normal: Normal, first: Source) -> Normal:
         """Return the fitted normal, wider, but where the encoder agrees with it the encoder's.
 
         Where the encoder has the posterior, its weights are all equal, and any width beside it
         would lose that.
         """
-        wide = Normal(normal.loc, self.widen * normal.scale)
+        wide = self.wider(normal)
         if not isinstance(first, Normal):
             return wide
         agreed = _divergence(first, normal) < self.agreed

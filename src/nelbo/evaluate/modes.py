@@ -1,10 +1,11 @@
 r"""Normals at several modes of p(z|x), which climbs from several starts find.
 
-.. math:: r(z \mid x) \propto \sum_j \sqrt{M_j} \; \mathcal{N}(z \mid m_j, 1.2^2 H_j^{-1}), \qquad
+.. math:: r(z \mid x) \propto \sum_j \sqrt{M_j} \; \mathcal{N}(z \mid m_j, c^2 H_j^{-1}), \qquad
     M_j = p(x, m_j) \, |H_j|^{-1/2}
 
-M_j is the mass of mode j by Laplace's method, up to a constant. Its square root leaves some draws
-to modes that this method underrates; two climbs that end at one mode do no harm.
+c is a little above 1, and M_j is the mass of mode j by Laplace's method, up to a constant. Its
+square root leaves some draws to modes that this method underrates; two climbs that end at one mode
+do no harm.
 
 Modes with mass that a single climb found say that there may be others that none has found (Good,
 1953): nothing in the weights of draws would tell.
@@ -48,19 +49,21 @@ class Distinct:
     matters: float = 3.0
     unseen: float = 0.25
 
-    def unexplored(self, normals: list[Normal], mass: Tensor) -> Tensor:
+    def unexplored(self, q: Normal, normals: list[Normal], mass: Tensor) -> Tensor:
         """Return whether there may be further modes that matter, (n,).
 
         Arguments:
+            q: The encoder's q(z|x), from which some draws come: what it reaches is seen.
             normals: Of the climb from the encoder's mean, and of those from further starts.
             mass: The logarithm of the mass of each, (climbs, n).
         """
         means = torch.stack([normal.loc for normal in normals])
+        seen = q.reaches(means, self.apart)
         heavy = mass > mass.amax(0) - self.matters
         alone, ended = torch.zeros(2, *heavy.shape[1:], device=mass.device)
         for index, normal in enumerate(normals[1:], 1):
             near = normal.reaches(means, self.apart)
-            alone += heavy[index] & (near.sum(0) == 1)  # which is itself
+            alone += heavy[index] & (near.sum(0) == 1) & ~seen[index]  # near itself alone
             ended += heavy[index] | (near[0] & heavy[0])
         found: Tensor = alone > self.unseen * ended
         return found
@@ -111,12 +114,13 @@ def several(
     rule = Blend()
     first = encoder_source(vae, x)
     normal, cost = fitted(vae, x, memory, rule.starts(samples))
-    others, spent = _from_elsewhere(vae, x, normal, starts, memory)
+    q = from_encoder(vae, x, memory)[0]
+    others, spent = _from_elsewhere(vae, x, q.loc, normal, starts, memory)
     masses = torch.stack([mass(vae, x, each) for each in (normal, *others)])
     cost += spent + Cost(decodes=masses.numel())
-    unexplored = Distinct().unexplored([normal, *others], masses)
+    unexplored = Distinct().unexplored(q, [normal, *others], masses)
     wide = [rule.widened(normal, first)]
-    wide += [Normal(other.loc, rule.widen * other.scale) for other in others]
+    wide += [rule.wider(other) for other in others]
     # a climb that stopped near the first mode is not at one of its own
     again = normal.reaches(torch.stack([other.loc for other in others]), Distinct().apart)
     masses[1:].masked_fill_(again, -math.inf)
@@ -124,12 +128,12 @@ def several(
 
 
 def _from_elsewhere(
-    vae: VAE, x: Examples, first: Normal, starts: int, memory: int
+    vae: VAE, x: Examples, mean: Tensor, first: Normal, starts: int, memory: int
 ) -> tuple[list[Normal], Cost]:
     """Fit normals at the modes that further starts lead to: those of all starts together, as few
     rows at a time would take nearly as long.
     """
-    start = torch.cat(_starts(x, from_encoder(vae, x, memory)[0].loc, starts))
+    start = torch.cat(_starts(x, mean, starts))
     rows = torch.arange(len(x), device=x.device).repeat(starts)
     climb = _climber(vae, x)
     found, cost = [], Cost()

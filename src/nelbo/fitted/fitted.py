@@ -103,8 +103,8 @@ class Fitted(Brief):
             c: What each is conditioned on, for a model of p(x|c): the result is log p(x|c).
             method: "auto", "exact", "quadrature", "importance" or "ais", as in
                 `nelbo.evaluate.log_likelihood`.
-            samples: Importance samples per row (None takes `score_count`), or AIS chains (None
-                takes 16).
+            samples: Importance samples per row (None takes `score_count`; "auto" begins with 100),
+                or AIS chains (None takes 16).
             seed: Seed of those samples.
             tolerance: The standard error of each row that is asked for, in nats, with method
                 "auto"; None is 0.5.
@@ -558,7 +558,9 @@ class Fitted(Brief):
         **settings: Any,
     ) -> evaluate.LogLikelihood:
         x, settings = self._rows(values), {"c": self.conditions_of(values), **settings}
-        if samples is None and method != "ais":
+        if samples is None and method == "auto":
+            samples = self.asked.get("score_samples_k")  # it adds as many as a row needs
+        elif samples is None and method != "ais":
             samples = self.score_count
         if method == "importance":  # the encoder alone scores outliers hundreds of nats too low
             settings = {"proposal": "mixture", **settings}
