@@ -96,6 +96,7 @@ def measured(name: str, models: Path, older: Path | None) -> tuple[object, ...]:
     print(name, auto)
     old: dict[str, float] = {}
     if older is not None:
+        # in a checkout of its own: it was built otherwise, and cannot read the model of this one
         old = earlier(name, models / "before", older)
     flagged = [float(found.unreliable.mean()) for found in (plain, default, auto)]
     return (
@@ -131,12 +132,17 @@ def automatic(name: str, models: Path) -> dict[str, float]:
 
 
 def earlier(name: str, models: Path, checkout: Path) -> dict[str, float]:
-    """Return what an older checkout's "auto" finds on its own model of the same data."""
+    """Return what an older checkout's "auto" finds on its own model of the same data; nothing where
+    it lacks an option.
+    """
     settings = {**os.environ, "PYTHONPATH": str(checkout.resolve() / "src")}
     script = [sys.executable, "-m", "benchmarks.scores", "--one", name, "--models", str(models)]
     done = subprocess.run(
-        script, cwd=ROOT, env=settings, check=True, stdout=subprocess.PIPE, text=True
+        script, cwd=ROOT, env=settings, check=False, capture_output=True, text=True
     )
+    if done.returncode:
+        print(name, done.stderr.strip().rpartition("\n")[2])
+        return {}
     last = next(line for line in done.stdout.splitlines() if line.startswith("FOUND"))
     return json.loads(last.removeprefix("FOUND"))  # type: ignore[no-any-return]
 
