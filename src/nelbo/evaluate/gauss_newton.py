@@ -78,11 +78,10 @@ class Blend:
 
     Attributes:
         own: One sample in so many is the encoder's.
-        widen: How much wider than the fitted normal the others are, with few latent dimensions. Of
-            1.2, 1.3 and 1.4, the least with which 5 % of the rows or fewer have heavy tails; found
-            on digits, binarised MNIST and three tables.
+        widen: How much wider than the fitted normal the others are.
         few: Latent dimensions up to which they are that much wider. With more the excess falls with
-            the root of their number, so that the variance of weights does not grow with it.
+            the root of their number, so that the variance of weights does not grow with it; None is
+            any number.
         agreed: Nats of KL below which the encoder's q(z|x) and the fitted normal are the same.
         most_starts: Further starts of an outlier, at most.
         samples_per_start: No more starts than one for this many samples, so that a table of
@@ -90,8 +89,8 @@ class Blend:
     """
 
     own: int = 4
-    widen: float = 1.3
-    few: int = 8
+    widen: float = 1.2
+    few: int | None = None
     agreed: float = 0.02
     most_starts: int = 8
     samples_per_start: int = 100
@@ -102,8 +101,11 @@ class Blend:
 
     def wider(self, normal: Normal) -> Normal:
         """Return the fitted normal, wider."""
-        excess = (self.widen - 1) * min(1.0, self.few / normal.loc.shape[-1]) ** 0.5
-        return Normal(normal.loc, (1 + excess) * normal.scale)
+        wide = self.widen
+        d = normal.loc.shape[-1]
+        if self.few is not None and d > self.few:
+            wide = 1 + (wide - 1) * (self.few / d) ** 0.5
+        return Normal(normal.loc, wide * normal.scale)
 
     def widened(self, normal: Normal, first: Source) -> Normal:
         """Return the fitted normal, wider, but where the encoder agrees with it the encoder's.
