@@ -78,10 +78,10 @@ class Blend:
 
     Attributes:
         own: One sample in so many is the encoder's.
-        widen: How much wider than the fitted normal the others are.
+        widen: How much wider than the fitted normal the others are: with 1.2, 10 % of the rows of a
+            table under Student's t had weights with heavy tails, with 1.3 5 %.
         few: Latent dimensions up to which they are that much wider. With more the excess falls with
-            the root of their number, so that the variance of weights does not grow with it; None is
-            any number.
+            the root of their number, so that the variance of weights does not grow with it.
         agreed: Nats of KL below which the encoder's q(z|x) and the fitted normal are the same.
         most_starts: Further starts of an outlier, at most.
         samples_per_start: No more starts than one for this many samples, so that a table of
@@ -89,8 +89,8 @@ class Blend:
     """
 
     own: int = 4
-    widen: float = 1.2
-    few: int | None = None
+    widen: float = 1.3
+    few: int = 8
     agreed: float = 0.02
     most_starts: int = 8
     samples_per_start: int = 100
@@ -101,11 +101,8 @@ class Blend:
 
     def wider(self, normal: Normal) -> Normal:
         """Return the fitted normal, wider."""
-        wide = self.widen
-        d = normal.loc.shape[-1]
-        if self.few is not None and d > self.few:
-            wide = 1 + (wide - 1) * (self.few / d) ** 0.5
-        return Normal(normal.loc, wide * normal.scale)
+        excess = min(1.0, self.few / normal.loc.shape[-1]) ** 0.5
+        return Normal(normal.loc, (1 + (self.widen - 1) * excess) * normal.scale)
 
     def widened(self, normal: Normal, first: Source) -> Normal:
         """Return the fitted normal, wider, but where the encoder agrees with it the encoder's.

@@ -113,7 +113,7 @@ def several(
     """
     # Of 1.2, 1.3 and 1.4, the least with which 5 % of the rows or fewer have heavy tails, on
     # digits, binarised MNIST and three tables.
-    rule = Blend(widen=1.3, few=8)
+    rule = Blend()
     first = encoder_source(vae, x)
     normal, cost = fitted(vae, x, memory, rule.starts(samples))
     q = from_encoder(vae, x, memory)[0]

@@ -104,7 +104,8 @@ class Search:
             Few components of many rows each need next to none.
         factors: How many directions components with few have, which suit tables of many columns.
         with_factors: The numbers of components with few directions.
-        members: How many mixtures of a kind are averaged, each from a start of its own.
+        members: How many mixtures of a kind are averaged, each from a start of its own. The first
+            alone is fitted to find the weights: the others take as long, and say the same.
         stack: How the kinds are averaged.
         rows: The number of rows that EM looks at, at most.
         work: Products that a step of EM may take, at most: a tenth of a second.
@@ -146,21 +147,34 @@ class Search:
             found += [Kind(k, factors=self.factors) for k in self.with_factors]
         return [Kind(1), *(kind for kind in found if kind.components <= max(1, most))]
 
-    def fitted(self, kind: Kind, x: Tensor) -> MixtureOfFactorAnalysers:
-        """Return the average of mixtures of a kind, fitted to rows x (n, D)."""
-        x = _spaced(x, self.rows).double()
-        factors = kind.factors or x.shape[1]
-        em = ExpectationMaximisation(
+    def how(self, kind: Kind, columns: int) -> ExpectationMaximisation:
+        """Return how mixtures of a kind are fitted to rows of so many columns."""
+        factors = kind.factors or columns
+        return ExpectationMaximisation(
             factors, kind.strength, self.floor, 1, self.steps, self.settled
         )
-        members = 1 if kind.components == 1 else self.members
-        found = [em(x, kind.components, seed) for seed in range(members)]
-        return MixtureOfFactorAnalysers.average(found)
 
-    def average(self, weights: dict[Kind, float], x: Tensor) -> MixtureOfFactorAnalysers:
-        """Return the average of mixtures of some kinds, fitted to rows x (n, D)."""
-        found = [self.fitted(kind, x) for kind in weights]
-        return MixtureOfFactorAnalysers.average(found, [*weights.values()])
+    def fitted(self, kind: Kind, x: Tensor) -> MixtureOfFactorAnalysers:
+        """Return the first mixture of a kind, fitted to rows x (n, D)."""
+        return self.how(kind, x.shape[1])(_spaced(x, self.rows), kind.components, 0)
+
+    def average(
+        self, first: dict[Kind, MixtureOfFactorAnalysers], weights: dict[Kind, float], x: Tensor
+    ) -> MixtureOfFactorAnalysers:
+        """Return the average of mixtures of some kinds, fitted to rows x (n, D): the first of each
+        goes on from where it was, others have starts of their own.
+        """
+        x = _spaced(x, self.rows)
+        found, shares = [], []
+        for kind, weight in weights.items():
+            em = self.how(kind, x.shape[1])
+            members = [em.further(first[kind], x)]
+            if kind.components > 1:
+                seeds = range(1, self.members)
+                members += [em(x, kind.components, seed) for seed in seeds]
+            found += members
+            shares += [weight / len(members)] * len(members)
+        return MixtureOfFactorAnalysers.average(found, shares)
 
 
 def _spaced(x: Tensor, most: int) -> Tensor:
@@ -191,7 +205,8 @@ def adopt(
     x, held, everything = rows
     held = _spaced(held, search.judges)
     kinds = search.kinds(*x.shape)
-    each = torch.stack([search.fitted(kind, x).log_prob(held.double()) for kind in kinds], 1)
+    first = {kind: search.fitted(kind, x) for kind in kinds}
+    each = torch.stack([found.log_prob(held.double()) for found in first.values()], 1)
     mixture = search.stack.predicted(each)
     if not surely_greater(mixture, linear.log_prob(held.double()), search.sure):
         return {}
@@ -200,7 +215,8 @@ def adopt(
     if surely_greater(network, mixture, search.sure):
         return {}
     weights = zip(kinds, search.stack.weights(each).tolist(), strict=True)
-    model = search.average({kind: weight for kind, weight in weights if weight > 0}, everything)
+    kept = {kind: weight for kind, weight in weights if weight > 0}
+    model = search.average(first, kept, everything)
     for name, part in clustered(model, linear).to(vae.device, vae.dtype).named_children():
         setattr(vae, name, part)
     return _entries(model, mixture - network)
