@@ -387,8 +387,8 @@ def twice() -> tuple[VariationalAutoencoder, list[Record], str]:
     stream = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
-        options = {"max_steps": 80, "callbacks": [seen.append], "progress": True, "random_state": 0}
-        model = VariationalAutoencoder(2, **options).fit(wine())
+        told = {"callbacks": [seen.append], "progress": True}
+        model = VariationalAutoencoder(2, max_steps=100, random_state=0, **told).fit(ring(300))
     return model, seen, stream.getvalue()
 
 
