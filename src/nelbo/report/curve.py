@@ -31,8 +31,9 @@ def draw_bound(figure: Any, model: Fitted, summary: Summary, note: str) -> None:
     upper, lower = parts(figure, 2, 1, height_ratios=(2, 1))
     axes = upper.subplots()
     records = [record for record in model.history.records if record.phase == TRAINING]
-    values = _draw_records(axes, records)
-    _draw_best(axes, records, model.history.best_step)
+    refined = model.history.is_refined
+    values = _draw_records(axes, records, refined)
+    _draw_best(axes, records, model.history.best_step, refined)
     values += _draw_levels(axes, summary)
     if len(values) > 1:
         axes.set_ylim(*_limits(values, summary))
@@ -51,15 +52,23 @@ def draw_bound(figure: Any, model: Fitted, summary: Summary, note: str) -> None:
     lower.text(0.08, 0.02, text, va="bottom", fontsize=9, color=Colour.INK, linespacing=1.5)
 
 
-def _draw_records(axes: Axes, records: list[Record]) -> list[float]:
-    """Draw what was recorded; return its values."""
+def _draw_records(axes: Axes, records: list[Record], refined: bool) -> list[float]:
+    """Draw what was recorded; return its values.
+
+    Arguments:
+        axes: Where to draw.
+        records: What was recorded.
+        refined: Whether the run was judged by a q refined for each validation row.
+    """
     values: list[float] = []
-    train = [(record.epoch, record.train) for record in records]
-    validation = [(record.epoch, record.validation) for record in records]
-    for points, label, colour in (
-        (train, "training rows", Colour.GREY),
-        (validation, "validation rows", Colour.BLUE),
-    ):
+    lines = [
+        ("train", "training rows", Colour.GREY),
+        ("validation", "validation rows", Colour.BLUE),
+    ]
+    if refined:
+        lines.append(("refined", "validation rows, q refined: what decides", Colour.GREEN))
+    for name, label, colour in lines:
+        points = [(record.epoch, getattr(record, name)) for record in records]
         known = [(x, y) for x, y in points if y is not None and math.isfinite(y)]
         if not known:
             continue
@@ -70,12 +79,15 @@ def _draw_records(axes: Axes, records: list[Record]) -> list[float]:
     return values
 
 
-def _draw_best(axes: Axes, records: list[Record], best: int | None) -> None:
-    """Mark the record whose weights were kept."""
+def _draw_best(axes: Axes, records: list[Record], best: int | None, refined: bool) -> None:
+    """Mark the record whose weights were kept, on the line by which they were chosen."""
     for record in records:
-        if record.step == best and record.bound is not None:
-            style: dict[str, Any] = {"color": Colour.BLUE, "ms": 7, "mfc": "white", "mew": 1.8}
-            axes.plot(record.epoch, record.bound, "o", label="weights kept", **style)
+        height, colour = record.bound, Colour.BLUE
+        if refined:
+            height, colour = record.refined, Colour.GREEN
+        if record.step == best and height is not None:
+            style: dict[str, Any] = {"color": colour, "ms": 7, "mfc": "white", "mew": 1.8}
+            axes.plot(record.epoch, height, "o", label="weights kept", **style)
             return
 
 
