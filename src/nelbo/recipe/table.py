@@ -182,10 +182,10 @@ def _scale(options: Options, recipe: Recipe, facts: Facts) -> Choice[str | None]
 
 def _clusters(options: Options, facts: Facts, held: int) -> Choice[bool]:
     """Return whether a mixture of factor analysers may be kept instead of the network."""
-    model = (
-        "network encoder decoder hidden decoder_hidden network_options likelihood "
-        "likelihood_options variance prior prior_options posterior posterior_options objective "
-        "objective_options init"
+    model = (  # who says how many latents there are wants z, and a mixture's is linear
+        "latent_dim network encoder decoder hidden decoder_hidden network_options "
+        "likelihood likelihood_options variance prior prior_options posterior posterior_options "
+        "objective objective_options init"
     )
     training = "max_epochs max_steps max_seconds early_stopping"
     if held == 0 or facts.conditioned:
