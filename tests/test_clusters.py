@@ -287,7 +287,9 @@ def test_more_training_goes_on_from_the_mixture(
         ({"likelihood": "student_t"}, False),
         ({"validation_fraction": 0}, False),
         ({"prior": "standard_normal"}, False),
-        ({"scale": "standard", "batch_size": 50}, True),
+        ({"scale": "standard"}, False),
+        ({"batch_size": 50}, False),
+        ({"device": "cpu", "random_state": 3, "latent_dim": 8}, True),
     ],
     ids=str,
 )

@@ -13,7 +13,7 @@ Smyth & Wolpert, 1999). The average is a mixture of factor analysers as well, an
 
 from __future__ import annotations
 
-__all__ = ["KEPT", "Kind", "Search", "Stack", "adopt", "going_on", "is_of", "spec_of"]
+__all__ = ["MIXTURE_KEPT", "Kind", "Search", "Stack", "adopt", "going_on", "is_of", "spec_of"]
 
 import dataclasses
 import math
@@ -34,7 +34,7 @@ from ..spec import Spec
 from ..start import clustered
 from ..vae import VAE
 
-KEPT = "mixture of factor analysers"
+MIXTURE_KEPT = "mixture of factor analysers"
 """What a recipe calls the start that was kept."""
 
 
@@ -233,7 +233,7 @@ def _entries(model: MixtureOfFactorAnalysers, gain: Tensor) -> dict[str, Entry]:
     part = "A part of the mixture that was kept."
     return {
         "start": {
-            "value": KEPT,
+            "value": MIXTURE_KEPT,
             "reason": f"Training did not clearly beat mixtures fitted by EM and averaged, with "
             f"{model.components} components in all, which were kept: their log p(x) of "
             f"{len(gain):,} held-out rows is {mean:+.2f} ± {error:.2f} nats beside the trained "
@@ -249,14 +249,13 @@ def _entries(model: MixtureOfFactorAnalysers, gain: Tensor) -> dict[str, Entry]:
 def spec_of(spec: Spec, vae: VAE) -> Spec:
     """Return the configuration of a VAE that has become a mixture."""
     options = vae.prior.options
-    changed: dict[str, Any] = {
+    parts = dataclasses.replace(
+        spec,
         **_names(),
-        "likelihood_options": {"components": options["components"]},
-        "variance": "learned",
-        "floor": VARIANCE_FLOOR,
-        "prior_options": options,
-    }
-    return dataclasses.replace(spec, **changed)
+        likelihood_options={"components": options["components"]},
+        prior_options=options,
+    )
+    return dataclasses.replace(parts, variance="learned", floor=VARIANCE_FLOOR)
 
 
 def is_of(spec: Spec) -> bool:
@@ -273,7 +272,7 @@ def going_on(options: Options, spec: Spec) -> Options:
     return options.having(**_names(), **given)
 
 
-def _names() -> dict[str, str]:
+def _names() -> dict[str, Any]:
     """Return the parts of a VAE that has become a mixture, by the names of options."""
     return {
         "encoder": "linear",

@@ -226,7 +226,7 @@ def _what(kept: dict[str, Entry]) -> str:
 
 def _spec_of(plan: Prepared, kept: dict[str, Entry]) -> spec.Spec:
     """Return the configuration of what the model has become."""
-    if _what(kept) == clusters.KEPT:
+    if _what(kept) == clusters.MIXTURE_KEPT:
         return clusters.spec_of(plan.spec, plan.vae)
     return mixture.spec_of(plan.spec, plan.vae)
 
@@ -237,7 +237,7 @@ def _prior(plan: Prepared, kept: dict[str, Entry]) -> dict[str, Entry]:
     if wanted not in ("judged", "fitted mixture"):
         return {}
     asked_for = wanted == "fitted mixture"
-    if _what(kept) == clusters.KEPT:
+    if _what(kept) == clusters.MIXTURE_KEPT:
         return {}
     if kept and not asked_for:
         return _normal("The closed-form start was kept, whose z are normal.")

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 __all__ = ["Table", "build", "kind_of"]
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from ..options import Options
+from ..options import FITTING, MODEL, NOISE, Options
 from ..spec import resolve
 from . import plain
 from .choice import Choice
@@ -182,17 +185,12 @@ def _scale(options: Options, recipe: Recipe, facts: Facts) -> Choice[str | None]
 
 def _clusters(options: Options, facts: Facts, held: int) -> Choice[bool]:
     """Return whether a mixture of factor analysers may be kept instead of the network."""
-    model = (  # who says how many latents there are wants z, and a mixture's is linear
-        "latent_dim network encoder decoder hidden decoder_hidden network_options "
-        "likelihood likelihood_options variance prior prior_options posterior posterior_options "
-        "objective objective_options init"
-    )
-    training = "max_epochs max_steps max_seconds early_stopping"
+    asked = _asked_for(options)
     if held == 0 or facts.conditioned:
         return Choice(False, "No held-out rows could say so, or the rows have conditions.")
-    if options.scale in ("global", None) or not _all_open(options, model):
-        return Choice(False, "Another model was asked for.")
-    if not _all_open(options, training):
+    if asked & {MODEL, NOISE}:  # who says how many latents there are wants z; a mixture's is linear
+        return Choice(False, "Another model or scaling, or a number of latents, was asked for.")
+    if FITTING in asked:
         return Choice(False, "Training is as it was asked for.")
     return Choice(
         True,
@@ -202,9 +200,21 @@ def _clusters(options: Options, facts: Facts, held: int) -> Choice[bool]:
     )
 
 
-def _all_open(options: Options, names: str) -> bool:
-    """Return whether the options of these names are at their defaults."""
-    return all(getattr(options, name) in (getattr(Options, name), {}) for name in names.split())
+def _asked_for(options: Options) -> set[str]:
+    """Return the groups of options in which something was asked for, but for the machine."""
+    return {
+        field.metadata["group"]
+        for field in dataclasses.fields(Options)
+        if field.name not in ("device", "precision")
+        and not _is_open(getattr(options, field.name), field.default)
+    }
+
+
+def _is_open(value: Any, default: Any) -> bool:
+    """Return whether an option is at its default, or a table of options empty."""
+    if isinstance(value, Mapping):
+        return not value
+    return type(value) is type(default) and bool(value == default)
 
 
 def _maximised(recipe: Recipe, options: Options) -> Recipe:
