@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..options import FITTING, MODEL, NOISE, Options
+from ..options import MODEL, NOISE, Options
 from ..spec import resolve
 from . import plain
 from .choice import Choice
@@ -188,9 +188,9 @@ def _clusters(options: Options, facts: Facts, held: int) -> Choice[bool]:
     asked = _asked_for(options)
     if held == 0 or facts.conditioned:
         return Choice(False, "No held-out rows could say so, or the rows have conditions.")
-    if asked & {MODEL, NOISE}:  # who says how many latents there are wants z; a mixture's is linear
-        return Choice(False, "Another model or scaling, or a number of latents, was asked for.")
-    if FITTING in asked:
+    if options.scale in ("global", None) or "model" in asked:
+        return Choice(False, "Another model, or a number of latents, was asked for.")
+    if "length" in asked:
         return Choice(False, "Training is as it was asked for.")
     return Choice(
         True,
@@ -201,13 +201,27 @@ def _clusters(options: Options, facts: Facts, held: int) -> Choice[bool]:
 
 
 def _asked_for(options: Options) -> set[str]:
-    """Return the groups of options in which something was asked for, but for the machine."""
+    """Return what was asked for, of "model" and "length" of training.
+
+    Who says how many latents there are wants z, and a mixture's is linear.
+    """
     return {
-        field.metadata["group"]
+        _about(field)
         for field in dataclasses.fields(Options)
-        if field.name not in ("device", "precision")
-        and not _is_open(getattr(options, field.name), field.default)
+        if not _is_open(getattr(options, field.name), field.default)
     }
+
+
+def _about(field: dataclasses.Field[Any]) -> str:
+    """Return what an option is about: the model, the length of training, or neither."""
+    name = field.name
+    if name.startswith("max_") or name == "early_stopping":
+        return "length"
+    if name in ("scale", "objective_samples"):
+        return ""
+    if field.metadata["group"] in (MODEL, NOISE) or name.startswith(("objective", "init")):
+        return "model"
+    return ""
 
 
 def _is_open(value: Any, default: Any) -> bool:
