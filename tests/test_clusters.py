@@ -21,6 +21,7 @@ from helpers import build, normal, rng
 from nelbo import (
     VAE,
     VariationalAutoencoder,
+    diagnose,
     distributions,
     evaluate,
     likelihood,
@@ -265,6 +266,19 @@ def test_its_z_and_its_units_are_those_of_the_data(
     np.testing.assert_allclose(drawn.std(0), unit, rtol=0.15)
     noise = fitted.noise_variance_
     assert bool((noise < unit**2).all())
+
+
+def test_no_better_q_is_looked_for_where_the_encoder_has_the_posterior(
+    fitted: VariationalAutoencoder, new: np.ndarray[Any, Any]
+) -> None:
+    """The search would take minutes with hundreds of components, and find what there is."""
+    x = fitted.schema_.to_model(new, noise="hash")[:40]
+    found = diagnose.inference_gap(fitted.model_, x)
+    q = fitted.model_.encode(x)
+    assert torch.equal(found.q.loc, q.mean)
+    assert torch.equal(found.q.scale, q.stddev)
+    assert found.amortisation.value == 0
+    assert abs(found.total.value) < 1e-4
 
 
 def test_more_training_goes_on_from_the_mixture(

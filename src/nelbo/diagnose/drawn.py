@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..distributions import draw
-from ..evaluate import Examples
+from ..evaluate import MEMORY, Examples, decoded_bytes
 from ..vae import VAE
 
 
@@ -22,8 +22,14 @@ def drawn_like(vae: VAE, like: Examples, count: int, seed: int) -> Tensor:
         seed: The seed of the draws.
     """
     generator = torch.Generator(like.device).manual_seed(seed)
-    if like.c is None:
-        return vae.sample(count, generator=generator)
-    c = like.c[torch.arange(count, device=like.device) % len(like)]
-    p = vae.decode(draw(vae.prior(), (count,), generator, gradients=False), c)
-    return draw(p, (), generator, gradients=False)
+    numbers = torch.arange(count, device=like.device)
+    drawn = []
+    # for a row of twelve columns a decoder of many components outputs thousands of numbers
+    for part in numbers.split(max(1, MEMORY // decoded_bytes(vae, like))):
+        if like.c is None:
+            drawn.append(vae.sample(len(part), generator=generator))
+            continue
+        z = draw(vae.prior(), (len(part),), generator, gradients=False)
+        p = vae.decode(z, like.c[part % len(like)])
+        drawn.append(draw(p, (), generator, gradients=False))
+    return torch.cat(drawn)

@@ -30,7 +30,7 @@ from .bounds import elbo
 from .exact import affine_decoder
 from .examples import Examples
 from .importance import elbo_and_rate, pareto_shape, sampled_terms
-from .judging import MEMORY, in_precision, judged, rows_at_once
+from .judging import MEMORY, decoded_bytes, in_precision, judged, rows_at_once
 from .laplace import refined
 from .marginal import bidirectional, log_likelihood, methods, plain_method
 from .proposal import Normal, Source, encoder_source, from_encoder
@@ -52,6 +52,7 @@ __all__ = [
     "Source",
     "affine_decoder",
     "bidirectional",
+    "decoded_bytes",
     "elbo",
     "elbo_and_rate",
     "encoder_source",

@@ -582,8 +582,9 @@ class Fitted(Brief):
 
     def _chunks(self, rows: Tensor, c: Tensor | None, most: int = 2**24) -> Iterator[Batch]:
         """Go through rows and their conditions on the VAE's device, ``most`` numbers at a time."""
-        # hidden layers take memory, too
-        step = max(1, most // (math.prod(self.schema.shape) + 2048))
+        # hidden layers take memory, too, and a head that reads more than two numbers for each value
+        wide = max(math.prod(self.schema.shape), math.prod(self.vae.likelihood.in_shape) // 2)
+        step = max(1, most // (wide + 2048))
         for x, given in Batch(rows, c).split(step):
             yield Batch(x.to(self.device), None if given is None else given.to(self.device))
 
