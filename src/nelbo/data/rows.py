@@ -47,6 +47,12 @@ class Batch(NamedTuple):
             return Batch(x)
         return Batch(x, self.c[start:end])
 
+    def every(self, step: int) -> Batch:
+        """Return the first row, and each that is ``step`` rows after the last."""
+        if self.c is None:
+            return Batch(self.x[::step])
+        return Batch(self.x[::step], self.c[::step])
+
     def room(self, rows: int) -> Batch:
         """Return so many rows like these that are still to be written."""
         x = self.x.new_empty(rows, *self.x.shape[1:])

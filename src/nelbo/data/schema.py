@@ -111,6 +111,15 @@ class Schema:
                 object.__setattr__(self, name, values)
         check_fields(self)
 
+    @property
+    def scaling(self) -> Literal["global", "standard", "whitened"]:
+        """How values are scaled: by one number, each by its own, or freed of correlation."""
+        if self.mixing is not None:
+            return "whitened"
+        if self.scale.ndim:
+            return "standard"
+        return "global"
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Schema) and self.to_dict() == other.to_dict()
 

@@ -26,9 +26,10 @@ from ..data.conditions import apart
 from ..data.known import KnownRows
 from ..fitted import Fitted
 from ..fitted.state import asked, of_one_model
+from ..integers import integer
 from ..options import NetworkFactory, Options, parameters
 from ..recipe import Entries
-from ..recipe.check import check, integer, seed_from
+from ..recipe.check import check, seed_from
 from ..training import History
 from ..vae import VAE
 from . import naming, output, state

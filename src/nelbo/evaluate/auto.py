@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ..vae import VAE
 from .annealing import Settings, annealed
-from .exact import closed_form, exact
+from .exact import solved_exactly
 from .examples import Examples
 from .importance import importance
 from .modes import several
@@ -40,9 +40,10 @@ def without_sampling(vae: VAE, x: Examples, memory: int) -> LogLikelihood | None
     """Return log p(x) in closed form, or from a grid over z where that is cheap, which may leave
     rows open; else None.
     """
-    if closed_form(vae, x[:1]) is not None:
+    found = solved_exactly(vae, x)
+    if found is not None:
         reason = "The model is linear, or a mixture of such, so log p(x) has a closed form."
-        return _on(Rung.EXACT, dataclasses.replace(exact(vae, x), reason=reason))
+        return _on(Rung.EXACT, dataclasses.replace(found, reason=reason))
     if not Quadrature().is_cheap(vae):
         return None
     dimensions = {1: "one latent dimension", 2: "two latent dimensions"}[vae.latent_dim]

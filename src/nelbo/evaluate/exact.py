@@ -4,7 +4,7 @@ r"""log p(x) in closed form, where the decoder is affine:
 
 from __future__ import annotations
 
-__all__ = ["affine_decoder", "closed_form", "exact", "solved"]
+__all__ = ["affine_decoder", "closed_form", "exact", "solved", "solved_exactly"]
 
 import math
 import time
@@ -30,18 +30,25 @@ def exact(vae: VAE, x: Examples) -> LogLikelihood:
     Raises:
         ValueError: The model has no closed form.
     """
-    begun = time.perf_counter()
-    value = closed_form(vae, x)
-    if value is None:
+    found = solved_exactly(vae, x)
+    if found is None:
         raise ValueError(
             'method="exact" needs an affine decoder, a Gaussian likelihood whose variance does not '
             "depend on z, and a standard normal prior, or a mixture of factor analysers. This "
             "model has no closed form: "
             'use method="importance" or "ais".'
         )
-    return from_numbers(
-        value, torch.zeros_like(value), "exact", Cost(seconds=time.perf_counter() - begun)
-    )
+    return found
+
+
+def solved_exactly(vae: VAE, x: Examples) -> LogLikelihood | None:
+    """Return the same, or None where there is no closed form."""
+    begun = time.perf_counter()
+    value = closed_form(vae, x)
+    if value is None:
+        return None
+    cost = Cost(seconds=time.perf_counter() - begun)
+    return from_numbers(value, torch.zeros_like(value), "exact", cost)
 
 
 def closed_form(vae: VAE, x: Examples) -> Tensor | None:

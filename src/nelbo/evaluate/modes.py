@@ -111,8 +111,6 @@ def several(
     at the modes that the encoder and ``starts`` further starts lead to; whether there may be modes
     besides, (n,); and what it took.
     """
-    # Of 1.2, 1.3 and 1.4, the least with which 5 % of the rows or fewer have heavy tails, on
-    # digits, binarised MNIST and three tables.
     rule = Blend()
     first = encoder_source(vae, x)
     normal, cost = fitted(vae, x, memory, rule.starts(samples))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..data import Schema
 from .parts import Parts
 
 
@@ -20,16 +19,10 @@ def used(model: Parts) -> dict[str, Any]:
         **vars(options),
         "objective": model.objective,
         "early_stopping": bool(options.early_stopping and options.validation_fraction),
-        "scale": _scale(model.schema),
+        "scale": model.schema.scaling,
         "kind": model.schema.kind,
         "stopped": model.history.stopped or "steps",
     }
-
-
-def _scale(schema: Schema) -> str:
-    if schema.mixing is not None:
-        return "whitened"
-    return "standard" if schema.scale.ndim else "global"
 
 
 def refuse_unknown(seen: npt.NDArray[np.bool_]) -> None:

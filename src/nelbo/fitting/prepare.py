@@ -100,7 +100,7 @@ def afresh(
         condition: What the rows are conditioned on.
     """
     found, schema = _decided(options, values, latent_dim)
-    remarks = odd.describe(schema, values.array, options.likelihood) | _conditioned(condition)
+    remarks = _remarks(options, values, schema, condition)
     odd.announce(remarks, options)
     floor = models.floor_of(found, options, schema, values)
     model_spec = models.spec_of(found, options, schema, floor, _width(condition))
@@ -126,7 +126,7 @@ def explained(
     vae = spec.build(model_spec, torch.Generator())
     found = _started(found, options, schema, vae)
     start.check_init(vae, options.init)
-    remarks = odd.describe(schema, values.array, options.likelihood) | _conditioned(condition)
+    remarks = _remarks(options, values, schema, condition)
     task = Prepared(options, values, schema, found, remarks, spec.Spec((1,), 1), 0, vae)
     return found.entries() | threads_of(_threads(task)) | remarks
 
@@ -154,9 +154,7 @@ def going_on(options: Options, values: Values, before: Fitted, latent_dim: Choic
                 f"warm_start=True goes on from a model with {field.name}={was!r}, but that is now "
                 f"{now!r}. Set it back, or fit anew with warm_start=False."
             )
-    remarks = odd.describe(schema, values.array, options.likelihood) | _conditioned(
-        before.condition
-    )
+    remarks = _remarks(options, values, schema, before.condition)
     # The old seed again: rows held out then are held out now.
     seed, vae = before.seed, copy.deepcopy(vae)
     return Prepared(
@@ -192,15 +190,18 @@ def _width(condition: ConditionSchema | None) -> int:
     return condition.width
 
 
-def _conditioned(condition: ConditionSchema | None) -> odd.Remarks:
-    """Return what the model is conditioned on, as an entry of the recipe."""
+def _remarks(
+    options: Options, values: Values, schema: Schema, condition: ConditionSchema | None
+) -> odd.Remarks:
+    """Return what is odd about the data, and what the model is conditioned on, as entries."""
+    remarks = odd.describe(schema, values.array, options.likelihood)
     if condition is None:
-        return {}
+        return remarks
     reason = (
         "The model is one of p(x|c): encoder and decoder also read c, whose labels are one-hot "
         "encoded and whose numbers are standardised."
     )
-    return {"condition": {"value": str(condition), "reason": reason}}
+    return remarks | {"condition": {"value": str(condition), "reason": reason}}
 
 
 def split(
@@ -252,15 +253,9 @@ def _as_before(options: Options, values: Values, before: Fitted, old: spec.Spec)
     last = Choice("last fit", "warm_start=True goes on from there.")
     return recipe.going_on(table, asked, facts).but(
         hidden=hidden,
-        scale=Choice(_scaling(schema=before.schema), why),
+        scale=Choice(before.schema.scaling, why),
         start=last,
     )
-
-
-def _scaling(schema: Schema) -> str:
-    if schema.mixing is not None:
-        return "whitened"
-    return "standard" if schema.scale.ndim else "global"
 
 
 def _check_possible(schema: Schema, values: Values) -> None:

@@ -2,11 +2,11 @@ r"""What every likelihood answers, so that nobody has to ask for its class."""
 
 from __future__ import annotations
 
-__all__ = ["VARIANCE_FLOOR", "Likelihood", "independent", "likelihoods_in", "of_values"]
+__all__ = ["VARIANCE_FLOOR", "Likelihood", "independent", "likelihoods_in", "of_values", "returned"]
 
 import abc
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from ..distributions import is_independent_normal, slopes_of_observed
 from ..linear import Chunks, LinearGaussian, moments
 from .noise import Noise
 
+Kind = TypeVar("Kind", bound=Distribution)
 VARIANCE_FLOOR = 1e-6
 """Default floor of a learned variance, for data scaled to unit variance.
 
@@ -231,6 +232,17 @@ class Likelihood(nn.Module, abc.ABC):
 def likelihoods_in(module: nn.Module) -> list[Likelihood]:
     """Return every likelihood inside a module, such as an objective."""
     return [part for part in module.modules() if isinstance(part, Likelihood)]
+
+
+def returned(p: Distribution, kind: type[Kind]) -> Kind:
+    """Return p(x|z) as the class of which the head's `forward` makes it.
+
+    Raises:
+        TypeError: It is another.
+    """
+    if not isinstance(p, kind):
+        raise TypeError(f"p must be what the head returns, got {type(p).__name__}.")
+    return p
 
 
 def of_values(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 __all__ = ["ClusteredGaussian"]
 
 import math
-import numbers
 
 import torch
 from scipy import special
@@ -19,6 +18,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from ..distributions import GatedNormals, softplus_inverse
+from ..integers import integer
 from .base import VARIANCE_FLOOR, Likelihood, of_values
 from .noise import Noise
 
@@ -49,17 +49,14 @@ class ClusteredGaussian(Likelihood):
         self, shape: tuple[int, ...], floor: float = VARIANCE_FLOOR, components: int = 8
     ) -> None:
         super().__init__()
-        if not isinstance(components, numbers.Integral) or isinstance(components, bool):
-            raise TypeError(f"components must be an integer, got {components!r}.")
-        if components < 1:
-            raise ValueError(f"components must be at least 1, got {components}.")
+        components = integer("components", components)
         if not floor > 0:
             raise ValueError(f"floor must be positive, got {floor}.")
         self.shape, self.floor = of_values(shape), floor
         values = math.prod(shape)
-        self.in_shape = (int(components), values + 1)
+        self.in_shape = (components, values + 1)
         start = softplus_inverse(torch.tensor(1 - floor**0.5).clamp_min(1e-3))
-        self.triangle = nn.Parameter((start * torch.eye(values)).repeat(int(components), 1, 1))
+        self.triangle = nn.Parameter((start * torch.eye(values)).repeat(components, 1, 1))
 
     @property
     def components(self) -> int:

@@ -23,7 +23,7 @@ from ..distributions.by_column import Place
 from ..linear import Chunks, LinearGaussian
 from ..naming import snake
 from ..plain import plain
-from .base import VARIANCE_FLOOR, Likelihood
+from .base import VARIANCE_FLOOR, Likelihood, returned
 from .bernoulli import Bernoulli
 from .categorical import Categorical
 from .counts import NegativeBinomial, Poisson
@@ -293,14 +293,8 @@ class Columns(Likelihood):
 
 
 def _own(p: Distribution) -> distributions.ByColumn:
-    """Return p(x|z) as `Columns.forward` made it.
-
-    Raises:
-        TypeError: It is none such.
-    """
-    if not isinstance(p, distributions.ByColumn):
-        raise TypeError(f"p must be what the head returns, got {type(p).__name__}.")
-    return p
+    """Return p(x|z) as `Columns.forward` made it."""
+    return returned(p, distributions.ByColumn)
 
 
 def _joined(p: distributions.ByColumn, found: Sequence[Tensor | None]) -> Tensor | None:

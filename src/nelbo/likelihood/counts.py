@@ -15,8 +15,8 @@ from .base import Likelihood, of_values
 from .noise import Noise
 
 
-class Poisson(Likelihood):
-    r"""Counts whose variance is their mean :math:`\lambda = e^h`.
+class Counts(Likelihood):
+    """Abstract likelihood of counts.
 
     Arguments:
         shape: The shape of one example. The decoder outputs one h for each value.
@@ -34,6 +34,25 @@ class Poisson(Likelihood):
         super().__init__()
         self.shape = self.in_shape = of_values(shape)
 
+    def possible(self, x: Tensor) -> Tensor:
+        """Return which values are counts, or missing."""
+        return x.isnan() | ((x >= 0) & x.isfinite() & (x == x.floor()))
+
+    def reading(self) -> dict[str, Any]:
+        """Return that a network is to read log(1 + x)."""
+        return {"as": "count"}
+
+
+class Poisson(Counts):
+    r"""Counts whose variance is their mean :math:`\lambda = e^h`.
+
+    Arguments:
+        shape: The shape of one example. The decoder outputs one h for each value.
+
+    Raises:
+        ValueError: ``shape`` is ().
+    """
+
     def forward(self, h: Tensor) -> distributions.Poisson:
         """Map h, of shape (*batch, *shape), to p(x|z)."""
         return distributions.Poisson(_bounded(h), len(self.shape))
@@ -42,20 +61,12 @@ class Poisson(Likelihood):
         """Return that the variance of a count is its mean."""
         return Noise("from z", "Poisson")
 
-    def possible(self, x: Tensor) -> Tensor:
-        """Return which values are counts, or missing."""
-        return _are_counts(x)
-
-    def reading(self) -> dict[str, Any]:
-        """Return that a network is to read log(1 + x)."""
-        return {"as": "count"}
-
     def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:
         """Return the logarithms of the mean counts, of shape ``shape``."""
         return _mean_count(x).log()
 
 
-class NegativeBinomial(Likelihood):
+class NegativeBinomial(Counts):
     r"""Counts whose variance :math:`\mu + \alpha \mu^2` is greater than their mean
     :math:`\mu = e^h`.
 
@@ -68,10 +79,6 @@ class NegativeBinomial(Likelihood):
         ValueError: ``dispersion`` is not positive, the word is unknown, or ``shape`` is ().
     """
 
-    takes = "counts"
-    density = False
-    measure = "probability"
-    expects = "a count: a whole number of at least 0"
     pace: ClassVar[float] = 4.0
     """How many times further the logarithm of the dispersion moves in a step of training than a
     weight: one number must come a long way in few steps."""
@@ -84,8 +91,7 @@ class NegativeBinomial(Likelihood):
         shape: tuple[int, ...],
         dispersion: Literal["learned", "per_feature"] | float = "learned",
     ) -> None:
-        super().__init__()
-        self.shape = self.in_shape = of_values(shape)
+        super().__init__(shape)
         self.learned = dispersion in ("learned", "per_feature")
         if self.learned:
             size = self.shape if dispersion == "per_feature" else ()
@@ -113,14 +119,6 @@ class NegativeBinomial(Likelihood):
         """Return that the variance of a count depends on its mean."""
         return Noise("from z", "negative binomial")
 
-    def possible(self, x: Tensor) -> Tensor:
-        """Return which values are counts, or missing."""
-        return _are_counts(x)
-
-    def reading(self) -> dict[str, Any]:
-        """Return that a network is to read log(1 + x)."""
-        return {"as": "count"}
-
     @torch.no_grad()
     def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:
         """Take the dispersion of the counts, and return the logs of their means, like ``shape``."""
@@ -132,11 +130,6 @@ class NegativeBinomial(Likelihood):
             log = excess.clamp(self.least, 1 / self.least).log() / self.pace
             self.raw.copy_(log.mean() if self.raw.ndim == 0 else log)
         return mean.log()
-
-
-def _are_counts(x: Tensor) -> Tensor:
-    """Return which values are counts, or missing."""
-    return x.isnan() | ((x >= 0) & x.isfinite() & (x == x.floor()))
 
 
 def _mean_count(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from .. import distributions
-from .base import VARIANCE_FLOOR
+from .base import VARIANCE_FLOOR, returned
 from .noise import Noise
 from .shared import SharedVariance
 
@@ -74,9 +74,8 @@ class HurdleLogNormal(SharedVariance):
         Raises:
             TypeError: p is not what `forward` returns.
         """
-        if not isinstance(p, distributions.HurdleLogNormal):
-            raise TypeError(f"p must be what the head returns, got {type(p).__name__}.")
-        return (_positive(x).log() - p.above.log.loc).square()
+        loc = returned(p, distributions.HurdleLogNormal).above.log.loc
+        return (_positive(x).log() - loc).square()
 
     @torch.no_grad()
     def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from .. import distributions
+from .base import returned
 from .noise import Noise
 from .shared import SharedVariance
 
@@ -57,9 +58,7 @@ class LogNormal(SharedVariance):
         Raises:
             TypeError: p is not what `forward` returns.
         """
-        if not isinstance(p, distributions.LogNormal):
-            raise TypeError(f"p must be what the head returns, got {type(p).__name__}.")
-        return (x.log() - p.log.loc).square()
+        return (x.log() - returned(p, distributions.LogNormal).log.loc).square()
 
     @torch.no_grad()
     def at_marginals(self, x: Tensor, left: Tensor | None = None) -> Tensor:

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from .. import distributions
-from .base import Likelihood, of_values
-from .categorical import frequencies, level_count
-from .noise import Noise
+from .levels import Levels, frequencies
 
 
-class Ordinal(Likelihood):
+class Ordinal(Levels):
     r""":math:`P(x_i \le k \mid z) = \sigma(t_{i, k} - h_i)`, with ordered thresholds t that are the
     same for every z (McCullagh, 1980).
 
@@ -29,18 +27,12 @@ class Ordinal(Likelihood):
         ValueError: It is less than 2, or ``shape`` is ().
     """
 
-    takes = "levels"
-    density = False
-    measure = "probability"
     least: ClassVar[float] = 1e-4
     """The smallest gap between two thresholds: without one, a level could be impossible."""
     raw: nn.Parameter
 
     def __init__(self, shape: tuple[int, ...], levels: int) -> None:
-        super().__init__()
-        self.shape = self.in_shape = of_values(shape)
-        self.levels = level_count(levels)
-        self.expects = f"the index of a level, 0 to {self.levels - 1}"
+        super().__init__(shape, levels)
         self.raw = nn.Parameter(torch.empty(*shape, self.levels - 1))
         self._take(torch.full((*shape, self.levels), 1 / self.levels))
 
@@ -63,14 +55,6 @@ class Ordinal(Likelihood):
     def forward(self, h: Tensor) -> distributions.Ordinal:
         """Map locations h, of shape (*batch, *shape), to p(x|z)."""
         return distributions.Ordinal(h, self.thresholds.to(h.dtype), len(self.shape))
-
-    def noise(self) -> Noise:
-        """Return that there is none besides the choice of a level."""
-        return Noise("none", f"ordinal of {self.levels} levels")
-
-    def possible(self, x: Tensor) -> Tensor:
-        """Return which values are indices of a level, or missing."""
-        return x.isnan() | ((x >= 0) & (x < self.levels) & (x == x.floor()))
 
     def reading(self) -> dict[str, Any]:
         """Return that a network is to read the index as a number."""

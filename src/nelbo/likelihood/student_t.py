@@ -25,7 +25,7 @@ from torch.distributions import Distribution
 
 from ..distributions import Factorised
 from ..linear import Chunks, LinearGaussian, without_outliers
-from .base import VARIANCE_FLOOR
+from .base import VARIANCE_FLOOR, returned
 from .noise import Noise
 from .shared import SharedVariance
 
@@ -122,10 +122,9 @@ class StudentT(SharedVariance):
         Raises:
             TypeError: p is not what `forward` returns.
         """
-        if not isinstance(p, _StudentT):
-            raise TypeError(f"p must be what the head returns, got {type(p).__name__}.")
-        square = (x - p.mean).square()
-        return square * (p.df + 1) / (p.df + square / p.scale.square())
+        t = returned(p, _StudentT)
+        square = (x - t.mean).square()
+        return square * (t.df + 1) / (t.df + square / t.scale.square())
 
     def moments(self, x: Tensor | Chunks) -> tuple[Tensor, Tensor]:
         """Return the moments of rows whose outliers are drawn in: one would set all of them."""

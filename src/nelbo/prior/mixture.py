@@ -8,7 +8,6 @@ from __future__ import annotations
 __all__ = ["Mixture"]
 
 import functools
-import numbers
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..distributions import NormalMixture, softplus_inverse
+from ..integers import integer
 from ..linear import mixture_of_factor_analysers
 from .base import Prior
 
@@ -53,16 +53,13 @@ class Mixture(Prior):
 
     def __init__(self, latent_dim: int, components: int = 8, learned: bool = True) -> None:
         super().__init__()
-        for name, value in (("latent_dim", latent_dim), ("components", components)):
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-                raise TypeError(f"{name} must be an integer, got {value!r}.")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        latent_dim = integer("latent_dim", latent_dim)
+        components = integer("components", components)
         if not isinstance(learned, bool):
             raise TypeError(f"learned must be True or False, got {learned!r}.")
-        self.latent_dim, self.learned = int(latent_dim), learned
+        self.latent_dim, self.learned = latent_dim, learned
         values = {
-            "log_weight": torch.full((int(components),), 1 / components).log(),
+            "log_weight": torch.full((components,), 1 / components).log(),
             "loc": torch.zeros(components, latent_dim),
             "scale_tril": torch.eye(latent_dim).repeat(components, 1, 1),
         }

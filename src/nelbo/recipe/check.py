@@ -6,7 +6,7 @@ resolved where they are built.
 
 from __future__ import annotations
 
-__all__ = ["check", "integer", "seed_from"]
+__all__ = ["check", "seed_from"]
 
 import dataclasses
 import math
@@ -19,9 +19,10 @@ import numpy as np
 from torch import nn
 
 from .. import spec
+from ..integers import integer
 from ..options import Options
 
-Constraint = Callable[[str, Any], None]
+Constraint = Callable[[str, Any], object]
 """Is called with an option's name and value; raises ValueError or TypeError."""
 
 
@@ -76,19 +77,6 @@ def _example(field: dataclasses.Field[Any]) -> str:
     """Return the dict that the text of an option shows as an example."""
     found = re.search(r"\{.*\}", field.metadata["text"])
     return "" if found is None else found[0]
-
-
-def integer(name: str, value: object) -> None:
-    """Refuse what is not a positive integer.
-
-    Raises:
-        TypeError: It is no integer.
-        ValueError: It is less than 1.
-    """
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}.")
-    if int(value) < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}.")
 
 
 def _is_number(value: object) -> bool:

@@ -107,7 +107,7 @@ class Refined:
     def chosen(self, held_out: Batch) -> Batch:
         """Return the held-out rows that are refined."""
         step = max(1, math.ceil(len(held_out.x) / self.rows))
-        return Batch(held_out.x[::step], None if held_out.c is None else held_out.c[::step])
+        return held_out.every(step)
 
     def spread(self, objective: Objective, held_out: Batch, budget: Budget) -> Refined | None:
         """Return how often this can be done in a run; None where it cannot, or takes too long.
@@ -138,7 +138,7 @@ class Refined:
 
 def _is_able(vae: VAE, held_out: Batch) -> bool:
     """Return whether a model's parts say what refining q asks of them."""
-    first = Examples(held_out.x[:1], None if held_out.c is None else held_out.c[:1])
+    first = Examples(held_out.x, held_out.c)[:1]
     q = first.encode(vae)
     known = vae.posterior.as_normal(q) is not None or hasattr(q, "from_noise")
     return known and is_known(vae, first)
