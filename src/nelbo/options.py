@@ -160,8 +160,8 @@ class Options:
         MODEL,
         """
         Prior p(z): "standard_normal", "mixture" (of normals, fitted to z of the training rows after
-        training), "hierarchical" (two layers of latents), or "auto" (a mixture for tables where it
-        is better on held-out rows).
+        training), "hierarchical" (two layers of latents), "vamp" (the mean of q(z|u) of learned
+        pseudo-inputs u), or "auto" (a mixture for tables where it is better on held-out rows).
         """,
     )
     prior_options: Mapping[str, Any] | None = _option(

@@ -39,7 +39,7 @@ from .options import NetworkFactory
 from .vae import VAE
 
 GIVEN: dict[str, frozenset[str]] = {
-    "prior": frozenset({"latent_dim", "generator"}),
+    "prior": frozenset({"latent_dim", "shape", "generator"}),
     "likelihood": frozenset({"shape", "variance", "floor", "low", "width", "bins"}),
     "posterior": frozenset({"latent_dim", "generator"}),
     "network": frozenset({"in_shape", "out_shape", "generator"}),
@@ -292,13 +292,16 @@ def _check_networks(spec: Spec) -> None:
 
 
 def _latent_part(kind: str, spec: Spec, generator: torch.Generator | None) -> Any:
-    """Build a prior or a posterior; one that has weights to draw takes them from ``generator``."""
+    """Build a prior or a posterior; one that has weights to draw takes them from ``generator``,
+    and one of rows their shape.
+    """
     name, options = getattr(spec, kind), getattr(spec, f"{kind}_options")
     check_options(kind, name, options)
     cls = resolve(kind, name)
-    if "generator" in inspect.signature(cls).parameters:
-        return cls(spec.latent_dim, **options, generator=generator)
-    return cls(spec.latent_dim, **options)
+    known = inspect.signature(cls).parameters
+    given = {"shape": spec.shape, "generator": generator}
+    taken = {option: value for option, value in given.items() if option in known}
+    return cls(spec.latent_dim, **options, **taken)
 
 
 def _likelihood(spec: Spec) -> likelihood.Likelihood:

@@ -131,6 +131,7 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.encoder = encoder
         self.posterior = posterior
+        prior.join(_Encoding(self))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -283,6 +284,33 @@ class VAE(nn.Module):
         """
         p = self.decode(draw(self.prior(), (n,), generator))
         return draw(p, (), generator, gradients=False) if noise else p.mean
+
+
+class _Encoding:
+    """What a prior may ask of its model (`nelbo.prior.base.Encoding`).
+
+    It is no module: the prior would own the model that owns it.
+    """
+
+    def __init__(self, vae: VAE) -> None:
+        self.vae = vae
+
+    @property
+    def takes_condition(self) -> bool:
+        return _says(self.vae.encoder, "takes_condition")
+
+    @property
+    def is_normal(self) -> bool:
+        head = self.vae.posterior
+        weight = self.vae._weight()
+        with torch.no_grad():
+            return head.as_normal(head(weight.new_zeros(1, *head.in_shape))) is not None
+
+    def normal(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.vae.posterior.as_normal(self.vae.encode(x))
+        if found is None:
+            raise ValueError("q(z|x) is no normal any more: another posterior was put in.")
+        return found
 
 
 def _says(part: object, name: str) -> bool:

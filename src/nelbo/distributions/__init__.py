@@ -16,7 +16,7 @@ from .gated import GatedNormals
 from .hurdle import HurdleLogNormal
 from .layered import Layered, check_width, fewest_of, layers_of
 from .log_normal import LogNormal
-from .mixture import NormalMixture
+from .mixture import DiagonalMixture, NormalMixture
 from .negative_binomial import NegativeBinomial
 from .normal import LOG_2PI, DiagonalNormal, Normal01, is_independent_normal
 from .ordinal import Ordinal
@@ -28,6 +28,7 @@ __all__ = [
     "Bernoulli",
     "ByColumn",
     "Categorical",
+    "DiagonalMixture",
     "DiagonalNormal",
     "DiscretizedNormal",
     "Factorised",

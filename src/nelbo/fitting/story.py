@@ -146,6 +146,7 @@ def _start(task: Task) -> _Start | None:
     plan = task.plan
     if plan.warm:
         return None
+    begin.place_prior(plan.vae, task.taken)
     regression = None
     if plan.condition is None:
         first_rows = begin.enough_rows(plan.vae, task.taken)
@@ -267,6 +268,7 @@ def _kept_start(start: _Start | None) -> Candidate:
         ):
             return {}
         best = start.of_all_rows(task)
+        begin.place_prior(plan.vae, task.taken)
         begin.start_at(plan.vae, best.linear, best.regression)
         task.history.best_step = 0
         why = "Training did not clearly beat its closed-form start on held-out rows."

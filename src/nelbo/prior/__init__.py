@@ -6,5 +6,6 @@ from .base import Prior
 from .hierarchical import Hierarchical
 from .mixture import Mixture
 from .standard_normal import StandardNormal
+from .vamp import Vamp
 
-__all__ = ["Hierarchical", "Mixture", "Prior", "StandardNormal"]
+__all__ = ["Hierarchical", "Mixture", "Prior", "StandardNormal", "Vamp"]

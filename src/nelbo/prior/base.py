@@ -2,11 +2,11 @@ r"""What every prior answers, so that nobody has to ask for its class."""
 
 from __future__ import annotations
 
-__all__ = ["Prior"]
+__all__ = ["Encoding", "Prior"]
 
 import abc
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,23 @@ from torch.distributions import Distribution
 
 from ..distributions import Normal01, draw, is_independent_normal
 from ..naming import snake
+
+
+class Encoding(Protocol):
+    """What a prior may ask of the model that it is part of."""
+
+    @property
+    def takes_condition(self) -> bool:
+        """Whether rows are encoded with conditions."""
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether q(z|x) is a normal."""
+
+    def normal(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean (n, latent_dim) of q(z|x) of rows (n, *shape), and its standard deviations,
+        of the same shape, or lower triangle (n, latent_dim, latent_dim).
+        """
 
 
 class Prior(nn.Module, abc.ABC):
@@ -62,6 +79,17 @@ class Prior(nn.Module, abc.ABC):
 
         By default it stays where it is.
         """
+
+    def join(self, encoding: Encoding) -> None:
+        """Become part of a model, which calls this; a prior that needs its encoder keeps that."""
+
+    @property
+    def rows_wanted(self) -> int:
+        """How many training rows it starts at: `start_at_rows`; most need none."""
+        return 0
+
+    def start_at_rows(self, x: Tensor) -> None:
+        """Start at some training rows (n, *shape), in model units."""
 
     def moments(
         self, device: torch.device | str = "cpu", draws: int = 4096

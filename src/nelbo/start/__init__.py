@@ -24,6 +24,7 @@ from .solution import (
     closed_form_start,
     has_closed_form,
     has_linear_paths,
+    place_prior,
     start_at,
     start_prior,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "enough_rows",
     "has_closed_form",
     "has_linear_paths",
+    "place_prior",
     "quick_model",
     "random_features",
     "regressed",

@@ -8,6 +8,7 @@ __all__ = [
     "closed_form_start",
     "has_closed_form",
     "has_linear_paths",
+    "place_prior",
     "start_at",
     "start_prior",
 ]
@@ -24,6 +25,7 @@ from ..linear import Chunks, LinearGaussian, Regression
 from ..networks.paths import fill, linear_path, silence
 from ..posterior import Posterior
 from ..vae import VAE
+from .rows import Readable
 
 
 def has_linear_paths(vae: VAE) -> bool:
@@ -153,6 +155,19 @@ def start_prior(model: VAE, x: Tensor | Chunks, rows: int = 10_000) -> None:
         few = part[::step].reshape(-1, *model.shape).to(model.device, model.dtype)
         z.append(draw(model.encode(few), (), generator, gradients=False))
     model.prior.start_at(torch.cat(z))
+
+
+def place_prior(model: VAE, rows: Readable) -> None:
+    """Put a prior that starts at training rows there, before anything else of the model starts.
+
+    Arguments:
+        model: The model.
+        rows: The training rows, of which evenly spaced ones are taken.
+    """
+    wanted = model.prior.rows_wanted
+    if wanted:
+        x = rows.every(max(1, len(rows) // wanted)).read()
+        model.prior.start_at_rows(x.reshape(-1, *model.shape))
 
 
 def check_init(model: VAE, init: str) -> None:
