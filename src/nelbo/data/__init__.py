@@ -13,6 +13,7 @@ from nelbo.data.dataset import as_rows
 from nelbo.data.rows import Rows
 from nelbo.data.schema import Schema
 from nelbo.data.steps.dequantise import to_uint8
+from nelbo.data.table import TableSchema
 from nelbo.data.values import Values, validate_array
 from nelbo.data.warned import DataWarning
 
@@ -24,6 +25,7 @@ __all__ = [
     "Rows",
     "Schema",
     "Source",
+    "TableSchema",
     "Values",
     "as_rows",
     "load",

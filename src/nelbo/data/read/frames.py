@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nelbo.data.read.cells import model_dtype, place, real_numbers
 
-__all__ = ["cells_of", "check_unique", "columns_of", "from_frame", "without"]
+__all__ = ["cells_of", "check_unique", "columns_of", "from_frame", "narwhals_of", "without"]
 
 Array = npt.NDArray[Any]
 
@@ -30,7 +30,7 @@ def from_frame(X: Any, name: str) -> tuple[Array, tuple[str, ...] | None]:
     """
     labels = _labels(X)
     check_unique(labels, name)
-    frame = _narwhals(X, name)
+    frame = narwhals_of(X, name)
     names = tuple(str(label) for label in labels)
     if not names:
         return np.empty((len(frame), 0)), None
@@ -52,13 +52,13 @@ def columns_of(X: Any) -> list[Any] | None:
 
 def cells_of(X: Any, places: Iterable[int]) -> list[Array]:
     """Return the cells of some columns of a data frame, as they are."""
-    frame = _narwhals(X, "X")
+    frame = narwhals_of(X, "X")
     return [np.asarray(frame[:, place].to_numpy()) for place in places]
 
 
 def without(X: Any, places: Collection[int]) -> Any:
     """Return a data frame, of the same library, without some of its columns."""
-    frame = _narwhals(X, "X")
+    frame = narwhals_of(X, "X")
     rest = [j for j in range(len(_labels(X))) if j not in places]
     return frame[:, rest].to_native()
 
@@ -82,7 +82,7 @@ def _labels(X: Any) -> list[Any]:
     return list(X.columns)
 
 
-def _narwhals(X: Any, name: str) -> Any:
+def narwhals_of(X: Any, name: str) -> Any:
     """Return a frame of any library behind one interface."""
     try:
         import narwhals as nw

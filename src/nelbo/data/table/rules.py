@@ -1,0 +1,295 @@
+r"""What a column is, found from its cells, and why.
+
+Numbers are what they are most probable as. Of n values in whole numbers, all are compared as
+probabilities (a density times the step of 1): with their :math:`K` levels, of entropy H,
+
+.. math:: -\overline{\log p} = H + K / n
+
+of ordered levels, and that of the best member of any other family, such as the negative binomial.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Rules"]
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nelbo.data.table.cells import Cells, Form, told
+from nelbo.data.table.column import Column, Constant, LeftOut
+from nelbo.data.table.levels import Levels
+from nelbo.data.table.numbers import Numbers, decimals_of, parts_of_a_day
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the kind of a column is found.
+
+    Attributes:
+        few: Up to so many different numbers are ordered levels.
+        rows_a_level: If that many rows have each, on average.
+        enough: With fewer rows nothing is called an identifier or free text.
+        free: Text is free where different words are more than this share of the rows.
+        collisions: Whole numbers without a repetition are keys where chance would have made so
+            many.
+        zeros: The share of zeros beside positive numbers from which on these are amounts.
+        widest: The range of whole numbers that may be counts or ordered levels.
+        dispersion: The ratio of variance to mean up to which counts are Poisson's.
+        clearly: By how many nats a row one family must beat another that is simpler.
+    """
+
+    few: int = 10
+    rows_a_level: int = 5
+    enough: int = 20
+    free: float = 0.5
+    collisions: float = 10.0
+    zeros: float = 0.05
+    widest: int = 1_000
+    dispersion: float = 1.1
+    clearly: float = 0.1
+
+    def __call__(self, cells: Cells, name: str, kind: str | None = None) -> Column:
+        """Return what a column is.
+
+        Arguments:
+            cells: Its cells.
+            name: What it is called.
+            kind: Its kind, where that is known.
+        """
+        there = cells.values[cells.there]
+        if kind == "left_out":
+            return _left_out(cells, "as asked")
+        if len(there) == 0:
+            return _left_out(cells, "holds no value at all")
+        first = there[0]
+        if kind in (None, "constant") and bool((there == first).all()):
+            value = first if cells.form == "text" else float(first)
+            said = repr(value) if cells.form == "text" else told(value)
+            return Constant(**_common(cells, "constant", f"{said} in all rows"), value=value)
+        if kind is not None:
+            return self._of_kind(cells, there, kind)
+        if cells.levels is not None:
+            return _categories(cells)
+        of_form: dict[Form, Callable[[Cells, Array], Column]] = {
+            "text": self._text,
+            "truth": self._truth,
+            "number": self._number,
+            "date": self._time,
+            "duration": self._time,
+        }
+        return of_form[cells.form](cells, there)
+
+    # -- by form
+
+    def _text(self, cells: Cells, there: Array) -> Column:
+        n, count = len(there), len(set(there.tolist()))
+        if n >= self.enough and count == n:
+            return _left_out(cells, f"{n:,} different words in as many rows: an identifier")
+        if n >= self.enough and count > self.free * n:
+            return _left_out(cells, f"{count:,} different words in {n:,} rows: free text")
+        return _levels(cells, "categorical", f"{count:,} different words: categories")
+
+    def _truth(self, cells: Cells, there: Array) -> Column:
+        return _levels(cells, "bernoulli", "true or false", levels=(0.0, 1.0))
+
+    def _time(self, cells: Cells, there: Array) -> Column:
+        unit = {"date": "days since 1970-01-01", "duration": "seconds"}[cells.form]
+        kind, why = self._density(there)
+        return _numbers(cells, kind, f"a {cells.form}, in {unit}: {why}")
+
+    def _number(self, cells: Cells, there: Array) -> Column:
+        values = np.unique(there)
+        n, whole = len(there), bool((there == np.floor(there)).all())
+        span = f"{len(values):,} values, {'whole, ' if whole else ''}" + _range(there)
+        if len(values) == 2:
+            pair = tuple(values.tolist())
+            return _levels(cells, "bernoulli", f"two values, {_range(there)}", levels=pair)
+        if len(values) <= self.few and n >= self.rows_a_level * len(values):
+            levels = tuple(values.tolist())
+            return _levels(cells, "ordinal", f"{span}: ordered levels", levels=levels)
+        if whole and self._is_key(there, len(values)):
+            return _left_out(cells, f"{n:,} different whole numbers in as many rows: a key")
+        zero, width = float((there == 0).mean()), there.max() - there.min() + 1
+        if there.min() == 0 and zero >= self.zeros and (not whole or width > self.widest):
+            why = f"{zero:.0%} zeros beside positive numbers up to {told(float(there.max()))}"
+            return _numbers(cells, "hurdle_log_normal", f"{why}: an amount")
+        if whole and there.min() >= 0 and width <= self.widest:
+            return self._whole(cells, there, span)
+        kind, why = self._density(there)
+        return _numbers(cells, kind, f"{span}: {why}")
+
+    def _is_key(self, there: Array, different: int) -> bool:
+        """Return whether whole numbers all differ where chance would have repeated some."""
+        n = len(there)
+        if different < n or n < self.enough:
+            return False
+        width = float(there.max() - there.min() + 1)
+        return n * n / (2 * width) >= self.collisions
+
+    def _whole(self, cells: Cells, there: Array, span: str) -> Column:
+        """Return what whole numbers are most probable as: counts, ordered levels or numbers."""
+        n, low, width = len(there), float(there.min()), int(there.max() - there.min() + 1)
+        frequency = np.bincount((there - low).astype(np.int64)) / n
+        some = frequency[frequency > 0]
+        mean, variance = float(there.mean()), float(there.var())
+        count, cost = "poisson", _poisson(there, mean)
+        if variance > self.dispersion * mean:
+            count, cost = "negative_binomial", _negative_binomial(there, mean, variance)
+        found = {count: cost}
+        kind, why = self._density(there)
+        found[kind] = _COSTS[kind](there) + self.clearly
+        if n >= self.rows_a_level * width:
+            found["ordinal"] = float(-(some * np.log(some)).sum()) + width / n + self.clearly
+        best = min(found, key=lambda name: found[name])
+        if best == "ordinal":
+            levels = tuple((low + np.arange(width)).tolist())
+            why = f"{span}, which neither counts nor a normal fit: ordered levels"
+            return _levels(cells, best, why, levels=levels)
+        if best == count:
+            why = "count" if count == "poisson" else "count, more dispersed than Poisson's"
+        return _numbers(cells, best, f"{span}: {why}")
+
+    def _density(self, there: Array) -> tuple[str, str]:
+        """Return which density fits numbers best, and why."""
+        cost = {"heteroscedastic_gaussian": _gaussian(there)}
+        if there.min() > 0:
+            cost["log_normal"] = _log_normal(there) + self.clearly
+        cost["student_t"] = _student_t(there) + self.clearly
+        best = min(cost, key=lambda name: cost[name])
+        said = {
+            "heteroscedastic_gaussian": "a number, whose noise depends on z",
+            "log_normal": "positive and skewed",
+            "student_t": "a number with heavy tails",
+        }
+        return best, said[best]
+
+    # -- by kind
+
+    def _of_kind(self, cells: Cells, there: Array, kind: str) -> Column:
+        """Return a column of a kind that was asked for.
+
+        Raises:
+            ValueError: There is no such kind, or it is not for such cells.
+        """
+        if kind in Levels.kinds:
+            return _levels(cells, kind, "as asked", levels=_ordered(cells, there))
+        known = sorted(Levels.kinds | Numbers.kinds | Constant.kinds | LeftOut.kinds)
+        if kind not in Numbers.kinds:
+            raise ValueError(
+                f"column {cells.name!r} cannot be of kind {kind!r}. Known: {', '.join(known)}."
+            )
+        if cells.form == "text":
+            raise ValueError(
+                f"column {cells.name!r} holds text such as {there[0]!r}, and cannot be of kind "
+                f"{kind!r}. Make it 'categorical', or 'left_out'."
+            )
+        return _numbers(cells, kind, "as asked")
+
+
+# -- columns of cells
+
+
+def _common(cells: Cells, kind: str, why: str) -> dict[str, Any]:
+    return {
+        "name": cells.name,
+        "kind": kind,
+        "why": why,
+        "form": cells.form,
+        "dtype": cells.dtype,
+        "missing": cells.marks,
+    }
+
+
+def _left_out(cells: Cells, why: str) -> LeftOut:
+    return LeftOut(**_common(cells, "left_out", why))
+
+
+def _numbers(cells: Cells, kind: str, why: str) -> Numbers:
+    there = cells.values[cells.there]
+    low, high = float(there.min()), float(there.max())
+    decimals, parts = decimals_of(there), None
+    if cells.form == "date" and decimals != 0:
+        decimals, parts = None, parts_of_a_day(there)
+    common = _common(cells, kind, why)
+    return Numbers(**common, low=low, high=high, decimals=decimals, parts_of_a_day=parts)
+
+
+def _ordered(cells: Cells, there: Array) -> tuple[Any, ...]:
+    """Return the levels of a column: its categories, or what stands in it, in order."""
+    if cells.levels is not None:
+        return cells.levels
+    return tuple(sorted(set(there.tolist())))
+
+
+def _levels(cells: Cells, kind: str, why: str, levels: tuple[Any, ...] | None = None) -> Levels:
+    if levels is None:
+        levels = _ordered(cells, cells.values[cells.there])
+    return Levels(**_common(cells, kind, why), levels=levels)
+
+
+def _categories(cells: Cells) -> Levels:
+    """Return a column that its library has as categories."""
+    count = len(cells.levels or ())
+    if cells.ordered:
+        return _levels(cells, "ordinal", f"{count:,} categories, said to be ordered")
+    return _levels(cells, "categorical", f"{count:,} categories")
+
+
+def _range(there: Array) -> str:
+    return f"{told(float(there.min()))} to {told(float(there.max()))}"
+
+
+# -- what numbers cost as members of a family, in nats each
+
+
+def _gaussian(x: Array) -> float:
+    return 0.5 * math.log(2 * math.pi * math.e * max(float(x.var()), 1e-300))
+
+
+def _log_normal(x: Array) -> float:
+    logarithm = np.log(x)
+    return _gaussian(logarithm) + float(logarithm.mean())
+
+
+def _student_t(x: Array, df: float = 4.0, steps: int = 20) -> float:
+    """Return the cost as Student's t, whose location and scale EM finds."""
+    centre, square = float(np.median(x)), max(float(x.var()), 1e-300)
+    for _ in range(steps):
+        weight = (df + 1) / (df + (x - centre) ** 2 / square)
+        centre = float((weight * x).sum() / weight.sum())
+        square = max(float((weight * (x - centre) ** 2).mean()), 1e-300)
+    constant = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(math.pi * df)
+    tails = (df + 1) / 2 * np.log1p((x - centre) ** 2 / (df * square))
+    return float(tails.mean()) + 0.5 * math.log(square) - constant
+
+
+_COSTS: Mapping[str, Callable[[Array], float]] = {
+    "heteroscedastic_gaussian": _gaussian,
+    "log_normal": _log_normal,
+    "student_t": _student_t,
+}
+
+
+def _log_gamma(x: Array) -> Array:
+    found: Array = torch.lgamma(torch.from_numpy(np.asarray(x, dtype=np.float64))).numpy()
+    return found
+
+
+def _poisson(x: Array, mean: float) -> float:
+    return float((mean - x * math.log(mean) + _log_gamma(x + 1)).mean())
+
+
+def _negative_binomial(x: Array, mean: float, variance: float) -> float:
+    """Return the cost as a negative binomial of the same mean and variance."""
+    r = mean * mean / (variance - mean)
+    choose = _log_gamma(x + r) - math.lgamma(r) - _log_gamma(x + 1)
+    log_p = choose + r * math.log(r / (r + mean)) + x * math.log(mean / (r + mean))
+    return float(-log_p.mean())
