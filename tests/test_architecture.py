@@ -29,7 +29,7 @@ RINGS: tuple[frozenset[str], ...] = tuple(
         "evaluate",
         "training checkpoint",
         "spec diagnose start",
-        "recipe",
+        "recipe synthesis",
         "fitted",
         "fitting",
         "estimator",

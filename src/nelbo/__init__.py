@@ -29,6 +29,7 @@ _MODULES = (
     "prior",
     "spec",
     "start",
+    "synthesis",
     "training",
 )
 _NAMES = {
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         prior,
         spec,
         start,
+        synthesis,
         training,
     )
     from . import start as initialize
