@@ -38,7 +38,7 @@ PRELOADED = [
     "sklearn",
     "nelbo.estimator",
     "nelbo.cli.fit",
-    "nelbo.report",
+    "nelbo.picture",
     "benchmarks._killing",
 ]
 OPTIONS = (

@@ -46,9 +46,9 @@ from nelbo import (
     spec,
 )
 from nelbo.data import as_rows
+from nelbo.fitted.summary import summarise
 from nelbo.linear import without_outliers
 from nelbo.networks import paths
-from nelbo.report import summarise
 
 KINDS = ("likelihood", "prior", "posterior")
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -18,7 +18,7 @@ from nelbo import VariationalAutoencoder
 from nelbo.cli import main
 from nelbo.data.numbers import Numbers
 from nelbo.data.steps.dequantise import hash_uniform
-from nelbo.report import summarise
+from nelbo.fitted.summary import summarise
 
 pytestmark = [
     pytest.mark.fault,

@@ -88,7 +88,8 @@ def evaluate(
     """
     import numpy as np
 
-    from ..report import baseline, bracket, density, plain
+    from ..fitted.measure import baseline, bracket, density
+    from ..plain import plain
 
     files.check_output(out, overwrite)
     check_which(rows)

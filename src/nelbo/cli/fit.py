@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..data import Values
     from ..estimator import VariationalAutoencoder
     from ..fitted import Fitted
-    from ..report import Summary
+    from ..fitted.summary import Summary
 
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to save a model; a disk may be full for a moment only."""
@@ -232,7 +232,7 @@ def _report(
     as_json: bool,
 ) -> None:
     """Measure the saved model, draw it, and print what came out."""
-    from ..report import summarise
+    from ..fitted.summary import summarise
 
     for stale in (_results_file(run), _picture(run)):  # of a run that was here before
         stale.unlink(missing_ok=True)
@@ -263,7 +263,7 @@ def _draw(
     summary: Summary,
 ) -> str:
     """Write the picture, and return why there is none, where there is none."""
-    from ..report import write_picture
+    from ..picture import write_picture
 
     title = os.path.basename(data.rstrip("/")) or data
     try:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ..report import Baseline, Bracket, Density, Noise, Summary
+    from ..fitted.measure import Baseline, Bracket, Density, Noise
+    from ..fitted.summary import Summary
     from .options import FitOptions
 
 

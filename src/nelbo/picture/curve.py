@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..fitted import Fitted
+from ..fitted.summary import Summary
+from ..report.style import Colour, bare, parts
 from ..training.history import TRAINING, Record
-from .style import Colour, bare, parts
-from .summary import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,9 +14,11 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from nelbo import VariationalAutoencoder, evaluate
-from nelbo.report import Density, density, draw, summarise, write_picture
-from nelbo.report.images import mosaic
-from nelbo.report.tables import telling_columns
+from nelbo.fitted.measure import Density, density
+from nelbo.fitted.summary import summarise
+from nelbo.picture import draw, write_picture
+from nelbo.picture.tables import telling_columns
+from nelbo.report.tiles import mosaic
 
 pytest.importorskip("matplotlib")
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from ..data import Values
 from ..fitted import Fitted
+from ..fitted.summary import Summary
+from ..report.style import Colour, bare, parts, shortened
 from .images import in_units
-from .style import Colour, bare, parts, shortened
-from .summary import Summary
 
 Array = npt.NDArray[Any]
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from ..data import Values
 from ..fitted import Fitted
-from .style import Colour
-from .summary import Summary
+from ..fitted.summary import Summary
+from ..report.style import Colour
+from ..report.tiles import channels_last, colours, mosaic
 
 Array = npt.NDArray[Any]
 
@@ -46,7 +47,7 @@ def draw_images(figure: Any, model: Fitted, rows: Values, which: str, summary: S
     if not low < high:
         low, high = low - 0.5, low + 0.5
     for axes, (text, block) in zip(figure.subplots(4, 1), blocks.items(), strict=True):
-        tiles = _colours((_channels_last(block, model.schema.layout) - low) / (high - low))
+        tiles = colours((channels_last(block, model.schema.layout) - low) / (high - low))
         axes.imshow(mosaic(tiles, across), interpolation="nearest")
         axes.set_title(text, loc="left", fontsize=9.5, color=Colour.INK, pad=3)
         axes.set_axis_off()
@@ -62,18 +63,6 @@ def in_units(model: Fitted, rows: Array) -> Array:
     return rows
 
 
-def mosaic(tiles: Array, across: int) -> Array:
-    """Lay tiles (n, h, w, 3) out in lines on white, with gaps."""
-    n, height, width, _ = tiles.shape
-    gap = max(1, round(min(height, width) / 14))
-    lines = math.ceil(n / across)
-    sheet = np.ones((lines * (height + gap) - gap, across * (width + gap) - gap, 3))
-    for i, tile in enumerate(tiles):
-        top, left = (i // across) * (height + gap), (i % across) * (width + gap)
-        sheet[top : top + height, left : left + width] = tile
-    return sheet
-
-
 def _beta(summary: Summary) -> str:
     """Say in data units what the noise of samples is."""
     low, high = summary.noise.smallest, summary.noise.largest
@@ -84,20 +73,3 @@ def _beta(summary: Summary) -> str:
         beta = f"{high:.3g}"
     formula = r"$\tilde{x} = \hat{x} + \beta\varepsilon$"
     return rf", {formula}, $\beta$ = {beta} ({summary.noise.kind})"
-
-
-def _channels_last(block: Array, layout: str) -> Array:
-    """Return images (n, h, w, c), whatever their layout."""
-    if layout == "hw":
-        return block[..., None]
-    if layout == "chw":
-        return np.moveaxis(block, 1, -1)
-    return block
-
-
-def _colours(block: Array) -> Array:
-    """Turn (n, h, w, c) in [0, 1] into RGB; of channels that are not colours, show the first."""
-    block = np.clip(block, 0, 1)
-    if block.shape[-1] in (3, 4):
-        return block[..., :3]
-    return np.repeat(block[..., :1], 3, axis=-1)

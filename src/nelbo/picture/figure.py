@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import Values
 from ..fitted import Fitted
+from ..fitted.summary import Summary
+from ..report.style import Colour, parts, shortened
 from ..whole import write_file
 from .curve import draw_bound
 from .images import draw_images
-from .style import Colour, parts, shortened
-from .summary import Summary
 from .tables import draw_table
 
 if TYPE_CHECKING:

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from .. import diagnose, evaluate
-from ..fitted import Fitted, RowCounts
-from ..fitted.measure import (
+from ..plain import plain
+from .choice import RowCounts
+from .fitted import Fitted
+from .measure import (
     Baseline,
     Density,
     Explained,
@@ -22,7 +24,6 @@ from ..fitted.measure import (
     explained,
     noise,
 )
-from ..plain import plain
 
 
 @dataclass(frozen=True)
