@@ -50,9 +50,10 @@ endef
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(STAMP)-all  ## fit the digits, print held-out log p(x) beside exact pPCA's, write a picture, and diagnose the fit
+demo: $(STAMP)-all  ## fit the digits, print held-out log p(x) beside exact pPCA's, write a report, and diagnose the fit
 	$(VENV)/bin/nelbo fit digits --out '$(RUNS)/digits' --overwrite
 	$(VENV)/bin/nelbo diagnose '$(RUNS)/digits' digits
+	$(VENV)/bin/nelbo report '$(RUNS)/digits'
 
 test: $(STAMP)-test  ## the test suite (tests of data sets need NELBO_DATA and are skipped without it)
 	$(PYTEST) -m 'not slow'
@@ -98,7 +99,7 @@ $(STAMP)-all: $(STAMP) pyproject.toml constraints.txt
 	$(call install,all)
 
 $(STAMP)-test: $(STAMP) pyproject.toml constraints.txt
-	$(call install,test)
+	$(call install,test$(comma)web)
 
 $(STAMP)-lint: $(STAMP) pyproject.toml constraints.txt
 	$(call install,all$(comma)lint)

@@ -218,6 +218,8 @@ def test_fit_prints_one_json_object_of_finite_numbers_and_files(
         "README.md",
         "run.toml",
         "picture.png",
+        "report.html",
+        "report.json",
     }
     assert wanted <= names
     assert all((place / path).is_file() for path in fitted["files"])
@@ -303,6 +305,7 @@ def test_without_matplotlib_the_model_is_saved_and_the_cure_is_said(
     assert 'pip install "nelbo[report]"' in result.stderr
     assert 'pip install "nelbo[report]"' in json.loads(result.stdout)["warnings"][-1]
     assert not (place / "bare" / "picture.png").exists()
+    assert not (place / "bare" / "report.html").exists()
     VariationalAutoencoder.load(place / "bare")
 
 

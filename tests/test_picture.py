@@ -15,9 +15,9 @@ from scipy.stats import multivariate_normal
 
 from nelbo import VariationalAutoencoder, evaluate
 from nelbo.fitted.measure import Density, density
+from nelbo.fitted.portrait.look import telling_columns
 from nelbo.fitted.summary import summarise
 from nelbo.picture import draw, write_picture
-from nelbo.picture.tables import telling_columns
 from nelbo.report.tiles import mosaic
 
 pytest.importorskip("matplotlib")

@@ -35,6 +35,10 @@ COMMANDS = {
         "diagnose:diagnose",
         "Say what is wrong with a model: a table of verdicts, a diagnosis and its cure.",
     ),
+    "report": (
+        "report:report",
+        "Write what there is to see of a model as one page that needs no network.",
+    ),
     "score": ("apply:score", "Write log p(x) of every row, in nats."),
     "encode": ("apply:encode", "Write the latent means of every row."),
     "reconstruct": (

@@ -1,4 +1,4 @@
-"""`nelbo fit`: data in, a model, its numbers and a picture out."""
+"""`nelbo fit`: data in, a model, its numbers, a picture and a report out."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from .reading import ReadOptions
 if TYPE_CHECKING:
     from ..data import Values
     from ..estimator import VariationalAutoencoder
+    from ..evaluate import Scores
     from ..fitted import Fitted
     from ..fitted.summary import Summary
 
@@ -60,7 +61,7 @@ def fit(
         A built-in name (digits), an .npy, .npz, .csv or .parquet file, a folder of images, or - for
         standard input.
     out
-        RUN, the folder to write the model, its results and a picture to. [required, but for
+        RUN, the folder to write the model, its results and a report to. [required, but for
         --explain]
     config
         TOML file of options, such as the run.toml in a RUN; the command line wins.
@@ -231,14 +232,14 @@ def _report(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Measure the saved model, draw it, and print what came out."""
-    from ..fitted.summary import summarise
+    """Measure the saved model, show it, and print what came out."""
+    from ..fitted.summary import measure
 
-    for stale in (_results_file(run), _picture(run)):  # of a run that was here before
+    for stale in (_results_file(run), *_drawn(run)):  # of a run that was here before
         stale.unlink(missing_ok=True)
     with progress.shown(quiet):
-        summary = summarise(model, train, held_out, options.samples, notes)
-    missing = _draw(model, train, held_out, run, data, summary)
+        summary, scores = measure(model, train, held_out, options.samples, notes)
+    missing = _draw(model, train, held_out, run, data, summary, scores)
     results = _results(summary, data, run, options, missing)
     refused = _refusal_of(_results_file(run), results)
     if missing and not quiet:
@@ -261,15 +262,25 @@ def _draw(
     run: Path,
     data: str,
     summary: Summary,
+    scores: Scores | None,
 ) -> str:
-    """Write the picture, and return why there is none, where there is none."""
+    """Write the picture and the report, and return why there is none, where there is none."""
+    from ..fitted.portrait import portray_fit
     from ..picture import write_picture
+    from ..report import write_report
 
     title = os.path.basename(data.rstrip("/")) or data
+    later = f"nelbo report {run} looks for what is wrong with it."
+    picture, page, _ = _drawn(run)
     try:
-        write_picture(_picture(run), model, train, held_out, summary, title=title)
+        write_picture(picture, model, train, held_out, summary, title=title)
     except (ImportError, OSError) as error:
-        return f"No picture was written: {error}"
+        return f"No picture and no report were written: {error}"
+    try:
+        found = portray_fit(model, train, held_out, summary, scores, title, later)
+        write_report(page, found)
+    except (ImportError, OSError) as error:
+        return f"No report was written: {error}"
     return ""
 
 
@@ -299,7 +310,7 @@ def _results(summary: Summary, data: str, run: Path, options: FitOptions, missin
 def _written(run: Path) -> list[str]:
     """The files of a RUN, those that other people put there left out."""
     listed = json.loads(_manifest(run).read_text(encoding="utf-8"))["files"]
-    ours = {*(run / name for name in listed), _results_file(run), _picture(run), _manifest(run)}
+    ours = {*(run / name for name in listed), _results_file(run), *_drawn(run), _manifest(run)}
     return [str(path) for path in sorted(ours) if path.exists()]
 
 
@@ -456,5 +467,6 @@ def _results_file(run: Path) -> Path:
     return run / "results.json"
 
 
-def _picture(run: Path) -> Path:
-    return run / "picture.png"
+def _drawn(run: Path) -> tuple[Path, Path, Path]:
+    """Return the picture of a run, its report, and the numbers of that."""
+    return run / "picture.png", run / "report.html", run / "report.json"

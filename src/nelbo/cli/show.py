@@ -97,14 +97,14 @@ def _comparison(summary: Summary) -> list[str]:
     if summary.baseline is not None:
         base = summary.baseline
         rows.append((f"{linear}, {size}", *_cells(base.density), beta(base.noise)))
-        rows.append(("difference, row by row", _gain(base), "", _verdict(base)))
+        rows.append(("difference, row by row", _gain(base), "", base.verdict))
     # a column without values is left out: only 8-bit data have bits/dim
     columns = [cells for cells in zip(*rows, strict=True) if any(cells[1:])]
     widths = [max(map(len, cells)) for cells in columns]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True)]
     return [
         *lines,
-        f"(nats per row, ± standard error, in the units of the data; {_how(summary.density)})",
+        f"(nats per row, ± standard error, in the units of the data; {summary.density.how})",
         "",
     ]
 
@@ -125,12 +125,12 @@ def density(
     """Say what log p(x), or log p(x|c), is, beside exact pPCA's where that is known."""
     value, bits = _cells(found)
     title, base = (name.ljust(18) for name in _called(conditioned))
-    lines = [f"{title} {value} nats per row, over {found.rows:,} rows; {_how(found)}"]
+    lines = [f"{title} {value} nats per row, over {found.rows:,} rows; {found.how}"]
     if bits:
         lines.append(f"bits per dimension {bits}")
     if linear is not None:
         difference = f"difference         {_gain(linear)} nats per row"
-        if verdict := _verdict(linear):
+        if verdict := linear.verdict:
             difference += f": {verdict}"
         lines += [f"{base} {_cells(linear.density)[0]} nats per row", difference]
     if found.row_error:
@@ -219,31 +219,3 @@ def _count(number: int, what: str) -> str:
     if number == 1:
         return f"1 {what}"
     return f"{number:,} {what}s"
-
-
-def _how(found: Density) -> str:
-    """Say by which method log p(x) was found, and whether it is a lower bound."""
-    if found.method == "exact":
-        return "exact"
-    if found.samples == 0:
-        return f"by {found.method}"
-    if found.method == "ais":
-        return f"{found.samples:,} annealed chains per row, a lower bound"
-    if found.method != "importance":
-        return f"by {found.method} with up to {found.samples:,} samples per row, a lower bound"
-    return f"{found.samples:,} importance samples per row, a lower bound"
-
-
-def _verdict(linear: Baseline) -> str:
-    """Say whether the model is better than exact pPCA; empty where no error is known."""
-    gain, error = linear.gain, linear.gain_error
-    if not error:
-        return ""
-    if abs(gain) < 0.005:  # which is printed as zero
-        return "the same"
-    ratio = abs(gain) / error
-    if ratio < 2:
-        return "no clear difference"
-    if gain > 0:
-        return f"better by {ratio:.0f} standard errors"
-    return f"worse by {ratio:.0f} standard errors"

@@ -47,6 +47,7 @@ def diagnose(
     judge: Judge | None = None,
     c: Tensor | None = None,
     train_c: Tensor | None = None,
+    gap_rows: int = 128,
 ) -> Diagnosis:
     """Find out what is wrong with a model.
 
@@ -73,6 +74,8 @@ def diagnose(
         spell: How the advice writes an option and its value; as in Python unless told.
         judge: The limits of the verdicts; None are the usual ones.
         c, train_c: Conditions of x and of ``train``, (n, k) and (m, k), for a model of p(x|c).
+        gap_rows: Rows whose own q* is looked for, which takes most of the time: of 128 the standard
+            error of a gap of a few nats is a few tenths.
 
     Raises:
         ValueError: The rows do not fit, are too few or have missing values, or ``rows`` is below
@@ -98,6 +101,7 @@ def diagnose(
         seed=seed,
         memory=memory,
         judge=judge or Judge(),
+        gap_rows=gap_rows,
     )
     known = {"stopped": "steps"} | dict(used or {}) | used_by(vae)
     findings = tuple(finding.advised(known, spell) for finding in examination.findings())
@@ -150,8 +154,7 @@ class _Examination:
         seed: The seed of everything drawn.
         memory: Bytes for intermediate results.
         judge: The limits of the verdicts.
-        gap_rows: Rows whose own q* is looked for: the standard error of a gap of a few nats is then
-            a few tenths.
+        gap_rows: Rows whose own q* is looked for.
         searched: Rows in which nearest neighbours and rare values are looked for.
     """
 
@@ -165,7 +168,7 @@ class _Examination:
     seed: int
     memory: int
     judge: Judge
-    gap_rows: int = 128
+    gap_rows: int
     searched: int = 10_000
 
     def findings(self) -> Iterator[Finding]:

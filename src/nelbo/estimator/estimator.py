@@ -11,6 +11,7 @@ import dataclasses
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -334,6 +335,35 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             c: What each row is conditioned on, for a model of p(x|c).
         """
         return self._fitted().elbo(self._values(X, c), refined)
+
+    def report(
+        self,
+        path: str | PathLike[str],
+        X: Any = None,
+        *,
+        c: Any = None,
+        labels: Any = None,
+        title: str = "",
+    ) -> Path:
+        """Write what there is to see of the fitted model as one page that needs no network.
+
+        Arguments:
+            path: The page, whose name ends in .html. A JSON file is written beside it.
+            X: Rows; those that the model was not fitted to are what it is judged by, where there
+                are any. Without them nothing is shown that needs rows, as a model does not keep
+                its own.
+            c: What each row is conditioned on, where X does not hold it.
+            labels: A label or a number of each row, by which the map of the latent space is
+                coloured.
+            title: What the data are called.
+
+        Returns:
+            The path of the page.
+        """
+        model, values = self._fitted(), None
+        if X is not None:
+            values = self._values(X, c)
+        return model.report(path, values, labels=labels, title=title, seed=self.seed_)
 
     # -- what was fitted
     # -----------------------------------------------------------------------------

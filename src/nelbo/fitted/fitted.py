@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -198,6 +199,7 @@ class Fitted(Brief):
         which: str | None = None,
         c: Any = None,
         train_c: Any = None,
+        gap_rows: int = 128,
     ) -> Diagnosis:
         """Find out what is wrong with this model: verdicts, and one diagnosis with its cure.
 
@@ -212,6 +214,7 @@ class Fitted(Brief):
                 rows.
             c, train_c: What the rows, and those of ``train``, are conditioned on, for a model of
                 p(x|c).
+            gap_rows: Rows for which the best q(z|x) is looked for, which takes most of the time.
 
         Raises:
             ValueError: Rows do not fit or are too few, or there are none of those asked for.
@@ -252,7 +255,46 @@ class Fitted(Brief):
             seed=seed,
             used=diagnosis.used(self),
             spell=spell or in_python,
+            gap_rows=gap_rows,
         )
+
+    def report(
+        self,
+        path: str | PathLike[str],
+        X: Any = None,
+        *,
+        c: Any = None,
+        labels: Any = None,
+        title: str = "",
+        seed: int = 0,
+    ) -> Path:
+        """Write what there is to see of this model as one page that needs no network.
+
+        A JSON file with its numbers is written beside it. A model does not keep its rows, so what
+        is shown of rows is shown where they are passed.
+
+        Arguments:
+            path: The page, whose name ends in .html; it is replaced where it exists.
+            X: Rows; those that the model was not fitted to are what it is judged by, where there
+                are any.
+            c: What each is conditioned on, for a model of p(x|c).
+            labels: A label or a number of each row, by which the map of the latent space is
+                coloured.
+            title: What the data are called.
+            seed: Seed of everything drawn.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            ImportError: matplotlib or jinja2 is not installed; the extra "report" has both.
+            ValueError: The name does not end in .html, or X, c or labels do not fit.
+        """
+        from ..report import write_report
+        from .portrait import portray
+
+        found = portray(self, X, c=c, labels=labels, title=title, seed=seed)
+        return write_report(path, found)[0]
 
     @property
     def options(self) -> Options:

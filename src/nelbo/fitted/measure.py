@@ -31,7 +31,7 @@ import numpy as np
 from .. import evaluate
 from ..data import Schema
 from ..plain import plain
-from .fitted import Fitted
+from .model import Model
 from .noise import mean_variance
 
 
@@ -85,6 +85,19 @@ class Density:
     def effort(self) -> str:
         """How many rows took each rung of method "auto", in words; empty by other methods."""
         return evaluate.listed(self.rungs)
+
+    @property
+    def how(self) -> str:
+        """Say by which method log p(x) was found, and whether it is a lower bound."""
+        if self.method == "exact":
+            return "exact"
+        if self.samples == 0:
+            return f"by {self.method}"
+        if self.method == "ais":
+            return f"{self.samples:,} annealed chains per row, a lower bound"
+        if self.method != "importance":
+            return f"by {self.method} with up to {self.samples:,} samples per row, a lower bound"
+        return f"{self.samples:,} importance samples per row, a lower bound"
 
     def _impossible(self) -> list[str]:
         if not self.impossible:
@@ -169,6 +182,21 @@ class Baseline:
     gain: float
     gain_error: float | None
 
+    @property
+    def verdict(self) -> str:
+        """Say whether the model is better than exact pPCA; empty where no error is known."""
+        gain, error = self.gain, self.gain_error
+        if not error:
+            return ""
+        if abs(gain) < 0.005:  # which is printed as zero
+            return "the same"
+        ratio = abs(gain) / error
+        if ratio < 2:
+            return "no clear difference"
+        if gain > 0:
+            return f"better by {ratio:.0f} standard errors"
+        return f"worse by {ratio:.0f} standard errors"
+
 
 @dataclass(frozen=True)
 class Explained:
@@ -241,7 +269,7 @@ def bracket(found: evaluate.Bracket) -> Bracket:
 
 
 def baseline(
-    model: Fitted, rows: Any, found: evaluate.Scores, train: Any | None = None
+    model: Model, rows: Any, found: evaluate.Scores, train: Any | None = None
 ) -> Baseline | None:
     """Compare a model with exact pPCA of its training rows.
 
@@ -276,7 +304,7 @@ def baseline(
     )
 
 
-def explained(model: Fitted, x: evaluate.Examples, held_out: Any, most: int = 2048) -> Explained:
+def explained(model: Model, x: evaluate.Examples, held_out: Any, most: int = 2048) -> Explained:
     """Return how much of the data z explains.
 
     Arguments:
@@ -302,7 +330,7 @@ def explained(model: Fitted, x: evaluate.Examples, held_out: Any, most: int = 20
     return Explained(found.share.value, pca, len(judged), held_out is not None, little)
 
 
-def noise(model: Fitted, x: evaluate.Examples, most: int = 2048) -> Noise:
+def noise(model: Model, x: evaluate.Examples, most: int = 2048) -> Noise:
     """Return the noise of a model.
 
     Arguments:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Summary", "summarise"]
+__all__ = ["Summary", "measure", "summarise"]
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,6 @@ import torch
 from .. import diagnose, evaluate
 from ..plain import plain
 from .choice import RowCounts
-from .fitted import Fitted
 from .measure import (
     Baseline,
     Density,
@@ -24,6 +23,7 @@ from .measure import (
     explained,
     noise,
 )
+from .model import Model
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Summary:
 
 
 def summarise(
-    model: Fitted,
+    model: Model,
     train: Any,
     held_out: Any,
     samples: int = 200,
@@ -87,6 +87,17 @@ def summarise(
         samples: Importance samples for each held-out row.
         notes: Warnings of the fit, put before those of the measurement.
     """
+    return measure(model, train, held_out, samples, notes)[0]
+
+
+def measure(
+    model: Model,
+    train: Any,
+    held_out: Any,
+    samples: int = 200,
+    notes: tuple[str, ...] = (),
+) -> tuple[Summary, evaluate.Scores | None]:
+    """Measure a fitted model as `summarise` does; return log p(x) of each held-out row, too."""
     train, dtype = model.values(train), torch.float32
     if train.dtype == np.float64:
         dtype = torch.float64
@@ -94,7 +105,7 @@ def summarise(
         model.schema.to_model(train, noise="hash", dtype=dtype), model.conditions_of(train)
     )
     vae = evaluate.in_precision(model.vae, dtype)
-    judged, linear = None, None
+    judged, linear, found = None, None, None
     if held_out is not None:
         held_out = model.values(held_out)
         # the quick method; `nelbo evaluate` takes its time
@@ -102,9 +113,9 @@ def summarise(
         judged = density(found, model.schema)
     share = explained(model, x, held_out)
     counts = model.counts(held_out)
-    if held_out is not None:
+    if held_out is not None and found is not None:
         linear = baseline(model, held_out, found, train)
-    return Summary(
+    summary = Summary(
         shape=model.schema.data_shape,
         training_rows=len(train),
         rows=counts,
@@ -122,9 +133,10 @@ def summarise(
         warnings=(*notes, *counts.warnings(), *_warnings(model, judged, share)),
         recipe=dict(model.recipe),
     )
+    return summary, found
 
 
-def _warnings(model: Fitted, judged: Density | None, share: Explained) -> list[str]:
+def _warnings(model: Model, judged: Density | None, share: Explained) -> list[str]:
     """Return what is worth a warning, the most important first."""
     said = []
     if model.kept_start:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_images", "in_units"]
+__all__ = ["draw_images"]
 
 import math
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from ..data import Values
 from ..fitted import Fitted
+from ..fitted.portrait.look import in_units
 from ..fitted.summary import Summary
 from ..report.style import Colour
 from ..report.tiles import channels_last, colours, mosaic
@@ -54,13 +54,6 @@ def draw_images(figure: Any, model: Fitted, rows: Values, which: str, summary: S
     return (
         f"Pictures show {low:g} as black and {high:g} as white; noise beyond is cut off there only."
     )
-
-
-def in_units(model: Fitted, rows: Array) -> Array:
-    """Return 8-bit rows as x = (u8 + 1/2) / 256, others as they are."""
-    if model.schema.dequantize and rows.dtype == np.uint8:
-        return (rows + 0.5) / 256
-    return rows
 
 
 def _beta(summary: Summary) -> str:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from ..data import Values
 from ..fitted import Fitted
+from ..fitted.portrait.look import in_units, telling_columns
 from ..fitted.summary import Summary
 from ..report.style import Colour, bare, parts, shortened
-from .images import in_units
 
 Array = npt.NDArray[Any]
 
@@ -69,25 +69,6 @@ def draw_table(
             "shown."
         )
     return said
-
-
-def telling_columns(rows: Array, most: int = 200) -> list[int]:
-    """Return the columns that vary, the two that are most correlated first.
-
-    Arguments:
-        rows: Rows (n, D).
-        most: The number of columns, from the first, whose correlations are compared.
-    """
-    varying = [j for j in range(rows.shape[1]) if np.ptp(rows[:, j]) > 0] or [0]
-    few = varying[:most]
-    if len(few) < 2 or len(rows) < 3:
-        return varying
-    spread = rows[:, few] - rows[:, few].mean(0)
-    unit = spread / np.sqrt(np.square(spread).mean(0)).clip(np.finfo(float).tiny)
-    correlation = np.abs(np.triu(unit.T @ unit, 1))
-    i, j = np.unravel_index(int(correlation.argmax()), correlation.shape)
-    first = [few[int(i)], few[int(j)]]
-    return first + [k for k in varying if k not in first]
 
 
 def _draw_scatter(

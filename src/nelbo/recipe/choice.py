@@ -54,6 +54,10 @@ class Entries(Mapping[str, Entry]):
         told = ", ".join(f"{name}={entry['value']!r}" for name, entry in self.items())
         return f"{type(self).__name__}({told})"
 
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return name, value and reason of each decision, in words."""
+        return [(name, _told(entry["value"]), entry["reason"]) for name, entry in self.items()]
+
     def __str__(self) -> str:
         cells = {name: _told(entry["value"]) for name, entry in self.items()}
         left = max(map(len, cells), default=0)

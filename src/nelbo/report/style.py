@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
 
 class Colour(StrEnum):
-    """Colours that people with any colour vision tell apart (Okabe & Ito, 2008), ink and grey."""
+    """Colours that people with any colour vision tell apart (Okabe & Ito, 2008), ink, grey, thin
+    lines and paper.
+    """
 
     INK = "#222222"
     GREY = "#8a8a8a"
     BLUE = "#0072b2"
     ORANGE = "#d55e00"
     GREEN = "#009e73"
+    LINE = "#dcdcdd"
+    PAPER = "#fefefe"
 
 
 def parts(figure: Figure | SubFigure, rows: int, columns: int, **ratios: Any) -> Any:

@@ -1,0 +1,232 @@
+"""Which rows a portrait shows: some that the model has not seen, and some that it was fitted to."""
+
+from __future__ import annotations
+
+__all__ = ["Limits", "Rows", "of_fit", "of_rows", "spread"]
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...data import Values
+from ...report.portrait import Colouring
+from ..model import Model
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a portrait shows: it stays small and quick whatever the size of the data.
+
+    Attributes:
+        judged: Rows whose log p(x) is measured, at most: the standard error of their mean is then
+            small beside the differences that matter.
+        examined, gap: Rows that are examined for what is wrong, and rows of these for which the
+            best q is looked for, which takes longest: `nelbo diagnose` takes its time. With 0
+            nothing is examined.
+        values: Values of these rows, at most: 1,000 rows of 3,072 values.
+        trained: Training rows that are looked at, at most.
+        trained_values: Values of these, at most.
+        points: Points of the map.
+        picture: Values of the rows that the map shows when it is pointed at: they make the page
+            large.
+        images: Images in a block.
+        dimensions: Dimensions whose traversal is shown.
+        steps: Steps along a traversal, or a line.
+        reach: Standard deviations of the aggregate posterior to either side of its mean.
+        lines: Lines between rows.
+        extremes: Rows in a group of extremes.
+        samples: Samples whose nearest training rows are shown.
+        nearest: Training rows for each.
+        marginals: Columns whose marginals are shown.
+        pairs: Pairs of columns.
+        table: Rows of a table that are drawn.
+        points_of_pair: Points in a scatter plot.
+    """
+
+    judged: int = 1000
+    examined: int = 500
+    gap: int = 32
+    values: int = 3_100_000
+    trained: int = 10_000
+    trained_values: int = 8_000_000
+    points: int = 800
+    picture: int = 800 * 28 * 28
+    images: int = 24
+    dimensions: int = 8
+    steps: int = 9
+    reach: float = 2.5
+    lines: int = 4
+    extremes: int = 8
+    samples: int = 8
+    nearest: int = 3
+    marginals: int = 24
+    pairs: int = 6
+    table: int = 5000
+    points_of_pair: int = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of a portrait.
+
+    Attributes:
+        judged: Those that the model is judged by; None without any.
+        numbers: Their numbers in the data.
+        which: What they are called.
+        of: How many such rows there are.
+        train: Some that it was fitted to; None where none are known.
+        train_numbers: Their numbers in the data.
+        new: Whether the model was fitted to none of those it is judged by, as far as is known.
+        labels: A label of each row that is judged, and of those that it was fitted to, if any.
+    """
+
+    judged: Values | None
+    numbers: Array
+    which: str
+    of: int
+    train: Values | None
+    train_numbers: Array
+    new: bool
+    labels: tuple[Colouring, Colouring] | None = None
+
+    @property
+    def said(self) -> str:
+        """How many rows are looked at, of how many."""
+        count = len(self.numbers)
+        if count == self.of:
+            return f"{count:,} rows {self.which}"
+        return f"{count:,} of {self.of:,} rows {self.which}, drawn at random"
+
+    def beside(self, train: Values, limits: Limits, seed: int) -> Rows:
+        """Return the same with training rows of another data set."""
+        few = spread(len(train), _most(train, limits.trained, limits.trained_values), seed)
+        return dataclasses.replace(self, train=train[few], train_numbers=few)
+
+    @property
+    def any(self) -> Values | None:
+        """Training rows where there are any, else those that are judged."""
+        if self.train is not None:
+            return self.train
+        return self.judged
+
+
+def spread(count: int, most: int, seed: int) -> Array:
+    """Return up to ``most`` of the numbers below ``count``, ascending, drawn with the seed."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng([seed, 15]).choice(count, most, replace=False))
+
+
+def of_rows(
+    model: Model,
+    values: Values | None,
+    labels: Sequence[Any] | None,
+    name: str,
+    limits: Limits,
+    seed: int = 0,
+) -> Rows:
+    """Choose rows of a data set, those that the model has not seen where there are any.
+
+    Arguments:
+        model: The model.
+        values: The rows; None where nobody passed any.
+        labels: A label of each, or None.
+        name: What labels are called.
+        limits: How many rows to take.
+        seed: The seed of the choice.
+
+    Raises:
+        ValueError: There are more or fewer labels than rows.
+    """
+    nothing = np.arange(0)
+    if values is None:
+        return Rows(None, nothing, "", 0, None, nothing, new=True)
+    chosen = model.choose(values)
+    judged = np.flatnonzero(chosen.mask)
+    trained = nothing
+    if chosen.seen is not None:
+        trained = np.flatnonzero(chosen.seen)
+    which = {"held-out": "held out", "trained": "trained on"}.get(chosen.which, "passed")
+    if not chosen.judged_as_new:
+        which = "trained on"
+    return _some(values, judged, trained, which, chosen.judged_as_new, labels, name, limits, seed)
+
+
+def of_fit(train: Values, held_out: Values | None, limits: Limits, seed: int = 0) -> Rows:
+    """Take the rows of a fit, and those that were kept from it."""
+    if held_out is None:
+        every = np.arange(len(train))
+        return _some(train, every, every, "trained on", False, None, "", limits, seed)
+    some = spread(len(held_out), _most(held_out, limits.judged, limits.values), seed)
+    fitted = spread(len(train), _most(train, limits.trained, limits.trained_values), seed)
+    return Rows(held_out[some], some, "held out", len(held_out), train[fitted], fitted, new=True)
+
+
+def _most(values: Values, rows: int, numbers: int) -> int:
+    """Return how many rows to take at most."""
+    return max(20, min(rows, numbers // max(int(values.array[0].size), 1)))
+
+
+def _some(
+    values: Values,
+    judged: Array,
+    trained: Array,
+    which: str,
+    new: bool,
+    labels: Sequence[Any] | None,
+    name: str,
+    limits: Limits,
+    seed: int,
+) -> Rows:
+    """Return some of the rows that are judged, and some of those that were trained on."""
+    few = judged[spread(len(judged), _most(values, limits.judged, limits.values), seed)]
+    known = trained[
+        spread(len(trained), _most(values, limits.trained, limits.trained_values), seed)
+    ]
+    train = None
+    if len(known):
+        train = values[known]
+    coloured = None
+    if labels is not None:
+        if len(labels) != len(values):
+            raise ValueError(
+                f"labels has {len(labels):,} entries, but X has {len(values):,} rows. Pass one "
+                "label for each row."
+            )
+        coloured = _coloured(np.asarray(labels), name, few, known)
+    return Rows(values[few], few, which, len(judged), train, known, new, coloured)
+
+
+def _coloured(labels: Array, name: str, few: Array, known: Array) -> tuple[Colouring, Colouring]:
+    """Return labels of both kinds of rows, as categories where they are text or take few values."""
+    return coloured(labels[few], labels, name), coloured(labels[known], labels, name)
+
+
+def coloured(cells: Array, every: Array, name: str, most: int = 20) -> Colouring:
+    """Return cells as a colouring: categories where they are text or take up to ``most`` values.
+
+    Arguments:
+        cells: The cells (n,).
+        every: All cells there are.
+        name: What they are called.
+        most: How many whole numbers are categories.
+    """
+    levels = np.unique(every)
+    numbers = levels.dtype.kind in "fiub"
+    if numbers and (len(levels) > most or (levels != np.round(levels)).any()):
+        return Colouring(name, np.asarray(cells, dtype=np.float64))
+    codes = np.searchsorted(levels, cells).astype(np.float64)
+    return Colouring(name, codes, tuple(_told(level) for level in levels.tolist()))
+
+
+def _told(level: Any) -> str:
+    """Return a label as text: whole numbers without a point."""
+    if isinstance(level, float):
+        return f"{level:g}"
+    return str(level)
