@@ -22,12 +22,24 @@ from nelbo.distributions import (
     NegativeBinomial,
     Ordinal,
     Poisson,
+    SpikeAndSlab,
     of_observed,
 )
 
 THRESHOLDS = torch.tensor([[-1.0, 0.2, 0.3, 2.0], [-3.0, -2.5, 1.0, 1.1]], dtype=torch.float64)
 SCALE = torch.tensor([0.5, 1.2], dtype=torch.float64)
 DISPERSION = torch.tensor([0.3, 2.0], dtype=torch.float64)
+POINTS = torch.tensor([0.0, 3.0], dtype=torch.float64)
+
+
+def on_a_grid(h: Tensor) -> SpikeAndSlab:
+    loc, scale = 8 + 4 * h[..., 5:8], 1 + h[..., 8:].exp()
+    return SpikeAndSlab(h[..., :5], loc, scale, POINTS.to(h), step=1.0)
+
+
+def off_a_grid(h: Tensor) -> SpikeAndSlab:
+    return SpikeAndSlab(h[..., :5], h[..., 5:8], 0.1 + h[..., 8:].exp(), POINTS.to(h))
+
 
 MADE: dict[str, tuple[Callable[[Tensor], Factorised], int]] = {
     "bernoulli": (lambda h: Bernoulli(h[..., 0]), 1),
@@ -37,6 +49,8 @@ MADE: dict[str, tuple[Callable[[Tensor], Factorised], int]] = {
     "negative binomial": (lambda h: NegativeBinomial(h[..., 0], DISPERSION.to(h.dtype)), 1),
     "log-normal": (lambda h: LogNormal(h[..., 0], SCALE.to(h.dtype)), 1),
     "amount": (lambda h: HurdleLogNormal(h[..., 0], h[..., 1], SCALE.to(h.dtype)), 2),
+    "points on a grid": (on_a_grid, 11),
+    "points": (off_a_grid, 11),
 }
 """Distributions of two coordinates, made of features h (*batch, 2, so many)."""
 LEVELS = {"bernoulli": 2, "categorical": 5, "ordinal": 5}
@@ -134,6 +148,40 @@ def test_amounts_are_a_mass_at_zero_and_a_density_above() -> None:
     assert float(mass) == pytest.approx(1, abs=1e-6)
 
 
+def test_points_have_a_mass_and_all_else_that_of_its_bin_or_a_density() -> None:
+    h = normal(7, 2, 11)
+    share = h[..., :5].softmax(-1).numpy()
+    whole = torch.randint(-3, 12, (4, 7, 2), generator=rng()).double()
+    for p, step in ((on_a_grid(h), 1.0), (off_a_grid(h), None)):
+        x = whole if step else whole.where(whole >= 0, whole + normal(4, 7, 2))
+        theirs, at = stats.logistic(p.loc, p.scale), x[..., None].numpy()
+        point = (at == POINTS.numpy()) @ np.ones(2) > 0
+        slab = theirs.pdf(at) * ~point[..., None]
+        if step:
+            slab = theirs.cdf(at + step / 2) - theirs.cdf(at - step / 2)
+        mass = ((at == POINTS.numpy()) * share[..., :2]).sum(-1)
+        np.testing.assert_allclose(
+            p.each(x), np.log(mass + (share[..., 2:] * slab).sum(-1)), rtol=1e-9
+        )
+    every = torch.arange(-400.0, 400.0, dtype=torch.float64)[:, None, None]
+    total = on_a_grid(h).each(every).logsumexp(0)
+    torch.testing.assert_close(total, torch.zeros_like(total), rtol=0, atol=1e-9)
+    fine = torch.linspace(-80, 80, 200_001, dtype=torch.float64)[:, None, None]
+    mass = torch.trapezoid(off_a_grid(h[:1]).each(fine + 1e-6).exp(), fine[:, 0, 0], dim=0)
+    torch.testing.assert_close(
+        mass[0], torch.from_numpy(share[0, :, 2:].sum(-1)), atol=1e-6, rtol=0
+    )
+
+
+def test_a_bin_far_out_and_a_bin_much_wider_than_the_logistic_lose_no_digit() -> None:
+    one = torch.ones(1, 1, 1, dtype=torch.float64)
+    none = torch.empty(0, dtype=torch.float64)
+    far = SpikeAndSlab(0 * one, 0 * one, one, none, step=1e-6).each(torch.full((1, 1), 600.0))
+    assert float(far) == pytest.approx(-600 + math.log(1e-6), rel=1e-9)
+    wide = SpikeAndSlab(0 * one, 0 * one, 1e-3 * one, none, step=1.0).each(torch.zeros(1, 1))
+    assert float(wide) == pytest.approx(0, abs=1e-12)
+
+
 @pytest.mark.parametrize("name", [*LEVELS, "poisson", "negative binomial"])
 def test_probabilities_of_all_values_sum_to_one(name: str) -> None:
     p, _ = made(name, 3)
@@ -166,7 +214,7 @@ def test_draws_have_mean_and_variance_of_their_distribution(name: str) -> None:
     assert float(((square.mean(0) - p.variance) / square.std(0) * math.sqrt(n)).abs().max()) < 5
 
 
-@EVERY
+@pytest.mark.parametrize("name", [name for name in MADE if "points" not in name])
 def test_no_value_is_more_probable_than_the_mode(name: str) -> None:
     p, _ = made(name, 3)
     grid = torch.arange(400.0, dtype=torch.float64)
@@ -207,7 +255,7 @@ def test_slopes_are_gradients_and_information_is_the_variance_of_the_score(name:
     (expected,) = torch.autograd.grad(p.log_prob(x)[0].sum(), h, retain_graph=True)
     (reached,) = torch.autograd.grad(features[0], h, score.detach(), retain_graph=True)
     torch.testing.assert_close(reached, expected)
-    if name in ("log-normal", "amount"):
+    if name in ("log-normal", "amount") or "points" in name:
         return
     # of the first coordinate of the first row, along a direction of h
     along = normal(*h.shape[2:], seed=7)

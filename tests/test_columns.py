@@ -32,6 +32,8 @@ KINDS: list[Any] = [
     {"kind": "student_t", "df": 4.0},
     "heteroscedastic_gaussian",
     {"kind": "categorical", "levels": 50},
+    {"kind": "spike_and_slab", "points": [0.0, 3.0], "components": 3, "step": 1.0},
+    {"kind": "spike_and_slab", "points": [1.5], "components": 2},
 ]
 D = len(KINDS)
 SIZES = {1: 3, 3: 2, 5: 4, 11: 50}
@@ -100,7 +102,8 @@ def test_probabilities_of_a_discrete_column_sum_to_one_and_are_what_is_drawn() -
 
 def test_what_is_a_density_and_what_a_probability_is_said_of_each_column() -> None:
     measures = head().measures
-    assert {measures[i] for i in (1, 2, 3, 5, 6, 11)} == {"probability"}
+    assert {measures[i] for i in (1, 2, 3, 5, 6, 11, 12)} == {"probability"}
+    assert measures[13] == "probability at points, density elsewhere"
     assert {measures[i] for i in (0, 4, 8, 9, 10)} == {"density"}
     assert measures[7] == "probability at 0, density above"
     assert head().density
@@ -155,6 +158,8 @@ def test_a_value_that_a_column_cannot_have_is_named() -> None:
         ({"kind": "student_t", "dof": 3}, ValueError, "no option 'dof'. Known: variance, df"),
         ({"kind": "poisson", "rate": 3}, ValueError, "no option 'rate'. It has none"),
         ({"kind": "negative_binomial", "dispersion": -1}, ValueError, "dispersion must be"),
+        ({"kind": "spike_and_slab", "points": [1, 1]}, ValueError, "points must be different"),
+        ({"kind": "spike_and_slab", "step": 0.0}, ValueError, "step must be a positive number"),
     ],
     ids=str,
 )
@@ -271,6 +276,8 @@ def of_two_factors(n: int, seed: int = 0) -> Tensor:
             e[:, 11] + torch.from_numpy(np.random.default_rng(seed).standard_t(4, n)),
             e[:, 13] + 0.5 * noise[:, 5],
             torch.multinomial((0.5 * e[:, 14:64]).softmax(1), 1, generator=random)[:, 0].double(),
+            torch.where(e[:, 11] > 0, 3.0, (3 * e[:, 3] + noise[:, 0]).round()),
+            torch.where(e[:, 12] > 1, 1.5, torch.where(noise[:, 1] > 0, e[:, 5], e[:, 5] + 4)),
         ],
         1,
     )
@@ -292,7 +299,32 @@ def test_features_of_marginals_are_where_each_column_fits_best() -> None:
     p.missing = True
     (slope,) = torch.autograd.grad(p.log_prob(x).mean(), leaf)
     moving = {i for i in range(D) if float(slope[made.features_of() == i].abs().max()) > 0.01}
-    assert moving <= {9}  # Student's t, whose mean is not its best location
+    # Student's t, whose mean is not its best location; logistics on a grid, fitted as if on none
+    assert moving <= {9, 12}
+
+
+def test_points_and_modes_of_a_marginal_are_found() -> None:
+    random = np.random.default_rng(0)
+    modes = np.where(
+        random.random(6000) < 0.3, random.logistic(10, 0.5, 6000), random.logistic(20, 2, 6000)
+    )
+    x = torch.from_numpy(np.where(random.random(6000) < 0.4, 40.0, modes))[:, None]
+    made = Columns((1,), {"kind": "spike_and_slab", "points": [40.0], "components": 2}).double()
+    h = made.at_marginals(x)
+    assert h is not None
+    (p,) = made(h[None]).parts
+    torch.testing.assert_close(
+        p.logits.softmax(-1).flatten(), torch.tensor([0.4, 0.18, 0.42]).double(), atol=0.02, rtol=0
+    )
+    torch.testing.assert_close(
+        p.loc.flatten(), torch.tensor([10.0, 20.0]).double(), atol=0.2, rtol=0
+    )
+    torch.testing.assert_close(
+        p.scale.flatten(), torch.tensor([0.5, 2.0]).double(), atol=0.1, rtol=0
+    )
+    nothing = Columns((1,), "spike_and_slab").at_marginals(torch.full((3, 1), math.nan))
+    assert nothing is not None
+    assert bool(nothing.isfinite().all())
 
 
 def test_a_start_at_scores_is_better_than_independent_columns() -> None:
@@ -374,7 +406,7 @@ def reader(masked: bool = False, further: int = 0) -> tuple[networks.ReadColumns
             return h[:, :1]
 
     readings = head().readings()
-    assert networks.ReadColumns.width(readings, masked) == 30 + D * masked
+    assert networks.ReadColumns.width(readings, masked) == 35 + D * masked
     return networks.ReadColumns(Keep(), readings, masked, generator=rng()).double(), seen
 
 
@@ -385,19 +417,21 @@ def test_columns_are_read_as_what_they_are() -> None:
     network(x)
     (h,) = seen
     assert h.shape == (200, networks.ReadColumns.width(head().readings()))
-    numbers = h[:, :10]  # all columns but the two of categories
+    numbers = h[:, :12]  # all columns but the two of categories
     amounts = x[:, 7] > 0
-    for j, column in enumerate((0, 2, 3, 4, 5, 6, 7, 8, 9, 10)):
+    for j, column in enumerate((0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13)):
         read = numbers[amounts, j] if column == 7 else numbers[:, j]
         torch.testing.assert_close(read.mean(), torch.zeros(()).double(), atol=1e-9, rtol=0)
         torch.testing.assert_close(read.std(correction=0), torch.ones(()).double())
     assert not bool(numbers[~amounts, 6].any())
     count = torch.log1p(x[:, 2])
     torch.testing.assert_close(numbers[:, 1], (count - count.mean()) / count.std(correction=0))
-    assert torch.equal(h[:, 10], amounts.double())
-    assert torch.equal(h[:, 11:14], torch.nn.functional.one_hot(x[:, 1].long(), 3).double())
+    assert torch.equal(h[:, 12], amounts.double())
+    points = torch.stack([x[:, 12] == 0, x[:, 12] == 3, x[:, 13] == 1.5], 1)
+    assert torch.equal(h[:, 13:16], points.double())
+    assert torch.equal(h[:, 16:19], torch.nn.functional.one_hot(x[:, 1].long(), 3).double())
     assert network.table is not None
-    assert torch.equal(h[:, 14:], network.table[x[:, 11].long()])
+    assert torch.equal(h[:, 19:], network.table[x[:, 11].long()])
 
 
 def test_a_missing_value_is_read_as_zero_and_a_mask() -> None:
@@ -414,8 +448,8 @@ def test_a_missing_value_is_read_as_zero_and_a_mask() -> None:
     assert torch.equal(some[:, -D:], (~holes.isnan()).double())
     assert torch.equal(whole[:, -D:], torch.ones(50, D).double())
     there = ~holes[:, 1].isnan()
-    assert torch.equal(some[there, 11:14], whole[there, 11:14])
-    assert not bool(some[~there, 11:14].any())
+    assert torch.equal(some[there, 16:19], whole[there, 16:19])
+    assert not bool(some[~there, 16:19].any())
     assert bool(some.isfinite().all())
 
 

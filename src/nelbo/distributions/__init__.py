@@ -22,6 +22,7 @@ from .normal import LOG_2PI, DiagonalNormal, Normal01, is_independent_normal
 from .ordinal import Ordinal
 from .poisson import Poisson
 from .positive import softplus_inverse
+from .spike_and_slab import SpikeAndSlab
 
 __all__ = [
     "LOG_2PI",
@@ -42,6 +43,7 @@ __all__ = [
     "NormalMixture",
     "Ordinal",
     "Poisson",
+    "SpikeAndSlab",
     "check_width",
     "closed_form_kl",
     "draw",

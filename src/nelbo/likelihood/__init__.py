@@ -22,6 +22,7 @@ from .log_normal import LogNormal as LogNormal
 from .noise import Noise as Noise
 from .ordinal import Ordinal
 from .shared import SharedVariance as SharedVariance
+from .spike_and_slab import SpikeAndSlab as SpikeAndSlab
 from .student_t import StudentT
 
 __all__ = [

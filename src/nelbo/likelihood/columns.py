@@ -33,6 +33,7 @@ from .hurdle import HurdleLogNormal
 from .log_normal import LogNormal
 from .noise import Noise
 from .ordinal import Ordinal
+from .spike_and_slab import SpikeAndSlab
 from .student_t import StudentT
 
 KINDS: dict[str, type[Likelihood]] = {
@@ -47,6 +48,7 @@ KINDS: dict[str, type[Likelihood]] = {
         NegativeBinomial,
         Ordinal,
         Poisson,
+        SpikeAndSlab,
         StudentT,
     )
 }

@@ -25,8 +25,9 @@ class ReadColumns(nn.Module):
         network: A network from `ReadColumns.width` numbers.
         readings: How each column is read: ``{"as": "number"}``, a standardised number (see
             `standardise`); ``"count"``, that of log(1 + x); ``"positive"``, that of log x;
-            ``"amount"``, whether x > 0, and that of log x; ``{"as": "levels", "levels": k}``, one
-            of k levels by its index.
+            ``"amount"``, whether x > 0, and that of log x; ``{"as": "points", "points": [0, 40]}``,
+            a standardised number, and whether it is each of these points; ``{"as": "levels",
+            "levels": k}``, one of k levels by its index.
         masked: Whether values and then a mask come in, from `Masked`.
         widest: Up to so many levels are one-hot; each of more has an embedding that is learned.
         embedding: The size of an embedding.
@@ -49,7 +50,7 @@ class ReadColumns(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        kinds = ("number", "count", "levels", *LOGARITHMS)
+        kinds = ("number", "count", "levels", "points", *LOGARITHMS)
         for number, how in enumerate(readings):
             if how.get("as") not in kinds:
                 raise ValueError(
@@ -61,6 +62,10 @@ class ReadColumns(nn.Module):
         self._note("counts", [how["as"] == "count" for how in readings])
         self._note("logarithms", [how["as"] in LOGARITHMS for how in readings])
         self._note("amounts", [how["as"] == "amount" for how in readings])
+        self.pointed = [j for j, how in enumerate(readings) if how["as"] == "points"]
+        for j in self.pointed:
+            points = torch.tensor([float(point) for point in readings[j]["points"]])
+            self.register_buffer(f"points{j}", points, persistent=False)
         self.one_hot_size = self._stack("one_hot", levels, [0 < k <= widest for k in levels])
         self.register_buffer("centre", torch.zeros(self.columns))
         self.register_buffer("spread", torch.ones(self.columns))
@@ -97,7 +102,7 @@ class ReadColumns(nn.Module):
         total = len(readings) if masked else 0
         for how in readings:
             size = {"levels": int(how.get("levels", 0)), "amount": 2}.get(how["as"], 1)
-            total += embedding if size > widest else size
+            total += (embedding if size > widest else size) + len(how.get("points", ()))
         return total
 
     @torch.no_grad()
@@ -145,6 +150,9 @@ class ReadColumns(nn.Module):
         some[:, self.amounts] *= x[:, self.amounts] > 0
         number = (self._numbers(x) - self.centre) / self.spread * some
         found = [number[:, self.get_buffer("continuous")], some[:, self.amounts]]
+        for j in self.pointed:
+            at_point = x[:, j, None] == self.get_buffer(f"points{j}").to(x)
+            found.append(at_point * there[:, j, None])
         if self.one_hot_size:
             at = self.get_buffer("one_hot")
             index = x[:, at].long() + self.get_buffer("one_hot_starts")
