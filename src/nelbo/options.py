@@ -235,6 +235,16 @@ class Options:
         """,
         tied=7,
     )
+    missing: str = _option(
+        "auto",
+        None,
+        """
+        What to make of values of X that are missing (NaN, None): "auto" leaves them out of the
+        likelihood, and gives the encoder a mask; "refuse" makes them an error.
+        """,
+        limits="missing",
+        flag="missing_values",
+    )
     max_epochs: int | None = _option(
         None,
         FITTING,

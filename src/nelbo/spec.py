@@ -71,6 +71,7 @@ class Spec(Brief):
         low, width: Of a discretised likelihood: the lower edge of the first bin and the width of
             all, in model units.
         condition: The number of values of c, for a model of p(x|c); 0 for one of p(x).
+        masked: Whether the encoder reads a mask beside x, of which values may be missing.
     """
 
     shape: tuple[int, ...]
@@ -93,6 +94,7 @@ class Spec(Brief):
     posterior_options: Mapping[str, Any] = field(default_factory=dict)
     network_options: Mapping[str, Any] = field(default_factory=dict)
     condition: int = 0
+    masked: bool = False
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         """Take the fields of a pickle, which an older version may have made."""
@@ -364,10 +366,15 @@ def _encoder(
     """Build the encoder, one that reads each column as the likelihood says."""
     readings = head.readings()
     if not readings:
-        return _read_by(spec, spec.encoder, head.shape, out_shape, generator)
-    width = networks.ReadColumns.width(readings) + spec.condition
+        return _read_by(spec, spec.encoder, head.shape, out_shape, generator, spec.masked)
+    further = spec.condition
+    if spec.masked:
+        further *= 2  # a condition is always there, but its mask is read as well
+    width = networks.ReadColumns.width(readings, spec.masked) + further
     built = _network(spec, spec.encoder, (width,), out_shape, generator)
-    reader = networks.ReadColumns(built, readings, generator=generator)
+    reader: nn.Module = networks.ReadColumns(built, readings, spec.masked, generator=generator)
+    if spec.masked:
+        reader = networks.Masked(reader)
     if spec.condition:
         return networks.Conditioned(reader)
     return reader
@@ -379,17 +386,26 @@ def _read_by(
     in_shape: tuple[int, ...],
     out_shape: tuple[int, ...],
     generator: torch.Generator | None,
+    masked: bool = False,
 ) -> nn.Module:
-    """Build a network, one that reads c beside its input where there is such.
+    """Build a network, one that reads c beside its input where there is such, and a mask of both
+    where values may be missing.
 
     Convolutions, and factories, read c as further channels of an image.
     """
-    if not spec.condition:
-        return _network(spec, network, in_shape, out_shape, generator)
     channels = len(in_shape) == 3 and (network == "conv" or not isinstance(network, str))
-    both = networks.Conditioned.shape(in_shape, spec.condition, channels)
-    built = _network(spec, network, both, out_shape, generator)
-    return networks.Conditioned(built, channels)
+    both = in_shape
+    if spec.condition:
+        both = networks.Conditioned.shape(in_shape, spec.condition, channels)
+    read = both
+    if masked:
+        read = networks.Masked.shape(both)
+    built = _network(spec, network, read, out_shape, generator)
+    if masked:
+        built = networks.Masked(built)
+    if spec.condition:
+        return networks.Conditioned(built, channels)
+    return built
 
 
 def _network(

@@ -16,6 +16,7 @@ __all__ = [
     "write_rows",
 ]
 
+import functools
 import os
 import re
 import sys
@@ -44,21 +45,29 @@ MARK = ".nelbo"
 """The file that lists the PNGs of a folder: one that holds others, too, is not replaced."""
 
 
-def read(where: str, reading: ReadOptions, condition: Sequence[str] | None = None) -> Data:
+def read(
+    where: str,
+    reading: ReadOptions,
+    condition: Sequence[str] | None = None,
+    missing: bool = True,
+) -> Data:
     """Read DATA, tell what was decided about it, and refuse what is not a number, by its place.
 
     Arguments:
         where: DATA.
         reading: How it is read.
         condition: Names of what its rows are conditioned on.
+        missing: Whether values may be missing.
     """
     from ..data import DataWarning, load
+
+    checked = functools.partial(_checked, missing=missing)
 
     piped = where in (stdin.STANDARD_INPUT, stdin.NAME)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # all that these say is in the notes
         if piped:
-            data = stdin.read(reading, _checked, condition)
+            data = stdin.read(reading, checked, condition)
             notes = data.notes
         else:
             source = load(where, **reading.arguments(), condition=condition)
@@ -67,17 +76,27 @@ def read(where: str, reading: ReadOptions, condition: Sequence[str] | None = Non
         warnings.warn(note, DataWarning, stacklevel=2)
     if piped:
         return data
-    return _checked(source, where, where, reading)
+    return checked(source, where, where, reading)
 
 
-def _checked(source: Source, name: str, path: str, reading: ReadOptions) -> Data:
-    """Refuse values that are not finite: in a file of text, by the line they stand in."""
+def _checked(
+    source: Source, name: str, path: str, reading: ReadOptions, missing: bool = True
+) -> Data:
+    """Refuse values that are infinite, or missing where none may be: in a file of text, by the line
+    they stand in.
+    """
     from ..data import Values
     from ..data.read.delimited import line_of
     from ..data.read.reading import Reading
 
     try:
-        values = Values(source.array, name=name, columns=source.columns, c=source.conditions)
+        values = Values(
+            source.array,
+            name=name,
+            columns=source.columns,
+            c=source.conditions,
+            missing=missing,
+        )
         return Data(values, source.files, source.notes)
     except ValueError as error:
         told = str(error).replace(", as by sklearn.impute.SimpleImputer", "")
@@ -114,8 +133,8 @@ def read_for(model: Fitted, where: str, reading: ReadOptions) -> Data:
     condition = None
     if model.condition is not None:
         condition = model.condition.names
-    data = read(where, reading, condition)
-    model.schema.to_model(data.values[:1], noise="centre")
+    data = read(where, reading, condition, model.options.missing == "auto")
+    model.views(data.values[:1], "centre")  # says where columns or shape are others
     model.conditions_of(data.values)
     return data
 

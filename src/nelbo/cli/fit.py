@@ -323,17 +323,22 @@ def _rows(
 ) -> tuple[Values, Values | None, Values | None]:
     """Read DATA; return the rows to train on, those to be held out, and those of --test."""
     condition = options.columns()
-    values = files.read(data, reading, condition).values
+    missing = options.missing_values != "refuse"
+    values = files.read(data, reading, condition, missing).values
     test = None
     if options.test is not None:
-        test = _read_test(options.test, values, reading, condition)
+        test = _read_test(options.test, values, reading, condition, missing)
     return *_split(values, test, options), test
 
 
 def _read_test(
-    where: str, rows: Values, reading: ReadOptions, condition: Sequence[str] | None
+    where: str,
+    rows: Values,
+    reading: ReadOptions,
+    condition: Sequence[str] | None,
+    missing: bool,
 ) -> Values:
-    test = files.read(where, reading, condition).values
+    test = files.read(where, reading, condition, missing).values
     if test.shape[1:] != rows.shape[1:]:
         raise ValueError(
             f"--test {where} has rows of shape {test.shape[1:]}, but DATA has "

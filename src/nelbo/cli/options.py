@@ -230,6 +230,16 @@ class _Methods:
 OWN = [
     ("seed", _annotated(FITTING, int, "Seed of all random numbers.", WHOLE), 0),
     (
+        "missing_values",
+        _annotated(
+            NOISE,
+            str,
+            "What to make of values that are missing: auto leaves them out of the likelihood, and "
+            "gives the encoder a mask; refuse makes them an error.",
+        ),
+        "auto",
+    ),
+    (
         "held_out",
         _annotated(
             "Held-out rows",
@@ -266,6 +276,7 @@ if TYPE_CHECKING:
         held_out: float | None = None
         test: str | None = None
         samples: int = 200
+        missing_values: str = "auto"
         condition: str | None = None
 
 else:

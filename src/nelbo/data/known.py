@@ -160,6 +160,7 @@ def row_keys(
     for part in chunks(*flat.shape, together):
         with np.errstate(over="ignore"):
             numbers = flat[part].astype(precision) + np.zeros((), dtype=precision)  # no -0.0
+        numbers[np.isnan(numbers)] = np.nan  # whatever its bits
         if precision == "float32" and numbers.shape[1] % 2:
             numbers = np.pad(numbers, ((0, 0), (0, 1)))
         bits = np.ascontiguousarray(numbers).view(np.uint64)

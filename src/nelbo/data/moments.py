@@ -29,6 +29,9 @@ __all__ = [
     "feature_moments",
     "fit_channels",
     "fit_scaling",
+    "has_missing",
+    "varying",
+    "first_values",
     "is_constant",
 ]
 
@@ -55,8 +58,19 @@ def _centred(flat: npt.NDArray[Any], centre: Tensor) -> Iterator[Tensor]:
         yield torch.from_numpy(flat[rows].astype(np.float64)).sub_(centre)
 
 
+def has_missing(array: npt.NDArray[Any]) -> bool:
+    """Return whether any value of rows (n, ...) is missing (NaN)."""
+    if array.dtype.kind != "f" or len(array) == 0:
+        return False
+    width = max(1, array[0].size)
+    # A sum of finite values may overflow, but is not NaN.
+    return any(bool(np.isnan(array[rows]).any()) for rows in chunks(len(array), width))
+
+
 def feature_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
     """Return mean and variance (ddof 0) of every feature of `flat` (n, D): each (D,), float64.
+
+    Missing values (NaN) are left out; of a feature without any value both are 0.
 
     Raises:
         ValueError: A variance overflows float64 (values beyond about 1e154).
@@ -64,6 +78,8 @@ def feature_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
     n = len(flat)
     if flat.dtype == np.uint8:
         return _byte_moments(flat)
+    if has_missing(flat):
+        return observed_moments(flat)
     pivot = torch.from_numpy(flat[0].astype(np.float64))
     mean = pivot + sum(d.sum(0) for d in _centred(flat, pivot)) / n
     left, square = torch.zeros_like(mean), torch.zeros_like(mean)
@@ -74,6 +90,28 @@ def feature_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
     variance = (square / n - left.square()).clamp_(min=0.0)
     _check_finite(variance)
     return (mean + left).numpy(), variance.numpy()
+
+
+def observed_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
+    """Return the same of the values that are there."""
+    d = flat.shape[1]
+    count, total, square = (np.zeros(d) for _ in range(3))
+    for rows in chunks(*flat.shape):
+        part = flat[rows].astype(np.float64)
+        count += (~np.isnan(part)).sum(0)
+        total += np.nansum(part, 0)
+    count = np.maximum(count, 1)
+    mean = total / count
+    left = np.zeros(d)
+    for rows in chunks(*flat.shape):
+        centred = np.nan_to_num(flat[rows].astype(np.float64) - mean, nan=0.0, posinf=np.inf)
+        left += centred.sum(0)
+        with np.errstate(over="ignore"):
+            square += np.square(centred).sum(0)
+    left /= count
+    variance = np.maximum(square / count - np.square(left), 0.0)
+    _check_finite(torch.from_numpy(variance))
+    return mean + left, variance
 
 
 def _byte_moments(flat: npt.NDArray[Any]) -> tuple[Vector, Vector]:
@@ -103,13 +141,40 @@ def _check_not_too_small(flat: npt.NDArray[Any], variance: Vector, least: float 
     Below ``least`` squares of deviations lose their last bits, and then all of them.
     """
     small = np.flatnonzero(variance < least)
-    varies = small[(flat[:, small] != flat[0, small]).any(0)]
+    varies = small[varying(flat[:, small])]
     if len(varies):
         raise ValueError(
             f"X feature {int(varies[0])} varies, but its variance is below what a float64 holds "
             f"({len(varies)} such in all). Multiply it by a constant so that it varies by more "
             "than 1e-140."
         )
+
+
+def varying(flat: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which columns of rows (n, D) have two different values."""
+    first = first_values(flat)
+    varies = np.zeros(flat.shape[1], dtype=np.bool_)
+    for rows in chunks(*flat.shape):
+        part = flat[rows]
+        differs = part != first
+        if part.dtype.kind == "f":
+            differs &= ~np.isnan(part)
+        varies |= differs.any(0)
+        if varies.all():
+            break
+    return varies
+
+
+def first_values(flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the first value of each column of rows (n, D) that is there, NaN where none is."""
+    found: npt.NDArray[Any] = flat[0].copy()
+    if found.dtype.kind != "f":
+        return found
+    for j in np.flatnonzero(np.isnan(found)):
+        there = np.flatnonzero(~np.isnan(flat[:, j]))
+        if len(there):
+            found[j] = flat[there[0], j]
+    return found
 
 
 def is_constant(mean: Vector, variance: Vector, dtype: np.dtype[Any]) -> npt.NDArray[np.bool_]:

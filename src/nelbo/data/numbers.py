@@ -32,7 +32,7 @@ class Numbers:
 
     def __init__(self, schema: Schema, X: Any) -> None:
         self.schema = schema
-        self.flat = schema.conformed(Values.of(X).array)
+        self.flat = schema.conformed(Values.of(X, missing=True).array)
 
     @property
     def shape(self) -> tuple[int, int]:

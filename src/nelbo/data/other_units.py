@@ -43,6 +43,7 @@ def other_units(
     _check_bytes(flat, low, high, most)
     with np.errstate(over="ignore"):
         t = np.abs(_scaled(schema, flat))
+    t = np.nan_to_num(t, nan=0.0, posinf=np.inf)  # a missing value is in any units
     if (t.max(1) > far).mean() > most:
         row, j = np.unravel_index(int(t.argmax()), t.shape)
         return (
@@ -51,7 +52,7 @@ def other_units(
             f"values more than {far:g} times as far away as those. Training data went from {low:g} "
             f"to {high:g}."
         )
-    largest = float(np.abs(flat).max())
+    largest = float(np.nan_to_num(np.abs(flat)).max())
     if schema.kind == "images" and 0 < largest * small < max(-low, high):
         return (
             f"X can hardly be in the units of the training data: its largest value is {largest:g}, "

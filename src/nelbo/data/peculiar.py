@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nelbo.data.moments import chunks, feature_moments
+from nelbo.data.moments import chunks, feature_moments, has_missing
 
 __all__ = ["FarCell", "Peculiar", "Search", "peculiar"]
 
@@ -102,8 +102,9 @@ class Search:
         repeated: list[int] = []
         repeats: list[FarCell] = []
         for j in range(d):
-            values, counts = np.unique(some[:, j], return_counts=True)
-            if len(some) >= self.enough_rows:
+            there = some[~np.isnan(some[:, j]), j]
+            values, counts = np.unique(there, return_counts=True)
+            if len(there) >= self.enough_rows:
                 if len(values) <= self.few:
                     few.append(j)
                 elif self._repeat(counts):
@@ -122,14 +123,15 @@ class Search:
     def _single_cells(self, flat: Array) -> list[FarCell]:
         """Return the cells that make most of their column's variance."""
         mean, variance = feature_moments(flat)
+        there = (~np.isnan(flat)).sum(0) if has_missing(flat) else len(flat)
         farthest, places = np.zeros(flat.shape[1]), np.zeros(flat.shape[1], dtype=np.intp)
         for rows in chunks(*flat.shape):
-            away = np.abs(flat[rows] - mean)
+            away = np.nan_to_num(np.abs(flat[rows] - mean), nan=0.0)
             here = away.argmax(0)
             top = away[here, np.arange(flat.shape[1])]
             places = np.where(top > farthest, rows.start + here, places)
             farthest = np.maximum(top, farthest)
-        deviation = np.sqrt(variance * len(flat))
+        deviation = np.sqrt(variance * there)
         deviation = np.where(deviation > 0, deviation, np.inf)
         found = np.flatnonzero(farthest > math.sqrt(self.most_of_variance) * deviation)
         return [FarCell(int(j), int(places[j]), float(flat[places[j], j]), 1) for j in found]
@@ -156,7 +158,7 @@ class Search:
         The diagonal of the inverse of the correlations says how much they leave.
         """
         n, d = some.shape
-        if d < 2 or d > self.columns or n < d + 2:
+        if d < 2 or d > self.columns or n < d + 2 or has_missing(some):
             return ()
         deviation = some.std(0)
         if not (deviation > 0).all() or not np.isfinite(deviation).all():

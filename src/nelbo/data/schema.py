@@ -2,6 +2,8 @@
 
     log p(x) = log p(t) - sum(log scale),    beta^2 in data units = scale^2 * beta^2 of the model
 
+with the sum over the values that are there.
+
 A `Schema` is found once, from the training data, and is from then on the only place that knows
 units and layouts (x in any of them, t with channels first).
 """
@@ -25,8 +27,10 @@ from nelbo.data.moments import (
     channel_axis,
     chunks,
     drawn_in,
+    first_values,
     fit_channels,
     fit_scaling,
+    has_missing,
 )
 from nelbo.data.rows import InMemory
 from nelbo.data.steps.affine import Affine, borrowed
@@ -81,7 +85,8 @@ class Schema:
         mixing: The (d, d) matrix R in x = shift + scale * (R t) of a whitened table; else None.
         left_out: Columns of a table that the model does not see, because they have one value in all
             rows: (index, value) each, in order. What comes out has that value; what goes in must
-                have it, or is impossible.
+                have it, or is impossible. Of a column without any value it is NaN: whatever goes in
+            there is passed over.
         extent: The least and the greatest value of the training data, as they were; None where it
             is not known.
     """
@@ -201,7 +206,7 @@ class Schema:
             ValueError: An unknown option, data that `validate_array` refuses, or discrete data that
                 are not so.
         """
-        values = Values.of(X, columns=columns)
+        values = Values.of(X, columns=columns, missing=True)
         _check_options(scale, dequantize)
         array, images = values.array, values.array.ndim > 2
         if discrete:
@@ -212,6 +217,11 @@ class Schema:
         by_channel = scale == "auto" and images and numbers and array.dtype != np.uint8
         scale = _settled(scale, numbers and not images)
         seen = array
+        if values.incomplete and scale == "whitened":
+            raise ValueError(
+                "scale='whitened' mixes columns, so that it needs complete rows, but X holds "
+                "missing values. Use scale='auto'."
+            )
         if robust and numbers:
             seen = drawn_in(array)
         found = cls._scaled(seen, scale, bool(dequantize), leave_out, by_channel, latent_dim)
@@ -222,7 +232,7 @@ class Schema:
     def _reaching_as_far_as(self, array: Array) -> Schema:
         """Return the same schema with the least and the largest of all values, outliers too."""
         kept = array.reshape(len(array), -1)[:, self.kept]
-        return dataclasses.replace(self, extent=(float(kept.min()), float(kept.max())))
+        return dataclasses.replace(self, extent=_extent(kept))
 
     @classmethod
     def _scaled(
@@ -240,8 +250,8 @@ class Schema:
         flat = array.reshape(len(array), -1)
         shift, factor, constant = fit_scaling(flat, scale, dequantize)
         left_out: tuple[tuple[int, float], ...] = ()
-        if leave_out and layout == "flat":
-            left_out = _constants(flat, constant)
+        if layout == "flat":
+            left_out = _constants(flat, constant, leave_out)
         if left_out:
             flat = np.delete(flat, [j for j, _ in left_out], axis=1)
             shape = (flat.shape[1],)
@@ -259,7 +269,7 @@ class Schema:
         return cls(
             mixing=mixing,
             left_out=left_out,
-            extent=(float(flat.min()), float(flat.max())),
+            extent=_extent(flat),
             kind=kind,
             shape=shape,
             layout=layout,
@@ -286,7 +296,7 @@ class Schema:
             "constant": list(self.constant),
             "discrete": self.discrete,
             "mixing": _known(np.ndarray.tolist, self.mixing),
-            "left_out": [list(column) for column in self.left_out],
+            "left_out": [[j, _known_number(value)] for j, value in self.left_out],
             "extent": _known(list, self.extent),
         }
 
@@ -326,7 +336,7 @@ class Schema:
                 constant=tuple(int(i) for i in fields["constant"]),
                 discrete=fields["discrete"],
                 mixing=mixing,
-                left_out=tuple((int(j), float(value)) for j, value in fields["left_out"]),
+                left_out=tuple((int(j), _number(value)) for j, value in fields["left_out"]),
                 extent=_known(lambda ends: (float(ends[0]), float(ends[1])), fields["extent"]),
             )
         except (TypeError, ValueError) as error:
@@ -368,9 +378,41 @@ class Schema:
             total = total + np.linalg.slogdet(self.mixing)[1]
         return float(total)
 
-    def log_density(self, of_model: Tensor) -> Tensor:
-        """Return log p(x) for log p(t): here alone the Jacobian is counted."""
-        return of_model - self.log_scale_sum
+    def log_density(self, of_model: Tensor, x: Tensor | None = None) -> Tensor:
+        """Return log p(x) for log p(t): here alone the Jacobian is counted.
+
+        Arguments:
+            of_model: log p(t) of rows, (n,).
+            x: The rows, (n, *shape), where values may be missing (NaN): in model units or in those
+                of the data. Then the Jacobian of each row is that of the values that are there.
+                None stands for complete rows.
+
+        Raises:
+            ValueError: Values are missing, and the scaling mixes columns.
+        """
+        if x is None or not bool(x.isnan().any()):
+            return of_model - self.log_scale_sum
+        self._check_unmixed()
+        return of_model - self._log_scale_there(~x.isnan()).to(of_model)
+
+    def _log_scale_there(self, there: Tensor) -> Tensor:
+        """Return the sum of log scale over the values of each row that are ``there``, (n,)."""
+        if self.discrete:
+            return torch.zeros(len(there), dtype=torch.float64)
+        log_scale = torch.from_numpy(np.log(np.broadcast_to(self.scale, self.shape)))
+        return there.double().flatten(1).cpu() @ log_scale.flatten()
+
+    def _check_unmixed(self) -> None:
+        """Refuse missing values where each value of the model is made of all columns.
+
+        Raises:
+            ValueError: It is so.
+        """
+        if self.mixing is not None:
+            raise ValueError(
+                "X holds missing values, but the scaling mixes columns. Ask nelbo.Fitted, which "
+                "undoes that, or fit with scale='standard'."
+            )
 
     @property
     def grid(self) -> tuple[Vector, Vector]:
@@ -435,7 +477,9 @@ class Schema:
             raise ValueError(
                 f"dtype must be a floating type, got {dtype}. Pass torch.float32 or torch.float64."
             )
-        values = Values.of(X, columns=columns)
+        values = Values.of(X, columns=columns, missing=True)
+        if values.incomplete:
+            self._check_unmixed()
         flat = self.conformed(values.array)
         self.check_columns(values.columns)
         shift, scale = (torch.from_numpy(self._flat(a).copy()) for a in (self.shift, self.scale))
@@ -469,7 +513,7 @@ class Schema:
         Raises:
             ValueError: As `to_model`.
         """
-        values = Values.of(X)
+        values = Values.of(X, missing=True)
         array = values.array
         if self.dequantize and array.dtype == np.uint8:
             rows = borrowed(self.conformed(array))
@@ -503,10 +547,31 @@ class Schema:
         Raises:
             ValueError: As `to_model`.
         """
-        stored, step = self.stored(X, keep)
+        values = Values.of(X, missing=True)
+        stored, step = self.stored(values, keep)
         return InMemory(
-            stored, c, step=step, index=index, generator=generator, units=self.units, checked=True
+            stored,
+            c,
+            step=step,
+            index=index,
+            generator=generator,
+            units=self.units_for(values),
+            checked=True,
+            missing=values.incomplete,
         )
+
+    def units_for(self, values: Values) -> Units:
+        """Return what turns numbers of the model into those of the data; of incomplete rows, their
+        mean Jacobian, which bounds that are means over such rows are to have.
+        """
+        if not values.incomplete:
+            return self.units
+        flat, total = self.conformed(values.array), 0.0
+        for rows in chunks(*flat.shape):
+            there = torch.from_numpy(~np.isnan(flat[rows][:, self.kept]))
+            there = to_event(there, self.shape, self.layout)
+            total += float(self._log_scale_there(there).sum())
+        return dataclasses.replace(self.units, log_density=-total / len(flat))
 
     @property
     def units(self) -> Units:
@@ -588,12 +653,13 @@ class Schema:
     def possible(self, X: Any) -> npt.NDArray[np.bool_]:
         """Return which rows have, in columns left out of the model, the value of these: (n,).
 
-        Rounding to float32 makes no difference. For any other value p(x) = 0.
+        Rounding to float32 makes no difference, and a value that is missing has none. For any other
+        value p(x) = 0.
 
         Raises:
             ValueError: As `to_model`.
         """
-        array = Values.of(X).array
+        array = Values.of(X, missing=True).array
         found = np.ones(len(array), dtype=np.bool_)
         flat = self.conformed(array)
         for j, value in self.left_out:
@@ -602,7 +668,7 @@ class Schema:
 
     def impossible_values(self, X: Any) -> dict[str, npt.NDArray[np.intp]]:
         """Return the rows in which a column that is left out has another value, by its name."""
-        flat = self.conformed(Values.of(X).array)
+        flat = self.conformed(Values.of(X, missing=True).array)
         found = {
             self.feature_name(j): np.flatnonzero(~_same(flat[:, j], value))
             for j, value in self.left_out
@@ -713,24 +779,54 @@ def _settled(scale: Scale, numbers: bool) -> Scale:
     return "global"
 
 
-def _constants(flat: Array, constant: tuple[int, ...]) -> tuple[tuple[int, float], ...]:
-    """Return the columns of rows (n, D) to leave out, with their values: none if all were."""
-    found = tuple((j, float(flat[0, j])) for j in constant if _is_one_value(flat, j))
+def _constants(
+    flat: Array, constant: tuple[int, ...], leave_out: bool
+) -> tuple[tuple[int, float], ...]:
+    """Return the columns of rows (n, D) to leave out, with their values: those with one value where
+    they are to be left out, and those without any; none if all were.
+    """
+    first = first_values(flat[:, constant])
+    found = tuple(
+        (j, float(value))
+        for j, value in zip(constant, first, strict=True)
+        if np.isnan(value) or (leave_out and _is_one_value(flat, j, float(value)))
+    )
     if len(found) == flat.shape[1]:
         return ()
     return found
 
 
 def _same(values: Array, constant: float, rounding: float = 1e-6) -> npt.NDArray[np.bool_]:
-    """Return which values are the constant, but for being rounded to float32 on their way."""
+    """Return which values may be the constant, but for being rounded to float32 on their way: a
+    missing one may, and any where the constant is missing.
+    """
     away = np.abs(values.astype(np.float64) - constant)
-    found: npt.NDArray[np.bool_] = away <= rounding * abs(constant)
+    found: npt.NDArray[np.bool_] = (away <= rounding * abs(constant)) | np.isnan(away)
     return found
 
 
-def _is_one_value(flat: Array, j: int) -> bool:
-    """Return whether column j of rows (n, D) has the value of its first row throughout."""
-    return all(_same(flat[rows, j], float(flat[0, j])).all() for rows in chunks(len(flat), 1))
+def _is_one_value(flat: Array, j: int, value: float) -> bool:
+    """Return whether column j of rows (n, D) has this value wherever it has one."""
+    return all(_same(flat[rows, j], value).all() for rows in chunks(len(flat), 1))
+
+
+def _extent(flat: Array) -> tuple[float, float] | None:
+    """Return the least and the greatest value of rows that are there; None where none is."""
+    if not has_missing(flat):
+        return float(flat.min()), float(flat.max())
+    if np.isnan(flat).all():
+        return None
+    return float(np.nanmin(flat)), float(np.nanmax(flat))
+
+
+def _known_number(value: float) -> float | None:
+    """Return a number as JSON holds it, which knows no NaN."""
+    return None if math.isnan(value) else value
+
+
+def _number(value: float | None) -> float:
+    """Undo `_known_number`."""
+    return math.nan if value is None else float(value)
 
 
 def _known(make: Callable[[Any], Found], value: Any) -> Found | None:

@@ -1,5 +1,5 @@
-"""The door: what a user passed becomes `Values`, finite numbers in one array, or one line that says
-which cell is wrong.
+"""The door: what a user passed becomes `Values`, numbers in one array, or one line that says which
+cell is wrong. A value that is missing is NaN, and passes where missing values are allowed.
 
 Arrays, torch tensors, data frames and lists come in; what goes out may share memory with what came
 in, and is never written to by this package. Whatever holds `Values` need not check them again.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 
 from nelbo.brief import Brief
 from nelbo.data.conditions import Conditions
-from nelbo.data.moments import chunks
+from nelbo.data.moments import chunks, has_missing
 from nelbo.data.read.cells import model_dtype, place, real_numbers, refuse_text
 from nelbo.data.read.frames import from_frame
 from nelbo.data.read.sequences import from_sequence, from_tensor
@@ -31,7 +32,8 @@ Columns = tuple[str, ...] | None
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Values(Brief):
-    """What a user passed, once it is checked to be finite numbers.
+    """What a user passed, once it is checked to be numbers: finite, or missing (NaN) where such may
+    be.
 
     It is immutable, and so is any part of it.
 
@@ -49,7 +51,13 @@ class Values(Brief):
     conditions: Conditions | None = field(default=None, repr=False)
 
     def __init__(
-        self, X: Any, *, name: str = "X", columns: Iterable[str] | None = None, c: Any = None
+        self,
+        X: Any,
+        *,
+        name: str = "X",
+        columns: Iterable[str] | None = None,
+        c: Any = None,
+        missing: bool = False,
     ) -> None:
         """Check X, see `validate_array`, and the conditions c, as `Conditions.of` takes them."""
         raw, found = _as_array(X, name)
@@ -59,12 +67,18 @@ class Values(Brief):
         _check_axes(raw, name)
         names = _fitting(names, raw, name)
         array = _as_numbers(raw, name, names)
-        _check_finite(array, name, names)
+        check_finite(array, name, names, missing)
         self._set(array, names, _conditions(c, array))
 
     @classmethod
     def of(
-        cls, X: Any, *, name: str = "X", columns: Iterable[str] | None = None, c: Any = None
+        cls,
+        X: Any,
+        *,
+        name: str = "X",
+        columns: Iterable[str] | None = None,
+        c: Any = None,
+        missing: bool = False,
     ) -> Values:
         """Return X as it is where it is checked already, else check it.
 
@@ -73,9 +87,10 @@ class Values(Brief):
             name: What errors call it.
             columns: Names of the columns, which take the place of those that X brings.
             c: Conditions, which take the place of those that X brings.
+            missing: Whether values may be missing: NaN, None, pd.NA, NaT or masked.
         """
         if not isinstance(X, Values):
-            return cls(X, name=name, columns=columns, c=c)
+            return cls(X, name=name, columns=columns, c=c, missing=missing)
         if columns is None and c is None:
             return X
         names, given = X.columns, X.conditions
@@ -93,7 +108,7 @@ class Values(Brief):
 
     @classmethod
     def _checked(cls, array: Array, columns: Columns, conditions: Conditions | None) -> Values:
-        """Return values of which it is known that they are finite."""
+        """Return values that have been checked."""
         found = cls.__new__(cls)
         found._set(array, columns, conditions)
         return found
@@ -111,6 +126,11 @@ class Values(Brief):
         """The array's: uint8, float32 or float64."""
         return self.array.dtype
 
+    @cached_property
+    def incomplete(self) -> bool:
+        """Whether any value is missing."""
+        return self.array.dtype.kind == "f" and has_missing(self.array)
+
     def __getitem__(self, rows: Any) -> Values:
         """Some of the rows: a slice, a mask, or their numbers."""
         given = self.conditions and self.conditions[rows]
@@ -122,7 +142,9 @@ class Values(Brief):
         return self._checked(np.ascontiguousarray(self.array[:, columns]), names, self.conditions)
 
 
-def validate_array(X: Any, *, name: str = "X", columns: Iterable[str] | None = None) -> Array:
+def validate_array(
+    X: Any, *, name: str = "X", columns: Iterable[str] | None = None, missing: bool = False
+) -> Array:
     """Return X as a contiguous numeric array with its values checked.
 
     Arguments:
@@ -132,6 +154,7 @@ def validate_array(X: Any, *, name: str = "X", columns: Iterable[str] | None = N
             w).
         name: What errors call it.
         columns: Names of the d columns, for errors; a data frame brings its own.
+        missing: Whether values may be missing, which are NaN in what is returned.
 
     Returns:
         uint8, float32 and float64 as they are; bool and float16 as float32; all else as float64.
@@ -141,7 +164,7 @@ def validate_array(X: Any, *, name: str = "X", columns: Iterable[str] | None = N
         ValueError: Text, complex numbers, NaN or inf (row and column named), nothing at all, not 2
             to 4 axes.
     """
-    return Values.of(X, name=name, columns=columns).array
+    return Values.of(X, name=name, columns=columns, missing=missing).array
 
 
 def _conditions(c: Any, array: Array) -> Conditions | None:
@@ -219,7 +242,7 @@ def _check_dense_size(values: int, shape: tuple[int, ...], name: str, most: int 
 
 
 def _from_masked(X: Any) -> Array:
-    """A masked cell is a missing value, so it is reported as the NaN that it stands for."""
+    """A masked cell is a missing value, NaN."""
     if np.ma.is_masked(X):
         return np.asarray(X.astype(np.float64).filled(np.nan))
     return np.asarray(X.data)
@@ -287,14 +310,20 @@ def _as_numbers(array: Array, name: str, columns: Columns) -> Array:
         return np.ascontiguousarray(array, dtype=model_dtype(array.dtype))
 
 
-def _check_finite(array: Array, name: str, columns: Columns) -> None:
-    """Refuse NaN and infinities, by place."""
+def check_finite(array: Array, name: str, columns: Columns, missing: bool = False) -> None:
+    """Refuse infinities, and NaN unless values may be ``missing``, by place.
+
+    Raises:
+        ValueError: There are such.
+    """
     if array.dtype.kind != "f":
         return
     width = array[0].size
     first, count = None, 0
     for rows in chunks(len(array), width):
         finite = np.isfinite(array[rows])
+        if missing and not finite.all():
+            finite |= np.isnan(array[rows])
         if finite.all():
             continue
         if first is None:
@@ -302,11 +331,13 @@ def _check_finite(array: Array, name: str, columns: Columns) -> None:
             first = (rows.start + int(index[0]), *(int(i) for i in index[1:]))
         count += int(finite.size - np.count_nonzero(finite))
     if first is not None:
-        what = "inf"
+        what, all_of = "inf", "NaN or inf"
         if np.isnan(array[first]):
             what = "NaN"
+        if missing:
+            all_of = "inf"
         raise ValueError(
-            f"{name} contains {what}: first at {place(first, columns)}, {count} NaN or inf in all "
+            f"{name} contains {what}: first at {place(first, columns)}, {count} {all_of} in all "
             "(counting "
             "from 0). "
             "Drop those rows or fill them in, as by sklearn.impute.SimpleImputer."

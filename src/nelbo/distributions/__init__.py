@@ -10,12 +10,13 @@ from .by_column import ByColumn
 from .categorical import Categorical
 from .discretized import DiscretizedNormal
 from .drawing import closed_form_kl, draw, random_bytes
-from .factorised import Factorised, of_observed, slopes_of_observed
+from .factorised import Factorised, Incomplete, of_observed, slopes_of_observed
 from .from_noise import FromNoise
 from .gated import GatedNormals
 from .hurdle import HurdleLogNormal
 from .layered import Layered, check_width, fewest_of, layers_of
 from .log_normal import LogNormal
+from .mixed import MixedNormal, mixed
 from .mixture import DiagonalMixture, NormalMixture
 from .negative_binomial import NegativeBinomial
 from .normal import LOG_2PI, DiagonalNormal, Normal01, is_independent_normal
@@ -36,8 +37,10 @@ __all__ = [
     "FromNoise",
     "GatedNormals",
     "HurdleLogNormal",
+    "Incomplete",
     "Layered",
     "LogNormal",
+    "MixedNormal",
     "NegativeBinomial",
     "Normal01",
     "NormalMixture",
@@ -50,6 +53,7 @@ __all__ = [
     "fewest_of",
     "is_independent_normal",
     "layers_of",
+    "mixed",
     "of_observed",
     "random_bytes",
     "slopes_of_observed",

@@ -34,6 +34,12 @@ class Incomplete(Distribution):
         """Return the log-density of the coordinates of ``value`` that are there, in nats."""
         raise NotImplementedError(f"{type(self).__name__} cannot leave values out. Write how.")
 
+    def local_quadratic(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return what log p(x) is made of and how it bends there (see `Likelihood`); None where
+        that is not known.
+        """
+        return None
+
 
 class Factorised(Incomplete):
     """A distribution with independent coordinates: `each` is the log-density of every one."""

@@ -110,6 +110,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         objective_options: Mapping[str, Any] | None = None,
         scale: str | None = "auto",
         dequantize: bool | Literal["auto"] = "auto",
+        missing: str = "auto",
         max_epochs: int | None = None,
         max_steps: int | None = None,
         max_seconds: float | None = None,
@@ -156,7 +157,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         warm = bool(self.warm_start) and self.__sklearn_is_fitted__()
         check(self._options)
         X, c = self._apart(X, c)
-        values = Values.of(X, c=c)
+        values = Values.of(X, c=c, missing=self.missing == "auto")
         names = naming.names_of(X)
         if warm:
             naming.check_names(self, X, self.fitted_.names, self.n_features_in_)
@@ -180,7 +181,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         from .. import fitting
 
         X, c = self._apart(X, c)
-        return fitting.explain(self._options, Values.of(X, c=c))
+        return fitting.explain(self._options, Values.of(X, c=c, missing=self.missing == "auto"))
 
     # -- embed and decode
     # ----------------------------------------------------------------------------
@@ -498,6 +499,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing == "auto"
         tags.input_tags.three_d_array = True
         tags.input_tags.sparse = True  # it is made dense
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

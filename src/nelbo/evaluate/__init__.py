@@ -34,7 +34,7 @@ from .judging import MEMORY, decoded_bytes, in_precision, judged, rows_at_once
 from .laplace import refined
 from .marginal import bidirectional, log_likelihood, methods, plain_method
 from .proposal import Normal, Source, encoder_source, from_encoder
-from .result import UNRELIABLE, Cost, LogLikelihood, Rung, Scores, listed, mean_error
+from .result import UNRELIABLE, Cost, LogLikelihood, Rung, Scores, interleaved, listed, mean_error
 from .row_noise import BLOCK, normals
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "encoder_source",
     "from_encoder",
     "in_precision",
+    "interleaved",
     "judged",
     "listed",
     "log_likelihood",

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from .auto import Ladder
 from .bidirectional import Bracket, bracket
 from .bounds import check_seed
 from .exact import exact, solved
+from .examples import Examples
 from .gauss_newton import mixture
 from .importance import Sampled, from_encoder_itself, importance
 from .judging import MEMORY, judged, read
@@ -64,7 +66,9 @@ def log_likelihood(
     Arguments:
         vae: The model. It is evaluated in the precision of x, float32 or float64, however it was
             trained.
-        x: Rows, a tensor or `nelbo.data.Rows`, which bring their conditions along.
+        x: Rows, a tensor or `nelbo.data.Rows`, which bring their conditions along. Where the model
+            takes missing values (NaN), log p(x) is the marginal density of the others; of a row
+            without any it is 0.
         method: "importance" (a stochastic lower bound; Burda et al., 2016), "ais" (annealed
             importance sampling with Hamiltonian moves, a far tighter one; Neal, 2001, Wu et al.,
             2017), "quadrature" (one or two latent dimensions), "exact" (an affine decoder with
@@ -103,16 +107,31 @@ def log_likelihood(
     ladder = Ladder(count, seed, memory, _tolerance(tolerance, method))
     proposal, settings = _options(method, options)
     x, c = read(x, c)
+    estimates: dict[str, Callable[[VAE, Examples], LogLikelihood]] = {
+        "auto": ladder,
+        "exact": exact,
+        "quadrature": lambda model, rows: quadrature(model, rows, memory),
+        "ais": lambda model, rows: annealed(model, rows, count, seed, memory, settings),
+        "importance": lambda model, rows: importance(
+            model, rows, count, seed, memory, _sampled_from(proposal, count)
+        ),
+    }
     with judged(vae, x, c) as (model, rows):
-        if method == "auto":
-            return ladder(model, rows)
-        if method == "exact":
-            return exact(model, rows)
-        if method == "quadrature":
-            return quadrature(model, rows, memory)
-        if method == "ais":
-            return annealed(model, rows, count, seed, memory, settings)
-        return importance(model, rows, count, seed, memory, _sampled_from(proposal, count))
+        return _but_for_empty(estimates[method](model, rows), rows.x)
+
+
+def _but_for_empty(found: LogLikelihood, x: Tensor) -> LogLikelihood:
+    """Return the same estimates, but for rows without any value: their log p(x) is 0."""
+    empty = x.isnan().flatten(1).all(1).cpu()
+    if not bool(empty.any()):
+        return found
+    return dataclasses.replace(
+        found,
+        value=found.value.masked_fill(empty, 0.0),
+        standard_error=found.standard_error.masked_fill(empty, 0.0),
+        ess=found.ess.masked_fill(empty, math.inf),
+        khat=found.khat.masked_fill(empty, -math.inf),
+    )
 
 
 def bidirectional(

@@ -8,6 +8,7 @@ __all__ = [
     "Rung",
     "Scores",
     "from_numbers",
+    "interleaved",
     "listed",
     "mean_error",
     "rounded",
@@ -15,7 +16,7 @@ __all__ = [
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -322,6 +323,30 @@ class Scores:
         if self.trained is not None and self.trained[i]:
             notes.append("trained on")
         return [*cells, ", ".join(notes)]
+
+
+def interleaved(parts: Sequence[tuple[Tensor, LogLikelihood]]) -> LogLikelihood:
+    """Return the estimates of all rows, of which each part has some.
+
+    Arguments:
+        parts: Which rows it has, a mask (n,), and its estimates.
+    """
+    parts = [part for part in parts if bool(part[0].any())]
+    if len(parts) == 1:
+        return parts[0][1]
+    order = torch.cat([mask.nonzero()[:, 0] for mask, _ in parts]).argsort()
+    columns: dict[str, Any] = {}
+    for name in ("value", "standard_error", "ess", "khat", "samples", "acceptance", "rung"):
+        found = [getattr(part, name) for _, part in parts]
+        columns[name] = None
+        if all(each is not None for each in found):
+            columns[name] = torch.cat(found)[order]
+    methods = dict.fromkeys(part.method for _, part in parts)
+    reasons = dict.fromkeys(part.reason for _, part in parts)
+    cost = parts[0][1].cost
+    for _, part in parts[1:]:
+        cost += part.cost
+    return LogLikelihood(**columns, method=" + ".join(methods), reason=" ".join(reasons), cost=cost)
 
 
 def listed(rungs: Mapping[str, int]) -> str:

@@ -12,6 +12,7 @@ __all__ = ["Fitted"]
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -31,6 +32,7 @@ from ..data.condition_schema import ConditionSchema, encoded
 from ..data.conditions import apart
 from ..data.known import KnownRows, Uses
 from ..data.rows import Batch
+from ..data.values import check_finite
 from ..distributions import draw
 from ..options import Options
 from ..recipe import Entries
@@ -38,6 +40,7 @@ from ..training import History, Units
 from ..vae import VAE
 from ..watching import pieces
 from . import choice, diagnosis, door, linear, noise, state
+from .incomplete import View, of_incomplete
 
 if TYPE_CHECKING:
     from ..diagnose import Diagnosis, Spell
@@ -160,8 +163,10 @@ class Fitted(Brief):
             ValueError: X or c does not fit the training data, or is not finite.
         """
         values = self.values(X, c)
-        x, given = self._rows(values), self.conditions_of(values)
-        nats = self.nats(evaluate.elbo(self.vae, x, c=given, refined=refined))
+        nats = torch.empty(len(values), dtype=torch.float64)
+        for view in self.views(values):
+            bound = evaluate.elbo(view.vae, view.x, c=view.c, refined=refined)
+            nats[view.rows] = view.schema.log_density(bound, view.x)
         return self._as_given(values, self._possible(values, nats))
 
     def baseline(self, X: Any, c: Any = None) -> Array | None:
@@ -356,15 +361,25 @@ class Fitted(Brief):
             ValueError: X or c does not fit the training data, or is not finite.
         """
         values = self.values(X, c)
-        x = self._rows(values, "centre")
-        means, deviations = [], []
+        found: Tensor | None = None
+        for view in self.views(values, "centre"):
+            both = self._encoded(view)
+            if found is None:
+                found = both.new_empty(2, len(values), self.vae.latent_dim)
+            found[:, view.rows] = both.to(found)
+        if found is None:
+            raise ValueError("X has no rows.")
+        return np.asarray(found[0].numpy()), np.asarray(found[1].numpy())
+
+    def _encoded(self, view: View) -> Tensor:
+        """Return means and standard deviations of q(z|x) of some rows, (2, n, latent_dim)."""
+        parts = []
         with torch.no_grad():
-            model = evaluate.in_precision(self.vae, x.dtype)
-            for part, given in pieces([*self._chunks(x, self.conditions_of(values))], "encoding"):
+            model = evaluate.in_precision(view.vae, view.x.dtype)
+            for part, given in pieces([*self._chunks(view.x, view.c)], "encoding"):
                 q = model.encode(part, given)
-                means.append(q.mean.cpu())
-                deviations.append(q.stddev.cpu())
-        return np.asarray(torch.cat(means).numpy()), np.asarray(torch.cat(deviations).numpy())
+                parts.append(torch.stack([q.mean.cpu(), q.stddev.cpu()]))
+        return torch.cat(parts, 1)
 
     def decode(self, Z: Any, c: Any = None) -> Array:
         """Return the means ``x_hat = f(z)`` of p(x|z), in data units and layout.
@@ -520,7 +535,9 @@ class Fitted(Brief):
     # -- units
 
     def nats(self, of_model: Tensor) -> Tensor:
-        """Return log p(x) of x for log p(t) of the model: the Jacobian is counted."""
+        """Return log p(x) of x for log p(t) of the model: the Jacobian of complete rows is
+        counted.
+        """
         return self.schema.log_density(of_model)
 
     @property
@@ -561,7 +578,11 @@ class Fitted(Brief):
         if isinstance(X, Values) and X.conditions is None:
             names = None  # they have been taken apart before, or have none
         rows, given = apart(X, names, c)
-        return Values.of(rows, c=given)
+        takes = self.options.missing == "auto"
+        values = Values.of(rows, c=given, missing=takes)
+        if values.incomplete and not takes:
+            check_finite(values.array, "X", values.columns)
+        return values
 
     def conditions_of(self, values: Values) -> Tensor | None:
         """Return what rows are conditioned on, (n, k), as networks read it; None for p(x).
@@ -574,6 +595,29 @@ class Fitted(Brief):
 
     def _rows(self, values: Values, noise: Literal["hash", "centre"] = "hash") -> Tensor:
         return door.to_model(self.schema, self.vae.likelihood, values, noise)
+
+    def views(self, values: Values, noise: Literal["hash", "centre"] = "hash") -> list[View]:
+        """Return the model and the rows in its units, once or twice: incomplete rows may need
+        another form of a model that was fitted to complete ones.
+
+        A row's numbers depend on itself alone: whether another one is incomplete changes nothing.
+        """
+        c = self.conditions_of(values)
+        every = torch.ones(len(values), dtype=torch.bool)
+        if not values.incomplete or self.vae.takes_missing:
+            return [View(every, self.vae, self.schema, self._rows(values, noise), c)]
+        gone = np.isnan(values.array.reshape(len(values), -1)).any(1)
+        vae, schema = of_incomplete(self.vae, self.schema)
+        x = door.to_model(schema, self.vae.likelihood, values, noise)
+        other = torch.from_numpy(gone)
+        found = [View(other, vae, schema, x[other], None if c is None else c[other])]
+        if not gone.all():
+            told = values[~gone]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it has been said of all rows
+                x = self._rows(told, noise)
+            found.append(View(~other, self.vae, self.schema, x, None if c is None else c[~other]))
+        return found
 
     def _possible(self, values: Values, nats: Tensor) -> Tensor:
         """Return nats of rows, -inf for those that are impossible under the model."""
@@ -599,15 +643,19 @@ class Fitted(Brief):
         seed: int = 0,
         **settings: Any,
     ) -> evaluate.LogLikelihood:
-        x, settings = self._rows(values), {"c": self.conditions_of(values), **settings}
         if samples is None and method == "auto":
             samples = self.asked.get("score_samples_k")  # it adds as many as a row needs
         elif samples is None and method != "ais":
             samples = self.score_count
         if method == "importance":  # the encoder alone scores outliers hundreds of nats too low
             settings = {"proposal": "mixture", **settings}
-        found = evaluate.log_likelihood(self.vae, x, method, samples, seed, **settings)
-        return dataclasses.replace(found, value=self.nats(found.value))
+        parts = []
+        for view in self.views(values):
+            given = {"c": view.c, **settings}
+            found = evaluate.log_likelihood(view.vae, view.x, method, samples, seed, **given)
+            value = view.schema.log_density(found.value, view.x.cpu())
+            parts.append((view.rows, dataclasses.replace(found, value=value)))
+        return evaluate.interleaved(parts)
 
     def _decode(
         self, z: Tensor, generator: torch.Generator | None, c: Tensor | None = None

@@ -17,6 +17,7 @@ from .. import checkpoint, spec, training
 from ..data import Values
 from ..data.condition_schema import ConditionSchema, encoded
 from ..data.known import KnownRows
+from ..data.values import check_finite
 from ..fitted import Fitted, door, linear
 from ..fitted.state import asked
 from ..options import Options
@@ -156,7 +157,10 @@ def _rows(options: Options, X: Any) -> Values:
     Raises:
         ValueError: They are fewer than two, or not what the likelihood can have produced.
     """
-    values = Values.of(X)
+    takes = options.missing == "auto"
+    values = Values.of(X, missing=takes)
+    if values.incomplete and not takes:
+        check_finite(values.array, "X", values.columns)
     if len(values) < 2:
         raise ValueError(
             "X has n_samples=1 row, but at least 2 are needed to fit a model, got shape "

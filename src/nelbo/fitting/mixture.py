@@ -28,7 +28,7 @@ from torch import Tensor
 
 from .. import evaluate
 from ..data import Schema, Values
-from ..data.moments import chunks
+from ..data.moments import chunks, has_missing
 from ..data.rare import distinct, rare
 from ..distributions import draw
 from ..evaluate import mean_error
@@ -188,6 +188,8 @@ def _groups(array: np.ndarray, limits: Limits) -> np.ndarray:
         return group
     number = 0
     for column in array.T:
+        if has_missing(column):
+            continue
         values, counts = distinct(column)
         nearest = np.searchsorted((values[1:] + values[:-1]) / 2, column)
         for i in rare(column):

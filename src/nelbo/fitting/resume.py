@@ -48,6 +48,8 @@ def fingerprint(options: Options, spec: Spec, values: Values, seed: int | None) 
     fields = {name: _named(value) for name, value in vars(spec).items()}
     if not spec.condition:
         del fields["condition"]  # runs of p(x) are known as they were before there was p(x|c)
+    if not spec.masked:
+        del fields["masked"]  # and those of complete rows as they were before others were taken
     array = values.array
     digest = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data)
     if values.conditions is not None:

@@ -208,7 +208,7 @@ def _train(task: Task) -> None:
         rows = Jittered(rows)
     validation = None
     if task.validation is not None:
-        validation = as_rows(task.validation.x, c=task.validation.c)
+        validation = as_rows(task.validation.x, c=task.validation.c, missing=plan.values.incomplete)
     training.fit(
         task.objective,
         rows,
@@ -242,6 +242,8 @@ def _quick(task: Task, start: _Start | None) -> Candidate:
     plan, validation = task.plan, task.validation
     timed = plan.recipe.max_seconds.value is not None and plan.judged
     if start is None or validation is None or not timed or plan.condition is not None:
+        return _nobody
+    if plan.values.incomplete:  # least squares needs complete rows
         return _nobody
     quick = begin.quick_model(plan.vae, start.rows, task.noise)
     if quick is None:

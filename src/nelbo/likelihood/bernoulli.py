@@ -43,7 +43,7 @@ class Bernoulli(Likelihood):
         Raises:
             ValueError: There is one.
         """
-        bad = ~((x == 0) | (x == 1))
+        bad = ~((x == 0) | (x == 1) | (x != x))  # noqa: PLR0124 (NaN, of array or tensor)
         if bad.any():
             raise ValueError(
                 f"likelihood='bernoulli' is for zeros and ones, but X holds {x[bad].ravel()[0]}. "

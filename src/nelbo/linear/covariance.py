@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .incomplete import IncompleteMoments
 from .model import CHUNK_ELEMENTS
 
 # below this many products float64 costs under about 50 ms, so rounding is not worth saving
@@ -41,12 +42,14 @@ def moments(x: Tensor | Chunks, exact: bool = False) -> tuple[Tensor, Tensor]:
     alike). Small ones are multiplied in float64. Rows are centred before they are squared, so a
     mean far greater than the spread costs no accuracy. Memory beyond the result is bounded.
 
+    A missing value is NaN: the moments of rows with such are found by EM (`IncompleteMoments`).
+
     Args:
         x: the rows.
         exact: multiply large inputs in float64, too.
 
     Raises:
-        ValueError: x is not a matrix of at least one row and one column, or holds NaN or infinity.
+        ValueError: x is not a matrix of at least one row and one column, or holds infinity.
     """
     if len(x.shape) != 2 or math.prod(x.shape) == 0:
         raise ValueError(f"x must have shape (n, D) with n, D >= 1, got {tuple(x.shape)}.")
@@ -67,10 +70,24 @@ def moments(x: Tensor | Chunks, exact: bool = False) -> tuple[Tensor, Tensor]:
             return mean, covariance
     mean, covariance = _two_pass(x, torch.float64, torch.float64)
     if not bool(covariance.diagonal().isfinite().all()):
+        rows = _incomplete(x)
+        if rows is not None:
+            return IncompleteMoments()(rows)
         raise ValueError(
-            "x holds NaN, infinity or values beyond 1e150. Remove or replace those rows first."
+            "x holds infinity or values beyond 1e150. Remove or replace those rows first."
         )
     return mean, covariance
+
+
+def _incomplete(x: Tensor | Chunks, numbers: int = 2**24) -> Tensor | None:
+    """Return rows that hold missing values, and else finite ones, as one tensor; evenly spaced ones
+    of more than so many numbers. None where that is not what they are.
+    """
+    step = math.ceil(math.prod(x.shape) / numbers)
+    rows = torch.cat([part[::step].cpu() for part in x.split(max(step, CHUNK_ELEMENTS))])
+    if bool(rows.isinf().any()) or not bool(rows.isnan().any()):
+        return None
+    return rows
 
 
 def _two_pass(x: Tensor | Chunks, wide: torch.dtype, work: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,8 @@ class Regression(Brief):
 
     @classmethod
     def of(cls, x: Tensor | Chunks, c: Tensor, together: int = 2**14) -> Self:
-        """Return the regression of least squares; of many, that of the smallest slope.
+        """Return the regression of least squares; of many, that of the smallest slope. A value of x
+        that is missing (NaN) has no part in that of its column.
 
         Arguments:
             x: Rows (n, D); or what reads them a part at a time.
@@ -52,6 +53,8 @@ class Regression(Brief):
         for part in x.split(together):
             products += centred[start : start + len(part)].T @ part.double().cpu()
             start += len(part)
+        if bool(products.isnan().any()):
+            return cls(_of_observed(x, centred, together), centre)
         # the numbers of one label add up to 1, so the matrix is singular as a rule
         inverse = torch.linalg.pinv(centred.T @ centred, hermitian=True, rtol=1e-10)
         return cls((inverse @ products).T, centre)
@@ -59,6 +62,23 @@ class Regression(Brief):
     def residual(self, x: Tensor, c: Tensor) -> Tensor:
         """Return r of rows (n, D) with their conditions (n, k), float64."""
         return x.double() - (c.double().to(x.device) - self.centre) @ self.slope.T
+
+
+def _of_observed(x: Tensor | Chunks, c: Tensor, together: int) -> Tensor:
+    """Return the slope (D, k) of each column of x by the rows in which it is there."""
+    columns, width = x.shape[1], c.shape[1] + 1
+    gram = torch.zeros(columns, width, width, dtype=torch.float64)
+    products, start = torch.zeros(columns, width, dtype=torch.float64), 0
+    for part in x.split(together):
+        y = part.double().cpu()
+        read = torch.cat([c[start : start + len(y)], c.new_ones(len(y), 1)], 1)
+        there = (~y.isnan()).double()
+        gram += torch.einsum("nd,nj,nk->djk", there, read, read)
+        products += y.nan_to_num(0.0).T @ read
+        start += len(y)
+    inverse = torch.linalg.pinv(gram, hermitian=True, rtol=1e-10)
+    slope: Tensor = (inverse @ products[..., None])[:, :-1, 0]
+    return slope
 
 
 class Residuals:

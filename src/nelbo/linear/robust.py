@@ -49,14 +49,14 @@ class Outliers:
         centre, scale = self.centre_and_scale(x)
         low, high = centre - self.reach * scale, centre + self.reach * scale
         beyond = _total(x, lambda part: (part < low) | (part > high))
-        drawn = (beyond > 0) & (beyond <= self.few * x.shape[0])
+        drawn = (beyond > 0) & (beyond <= self.few * self.there(x))
         if not bool(drawn.any()):
             return None
         return low.where(drawn, -torch.inf), high.where(drawn, torch.inf)
 
     def centre_and_scale(self, x: Tensor | Chunks) -> tuple[Tensor, Tensor]:
         """Return m and s of each column of x (n, D), both (D,); s is infinite if there is none."""
-        rows = x.shape[0]
+        rows = self.there(x)
         centre = first = _total(x, lambda part: part) / rows
         square = _total(x, lambda part: (part - first).square()) / rows
         settled = torch.zeros_like(square, dtype=torch.bool)
@@ -68,12 +68,22 @@ class Outliers:
                 break
         return centre, square.sqrt().where(settled, torch.inf)
 
+    def there(self, x: Tensor | Chunks) -> Tensor | int:
+        """Return how many values of each column are there, (D,), or how many rows where all are."""
+        gone = _total(x, lambda part: part.isnan())
+        if not bool((gone > 0).any()):
+            return x.shape[0]
+        return (x.shape[0] - gone).clamp_min(1)
+
     def _step(self, x: Tensor | Chunks, centre: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
         """Return s^2 and m after one step of EM."""
         sums = torch.zeros(3, len(centre), dtype=centre.dtype, device=centre.device)
         for part in _parts(x):
             r = part - centre
             weight = (self.df + 1) / (self.df + r.square() / square)
+            gone = part.isnan()
+            if bool(gone.any()):
+                r, weight = r.masked_fill(gone, 0.0), weight.masked_fill(gone, 0.0)
             sums += torch.stack([weight.sum(0), (weight * r).sum(0), (weight * r.square()).sum(0)])
         total, first, second = sums
         shift = first / total
@@ -123,7 +133,10 @@ def _total(x: Tensor | Chunks, of: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the sum over rows of what is made of each value, (D,)."""
     total = torch.zeros((), dtype=torch.float64)
     for part in _parts(x):
-        total = of(part).sum(0) + total.to(part.device)
+        found = of(part)
+        if found.dtype.is_floating_point and bool(found.isnan().any()):
+            found = found.nan_to_num(0.0)  # missing values, which add nothing
+        total = found.sum(0) + total.to(part.device)
     return total
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from .conditioned import Conditioned
 from .conv import Conv
+from .filled import Filled
 from .linear import Linear
 from .masked import Masked
 from .mlp import MLP
@@ -17,4 +18,14 @@ from .quadratic import Quadratic
 from .read_columns import ReadColumns
 from .residual import Residual
 
-__all__ = ["MLP", "Conditioned", "Conv", "Linear", "Masked", "Quadratic", "ReadColumns", "Residual"]
+__all__ = [
+    "MLP",
+    "Conditioned",
+    "Conv",
+    "Filled",
+    "Linear",
+    "Masked",
+    "Quadratic",
+    "ReadColumns",
+    "Residual",
+]

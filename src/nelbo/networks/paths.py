@@ -7,6 +7,7 @@ from __future__ import annotations
 __all__ = [
     "fill",
     "is_linear",
+    "is_masked",
     "linear_path",
     "name_of",
     "random_features",
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from .conditioned import Conditioned
 from .conv import Conv
 from .linear import Linear
+from .masked import Masked
 from .mlp import MLP
 from .quadratic import Quadratic
 from .read_columns import ReadColumns
@@ -54,14 +56,22 @@ def linear_path(network: nn.Module) -> nn.Linear | None:
 
 def _inner(network: nn.Module) -> nn.Module:
     """Return the network behind those that only prepare its input; any other as it is."""
-    while isinstance(network, Conditioned | ReadColumns):
+    while isinstance(network, Conditioned | ReadColumns | Masked):
         network = network.network
     return network
 
 
 @torch.no_grad()
-def fill(layer: nn.Linear, weight: Tensor, bias: Tensor, of_condition: Tensor | None) -> None:
+def fill(
+    layer: nn.Linear,
+    weight: Tensor,
+    bias: Tensor,
+    of_condition: Tensor | None,
+    masked: bool = False,
+) -> None:
     """Set the linear path of a network.
+
+    A mask that the layer reads behind all else has no weight at first.
 
     Arguments:
         layer: What `linear_path` returned.
@@ -69,14 +79,23 @@ def fill(layer: nn.Linear, weight: Tensor, bias: Tensor, of_condition: Tensor | 
         bias: The bias, (features,).
         of_condition: The weight of c, (features, k), where the network reads one: spread over the
             pixels of the channels, where each value of c is a channel.
+        masked: Whether the layer is that of a network that reads a mask.
     """
     layer.bias.copy_(bias)
-    if of_condition is None:
-        layer.weight.copy_(weight)
-        return
-    values = (layer.in_features - weight.shape[1]) // of_condition.shape[1]
-    spread = of_condition.repeat_interleave(values, dim=1) / values
-    layer.weight.copy_(torch.cat([weight, spread], 1))
+    layer.weight.zero_()
+    inputs = layer.in_features
+    if masked:
+        inputs //= 2
+    if of_condition is not None:
+        values = (inputs - weight.shape[1]) // of_condition.shape[1]
+        spread = of_condition.repeat_interleave(values, dim=1) / values
+        weight = torch.cat([weight, spread], 1)
+    layer.weight[:, :inputs] = weight
+
+
+def is_masked(network: nn.Module) -> bool:
+    """Return whether a network of ours reads values and a mask."""
+    return any(isinstance(part, Masked) for part in network.modules())
 
 
 def random_features(network: nn.Module) -> Residual | None:

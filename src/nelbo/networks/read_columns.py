@@ -37,6 +37,8 @@ class ReadColumns(nn.Module):
         ValueError: A reading is unknown.
     """
 
+    reads_missing = True
+    """Whether what is missing is 0 to the network, also where there is no mask."""
     centre: Tensor
     spread: Tensor
 
@@ -139,7 +141,8 @@ class ReadColumns(nn.Module):
             behind = [mask]
             there = mask[:, : self.columns]
         else:
-            there = torch.ones_like(x[:, : self.columns])
+            there = (~x[:, : self.columns].isnan()).to(x.dtype)
+            x = x.nan_to_num(0.0)
         values, others = x[:, : self.columns], x[:, self.columns :]
         h: Tensor = self.network(torch.cat([*self._read(values, there), others, *behind], 1))
         return h

@@ -53,6 +53,7 @@ def constraint_of(field: dataclasses.Field[Any]) -> Constraint:
         "share": _share,
         "noise": _variance,
         "scaling": _scale,
+        "missing": _missing,
         "int | Literal['auto']": _latent_dim,
         "int": integer,
         "float": _at_least_zero,
@@ -137,6 +138,11 @@ def _scale(name: str, value: Any) -> None:
         raise ValueError(
             f"{name} must be {told} or None, got {value!r}. Leave it at 'auto' if in doubt."
         )
+
+
+def _missing(name: str, value: Any) -> None:
+    if value not in ("auto", "refuse"):
+        raise ValueError(f"{name} must be 'auto' or 'refuse', got {value!r}.")
 
 
 def _network(name: str, value: Any) -> None:

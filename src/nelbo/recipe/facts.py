@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data import Values
-from ..data.moments import chunks
+from ..data.moments import varying
 from ..training import VALIDATED
 from .whitening import whitens
 
@@ -49,16 +49,15 @@ class Facts:
         """Whether a row has more than one axis."""
         return len(self.values.shape) > 2
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether any value is missing."""
+        return self.values.incomplete
+
     @cached_property
     def varying(self) -> npt.NDArray[np.bool_]:
         """Which columns of a table have two values: most show it in the first rows."""
-        array = self.values.array
-        varies = np.zeros(array.shape[1], dtype=bool)
-        for rows in chunks(*array.shape):
-            varies |= (array[rows] != array[0]).any(0)
-            if varies.all():
-                break
-        return varies
+        return varying(self.values.array)
 
     def whitens(self, latent_dim: int) -> bool:
         """Whether rows held out are predicted as well with every correlation as by pPCA."""

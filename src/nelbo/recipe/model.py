@@ -72,6 +72,7 @@ def spec_of(
         condition: The number of values of c.
     """
     own: dict[str, Any] = {"shape": schema.shape, "floor": floor, "condition": condition}
+    own["masked"] = recipe.masked
     if schema.discrete:
         own |= dict(zip(("low", "width"), map(_numbers, schema.grid), strict=True))
     names = [field.name for field in dataclasses.fields(spec.Spec) if field.name not in own]

@@ -75,6 +75,7 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
         decay=_straight(),
         **once(),
         conditioned=facts.conditioned,
+        masked=facts.incomplete,
         score_samples=score_samples(
             options,
             PLAIN.score_samples,

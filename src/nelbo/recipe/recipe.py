@@ -100,6 +100,8 @@ class Recipe:
     """Whether the batch has this size from the first step; else it is smaller at first."""
     own_rate: bool = False
     """Whether the rate stays as it is; else it is halved where the bound falls far."""
+    masked: bool = False
+    """Whether the encoder reads a mask, as values are missing."""
     conditioned: bool = False
     """Whether the model is one of p(x|c): a mixture is then learned with the rest of it."""
 

@@ -8,6 +8,7 @@ __all__ = ["announce", "describe", "named"]
 import numpy as np
 
 from ..data import Schema
+from ..data.moments import has_missing
 from ..data.peculiar import FarCell, peculiar
 from ..data.warned import listed, warn
 from ..options import Options
@@ -34,10 +35,13 @@ def describe(schema: Schema, array: np.ndarray, likelihood: str) -> Remarks:
             "reason": "A table of uint8 holds numbers, like any other table. If these are "
             "flattened 8-bit pictures, pass them as images (n, h, w), or with dequantize=True.",
         }
-    if schema.left_out:
-        names = [schema.feature_name(j) for j, _ in schema.left_out]
+    if has_missing(array):
+        found["missing"] = _missing(schema, array)
+    constant = [(j, value) for j, value in schema.left_out if not np.isnan(value)]
+    if constant:
+        names = [schema.feature_name(j) for j, _ in constant]
         found["left_out"] = {
-            "value": {name: value for name, (_, value) in zip(names, schema.left_out, strict=True)},
+            "value": {name: value for name, (_, value) in zip(names, constant, strict=True)},
             "reason": f"{listed(names)} had one value in all rows, so there is nothing to "
             "model. Results hold that value; under the model any other is impossible.",
         }
@@ -49,6 +53,26 @@ def describe(schema: Schema, array: np.ndarray, likelihood: str) -> Remarks:
             "column's scale nor for the start."
         )
     return found
+
+
+def _missing(schema: Schema, array: np.ndarray) -> Entry:
+    """Say how many values are missing, and what is made of them."""
+    gone = np.isnan(array.reshape(len(array), -1))
+    rows, columns = int(gone.any(1).sum()), int(gone.any(0).sum())
+    kinds = {"table": "columns"}.get(schema.kind, "pixels")
+    where = f"In {rows:,} of {len(array):,} rows and {columns:,} of {gone.shape[1]:,} {kinds}."
+    told: Entry = {
+        "value": f"{gone.mean():.2%} of values",
+        "reason": f"{where} They are left out of the likelihood, and the encoder reads a mask.",
+    }
+    never = [schema.feature_name(j) for j, value in schema.left_out if np.isnan(value)]
+    if never:
+        told["never"] = never
+        told["reason"] += f" Left out of the model, as all values are missing: {listed(never)}."
+    empty = int(gone.all(1).sum())
+    if empty:
+        told["reason"] += f" {empty:,} rows without any value say nothing."
+    return told
 
 
 def _peculiar(schema: Schema, array: np.ndarray) -> Remarks:
@@ -134,6 +158,12 @@ def announce(found: Remarks, options: Options) -> None:
     told = _told(found, density and isinstance(options.variance, str), head.bears_outliers)
     if told:
         warn(" ".join(told))
+    never = found.get("missing", {}).get("never", [])
+    if never:
+        warn(
+            f"Left out of the model: {listed(never)}, as all values are missing. Results hold NaN "
+            "there."
+        )
     if "left_out" in found:
         names = list(found["left_out"]["value"])
         warn(

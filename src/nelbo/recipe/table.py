@@ -167,6 +167,12 @@ def _scale(options: Options, recipe: Recipe, facts: Facts) -> Choice[str | None]
             "Each column is divided by its own standard deviation: given c, the correlations may "
             "differ.",
         )
+    if facts.incomplete:
+        return Choice(
+            "standard",
+            "Each column is divided by its own standard deviation: whitening mixes columns, and "
+            "values are missing.",
+        )
     if facts.whitens(recipe.latent_dim.value):
         return Choice(
             "whitened",
@@ -188,6 +194,8 @@ def _clusters(options: Options, facts: Facts, held: int) -> Choice[bool]:
     asked = _asked_for(options)
     if held == 0 or facts.conditioned:
         return Choice(False, "No held-out rows could say so, or the rows have conditions.")
+    if facts.incomplete:
+        return Choice(False, "Values are missing, and mixtures are fitted to complete rows.")
     if options.scale in ("global", None) or "model" in asked:
         return Choice(False, "Another model, or a number of latents, was asked for.")
     if "length" in asked:

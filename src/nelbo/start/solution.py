@@ -22,7 +22,7 @@ from torch import Tensor
 from ..distributions import draw
 from ..likelihood import Likelihood
 from ..linear import Chunks, LinearGaussian, Regression
-from ..networks.paths import fill, linear_path, silence
+from ..networks.paths import fill, is_masked, linear_path, silence
 from ..posterior import Posterior
 from ..vae import VAE
 from .rows import Readable
@@ -92,13 +92,14 @@ def start_at(vae: VAE, model: LinearGaussian, regression: Regression | None = No
             f"{type(vae.encoder).__name__}, {type(vae.decoder).__name__}, "
             f"{type(vae.likelihood).__name__} and {type(vae.posterior).__name__}."
         )
+    masked = is_masked(vae.encoder)
     for layer, head in ((decoder, vae.likelihood), (encoder, vae.posterior)):
         weight, bias = head.start_at(model)
         of_condition = None
         if regression is not None:
             of_condition = _of_condition(head, model, regression.slope)
             bias = bias - of_condition @ regression.centre
-        fill(layer, weight, bias, of_condition)
+        fill(layer, weight, bias, of_condition, masked and layer is encoder)
     for network in (vae.encoder, vae.decoder):
         silence(network)
     vae.prior.restart()

@@ -116,7 +116,7 @@ def check_grey(rows: npt.NDArray[Any]) -> None:
     """Raise ValueError unless all values are whole numbers from 0 to 255, of whatever dtype."""
     if rows.dtype == np.uint8:
         return
-    bad = ~((rows >= 0) & (rows < LEVELS) & (rows == np.floor(rows)))
+    bad = ~((rows >= 0) & (rows < LEVELS) & (rows == np.floor(rows)) | np.isnan(rows))
     if bad.any():
         raise ValueError(
             f"X holds {rows[bad].ravel()[0]:g}, but a discretised likelihood is for whole numbers "
@@ -133,6 +133,8 @@ def check_units(rows: npt.NDArray[Any], limit: float = 4.0) -> None:
         limit: The size that (u8 + U) / 256 never has, even with noise on top.
     """
     largest = max(float(rows.max()), -float(rows.min()))
+    if np.isnan(largest):  # a missing value
+        largest = float(np.nan_to_num(np.abs(rows)).max())
     if rows.dtype != np.uint8 and largest > limit:
         raise ValueError(
             f"X has values up to {largest:g} in size, but this model takes 8-bit data. "

@@ -179,7 +179,7 @@ def _check_left_out(schema: Any) -> None:
         raise ValueError(
             f"left_out {schema.left_out} is not a list of different columns of a table"
         )
-    if indices[-1] >= schema.n_features or not np.isfinite(values).all():
+    if indices[-1] >= schema.n_features or np.isinf(values).any():
         raise ValueError(
-            f"left_out {schema.left_out} does not fit {schema.n_features} columns, or is not finite"
+            f"left_out {schema.left_out} does not fit {schema.n_features} columns, or is infinite"
         )
