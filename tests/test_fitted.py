@@ -108,8 +108,8 @@ def test_rows_that_do_not_fit_are_refused(estimator: VariationalAutoencoder) -> 
     for method in (model.score_samples, model.elbo, model.encode, model.log_likelihood):
         with pytest.raises(ValueError, match="X has 4 features"):
             method(np.zeros((2, 4)))
-        with pytest.raises(ValueError, match="NaN"):
-            method(np.full((2, 3), np.nan))
+        with pytest.raises(ValueError, match="contains inf"):
+            method(np.full((2, 3), np.inf))
     with pytest.raises(ValueError, match="2 latent dimensions"):
         model.decode(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="count must be at least 1"):

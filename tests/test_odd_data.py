@@ -455,9 +455,17 @@ HOLED[3, 2] = np.nan
 INFINITE = X5.copy()
 INFINITE[4, 1] = np.inf
 BAD_FITS: dict[str, tuple[dict[str, Any], Any, str]] = {
-    "NaN": ({}, HOLED, r"X contains NaN: first at row 3, column 2.*SimpleImputer"),
+    "NaN": (
+        {"missing": "refuse"},
+        HOLED,
+        r"X contains NaN: first at row 3, column 2.*SimpleImputer",
+    ),
     "inf": ({}, INFINITE, r"X contains inf: first at row 4, column 1.*SimpleImputer"),
-    "NaN in a named column": ({}, pd.DataFrame(HOLED, columns=list("abcde")), r"row 3, column 'c'"),
+    "NaN in a named column": (
+        {"missing": "refuse"},
+        pd.DataFrame(HOLED, columns=list("abcde")),
+        r"row 3, column 'c'",
+    ),
     "strings": (
         {},
         np.array([["a", "b"], ["c", "d"]]),
@@ -578,7 +586,7 @@ def test_bad_input_to_a_fitted_model_is_one_line_with_the_cure() -> None:
         ),
         (lambda: model.transform(normal(20, 6)), r"X has 6 features.*expecting 5 features"),
         (lambda: model.elbo(normal(20, 2, 2)), r"X has 4 features.*expecting 5 features"),
-        (lambda: model.score_samples(HOLED), r"X contains NaN: first at row 3, column 2"),
+        (lambda: model.score_samples(INFINITE), r"X contains inf: first at row 4, column 1"),
         (lambda: model.reconstruct(X5[0]), r"Expected 2D array"),
         (
             lambda: model.inverse_transform(normal(3, 3)),

@@ -715,7 +715,8 @@ def test_a_bad_cell_of_a_text_file_is_named_by_its_line(
     text: bytes, said: str, piped: bool, there: Callable[..., Any], folder: Path
 ) -> None:
     (folder / "bad.csv").write_bytes(text)
-    code, _, err = there("fit", "-" if piped else "bad.csv", "--out", "never", stdin=text)
+    data = "-" if piped else "bad.csv"
+    code, _, err = there("fit", data, "--out", "never", "--missing-values", "refuse", stdin=text)
     assert code == 2
     assert said in err
     assert "row " not in err
@@ -728,6 +729,6 @@ def test_a_bad_cell_of_an_array_is_named_by_its_row_from_0(
     array = rows(20)
     array[3, 2] = np.nan
     np.save(folder / "bad.npy", array)
-    code, _, err = there("fit", "bad.npy", "--out", "never")
+    code, _, err = there("fit", "bad.npy", "--out", "never", "--missing-values", "refuse")
     assert code == 2
     assert "row 3, column 2, 1 NaN or inf in all (counting from 0)" in err

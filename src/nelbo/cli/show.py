@@ -26,6 +26,8 @@ def fit(summary: Summary, data: str, options: FitOptions, written: Sequence[str]
         held = summary.density.rows
     shape = " × ".join(map(str, summary.shape))
     lines = [f"{data}: {summary.training_rows:,} rows of {shape} trained on, {held:,} held out", ""]
+    if gone := summary.recipe.get("missing"):
+        lines += [*_wrapped("Missing", f"{gone['value']}. {gone['reason']}", 14), ""]
     if given := summary.recipe.get("condition"):
         lines += [*_wrapped("Given c", str(given["value"]), 14), ""]
     lines += _comparison(summary)

@@ -33,7 +33,8 @@ class Explained:
 
     Attributes:
         share: R² of the model's reconstructions.
-        pca: R² of principal components; None where rows are too wide or too few to find them.
+        pca: R² of principal components; None where rows are too wide, too few or incomplete to find
+            them.
         ppca: R² of the posterior means of probabilistic PCA; None likewise.
         behind_pca, behind_ppca: How much less the model explains, paired by row; None likewise.
     """
@@ -92,9 +93,13 @@ def explained(
         regression = Regression.of(reference, known.c)
         x, x_hat = (regression.residual(t, c.cpu()) for t in (x, x_hat))
         reference = regression.residual(reference, known.c.cpu())
+    incomplete = bool(x.isnan().any() or reference.isnan().any())
+    if incomplete:  # of the values that are there
+        x_hat = torch.where(x.isnan(), 0.0, x_hat)
+        x = x.nan_to_num(0.0)
     total, error = x.square().sum(1), (x - x_hat).square().sum(1)
     share = _ratio(total - error, total)
-    if x.shape[1] > widest or len(reference) < 3 or not bool(total.sum() > 0):
+    if incomplete or x.shape[1] > widest or len(reference) < 3 or not bool(total.sum() > 0):
         return Explained(share)
     left = [torch.zeros(len(x), dtype=torch.float64) for _ in range(2)]
     for fitted, others in _folds(len(x), reference, x, crossed=train is None):
@@ -130,11 +135,14 @@ def _columns(t: Tensor, units: Units | None) -> Tensor:
 def _scaling(t: Tensor, units: Units | None) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of columns, one of all columns but for tables."""
     x = _columns(t.cpu(), units)
-    deviation = x.std(0, correction=0)
+    mean, deviation = x.mean(0), x.std(0, correction=0)
+    if bool(x.isnan().any()):
+        mean = x.nanmean(0).nan_to_num(0.0)
+        deviation = (x - mean).square().nanmean(0).nan_to_num(0.0).sqrt()
     if units is None or units.columns is None:
         deviation = deviation.square().mean().sqrt()
     # what never varies has no weight
-    return x.mean(0), torch.where(deviation > 0, deviation, math.inf)
+    return mean, torch.where(deviation > 0, deviation, math.inf)
 
 
 def _folds(n: int, reference: Tensor, x: Tensor, crossed: bool) -> Iterator[tuple[Tensor, Tensor]]:
