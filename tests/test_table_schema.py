@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from nelbo.data import DataWarning, TableSchema
 from nelbo.data.table import Constant, LeftOut, Levels, Numbers
 from nelbo.data.table.schema import CLASSES
-from nelbo.likelihood.columns import KINDS
+from nelbo.likelihood.columns import KINDS, Columns
 
 pandas = pytest.importorskip("pandas")
 pyarrow = pytest.importorskip("pyarrow")
@@ -89,6 +90,60 @@ def test_the_kind_of_a_column_is_found_with_its_reason(name: str) -> None:
     assert why in column.why
     (line,) = (line for line in str(SCHEMA).splitlines() if line.startswith(f"{name} "))
     assert kind.replace("_", " ") in line
+
+
+def of_points(n: int = 3000, seed: int = 0) -> Any:
+    """Numbers with points, with modes, with one mode, and amounts most of which are repeated."""
+    random = np.random.default_rng(seed)
+    two = np.where(random.random(n) < 0.5, random.normal(0, 1, n), random.normal(12, 2, n))
+    hours = np.where(random.random(n) < 0.5, 40, random.normal(38, 12, n).clip(1, 99).round())
+    return pandas.DataFrame(
+        {
+            "hours": hours.astype(int),
+            "price": np.where(random.random(n) < 0.3, 9.99, random.normal(20, 5, n).round(2)),
+            "two": two,
+            "one": random.normal(size=n),
+            "gain": np.where(random.random(n) < 0.9, 0, 5000 + 100 * random.integers(0, 12, n)),
+        }
+    )
+
+
+def test_values_that_are_repeated_get_a_probability_of_their_own() -> None:
+    found = {column.name: column for column in TableSchema.infer(of_points()).columns}
+    for name, points, step in (("hours", [40.0], 1.0), ("price", [9.99], 0.01)):
+        column = found[name]
+        assert column.kind == "spike_and_slab"
+        assert set(points) <= set(column.options["points"])
+        assert column.options["step"] == step
+        assert "points of their own" in column.why
+    assert found["gain"].options["points"] == [0.0, *range(5000, 6200, 100)]
+    assert found["two"].of_model == {
+        "kind": "spike_and_slab", "points": [], "components": 8
+    }  # fmt: skip
+    assert "several modes" in found["two"].why
+    assert found["one"].kind == "heteroscedastic_gaussian"
+    asked = TableSchema.infer(of_points(), given={"one": "spike_and_slab"}).columns[3]
+    assert asked.of_model["components"] == 8
+
+
+def test_points_are_kept_in_files(tmp_path: Path) -> None:
+    schema = TableSchema.infer(of_points())
+    (tmp_path / "schema.toml").write_text(schema.to_toml(), encoding="utf-8")
+    assert TableSchema.from_toml(tmp_path / "schema.toml") == schema
+    assert TableSchema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+
+
+def test_points_are_the_same_in_any_precision() -> None:
+    schema = TableSchema.infer(of_points())
+    x = torch.from_numpy(schema.encode(of_points()))
+    likelihood = Columns((5,), [column.of_model for column in schema.columns])
+    h = likelihood.at_marginals(x)
+    assert h is not None
+    nats = [
+        head(h.to(dtype)[None]).each(x.to(dtype)).mean(0)
+        for dtype, head in ((torch.float32, likelihood), (torch.float64, likelihood.double()))
+    ]
+    torch.testing.assert_close(nats[0].double(), nats[1], rtol=1e-4, atol=1e-4)
 
 
 def in_library(X: Any, library: str) -> Any:
@@ -376,8 +431,9 @@ def test_adult_is_read_as_one_would(data_dir: Path) -> None:
     X = pandas.read_csv(data_dir / "tables" / "adult.csv")
     schema = TableSchema.infer(X)
     found = {column.name: column.kind for column in schema.columns}
-    assert found["fnlwgt"] == "heteroscedastic_gaussian"
-    assert found["capital-gain"] == found["capital-loss"] == "hurdle_log_normal"
+    numbers = {name for name, kind in found.items() if kind == "spike_and_slab"}
+    assert numbers == {name for name in X if X[name].dtype.kind == "i"}
+    assert "several modes" in next(one.why for one in schema.columns if one.name == "fnlwgt")
     assert {kind for name, kind in found.items() if X[name].dtype.kind != "i"} == {"categorical"}
     array = schema.encode(X)
     np.testing.assert_array_equal(np.isnan(array).sum(0), (X == " ?").to_numpy().sum(0))

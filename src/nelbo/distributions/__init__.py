@@ -16,6 +16,7 @@ from .gated import GatedNormals
 from .hurdle import HurdleLogNormal
 from .layered import Layered, check_width, fewest_of, layers_of
 from .log_normal import LogNormal
+from .logistics import fit_logistics
 from .mixed import MixedNormal, mixed
 from .mixture import DiagonalMixture, NormalMixture
 from .negative_binomial import NegativeBinomial
@@ -51,6 +52,7 @@ __all__ = [
     "closed_form_kl",
     "draw",
     "fewest_of",
+    "fit_logistics",
     "is_independent_normal",
     "layers_of",
     "mixed",

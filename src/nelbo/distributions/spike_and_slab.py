@@ -149,7 +149,7 @@ class SpikeAndSlab(Factorised):
     def _joint(self, value: Tensor) -> Tensor:
         """Return logits, and log f, of all that may have made each number, (*value, P + K)."""
         value = value[..., None]
-        spike = value == self.points
+        spike = value.float() == self.points.float()  # 0.1 is 0.1 in whichever precision
         slab = self._log_slab(value)
         if self.step is None:
             slab = torch.where(spike.any(-1, keepdim=True), -torch.inf, slab)

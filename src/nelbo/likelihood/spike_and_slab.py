@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from .. import distributions
 from ..integers import integer
@@ -111,7 +110,7 @@ class SpikeAndSlab(Likelihood):
 
     def _marginal(self, column: Tensor, at: int) -> Tensor:
         """Return the features of one column, (P + 3 K,)."""
-        spike = column[:, None] == self.points.to(column)
+        spike = column[:, None].float() == self.points.float()
         rest = column[~spike.any(1)]
         if len(rest) < 2:
             rest = column
@@ -124,44 +123,11 @@ class SpikeAndSlab(Likelihood):
         least = self.least
         if self.step is not None:
             least = max(least, 0.3 * self.step / spread)
-        weight, loc, scale = _mixture((rest - centre) / spread, self.components, least)
+        weight, loc, scale = distributions.fit_logistics(
+            (rest - centre) / spread, self.components, least
+        )
         # as if one further row had been of all in equal parts
         size = len(self.points) + self.components
         counts = torch.cat([spike.sum(0), weight * float((~spike.any(1)).sum())]) + 1 / size
         logits = counts.log() - counts.sum().log()
         return torch.cat([logits, loc, (scale - self.least).clamp_min(1e-6).log()])
-
-
-def _mixture(
-    u: Tensor, components: int, least: float, most: int = 5_000, steps: int = 50
-) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Return weights, means and scales of a mixture of logistics that is fitted to numbers u (n,)
-    by EM, each (components,).
-
-    A logistic is a mixture of normals of one mean, whose precisions are by expectation
-    :math:`\tanh(t / 2) / t` at t standard units (the M step is that of normals so weighted).
-
-    Arguments:
-        u: Numbers, standardised.
-        components: How many logistics.
-        least: The least scale.
-        most: Numbers at most, evenly spaced in rank.
-        steps: Steps of EM.
-    """
-    k = components
-    weight, scale = u.new_full((k,), 1 / k), u.new_full((k,), max(0.5 / k, least))
-    if not len(u):
-        return weight, u.new_zeros(k), u.new_ones(k)
-    u = u.sort().values
-    u = u[torch.linspace(0, len(u) - 1, min(len(u), most)).round().long()]
-    loc = u.quantile((torch.arange(k, dtype=u.dtype, device=u.device) + 0.5) / k)
-    for _ in range(steps):
-        t = (u[:, None] - loc) / scale
-        share = (weight.log() - scale.log() + logsigmoid(t) + logsigmoid(-t)).softmax(1)
-        counts = share.sum(0) + 1e-6
-        weight = counts / counts.sum()
-        precise = share * torch.where(t.abs() < 1e-4, 0.5, (t / 2).tanh() / t)
-        loc = (precise * u[:, None]).sum(0) / precise.sum(0).clamp_min(1e-9)
-        square = (precise * (u[:, None] - loc).square()).sum(0) / counts
-        scale = square.sqrt().clamp_min(least)
-    return weight, loc, scale

@@ -154,7 +154,7 @@ class ReadColumns(nn.Module):
         number = (self._numbers(x) - self.centre) / self.spread * some
         found = [number[:, self.get_buffer("continuous")], some[:, self.amounts]]
         for j in self.pointed:
-            at_point = x[:, j, None] == self.get_buffer(f"points{j}").to(x)
+            at_point = x[:, j, None].float() == self.get_buffer(f"points{j}").float()
             found.append(at_point * there[:, j, None])
         if self.one_hot_size:
             at = self.get_buffer("one_hot")

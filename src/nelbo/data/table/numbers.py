@@ -35,6 +35,7 @@ class Numbers(Column):
             "hurdle_log_normal",
             "poisson",
             "negative_binomial",
+            "spike_and_slab",
         }
     )
     low: float | None = None

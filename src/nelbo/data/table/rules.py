@@ -25,6 +25,7 @@ from nelbo.data.table.cells import Cells, Form, told
 from nelbo.data.table.column import Column, Constant, LeftOut
 from nelbo.data.table.levels import Levels
 from nelbo.data.table.numbers import Numbers, decimals_of, parts_of_a_day
+from nelbo.data.table.points import Points
 
 Array = npt.NDArray[Any]
 
@@ -44,6 +45,9 @@ class Rules:
         widest: The range of whole numbers that may be counts or ordered levels.
         dispersion: The ratio of variance to mean up to which counts are Poisson's.
         clearly: By how many nats a row one family must beat another that is simpler.
+        modes: By how many points and a mixture must beat a single mode: less, as rows drawn from a
+            column of the wrong shape are seen to be drawn.
+        points: How points are found.
     """
 
     few: int = 10
@@ -55,6 +59,8 @@ class Rules:
     widest: int = 1_000
     dispersion: float = 1.1
     clearly: float = 0.1
+    modes: float = 0.03
+    points: Points = Points()  # noqa: RUF009 (frozen)
 
     def __call__(self, cells: Cells, name: str, kind: str | None = None) -> Column:
         """Return what a column is.
@@ -120,11 +126,39 @@ class Rules:
         zero, width = float((there == 0).mean()), there.max() - there.min() + 1
         if there.min() == 0 and zero >= self.zeros and (not whole or width > self.widest):
             why = f"{zero:.0%} zeros beside positive numbers up to {told(float(there.max()))}"
-            return _numbers(cells, "hurdle_log_normal", f"{why}: an amount")
+            return self._amount(cells, there, why)
         if whole and there.min() >= 0 and width <= self.widest:
             return self._whole(cells, there, span)
         kind, why = self._density(there)
-        return _numbers(cells, kind, f"{span}: {why}")
+        return self._spiked(cells, there, span, COSTS[kind](there)) or _numbers(
+            cells, kind, f"{span}: {why}"
+        )
+
+    def _amount(self, cells: Cells, there: Array, why: str) -> Column:
+        """Return amounts beside zeros: points of their own where most of them are repeated."""
+        some = there[there > 0]
+        options = self.points.options(some, decimals_of(some))
+        cost = math.inf
+        if len(there) < self.points.rows or self.points.share(some, options) < 0.5:
+            cost = -math.inf
+        return self._spiked(cells, there, why, cost) or _numbers(
+            cells, "hurdle_log_normal", f"{why}: an amount"
+        )
+
+    def _spiked(self, cells: Cells, there: Array, span: str, cost: float) -> Column | None:
+        """Return points and a mixture, where they beat what a single mode costs; else None."""
+        if len(there) < self.points.rows or cost == -math.inf:
+            return None
+        options = self.points.options(there, decimals_of(there))
+        if self.points.cost(there, options) > cost - self.modes:
+            return None
+        why = f"{span}: several modes"
+        if options["points"]:
+            share = self.points.share(there, options)
+            why = (
+                f"{span}: {len(options['points'])} values make up {share:.0%}, points of their own"
+            )
+        return _numbers(cells, "spike_and_slab", why, options)
 
     def _is_key(self, there: Array, different: int) -> bool:
         """Return whether whole numbers all differ where chance would have repeated some."""
@@ -145,10 +179,15 @@ class Rules:
             count, cost = "negative_binomial", _negative_binomial(there, mean, variance)
         found = {count: cost}
         kind, why = self._density(there)
-        found[kind] = _COSTS[kind](there) + self.clearly
+        found[kind] = COSTS[kind](there) + self.clearly
         if n >= self.rows_a_level * width:
             found["ordinal"] = float(-(some * np.log(some)).sum()) + width / n + self.clearly
         best = min(found, key=lambda name: found[name])
+        spiked = self._spiked(cells, there, span, found[best])
+        if best == "ordinal" and n >= self.points.rows:
+            spiked = self._spiked(cells, there, span, math.inf)
+        if spiked is not None:
+            return spiked
         if best == "ordinal":
             levels = tuple((low + np.arange(width)).tolist())
             why = f"{span}, which neither counts nor a normal fit: ordered levels"
@@ -191,7 +230,10 @@ class Rules:
                 f"column {cells.name!r} holds text such as {there[0]!r}, and cannot be of kind "
                 f"{kind!r}. Make it 'categorical', or 'left_out'."
             )
-        return _numbers(cells, kind, "as asked")
+        options: Mapping[str, Any] = {}
+        if kind == "spike_and_slab":
+            options = self.points.options(there, decimals_of(there))
+        return _numbers(cells, kind, "as asked", options)
 
 
 # -- columns of cells
@@ -212,14 +254,23 @@ def _left_out(cells: Cells, why: str) -> LeftOut:
     return LeftOut(**_common(cells, "left_out", why))
 
 
-def _numbers(cells: Cells, kind: str, why: str) -> Numbers:
+def _numbers(
+    cells: Cells, kind: str, why: str, options: Mapping[str, Any] | None = None
+) -> Numbers:
     there = cells.values[cells.there]
     low, high = float(there.min()), float(there.max())
     decimals, parts = decimals_of(there), None
     if cells.form == "date" and decimals != 0:
         decimals, parts = None, parts_of_a_day(there)
     common = _common(cells, kind, why)
-    return Numbers(**common, low=low, high=high, decimals=decimals, parts_of_a_day=parts)
+    return Numbers(
+        **common,
+        low=low,
+        high=high,
+        decimals=decimals,
+        parts_of_a_day=parts,
+        options=options or {},
+    )
 
 
 def _ordered(cells: Cells, there: Array) -> tuple[Any, ...]:
@@ -271,7 +322,7 @@ def _student_t(x: Array, df: float = 4.0, steps: int = 20) -> float:
     return float(tails.mean()) + 0.5 * math.log(square) - constant
 
 
-_COSTS: Mapping[str, Callable[[Array], float]] = {
+COSTS: Mapping[str, Callable[[Array], float]] = {
     "heteroscedastic_gaussian": _gaussian,
     "log_normal": _log_normal,
     "student_t": _student_t,
