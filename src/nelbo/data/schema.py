@@ -11,6 +11,7 @@ units and layouts (x in any of them, t with channels first).
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -426,6 +427,31 @@ class Schema:
         if self.kind == "table":
             return f"column {index}"
         return f"pixel ({', '.join(str(int(i)) for i in np.unravel_index(index, self.data_shape))})"
+
+    def place_of(self, column: str | int, what: str = "column") -> int:
+        """Return the place of a column of a table, given by its name or its place.
+
+        Arguments:
+            column: Its name, or its place from 0.
+            what: What the error calls the argument that holds it.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if isinstance(column, int | np.integer) and not isinstance(column, bool):
+            if 0 <= column < self.n_features:
+                return int(column)
+        elif self.columns is not None and column in self.columns:
+            return self.columns.index(str(column))
+        known = f"places from 0 to {self.n_features - 1}"
+        hint = ""
+        if self.columns is not None:
+            close = difflib.get_close_matches(str(column), self.columns, n=1)
+            hint = "".join(f" Did you mean {one!r}?" for one in close)
+            known = ", ".join(map(repr, self.columns[:20]))
+            if len(self.columns) > 20:
+                known += ", …"
+        raise ValueError(f"{what} names {column!r}, which is no column.{hint} Known: {known}.")
 
     def constant_features(self) -> list[str]:
         """Return the names of the features that do not vary in the training data."""

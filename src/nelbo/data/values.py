@@ -136,6 +136,16 @@ class Values(Brief):
         given = self.conditions and self.conditions[rows]
         return self._checked(np.ascontiguousarray(self.array[rows]), self.columns, given)
 
+    def only(self, columns: npt.NDArray[np.bool_]) -> Values:
+        """The same rows of a table, but that values are missing in all columns but those of a mask
+        (d,).
+        """
+        array = self.array
+        if array.dtype.kind != "f":
+            array = array.astype(np.float32)
+        array = np.where(columns, array, np.asarray(np.nan, dtype=array.dtype))
+        return self._checked(array, self.columns, self.conditions)
+
     def keeping(self, columns: npt.NDArray[np.bool_]) -> Values:
         """Some of the columns of a table, by a mask (d,)."""
         names = self.columns and tuple(np.array(self.columns, dtype=object)[columns])

@@ -10,9 +10,10 @@ from .by_column import ByColumn
 from .categorical import Categorical
 from .discretized import DiscretizedNormal
 from .drawing import closed_form_kl, draw, random_bytes
-from .factorised import Factorised, Incomplete, of_observed, slopes_of_observed
+from .factorised import Factorised, Incomplete, given_observed, of_observed, slopes_of_observed
 from .from_noise import FromNoise
 from .gated import GatedNormals
+from .given import GivenNormals
 from .hurdle import HurdleLogNormal
 from .layered import Layered, check_width, fewest_of, layers_of
 from .log_normal import LogNormal
@@ -37,6 +38,7 @@ __all__ = [
     "Factorised",
     "FromNoise",
     "GatedNormals",
+    "GivenNormals",
     "HurdleLogNormal",
     "Incomplete",
     "Layered",
@@ -53,6 +55,7 @@ __all__ = [
     "draw",
     "fewest_of",
     "fit_logistics",
+    "given_observed",
     "is_independent_normal",
     "layers_of",
     "mixed",

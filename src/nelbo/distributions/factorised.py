@@ -8,7 +8,7 @@ others out:
 
 from __future__ import annotations
 
-__all__ = ["Factorised", "Incomplete", "of_observed", "slopes_of_observed"]
+__all__ = ["Factorised", "Incomplete", "given_observed", "of_observed", "slopes_of_observed"]
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -33,6 +33,12 @@ class Incomplete(Distribution):
     def log_prob_of_observed(self, value: Tensor) -> Tensor:
         """Return the log-density of the coordinates of ``value`` that are there, in nats."""
         raise NotImplementedError(f"{type(self).__name__} cannot leave values out. Write how.")
+
+    def given(self, value: Tensor) -> Distribution:
+        """Return the distribution of rows (*batch, *event) whose values are there but for the
+        missing ones (NaN): its mean, variance and draws of those are conditional on the others.
+        """
+        return self
 
     def local_quadratic(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return what log p(x) is made of and how it bends there (see `Likelihood`); None where
@@ -83,6 +89,17 @@ def of_observed(p: Distribution) -> Distribution:
         )
     p.missing = True
     return p
+
+
+def given_observed(p: Distribution, x: Tensor) -> Distribution:
+    """Return p(x|z) given the values of rows x (*batch, *event) that are there.
+
+    Raises:
+        TypeError: p cannot leave values out.
+    """
+    of_observed(p)
+    found: Distribution = p.given(x)  # type: ignore[attr-defined]
+    return found
 
 
 def slopes_of_observed(p: Distribution, x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:

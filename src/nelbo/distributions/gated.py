@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .factorised import Incomplete
+from .given import GivenNormals
 from .normal import LOG_2PI
 
 
@@ -92,6 +93,15 @@ class GatedNormals(Incomplete):
         log_det = log_det + 0.5 * LOG_2PI * there.sum(-1)
         found: Tensor = (self.log_weight - 0.5 * square - log_det).logsumexp(-1)
         return found
+
+    def given(self, value: Tensor) -> GivenNormals:
+        """Return the distribution of what is missing from rows (*batch, *event), given what is
+        there.
+        """
+        flat = value.flatten(value.ndim - len(self.event_shape))
+        covariance = self.scale_tril @ self.scale_tril.mT
+        flat = flat.expand(*self.batch_shape, flat.shape[-1])
+        return GivenNormals(self.log_weight, self.loc, covariance, flat)
 
     @property
     def whitening(self) -> Tensor:

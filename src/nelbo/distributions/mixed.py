@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 
 from .factorised import Incomplete
 from .gated import GatedNormals
+from .given import GivenNormals
 from .normal import LOG_2PI, DiagonalNormal
 
 
@@ -67,17 +68,13 @@ class MixedNormal(Incomplete):
         """Like `rsample`, without gradients."""
         return self.rsample(sample_shape, generator)
 
-    def conditional(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean (*sample, *batch, D) and covariance (*sample, *batch, D, D) given the values
-        that are there; those have their own value, and no variance.
-        """
-        gone = value.isnan()
-        precision, centred = self._solved(value)
-        covariance = self.covariance
-        mean = self.mean + (covariance @ precision @ centred[..., None])[..., 0]
-        rest = covariance - covariance @ precision @ covariance
-        both = (gone[..., :, None] & gone[..., None, :]).to(rest)
-        return torch.where(gone, mean, value), rest * both
+    def given(self, value: Tensor) -> GivenNormals:
+        """Return the distribution of what is missing from rows, given what is there."""
+        shape = torch.broadcast_shapes(value.shape, self.mean.shape)
+        loc, value = self.mean.expand(shape)[..., None, :], value.expand(shape)
+        return GivenNormals(
+            loc.new_zeros(*shape[:-1], 1), loc, self.covariance[..., None, :, :], value
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``value`` (*sample, *batch, D), in nats."""

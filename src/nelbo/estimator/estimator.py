@@ -26,6 +26,7 @@ from ..data.condition_schema import ConditionSchema
 from ..data.conditions import apart
 from ..data.known import KnownRows
 from ..fitted import Fitted
+from ..fitted.conditional import Names
 from ..fitted.state import asked, of_one_model
 from ..integers import integer
 from ..options import NetworkFactory, Options, parameters
@@ -236,6 +237,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         noise: bool = True,
         random_state: int | np.random.RandomState | None = None,
         c: Any = None,
+        given: Mapping[str | int, Any] | None = None,
     ) -> Any:
         """Draw new examples, in data units and layout, and in the floating type of the data fitted.
 
@@ -247,19 +249,29 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             random_state: Seed; None takes the estimator's.
             c: What to condition on, for a model of p(x|c): one condition for all, such as 3 or
                 {"label": 3, "age": 40.0}, or one for each.
+            given: Values of some columns of a table, such as {"age": 40}, which all rows are to
+                have: the others are drawn from their distribution given these.
 
         Raises:
-            ValueError: n_samples is less than 1, or c does not fit.
+            ValueError: n_samples is less than 1, c does not fit, or the values of ``given`` hardly
+                occur under the model.
             TypeError: n_samples is not an integer.
         """
         model = self._fitted()
         integer("n_samples", n_samples)
-        return self._named(model.sample(int(n_samples), noise, self._seed(random_state), c))
+        return self._named(model.sample(int(n_samples), noise, self._seed(random_state), c, given))
 
     # -- judge
     # ---------------------------------------------------------------------------------------
 
-    def score_samples(self, X: Any, c: Any = None) -> Array:
+    def score_samples(
+        self,
+        X: Any,
+        c: Any = None,
+        *,
+        given: Names | None = None,
+        target: Names | None = None,
+    ) -> Array:
         """Return log p(x) of each row, or log p(x|c), in nats in the units of the data, of shape
         (n,); it depends on the row alone.
 
@@ -267,8 +279,57 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         from q(z|x) and the rest from a normal fitted to the row's posterior: a stochastic lower
         bound. Which rows that bound is unreliable for, and which the model was fitted to,
         `log_likelihood` says.
+
+        Arguments:
+            X: Rows; of those with missing values it is log p of what is there.
+            c: What each row is conditioned on, for a model of p(x|c).
+            given: Names or places of columns: it is then log p(target | given).
+            target: The same; None is all columns that are not given, as ``given`` is all that are
+                no target.
         """
-        return self._fitted().score_samples(self._values(X, c), self.score_samples_k)
+        values = self._values(X, c)
+        return self.fitted_.score_samples(values, self.score_samples_k, given=given, target=target)
+
+    def impute(
+        self,
+        X: Any,
+        statistic: str = "mean",
+        *,
+        draws: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        c: Any = None,
+    ) -> Any:
+        """Return X with what is missing filled in, by p(what is missing | what is there).
+
+        Arguments:
+            X: Rows with missing values.
+            statistic: "mean", "median" or "mode" of each; of a category the most probable level.
+            draws: How many imputations to draw instead: (draws, n, d).
+            random_state: Seed; None takes the estimator's.
+            c: What each row is conditioned on, for a model of p(x|c).
+
+        Raises:
+            ValueError: X does not fit, or an argument is out of range.
+        """
+        values = self._values(X, c)
+        found = self.fitted_.impute(
+            values,
+            statistic,
+            draws=draws,
+            samples=self.score_samples_k,
+            seed=self._seed(random_state),
+        )
+        if draws is not None:
+            return found
+        return self._named(found, X)
+
+    def probabilities(self, X: Any, column: str | int, c: Any = None) -> Array:
+        """Return p(level | all other values) of a column of categories for each row: (n, levels).
+
+        Raises:
+            ValueError: The column is unknown, or has no levels.
+        """
+        return self._fitted().probabilities(self._values(X, c), column)
 
     def log_likelihood(
         self,

@@ -39,7 +39,10 @@ from ..recipe import Entries
 from ..training import History, Units
 from ..vae import VAE
 from ..watching import pieces
-from . import choice, diagnosis, door, linear, noise, state
+from . import choice, conditional, diagnosis, door, linear, noise, state
+from . import impute as imputing
+from .conditional import Names
+from .given import Resampling, row_of
 from .incomplete import View, of_incomplete
 
 if TYPE_CHECKING:
@@ -98,6 +101,8 @@ class Fitted(Brief):
         seed: int = 0,
         c: Any = None,
         tolerance: float | None = None,
+        given: Names | None = None,
+        target: Names | None = None,
         **settings: Any,
     ) -> evaluate.Scores:
         """Return log p(x) of each row, with its standard error and how far to trust it.
@@ -112,6 +117,8 @@ class Fitted(Brief):
             seed: Seed of those samples.
             tolerance: The standard error of each row that is asked for, in nats, with method
                 "auto"; None is 0.5.
+            given, target: Names or places of columns of a table: then it is log p(target | given),
+                as in `score_samples`.
             settings: Further arguments of `nelbo.evaluate.log_likelihood`, such as ``memory``.
 
         Returns:
@@ -122,26 +129,148 @@ class Fitted(Brief):
             ValueError: X does not fit the training data, or is not finite.
         """
         values = self.values(X, c)
-        found = self._judge(values, method, samples, seed, tolerance=tolerance, **settings)
+        found = self._conditional(
+            values, given, target, method, samples, seed, tolerance=tolerance, **settings
+        )
         use = self._uses(values)
         trained = None if use is None else torch.from_numpy(choice.fitted(use))
-        value = self._possible(values, found.value)
-        return dataclasses.replace(found, value=value, trained=trained).numpy()
+        return dataclasses.replace(found, trained=trained).numpy()
 
-    def score_samples(self, X: Any, samples: int | None = None, c: Any = None) -> Array:
-        """Return log p(x) of each row in nats, of shape (n,): exact, or by importance samples.
+    def score_samples(
+        self,
+        X: Any,
+        samples: int | None = None,
+        c: Any = None,
+        *,
+        given: Names | None = None,
+        target: Names | None = None,
+    ) -> Array:
+        r"""Return log p(x) of each row in nats, of shape (n,): exact, or by importance samples.
+
+        With ``given`` or ``target`` it is that of some columns given others,
+        :math:`\log p(x_T \mid x_G) = \log p(x_T, x_G) - \log p(x_G)`.
 
         Arguments:
-            X: Rows.
+            X: Rows; of those with missing values it is log p of what is there.
             samples: Importance samples per row; None takes `score_count`.
             c: What each is conditioned on, for a model of p(x|c).
+            given: G, names or places of columns of a table; None is all columns but T.
+            target: T; None is all columns but G. With ``given=[]`` it is the marginal of T.
 
         Raises:
-            ValueError: X or c does not fit the training data, or is not finite.
+            ValueError: X or c does not fit the training data, X is infinite, or a column is
+                unknown.
         """
         values = self.values(X, c)
-        found = self._judge(values, self.plain_method(values), samples)
-        return self._as_given(values, self._possible(values, found.value))
+        found = self._conditional(values, given, target, self.plain_method(values), samples)
+        return self._as_given(values, found.value)
+
+    def impute(
+        self,
+        X: Any,
+        statistic: str = "mean",
+        *,
+        draws: int | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        c: Any = None,
+    ) -> Array:
+        """Return rows in which what is missing is filled in, by p(what is missing | what is there).
+
+        Values that are there stay as they are, to the bit.
+
+        Arguments:
+            X: Rows with missing values.
+            statistic: "mean", "median" or "mode" of each value; of a category it is the most
+                probable level in any case.
+            draws: How many imputations to draw instead, for multiple imputation: the result is then
+                (draws, n, *shape).
+            samples: Draws of z for each row; None takes `score_count`.
+            seed: Their seed.
+            c: What each row is conditioned on, for a model of p(x|c).
+
+        Raises:
+            ValueError: X does not fit the training data, the statistic is unknown, or ``draws`` is
+                below 1.
+        """
+        return self.imputed(X, statistic, draws=draws, samples=samples, seed=seed, c=c).values
+
+    def imputed(
+        self,
+        X: Any,
+        statistic: str = "mean",
+        *,
+        draws: int | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        c: Any = None,
+    ) -> imputing.Imputed:
+        """Return what `impute` does with the standard deviation of each value that was filled in,
+        and the effective number of samples behind each row.
+        """
+        imputing.check(statistic, draws, samples)
+        values = self.values(X, c)
+        array = values.array
+        gone = np.isnan(array) if values.incomplete else np.zeros(array.shape, dtype=np.bool_)
+        rows = gone.reshape(len(array), -1).any(1)
+        count, shape = draws or 1, array.shape
+        whole = np.repeat(array[None], count, 0)
+        std, ess = np.zeros(shape), np.full(len(array), math.inf)
+        if rows.any():
+            views = self.views(values[rows], "centre")
+            some = imputing.impute(
+                views,
+                (int(rows.sum()), *self.schema.data_shape),
+                statistic,
+                draws or 0,
+                samples or self.score_count,
+                seed,
+            )
+            filled = some.values.reshape(count, int(rows.sum()), *shape[1:])
+            whole[:, rows] = np.where(gone[rows], filled, array[rows])
+            if some.std is not None:
+                std[rows] = np.where(gone[rows], some.std.reshape(-1, *shape[1:]), 0.0)
+            ess[rows] = some.ess
+        if draws is None:
+            return imputing.Imputed(whole[0], std, ess)
+        return imputing.Imputed(whole, None, ess)
+
+    def probabilities(
+        self,
+        X: Any,
+        column: str | int,
+        *,
+        samples: int | None = None,
+        seed: int = 0,
+        c: Any = None,
+    ) -> Array:
+        """Return p(level | all other values that are there) of a column of categories for each row,
+        of shape (n, levels).
+
+        Arguments:
+            X: Rows; what they hold in this column makes no difference.
+            column: The column, by name or place.
+            samples: Draws of z for each row; None takes `score_count`.
+            seed: Their seed.
+            c: What each row is conditioned on, for a model of p(x|c).
+
+        Raises:
+            ValueError: The column is unknown, or has no levels.
+        """
+        values = self.values(X, c)
+        place = self.schema.place_of(column)
+        others = np.arange(self.schema.n_features) != place
+        views = self.views(values.only(others), "centre")
+        inside = np.flatnonzero(self.schema.kept == place)
+        found = None
+        if len(inside):
+            number = samples or self.score_count
+            found = imputing.level_probabilities(views, int(inside[0]), number, seed)
+        if found is None:
+            raise ValueError(
+                f"{self.schema.feature_name(place)} has no levels, so no probabilities."
+            )
+        return np.asarray(found.cpu().numpy())
 
     def plain_method(self, X: Any, c: Any = None) -> str:
         """Return "exact" where log p(x) has a closed form, else "importance".
@@ -401,7 +530,14 @@ class Fitted(Brief):
         z = torch.from_numpy(self.encode(values)[0])
         return self._decode(z, generator, self.conditions_of(values))
 
-    def sample(self, count: int = 1, noise: bool = True, seed: int = 0, c: Any = None) -> Array:
+    def sample(
+        self,
+        count: int = 1,
+        noise: bool = True,
+        seed: int = 0,
+        c: Any = None,
+        given: Mapping[str | int, Any] | None = None,
+    ) -> Array:
         """Draw new examples in data units and layout, and in the floating type of the data.
 
         First ``x_hat = f(z)`` with z ~ p(z), then, with ``noise``, x ~ p(x|z).
@@ -411,17 +547,41 @@ class Fitted(Brief):
             noise: Whether to draw x rather than to return its mean x_hat.
             seed: Seed of the draw.
             c: What to condition on, for a model of p(x|c): one condition for all, or one for each.
+            given: Values of some columns of a table, by name or place, which all rows are to have:
+                then z is drawn from its posterior given these, by importance resampling.
 
         Raises:
-            ValueError: ``count`` is less than 1, or c does not fit.
+            ValueError: ``count`` is less than 1, c does not fit, a column is unknown, or the values
+                are so improbable that there is hardly a draw of z for them.
         """
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}.")
-        given = door.conditions(self.condition, c, count)
+        if given is not None:
+            return self.sample_given(given, count, noise, seed, c)[0]
+        condition = door.conditions(self.condition, c, count)
         generator = self._generator(seed)
         z = draw(self.vae.prior(), (count,), generator, gradients=False)
         z = z.cpu().to(getattr(torch, self.dtype))
-        return self._decode(z, generator if noise else None, given)
+        return self._decode(z, generator if noise else None, condition)
+
+    def sample_given(
+        self,
+        given: Mapping[str | int, Any],
+        count: int = 1,
+        noise: bool = True,
+        seed: int = 0,
+        c: Any = None,
+    ) -> tuple[Array, float]:
+        """Return what ``sample(..., given=given)`` draws, and the effective number of draws of z
+        behind it, which is infinite where the model is linear and nothing is approximated.
+        """
+        row = row_of(self.schema, given)
+        (view,) = self.views(self.values(row, c), "centre")
+        drawn, ess = Resampling()(view, count, seed, noise)
+        known = ~np.isnan(row[0])
+        drawn = drawn.astype(self.dtype)
+        drawn[:, known] = row[0, known]
+        return drawn, ess
 
     # -- which rows it knows
 
@@ -656,6 +816,27 @@ class Fitted(Brief):
             value = view.schema.log_density(found.value, view.x.cpu())
             parts.append((view.rows, dataclasses.replace(found, value=value)))
         return evaluate.interleaved(parts)
+
+    def _conditional(
+        self,
+        values: Values,
+        given: Names | None,
+        target: Names | None,
+        method: str,
+        samples: int | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> evaluate.LogLikelihood:
+        """Return log p(T|G) of each row, or log p(x) where neither is named."""
+
+        def judged(rows: Values) -> evaluate.LogLikelihood:
+            found = self._judge(rows, method, samples, seed, **settings)
+            return dataclasses.replace(found, value=self._possible(rows, found.value))
+
+        if given is None and target is None:
+            return judged(values)
+        both, known = conditional.parted(self.schema, values, given, target)
+        return conditional.difference(judged(both), judged(known))
 
     def _decode(
         self, z: Tensor, generator: torch.Generator | None, c: Tensor | None = None

@@ -52,6 +52,8 @@ class Likelihood(nn.Module, abc.ABC):
     """What p(x|z) is of a single value, for people."""
     bears_outliers: ClassVar[bool] = False
     """Whether a value far from all others hardly counts: it then sets neither scale nor start."""
+    correlated: bool = False
+    """Whether values are correlated given z, so that p(x|z) holds a matrix for each row."""
     starts_linear: bool = False
     """Whether there is a linear model to start at: `linear_model` and `start_at`."""
     linear_is_exact: bool = False

@@ -26,6 +26,7 @@ class Mixed(Likelihood):
         mixing: R, of shape (D, D), in the precision of the head.
     """
 
+    correlated = True
     mixing: Tensor
 
     def __init__(self, head: Likelihood, mixing: Tensor) -> None:
