@@ -32,7 +32,7 @@ RINGS: tuple[frozenset[str], ...] = tuple(
         "recipe synthesis",
         "report",
         "fitted",
-        "fitting",
+        "fitting detect",
         "estimator",
         "picture",
         "cli",

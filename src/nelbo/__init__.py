@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _MODULES = (
     "checkpoint",
     "data",
+    "detect",
     "diagnose",
     "distributions",
     "evaluate",
@@ -37,6 +38,7 @@ _NAMES = {
     "VAE": "vae",
     "Terms": "vae",
     "Fitted": "fitted",
+    "VAEDetector": "estimator",
     "VariationalAutoencoder": "estimator",
     "fit": "training",
     "History": "training",
@@ -48,6 +50,7 @@ __all__ = [
     "Fitted",
     "History",
     "Terms",
+    "VAEDetector",
     "VariationalAutoencoder",
     "__version__",
     "fit",
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from . import (
         checkpoint,
         data,
+        detect,
         diagnose,
         distributions,
         evaluate,
@@ -76,7 +80,7 @@ if TYPE_CHECKING:
     )
     from . import start as initialize
     from .data import DataWarning
-    from .estimator import VariationalAutoencoder
+    from .estimator import VAEDetector, VariationalAutoencoder
     from .fitted import Fitted
     from .training import History, fit
     from .vae import VAE, Terms

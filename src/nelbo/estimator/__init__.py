@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .detector import VAEDetector
 from .estimator import VariationalAutoencoder
 
-__all__ = ["VariationalAutoencoder"]
+__all__ = ["VAEDetector", "VariationalAutoencoder"]

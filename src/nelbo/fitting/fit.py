@@ -83,7 +83,7 @@ def explain(options: Options, X: Any) -> Entries:
         ValueError: As `fit`.
     """
     check(options)
-    values = _rows(options, X)
+    values = rows_of(options, X)
     condition = _condition(values, None)
     size = None
     if options.latent_dim == "auto":
@@ -103,7 +103,7 @@ def _fit(
 ) -> Outcome:
     begun = time.monotonic()
     check(options)
-    values = _rows(options, X)
+    values = rows_of(options, X)
     plan = _prepared(options, values, before, condition or _condition(values, before))
     pca = linear.fit_early(plan.schema, plan.vae, values, plan.c)
     warm = plan.vae if plan.warm else None
@@ -151,7 +151,7 @@ def _at_work(
         yield callbacks
 
 
-def _rows(options: Options, X: Any) -> Values:
+def rows_of(options: Options, X: Any) -> Values:
     """Return the rows of a fit.
 
     Raises:

@@ -67,6 +67,9 @@ class ExpectationMaximisation:
         few: steps of EM that each start takes before they are compared, and that are taken between
             one prior and the next.
         rounds: how often the prior is found anew from the clusters.
+        scale: the covariance (D, D) that the prior stays around; None is what clusters have in
+            common. Around the covariance of many rows, divided by K^(2/D), few rows cannot have a
+            narrow cluster of their own.
     """
 
     latent_dim: int
@@ -77,6 +80,7 @@ class ExpectationMaximisation:
     tol: float = 1e-4
     few: int = 10
     rounds: int = 3
+    scale: Tensor | None = None
 
     @torch.no_grad()
     def __call__(self, x: Tensor, components: int, seed: int = 0) -> MixtureOfFactorAnalysers:
@@ -101,7 +105,9 @@ class ExpectationMaximisation:
         return self._finished(_Parts.of(model), x, _Step.first(self, x, model.components))
 
     def _finished(self, parts: _Parts, x: Tensor, step: _Step) -> MixtureOfFactorAnalysers:
-        """Climb to the top, with the prior that clusters have in common."""
+        """Climb to the top, with the prior that clusters have in common, or the one given."""
+        if self.scale is not None:
+            return self._climbed(parts, x, step, self.max_iter)[0].mixture()
         if self.strength > 0:
             for _ in range(self.rounds - 1):
                 parts, _ = self._climbed(parts, x, step.around(parts, x), self.few)
@@ -218,7 +224,9 @@ class _Step:
         least = how.floor
         if typical > 0:
             least = how.floor * typical
-        scale = covariance / components ** (2 / features)
+        scale = how.scale
+        if scale is None:
+            scale = covariance / components ** (2 / features)
         return cls(scale, how.strength, max(1, min(how.latent_dim, features - 1)), least)
 
     def around(self, parts: _Parts, x: Tensor) -> _Step:

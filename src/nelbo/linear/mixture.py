@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["MixtureOfFactorAnalysers"]
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..brief import Brief
-from .model import LinearGaussian
+from .model import CHUNK_ELEMENTS, LinearGaussian
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,6 +101,34 @@ class MixtureOfFactorAnalysers(Brief):
     def responsibilities(self, x: Tensor) -> Tensor:
         """`p(k | x)` of each row of x (n, D): shape (n, K)."""
         return self.log_joint(x).softmax(1)
+
+    def conditionals(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`log p(x_j | x_-j)` of each value given the others of its row, and `E[x_j | x_-j]`.
+
+        With the precision `P` of a component, x_j given the others is normal with the variance
+        `1 / P_jj` around `x_j - (P (x - b))_j / P_jj`; the others alone say which component.
+
+        Args:
+            x: rows, shape (n, D), without missing values.
+
+        Returns:
+            Nats, and means in units of x: both (n, D), float64.
+        """
+        x = x.double()
+        precision = torch.linalg.inv(self.covariances)
+        diagonal = precision.diagonal(dim1=1, dim2=2)  # (K, D)
+        wide = len(diagonal) * x.shape[1]
+        nats, means = [], []
+        for rows in x.split(max(1, CHUNK_ELEMENTS // wide)):
+            residual = rows[:, None] - self.means  # (n, K, D)
+            slope = torch.einsum("nkd,kde->nke", residual, precision)
+            own = 0.5 * (diagonal.log() - slope.square() / diagonal - math.log(2 * math.pi))
+            joint = self.log_joint(rows)
+            others = joint[..., None] - own  # log p(x_-j, k)
+            nats.append(joint.logsumexp(1)[:, None] - others.logsumexp(1))
+            mean = rows[:, None] - slope / diagonal
+            means.append((others.softmax(1) * mean).sum(1))
+        return torch.cat(nats), torch.cat(means)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw n rows, shape (n, D), float64."""
