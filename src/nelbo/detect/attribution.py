@@ -60,11 +60,12 @@ class Attribution(Brief):
 def attribute(model: Fitted, X: Any, draws: int = 256) -> Attribution:
     """Find how improbable each value of some rows is, given the others of its row.
 
-    Exact for models with a closed form, among them the default of `nelbo.VAEDetector`.
+    Exact for complete rows under models with a closed form, among them the default of
+    `nelbo.VAEDetector`; for others each column takes as long as `Fitted.score_samples` does.
 
     Arguments:
         model: The model, of a table.
-        X: Complete rows.
+        X: Rows.
         draws: The number of rows drawn from the model, beside which the rows are judged.
 
     Raises:
@@ -85,21 +86,37 @@ def _conditionals(model: Fitted, values: Values) -> tuple[Array, Array]:
     if schema.left_out:
         changed = schema.impossible_values(values)
         values = usual_there(model, values)
-    found = _in_closed_form(model, values)
+    found = None
+    if not np.isnan(values.array).any():
+        found = _in_closed_form(model, values)
     if found is None:
-        raise ValueError(
-            "This model has no closed form for p(x_j | x_-j). Use the default of VAEDetector."
-        )
-    seen, expected = found
-    nats = np.zeros(expected.shape)
-    nats[:, schema.kept] = seen
+        found = _by_samples(model, values)
+    nats, expected = found
     for j, _ in schema.left_out:
         nats[changed.get(schema.feature_name(j), []), j] = price(model)
     return nats, expected
 
 
+def _by_samples(model: Fitted, values: Values) -> tuple[Array, Array]:
+    """Return nats and means from log p(x) - log p(x_-j), each by importance samples of z.
+
+    Of values that are missing nothing is told: their nats are 0.
+    """
+    whole = model.score_samples(values)
+    nats = np.zeros(values.shape)
+    expected = np.array(values.array, dtype=np.float64)
+    for j in model.schema.kept:
+        without = np.array(values.array, dtype=np.float64)
+        there = ~np.isnan(without[:, j])
+        without[:, j] = np.nan
+        others = Values.of(without, columns=values.columns, c=values.conditions, missing=True)
+        nats[there, j] = (model.score_samples(others) - whole)[there]
+        expected[:, j] = model.reconstruct(others)[:, j]
+    return nats, expected
+
+
 def _in_closed_form(model: Fitted, values: Values) -> tuple[Array, Array] | None:
-    """Return nats and means of the columns that the model sees, (n, D) each; None without one."""
+    """Return the same of complete rows, or None where there is no closed form."""
     schema = model.schema
     if schema.mixing is not None or model.condition is not None:
         return None
@@ -111,4 +128,7 @@ def _in_closed_form(model: Fitted, values: Values) -> tuple[Array, Array] | None
     rows = model.rows(values).double().flatten(1)
     log_prob, means = linear.conditionals(rows)
     scale = np.broadcast_to(np.asarray(schema.scale, dtype=np.float64), rows.shape[1:])
-    return np.log(scale) - log_prob.numpy(), schema.from_model(means)
+    expected = schema.from_model(means)
+    nats = np.zeros(expected.shape)
+    nats[:, schema.kept] = np.log(scale) - log_prob.numpy()
+    return nats, expected

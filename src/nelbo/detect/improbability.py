@@ -45,7 +45,7 @@ def usual_there(model: Fitted, values: Values) -> Values:
     array = np.array(values.array, dtype=np.float64)
     for j, value in model.schema.left_out:
         array[:, j] = value
-    return Values(array, columns=values.columns, c=values.conditions)
+    return Values.of(array, columns=values.columns, c=values.conditions, missing=True)
 
 
 def price(model: Fitted) -> float:

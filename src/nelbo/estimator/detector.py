@@ -107,7 +107,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         """
         self._check()
         seed = seed_from(self.random_state)
-        values, names = Values.of(X), naming.names_of(X)
+        values, names = Values.of(X, missing=True), naming.names_of(X)
         rows, held = self._parted(len(values), seed)
         model = self._fit(values[rows], names, seed)
         self.fitted_ = model
@@ -296,6 +296,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.input_tags.sparse = True  # it is made dense
+        tags.input_tags.allow_nan = True
         return tags
 
     # -- helpers
@@ -330,7 +331,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):
             # They say that a density of repeated values has no bound, and that some rows lie far
             # out: scores are compared with each other here, and such rows are what is looked for.
             warnings.simplefilter("ignore", DataWarning)
-            if self.estimator is None and len(values.shape) == 2:
+            complete = len(values.shape) == 2 and not np.isnan(values.array).any()
+            if self.estimator is None and complete:
                 return fit_subsamples(values, names, LATENTS, seed, Subsamples(trim=self.trim))
             model = self._own(seed).fit(values).fitted_
             if self.trim > 0:
@@ -340,7 +342,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
             return dataclasses.replace(model, names=names)
 
     def _own(self, seed: int) -> VariationalAutoencoder:
-        """Return an unfitted estimator: the user's, or for images the default one."""
+        """Return an unfitted estimator: the user's, or for other rows than complete tables ours."""
         if self.estimator is None:
             return VariationalAutoencoder(random_state=seed)
         model: VariationalAutoencoder = clone(self.estimator)

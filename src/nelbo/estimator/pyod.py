@@ -4,23 +4,20 @@ from __future__ import annotations
 
 __all__ = ["PyODManners"]
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from .detector import VAEDetector
 
 
 class PyODManners:
     """What PyOD calls a detector, for code that was written for one (Zhao et al., 2019).
 
     Arguments:
-        detector: The detector, fitted or not; ``fit`` fits it.
+        detector: A `VAEDetector`, fitted or not; ``fit`` fits it.
     """
 
-    def __init__(self, detector: VAEDetector) -> None:
+    def __init__(self, detector: Any) -> None:
         self.detector = detector
 
     def fit(self, X: Any, y: object = None) -> PyODManners:
@@ -30,11 +27,13 @@ class PyODManners:
 
     def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
         """Return -log p(x) of each row in nats, (n,): large is anomalous."""
-        return -self.detector.score_samples(X)
+        scores: npt.NDArray[np.float64] = -self.detector.score_samples(X)
+        return scores
 
     def predict(self, X: Any) -> npt.NDArray[np.int64]:
         """Return 1 for anomalies and 0 for ordinary rows, (n,)."""
-        return (self.decision_function(X) > self.threshold_).astype(np.int64)
+        found = self.decision_function(X) > self.threshold_
+        return found.astype(np.int64)
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Return PyOD's linear scaling of the score beside that of the rows fitted, (n, 2).
@@ -50,19 +49,21 @@ class PyODManners:
     @property
     def contamination(self) -> float:
         """The share of the rows fitted that count as anomalies."""
-        return self.detector.contamination
+        return float(self.detector.contamination)
 
     @property
     def decision_scores_(self) -> npt.NDArray[np.float64]:
         """-log p(x) of each row fitted, (n,)."""
-        return self.detector.decision_scores_
+        scores: npt.NDArray[np.float64] = self.detector.decision_scores_
+        return scores
 
     @property
     def threshold_(self) -> float:
         """The score above which a row counts as an anomaly."""
-        return self.detector.threshold_
+        return float(self.detector.threshold_)
 
     @property
     def labels_(self) -> npt.NDArray[np.int64]:
         """1 for each row fitted that counts as an anomaly, else 0, (n,)."""
-        return self.detector.labels_
+        labels: npt.NDArray[np.int64] = self.detector.labels_
+        return labels
