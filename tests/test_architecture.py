@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent / "src"
 RINGS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "brief integers naming options plain spin threads watching whole",
+        "brief integers markup naming options plain spin threads watching whole",
         "networks distributions linear paired",
         "data prior likelihood posterior baseline",
         "vae",

@@ -209,7 +209,7 @@ def test_the_reference_has_every_module() -> None:
     modules |= {
         f"nelbo.{path.parent.name}" for path in (ROOT / "src" / "nelbo").glob("*/__init__.py")
     }
-    assert modules - documented == {"nelbo.cli", "nelbo.picture", "nelbo.report"}
+    assert modules - documented == {"nelbo.cli", "nelbo.markup", "nelbo.picture", "nelbo.report"}
 
 
 def test_commands_of_make_exist() -> None:

@@ -178,3 +178,22 @@ def test_without_jinja_the_extra_is_named(
 def test_a_page_ends_in_html(table: Fitted, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must end in \.html, got 'report\.pdf'"):
         table.report(tmp_path / "report.pdf")
+
+
+# -- in a notebook
+
+
+def test_notebooks_show_models_histories_and_diagnoses_and_escape_what_they_hold() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(TABLE[:40], columns=[EVIL, "b", "c", "d", "e"])
+    model = fitted(frame, max_steps=2)
+    html = model._repr_html_()
+    assert "3 latent dimensions" in html
+    assert "sk-estimator" in html or "sk-top-container" in html
+    assert "<table>" in model.history_._repr_html_()
+    found = model.fitted_.diagnose(frame, limit=20)
+    assert "what was seen" in found._repr_html_()
+    for text in (html, model.history_._repr_html_(), found._repr_html_()):
+        assert "<script>alert" not in text
+    assert "3 latent" not in VariationalAutoencoder(3)._repr_html_()

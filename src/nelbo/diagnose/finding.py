@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..brief import aligned
+from ..markup import card
 from ..plain import plain
 from .cures import Cure, Spell, advise, in_python
 from .standard_error import Estimate
@@ -206,6 +207,22 @@ class Diagnosis:
 
     def __str__(self) -> str:
         return "\n".join([*self._head(), "", *self._table(), *self._remarks()])
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook: each finding with what was seen, and its numbers."""
+        rows = [
+            (
+                finding.name,
+                finding.verdict,
+                f"{finding.sentence} {finding.advice}".strip(),
+                "; ".join(f"{value.label}: {value}" for value in finding.values),
+            )
+            for finding in self.findings
+        ]
+        title, *text = self._head()
+        return card(
+            title, text, heads=("finding", "verdict", "what was seen", "numbers"), rows=rows
+        )
 
     def _head(self) -> list[str]:
         count = Counter(finding.verdict for finding in self.findings)["warning"]

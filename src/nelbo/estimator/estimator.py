@@ -555,6 +555,13 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def __setstate__(self, values: dict[str, Any]) -> None:
         super().__setstate__(state.brought_up(values))
 
+    def _repr_html_inner(self) -> str:
+        """Return what scikit-learn shows of an estimator, after what was fitted where it was."""
+        shown: str = super()._repr_html_inner()
+        if not self.__sklearn_is_fitted__():
+            return shown
+        return self.fitted_._repr_html_() + shown
+
     def __sklearn_is_fitted__(self) -> bool:
         return "fitted_" in vars(self)
 

@@ -34,6 +34,7 @@ from ..data.known import KnownRows, Uses
 from ..data.rows import Batch
 from ..data.values import check_finite
 from ..distributions import draw
+from ..markup import card
 from ..options import Options
 from ..recipe import Entries
 from ..training import History, Units
@@ -429,6 +430,13 @@ class Fitted(Brief):
 
         found = portray(self, X, c=c, labels=labels, title=title, seed=seed)
         return write_report(path, found)[0]
+
+    def _repr_html_(self) -> str:
+        """Return what this model is, and where it comes from, for a notebook."""
+        from .portrait import about
+
+        title, facts = about(self)
+        return card("Fitted", [title, "Its report: model.report(path, X)"], facts)
 
     @property
     def options(self) -> Options:

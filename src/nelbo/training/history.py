@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..brief import aligned, selected
+from ..markup import card
 from ..plain import plain
 from . import fields
 
@@ -100,6 +101,20 @@ class History:
         """Return a short table: the first, the best and the last records."""
         if not self.records:
             return repr(self)
+        rows, marks = self._table()
+        table = aligned(rows, left=0)
+        return "\n".join([repr(self), *map("".join, zip(table, marks, strict=True))])
+
+    def _repr_html_(self) -> str:
+        """Return the same table for a notebook."""
+        if not self.records:
+            return card(repr(self))
+        (heads, *rows), (_, *marks) = self._table()
+        cells = [[*row, mark] for row, mark in zip(rows, marks, strict=True)]
+        return card(repr(self), heads=[*heads, ""], rows=cells)
+
+    def _table(self) -> tuple[list[list[str]], list[str]]:
+        """Return the cells of a short table, names first, and what stands behind each line."""
         told = "step epoch seconds train validation refined kl beta learning_rate"
         columns = told.split()
         names = [name for name in columns if set(self.column(name)) != {None}]
@@ -112,8 +127,7 @@ class History:
                 record = self.records[i]
                 rows.append([_cell(name, getattr(record, name)) for name in names])
                 marks.append(self._mark(record))
-        table = aligned(rows, left=0)
-        return "\n".join([repr(self), *map("".join, zip(table, marks, strict=True))])
+        return rows, marks
 
     def _chosen(self) -> list[int | None]:
         """Return the records that are worth printing, the best among them; None is a gap."""

@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from .rows import Limits
 from .view import portray, portray_fit
+from .words import about
 
-__all__ = ["Limits", "portray", "portray_fit"]
+__all__ = ["Limits", "about", "portray", "portray_fit"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["options_of", "provenance_of", "recipe_of", "verdict_of"]
+__all__ = ["about", "options_of", "provenance_of", "recipe_of", "verdict_of"]
 
 import hashlib
 import json
@@ -170,6 +170,11 @@ def _explained(found: Explained, summary: Summary) -> str:
     if found.pca is not None:
         text += f" (as many principal components: {100 * found.pca:.0f} %)"
     return f"{text}; {summary.active_units} of {summary.latent_dim} latent dimensions are active."
+
+
+def about(model: Model) -> tuple[str, list[tuple[str, str]]]:
+    """Return what a model is, in sentences, and the facts about where it comes from."""
+    return _model(model), [(fact.name, fact.value) for fact in provenance_of(model, "")]
 
 
 def recipe_of(model: Model) -> tuple[Decision, ...]:
