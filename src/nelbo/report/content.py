@@ -105,7 +105,7 @@ def _examples(found: Blocks, look: Look) -> Section:
         ("Samples, without noise", "f(z) with z drawn from the prior", found.means),
         (
             "Samples, with noise",
-            "the same z, noise added: what the model says data are like",
+            "the same z, noise added",
             found.samples,
         ),
     ]
@@ -122,9 +122,21 @@ def _examples(found: Blocks, look: Look) -> Section:
                 if len(rows)
             ]
         }
-    return {
-        "tables": [_table(title, told, rows[:8], look) for title, told, rows in parts if len(rows)]
+    section: Section = {
+        "charts": [],
+        "tables": [_table(title, told, rows[:4], look) for title, told, rows in parts if len(rows)],
     }
+    like = found.samples
+    if len(found.data):
+        like = found.data
+    if len(look.telling) > 1:
+        pair = look.telling[0], look.telling[1]
+        section["charts"] = [
+            _chart(charts.draw_points(rows, like, pair, look.columns, title), title)
+            for title, _, rows in parts
+            if len(rows)
+        ]
+    return section
 
 
 def _across(rows: Array, look: Look) -> int:
@@ -391,6 +403,7 @@ def _lines(found: Interpolations, look: Look) -> Section:
             ]
         }
     (first, last), ends, decoded = found.numbers[0], found.ends[0], found.decoded[0]
+    decoded = decoded[:: max(1, len(decoded) // 4)]
     rows = np.concatenate([ends[:1], decoded, ends[1:]])
     steps = [f"{share:.0%}" for share in np.linspace(0, 1, len(decoded))]
     lead = [(f"row {first}",), *((step,) for step in steps), (f"row {last}",)]
@@ -460,10 +473,12 @@ def _noise(portrait: Portrait, found: NoiseLevel) -> Section:
             "heat": _heat(beta.reshape(_plane(portrait)), "β of each pixel"),
         }
     names = [column.name for column in look.columns] or [f"{j}" for j in range(len(beta))]
+    told = [_number(value) for value in beta]
     return {
-        "told": f"β of each feature ({found.kind}), in its own units.",
+        "told": f"β of each feature ({found.kind}).",
         "chart": _chart(
-            charts.draw_by_feature(beta, names, "β"), "Noise of each feature, in its own units."
+            charts.draw_by_feature(found.share, told, names),
+            "How much of each feature is noise; beside the bars, β in its own units.",
         ),
     }
 
@@ -475,6 +490,7 @@ def _synthetic(found: Synthetic, look: Look) -> Section:
     """Show columns of the data beside those of samples."""
     section: Section = {
         "rows": found.rows,
+        "which": found.which,
         "left": found.left,
         "marginals": [
             _chart(charts.draw_marginal(part, look.columns[part.column]))
@@ -483,8 +499,8 @@ def _synthetic(found: Synthetic, look: Look) -> Section:
         "pairs": [
             _chart(
                 charts.draw_pair(part, look.columns),
-                f"Correlation {part.correlation[0]:.2f} in the data, {part.correlation[1]:.2f} in "
-                "samples.",
+                f"Correlation {_number(round(part.correlation[0], 2))} in the data, "
+                f"{_number(round(part.correlation[1], 2))} in samples.",
             )
             for part in found.pairs
         ],
@@ -511,6 +527,7 @@ def _number(value: float) -> str:
     value = float(value)
     if not math.isfinite(value):
         return "–"
+    text = f"{value:.4g}"
     if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
+        text = f"{value:,.0f}"
+    return text.replace("-", "−")

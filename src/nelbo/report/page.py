@@ -31,7 +31,11 @@ def write_report(path: str | PathLike[str], portrait: Portrait) -> tuple[Path, P
     if page.suffix.lower() != ".html":
         raise ValueError(f"A report is a page, so its name must end in .html, got {page.name!r}.")
     text = to_html(portrait)
-    twin = json.dumps(portrait.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    lines = (
+        f"{json.dumps(name)}: {json.dumps(part, ensure_ascii=False, allow_nan=False)}"
+        for name, part in portrait.to_dict().items()
+    )
+    twin = "{\n" + ",\n".join(lines) + "\n}\n"
     beside = page.with_suffix(".json")
     write_file(page, lambda file: file.write(text.encode(errors="backslashreplace")))
     write_file(beside, lambda file: file.write(twin.encode(errors="backslashreplace")))

@@ -305,10 +305,12 @@ class NoiseLevel:
     Attributes:
         kind: "learned", "fixed", "per feature" or "from z".
         beta: Its standard deviation in data units: of one value, or (D,).
+        share: The same over the standard deviation of each feature.
     """
 
     kind: str
     beta: Array
+    share: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -351,6 +353,7 @@ class Synthetic:
 
     Attributes:
         rows: How many rows of either.
+        which: What the rows are called.
         marginals: Of single columns.
         pairs: Of the most correlated pairs.
         correlations: Of all pairs of columns that were looked at, (pairs, 2): of data, of samples.
@@ -358,6 +361,7 @@ class Synthetic:
     """
 
     rows: int
+    which: str
     marginals: tuple[Marginal, ...]
     pairs: tuple[ColumnPair, ...]
     correlations: Array

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class Colour(StrEnum):
-    """Colours that people with any colour vision tell apart (Okabe & Ito, 2008), ink, grey, thin
-    lines and paper.
+    """Colours that people with any colour vision tell apart (Okabe & Ito, 2008), ink, greys,
+    thin lines and paper.
     """
 
     INK = "#222222"
@@ -23,6 +23,7 @@ class Colour(StrEnum):
     ORANGE = "#d55e00"
     GREEN = "#009e73"
     LINE = "#dcdcdd"
+    SOFT = "#9aa3b0"
     PAPER = "#fefefe"
 
 

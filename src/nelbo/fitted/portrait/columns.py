@@ -24,8 +24,9 @@ def synthetic(model: Model, rows: Rows, look: Look, limits: Limits) -> Synthetic
     values = rows.judged
     if values is None:
         return Absent("No rows were passed to hold samples against.")
+    which = rows.which
     if len(values) < 200 and rows.train is not None:
-        values = rows.train
+        values, which = rows.train, "trained on"
     values = values[spread(len(values), limits.table, 0)]
     given, count = values.conditions, len(values)
     if given is None:
@@ -36,7 +37,7 @@ def synthetic(model: Model, rows: Rows, look: Look, limits: Limits) -> Synthetic
     marginals = tuple(_marginal(data[:, j], drawn[:, j], look.columns[j], j) for j in sorted(shown))
     pairs, both = _pairs(data, drawn, look, limits)
     left = len(look.columns) - len(shown)
-    return Synthetic(len(data), marginals, pairs, both, left)
+    return Synthetic(len(data), which, marginals, pairs, both, left)
 
 
 def missing(rows: Rows, look: Look) -> Array | Absent:

@@ -24,7 +24,7 @@ from ...report.portrait import (
     Usage,
 )
 from ..model import Model
-from .look import in_units
+from .look import deviations, in_units
 from .rows import Limits, Rows, coloured, spread
 
 Array = npt.NDArray[Any]
@@ -185,17 +185,13 @@ def traversals(
     points = np.repeat(base[None], len(chosen) * limits.steps, 0)
     points[np.arange(len(points)), np.repeat(chosen, limits.steps)] = values.ravel()
     decoded = model.decode(points, c)
-    scale = model.schema.to_user_flat(model.schema.scale)
-    deviations = np.broadcast_to(scale, (model.schema.n_features,))
-    if rows.any is not None and model.schema.kind != "images":
-        deviations = np.nanstd(rows.any.array, axis=0)
     return Traversals(
         chosen,
         kl[chosen],
         values,
         decoded.reshape(len(chosen), limits.steps, *decoded.shape[1:]),
         number,
-        deviations,
+        deviations(model, rows.any),
         int(active.sum()) - len(chosen),
     )
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["columns_of", "in_units", "look_of", "telling_columns"]
+__all__ = [
+    "columns_of",
+    "correlations",
+    "deviations",
+    "filled",
+    "in_units",
+    "look_of",
+    "telling_columns",
+]
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ...data import Values
 from ...report.portrait import Column, Look
 from ..model import Model
 
@@ -42,6 +51,15 @@ def look_of(model: Model, rows: Array | None) -> Look:
 def columns_of(model: Model) -> tuple[Column, ...]:
     """Return the columns of a table."""
     return tuple(Column(model.schema.feature_name(j)) for j in range(model.schema.n_features))
+
+
+def deviations(model: Model, rows: Values | None) -> Array:
+    """Return the standard deviation of each value of rows, (D,); without rows, the scale of the
+    model."""
+    if rows is None:
+        scale = model.schema.to_user_flat(model.schema.scale)
+        return np.broadcast_to(scale, (model.schema.n_features,))
+    return np.asarray(filled(in_units(model, rows.array).reshape(len(rows), -1)).std(0))
 
 
 def in_units(model: Model, rows: Array) -> Array:

@@ -256,7 +256,9 @@ class _View:
     def noise(self) -> NoiseLevel:
         """The noise of each feature."""
         kind = self.model.vae.likelihood.noise().kind
-        return NoiseLevel(kind, np.sqrt(np.atleast_1d(self.model.noise)))
+        beta = np.sqrt(np.atleast_1d(self.model.noise))
+        deviation = look.deviations(self.model, self.rows.any)
+        return NoiseLevel(kind, beta, beta / np.where(deviation > 0, deviation, np.inf))
 
     def extremes(self) -> Extremes | Absent:
         """Improbable and typical rows."""

@@ -7,6 +7,7 @@ __all__ = ["about", "options_of", "provenance_of", "recipe_of", "verdict_of"]
 import hashlib
 import json
 import platform
+import re
 from collections import Counter
 from typing import Any
 
@@ -59,8 +60,8 @@ def _health(diagnosis: Diagnosis | Absent) -> tuple[Tone, str, list[str]]:
     if not diagnosis.healthy:
         why = [f"It is not healthy: {diagnosis.leading}."]
         if diagnosis.advice:
-            why.append(f"What to change first: {diagnosis.advice}")
-        return "bad", f"A problem: {diagnosis.leading}", why
+            why.append(f"What to change first: {diagnosis.advice.rstrip('.')}.")
+        return "bad", diagnosis.leading[:1].upper() + diagnosis.leading[1:], why
     if not count["warning"]:
         return "good", "Healthy", [f"It is healthy: {looked} found nothing wrong."]
     names = ", ".join(f.name for f in diagnosis.findings if f.verdict == "warning")
@@ -87,9 +88,14 @@ def _model(model: Model) -> str:
     if spec.encoder == spec.decoder:
         networks = f"{_network(spec.encoder)} networks"
     noise = model.vae.likelihood.noise()
-    about = f"{noise.family} noise"
-    if noise.kind != "none":
-        about += f" ({noise.kind})"
+    betas = {
+        "learned": " with one β, which is learned",
+        "fixed": " with β fixed",
+        "per feature": " with a learned β for each feature",
+        "from z": " with a β that z decides",
+    }
+    family = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", noise.family)
+    about = f"{family} noise{betas.get(noise.kind, '')}"
     text = (
         f"A variational autoencoder of {what}{given}, with {size}: {networks}, {about}, "
         f"prior {_words(spec.prior)}, posterior {_words(spec.posterior)}."
@@ -159,9 +165,9 @@ def _compared(rows: Rows, density: Density, baseline: Baseline | None) -> str:
 
 def _with_error(value: str, error: float | None) -> str:
     """Return a number with its standard error, where it has one."""
-    if error is None:
-        return value
-    return f"{value} ± {error:,.1f}"
+    if error is not None:
+        value = f"{value} ± {error:,.1f}"
+    return value.replace("-", "−")
 
 
 def _explained(found: Explained, summary: Summary) -> str:

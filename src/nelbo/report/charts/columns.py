@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_correlations", "draw_marginal", "draw_missing", "draw_pair"]
+__all__ = ["draw_correlations", "draw_marginal", "draw_missing", "draw_pair", "draw_points"]
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..portrait import Column, ColumnPair, Marginal
 from ..style import Colour, shortened
-from .frame import drawn
+from .frame import dots, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,8 +57,8 @@ def draw_pair(found: ColumnPair, columns: tuple[Column, ...]) -> str:
     first, second = (columns[j].name for j in found.columns)
 
     def draw(axes: Axes) -> None:
-        axes.plot(*found.data.T, ".", color=Colour.GREY, ms=3, mew=0)
-        axes.plot(*found.samples.T, ".", color=Colour.BLUE, ms=3, mew=0, alpha=0.7)
+        dots(axes, found.data, Colour.SOFT, 2.6)
+        dots(axes, found.samples, Colour.BLUE, 2.0, 0.8)
         axes.set_xlabel(shortened(first, 28))
         axes.set_ylabel(shortened(second, 22))
         axes.set_xlim(*_range(found.data[:, 0]))
@@ -76,12 +76,37 @@ def _range(values: Array) -> tuple[float, float]:
     return low - margin, high + margin
 
 
+def draw_points(
+    rows: Array, like: Array, pair: tuple[int, int], columns: tuple[Column, ...], what: str
+) -> str:
+    """Draw two columns of some rows as points.
+
+    Arguments:
+        rows: The rows (n, D).
+        like: Rows whose range the axes span.
+        pair: The two columns.
+        columns: All of them.
+        what: What the rows are called.
+    """
+    first, second = (columns[j].name for j in pair)
+
+    def draw(axes: Axes) -> None:
+        dots(axes, rows[:, pair], Colour.BLUE, 2.4)
+        axes.set_xlim(*_range(like[:, pair[0]]))
+        axes.set_ylim(*_range(like[:, pair[1]]))
+        axes.set_xlabel(shortened(first, 28))
+        axes.set_ylabel(shortened(second, 22))
+
+    label = f"{what}: {len(rows)} rows as points, {first} against {second}."
+    return drawn(draw, label, width=2.9, height=2.3)
+
+
 def draw_correlations(both: Array) -> str:
     """Draw the correlation of each pair of columns in samples against that in the data."""
 
     def draw(axes: Axes) -> None:
         axes.plot([-1, 1], [-1, 1], color=Colour.ORANGE, lw=1.2, ls="--")
-        axes.plot(*both.T, ".", color=Colour.BLUE, ms=4, mew=0)
+        dots(axes, both, Colour.BLUE, 3.0)
         axes.set_xlim(-1.05, 1.05)
         axes.set_ylim(-1.05, 1.05)
         axes.set_aspect("equal")

@@ -38,30 +38,41 @@ def draw_pit(pit: Array) -> str:
     return drawn(draw, f"Share of values in each tenth of p(x|z), which should be 10 %: {told}.")
 
 
-def draw_by_feature(values: Array, names: list[str], axis: str, most: int = 24) -> str:
-    """Draw a number of each feature: bars with names where they are few, else a sorted line."""
-    few = len(values) <= most
+def draw_by_feature(share: Array, told: list[str], names: list[str], most: int = 24) -> str:
+    """Draw the noise of each feature as a share of its standard deviation: bars with names where
+    they are few, else a sorted line.
+
+    Arguments:
+        share: beta over the standard deviation of the feature, (D,).
+        told: beta of each in its own units.
+        names: Their names.
+        most: How many bars.
+    """
+    few = len(share) <= most
 
     def bars(axes: Axes) -> None:
-        places = np.arange(len(values))
-        axes.barh(places, values, color=Colour.GREEN, height=0.7)
+        places = np.arange(len(share))
+        axes.barh(places, share, color=Colour.GREEN, height=0.7)
         axes.set_yticks(places, [shortened(name, 22) for name in names])
+        for place, value in enumerate(share):
+            axes.text(value, place, f" {told[place]}", va="center", fontsize=7.5, color=Colour.INK)
+        axes.set_xlim(0, 1.2 * max(float(share.max()), 1e-12))
         axes.invert_yaxis()
-        axes.set_xlabel(axis)
+        axes.set_xlabel("β over the standard deviation of the column")
 
     def line(axes: Axes) -> None:
-        axes.plot(np.sort(values)[::-1], color=Colour.GREEN, lw=1.6)
+        axes.plot(np.sort(share)[::-1], color=Colour.GREEN, lw=1.6)
         axes.set_ylim(0, None)
         axes.set_xlabel("features, sorted")
-        axes.set_ylabel(axis)
+        axes.set_ylabel("β over standard deviation")
 
-    low, high = int(values.argmin()), int(values.argmax())
+    low, high = int(share.argmin()), int(share.argmax())
     label = (
-        f"{axis} of {len(values):,} features: from {values[low]:.3g} ({names[low]}) to "
-        f"{values[high]:.3g} ({names[high]})."
+        f"β of {len(share):,} features over their standard deviations: from {share[low]:.3g} "
+        f"({names[low]}) to {share[high]:.3g} ({names[high]})."
     )
     if few:
-        return drawn(bars, label, height=0.8 + 0.2 * len(values))
+        return drawn(bars, label, height=0.8 + 0.2 * len(share))
     return drawn(line, label)
 
 
