@@ -24,7 +24,7 @@ RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(140, 3)) @ RNG.normal(size=(3, 5)) + 0.2 * RNG.normal(size=(140, 5)) + 5
 SHADES = RNG.normal(size=(90, 3)) @ RNG.normal(size=(3, 30)) + RNG.normal(size=(90, 30))
 IMAGES = (128 + 25 * SHADES).clip(0, 255).astype(np.uint8).reshape(90, 6, 5)
-QUICK = Limits(examined=0)
+QUICK = Limits(examine=False)
 EVIL = '<script>alert("x")</script> $\\frac{'
 
 

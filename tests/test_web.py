@@ -50,7 +50,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     images = RNG.integers(0, 256, size=(90, 6, 5), dtype=np.uint8)
     model = VariationalAutoencoder(3, max_steps=20, **options).fit(images[:60])
     labels = [EVIL, "b", "c"] * 30
-    quick = Limits(examined=0)
+    quick = Limits(examine=False)
     shown = portray(model.fitted_, images, labels=labels, title=EVIL, limits=quick)
     found = {"images": write_report(folder / "images.html", shown)[0]}
     rows = RNG.normal(size=(120, 2)) @ RNG.normal(size=(2, 4)) + 0.1 * RNG.normal(size=(120, 4))

@@ -12,6 +12,7 @@ from .calibration import Calibration, calibration
 from .comparison import Baseline, Memorisation, PriorMatch, baseline, memorisation, prior_match
 from .cures import Cure, Spell, in_python
 from .diagnosis import LEAST_ROWS, diagnose
+from .effort import Effort, operations
 from .explained import Explained, explained
 from .finding import Diagnosis, Finding, Value
 from .gap import InferenceGap, best_normal, inference_gap
@@ -30,6 +31,7 @@ __all__ = [
     "Collapse",
     "Cure",
     "Diagnosis",
+    "Effort",
     "Estimate",
     "Explained",
     "Finding",
@@ -55,6 +57,7 @@ __all__ = [
     "inference_gap",
     "memorisation",
     "mutual_information",
+    "operations",
     "prior_match",
     "rare_values",
     "rate_distortion",

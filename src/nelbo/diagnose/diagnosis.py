@@ -17,6 +17,7 @@ from ..vae import VAE
 from .calibration import Calibration, calibration
 from .comparison import baseline, memorisation, prior_match
 from .cures import Spell, in_python, used_by
+from .effort import Effort
 from .explained import explained
 from .finding import Check, Diagnosis, Finding
 from .gap import InferenceGap, inference_gap
@@ -47,7 +48,7 @@ def diagnose(
     judge: Judge | None = None,
     c: Tensor | None = None,
     train_c: Tensor | None = None,
-    gap_rows: int = 128,
+    effort: Effort = Effort(),  # noqa: B008 (frozen)
 ) -> Diagnosis:
     """Find out what is wrong with a model.
 
@@ -74,8 +75,7 @@ def diagnose(
         spell: How the advice writes an option and its value; as in Python unless told.
         judge: The limits of the verdicts; None are the usual ones.
         c, train_c: Conditions of x and of ``train``, (n, k) and (m, k), for a model of p(x|c).
-        gap_rows: Rows whose own q* is looked for, which takes most of the time: of 128 the standard
-            error of a gap of a few nats is a few tenths.
+        effort: How closely to look.
 
     Raises:
         ValueError: The rows do not fit, are too few or have missing values, or ``rows`` is below
@@ -101,7 +101,7 @@ def diagnose(
         seed=seed,
         memory=memory,
         judge=judge or Judge(),
-        gap_rows=gap_rows,
+        effort=effort,
     )
     known = {"stopped": "steps"} | dict(used or {}) | used_by(vae)
     findings = tuple(finding.advised(known, spell) for finding in examination.findings())
@@ -154,7 +154,7 @@ class _Examination:
         seed: The seed of everything drawn.
         memory: Bytes for intermediate results.
         judge: The limits of the verdicts.
-        gap_rows: Rows whose own q* is looked for.
+        effort: How closely to look.
         searched: Rows in which nearest neighbours and rare values are looked for.
     """
 
@@ -168,7 +168,7 @@ class _Examination:
     seed: int
     memory: int
     judge: Judge
-    gap_rows: int
+    effort: Effort
     searched: int = 10_000
 
     def findings(self) -> Iterator[Finding]:
@@ -222,6 +222,7 @@ class _Examination:
             self.units,
             self.seed,
             self.memory,
+            self.effort.samples,
             c=self.x.c,
             train_c=self.train.c,
         )
@@ -235,12 +236,22 @@ class _Examination:
                 f"are {len(self.x)}."
             )
             return
-        found = two_sample(self.vae, self.x.x, self.units, self.seed, self.memory, self.x.c)
+        effort = self.effort
+        found = two_sample(
+            self.vae,
+            self.x.x,
+            self.units,
+            self.seed,
+            self.memory,
+            self.x.c,
+            effort.classified,
+            effort.features,
+        )
         yield from self.judge.two_sample(found)
 
     def ppca_finding(self) -> Finding:
         """Hold the model against exact pPCA."""
-        linear = _subsampled(self.linear, self.gap_rows, self.seed)
+        linear = _subsampled(self.linear, self.effort.gap_rows, self.seed)
         log_p = self.gap.found.value
         train, train_c = self.known
         found = baseline(
@@ -263,13 +274,16 @@ class _Examination:
     @cached_property
     def few(self) -> Examples:
         """The rows whose own q* is looked for."""
-        return subsample(self.x, self.gap_rows, self.seed)
+        return subsample(self.x, self.effort.gap_rows, self.seed)
 
     @cached_property
     def gap(self) -> InferenceGap:
         """The gap of inference on `few` rows."""
         few = self.few
-        return inference_gap(self.vae, few.x, self.units, self.seed, self.memory, c=few.c)
+        steps = self.effort.gap_steps
+        return inference_gap(
+            self.vae, few.x, self.units, self.seed, self.memory, c=few.c, steps=steps
+        )
 
     @cached_property
     def noise(self) -> Calibration | None:

@@ -92,6 +92,7 @@ def inference_gap(
     draws: int = 64,
     importance: int = 300,
     c: Tensor | None = None,
+    steps: int = 100,
 ) -> InferenceGap:
     """Measure the gap between log p(x) and the ELBO, and its parts.
 
@@ -107,6 +108,7 @@ def inference_gap(
         draws: Draws of z behind each ELBO.
         importance: Importance samples behind each log p(x), where it has to be sampled.
         c: Conditions (n, k), for a model of p(x|c).
+        steps: Steps of Adam that look for q*.
 
     Raises:
         ValueError: The rows do not fit the model.
@@ -118,7 +120,7 @@ def inference_gap(
         if found.method == "exact" and _is_exact(elbo.cpu(), found.value):
             q = from_encoder(model, rows, memory)[0]
         else:
-            q = best_normal(model, rows.x, seed, memory, rows.c)
+            q = best_normal(model, rows.x, seed, memory, rows.c, steps)
         best, rate = elbo_and_rate(model, rows, draws, seed + _Seed.JUDGE, memory, q)
     elbo, best, rate = elbo.cpu(), best.cpu(), rate.cpu()
     # a lower bound like ELBO(q*), and from a bad start the lower of the two
@@ -154,7 +156,12 @@ def _log_p(vae: VAE, x: Examples, samples: int, seed: int, memory: int) -> LogLi
 
 
 def best_normal(
-    vae: VAE, x: Tensor, seed: int = 0, memory: int = MEMORY, c: Tensor | None = None
+    vae: VAE,
+    x: Tensor,
+    seed: int = 0,
+    memory: int = MEMORY,
+    c: Tensor | None = None,
+    steps: int = 100,
 ) -> Normal:
     """Find the normal of highest ELBO for each row, a diagonal one unless q(z|x) has correlations.
 
@@ -168,8 +175,9 @@ def best_normal(
         seed: The seed of the noise.
         memory: Bytes for intermediate results.
         c: Conditions (n, k), for a model of p(x|c).
+        steps: Steps of Adam.
     """
-    ascent = _Ascent(seed, memory)
+    ascent = _Ascent(seed, memory, steps)
     with judged(vae, x, c) as (model, rows):
         together = rows_at_once(model, rows, 2 * ascent.samples, memory, gradients=True)
         parts = pieces(rows.split(together), "looking for the best q(z|x)")

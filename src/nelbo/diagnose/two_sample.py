@@ -136,6 +136,8 @@ def two_sample(
     seed: int = 0,
     memory: int = MEMORY,
     c: Tensor | None = None,
+    most: int = Classifier.rows,
+    values: int = 2**20,
 ) -> TwoSample:
     """Let classifiers tell samples, and reconstructions, from data.
 
@@ -148,14 +150,16 @@ def two_sample(
         memory: Bytes for intermediate results.
         c: Conditions (n, k), for a model of p(x|c): what is made has those of the rows, and the
             classifier reads them, too.
+        most: Rows that it learns from, at most.
+        values: Values of a row that it reads, evenly spread, at most.
 
     Raises:
         ValueError: The rows do not fit, or are too few.
     """
-    some = subsample(Examples(x, c), Classifier.rows, seed)
+    some = subsample(Examples(x, c), most, seed)
     with judged(vae, some.x, some.c) as (model, rows):
         made = _Made.of(model, rows, seed, memory)
-    features = _Features(some, units)
+    features = _Features(some, units, values)
     data = features.of(some.x)
     return TwoSample(
         samples=classifier_auc(*rounded_alike(data, features.of(made.samples)), seed),
@@ -211,10 +215,12 @@ class _Features:
     Attributes:
         rows: The rows of data.
         units: Units of the data.
+        values: How many values of a row are read, at most.
     """
 
     rows: Examples
     units: Units | None
+    values: int
 
     def of(self, x: Tensor) -> Array:
         """Return rows (n, D)."""
@@ -225,6 +231,7 @@ class _Features:
         gone = self.rows.x.cpu().flatten(1).isnan()
         if bool(gone.any()):
             flat = flat.masked_fill(gone, math.nan)
+        flat = flat[:, :: math.ceil(flat.shape[1] / self.values)]
         if self.rows.c is not None:
             flat = torch.cat([flat, self.rows.c.cpu().double()], 1)
         return np.asarray(flat.numpy())

@@ -47,7 +47,7 @@ from .given import Resampling, row_of
 from .incomplete import View, of_incomplete
 
 if TYPE_CHECKING:
-    from ..diagnose import Diagnosis, Spell
+    from ..diagnose import Diagnosis, Effort, Spell
 
 Array = npt.NDArray[Any]
 
@@ -334,7 +334,7 @@ class Fitted(Brief):
         which: str | None = None,
         c: Any = None,
         train_c: Any = None,
-        gap_rows: int = 128,
+        effort: Effort | None = None,
     ) -> Diagnosis:
         """Find out what is wrong with this model: verdicts, and one diagnosis with its cure.
 
@@ -349,12 +349,12 @@ class Fitted(Brief):
                 rows.
             c, train_c: What the rows, and those of ``train``, are conditioned on, for a model of
                 p(x|c).
-            gap_rows: Rows for which the best q(z|x) is looked for, which takes most of the time.
+            effort: How closely to look; None is as closely as is worth while.
 
         Raises:
             ValueError: Rows do not fit or are too few, or there are none of those asked for.
         """
-        from ..diagnose import LEAST_ROWS, diagnose, in_python
+        from ..diagnose import LEAST_ROWS, Effort, diagnose, in_python
 
         X = self.values(X, c)
         x, model = evaluate.Examples(self._rows(X), self.conditions_of(X)), self
@@ -390,7 +390,7 @@ class Fitted(Brief):
             seed=seed,
             used=diagnosis.used(self),
             spell=spell or in_python,
-            gap_rows=gap_rows,
+            effort=effort or Effort(),
         )
 
     def report(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import evaluate
 from ..data import Values
-from ..diagnose import Diagnosis, Spell
+from ..diagnose import Diagnosis, Effort, Spell
 from ..training import Units
 from . import choice
 from .parts import Parts
@@ -60,5 +60,5 @@ class Model(Parts, Protocol):
         which: str | None = None,
         c: Any = None,
         train_c: Any = None,
-        gap_rows: int = 128,
+        effort: Effort | None = None,
     ) -> Diagnosis: ...

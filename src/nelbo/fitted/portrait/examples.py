@@ -42,7 +42,8 @@ def extremes(model: Model, rows: Rows, log_p: Array, limits: Limits) -> Extremes
     judged = rows.judged
     if judged is None or len(judged) < 3:
         return Absent("There are fewer than three rows to compare.")
-    order = np.argsort(np.where(np.isnan(log_p), -np.inf, log_p), kind="stable")
+    known = np.flatnonzero(~np.isnan(log_p))
+    order = known[np.argsort(log_p[known], kind="stable")]
     count = min(limits.extremes, len(order) // 3)
     middle = (len(order) - count) // 2
     groups = (order[:count], order[middle : middle + count], order[::-1][:count])
@@ -52,9 +53,9 @@ def extremes(model: Model, rows: Rows, log_p: Array, limits: Limits) -> Extremes
         tuple(rows.numbers[group] for group in groups),
         tuple(log_p[group] for group in groups),
         tuple(array[group] for group in groups),
-        log_p,
-        f"Of {rows.said}. What is most probable is often what is simplest, and no more typical "
-        "than what is least probable.",
+        log_p[known],
+        f"Of {len(known):,} rows {rows.which}. What is most probable is often simplest, and "
+        "no more typical than what is least probable.",
     )
 
 

@@ -130,7 +130,7 @@ def _plane(mean: Array, log_p: Array | None) -> tuple[Array, tuple[str, str], st
     if mean.shape[1] == 1:
         height = np.arange(len(mean), dtype=np.float64)
         name = "row"
-        if log_p is not None:
+        if log_p is not None and np.isfinite(log_p).all():
             height, name = log_p, "log p(x), nats"
         return np.column_stack([mean[:, 0], height]), ("z₁", name), "The only latent dimension."
     if mean.shape[1] == 2:
@@ -209,7 +209,8 @@ def _base(
         return centre.copy(), centre, spread_of, -1, _any_condition(model)
     row = 0
     if log_p is not None:
-        row = int(np.argsort(log_p)[len(log_p) // 2])
+        known = np.flatnonzero(~np.isnan(log_p))
+        row = int(known[np.argsort(log_p[known])[len(known) // 2]])
     given = rows.judged.conditions
     if given is not None:
         given = given[[row]]

@@ -26,9 +26,10 @@ class Limits:
     Attributes:
         judged: Rows whose log p(x) is measured, at most: the standard error of their mean is then
             small beside the differences that matter.
-        examined, gap: Rows that are examined for what is wrong, and rows of these for which the
-            best q is looked for, which takes longest: `nelbo diagnose` takes its time. With 0
-            nothing is examined.
+        importance: Importance samples of each, and fewer where few rows could be afforded.
+        operations: Floating-point operations that log p(x) of all of them may take: two seconds
+            with what fits the proposals.
+        examine: Whether to look for what is wrong with the model.
         values: Values of these rows, at most: 1,000 rows of 3,072 values.
         trained: Training rows that are looked at, at most.
         trained_values: Values of these, at most.
@@ -50,8 +51,9 @@ class Limits:
     """
 
     judged: int = 1000
-    examined: int = 500
-    gap: int = 32
+    importance: tuple[int, int] = (200, 50)
+    operations: float = 1e11
+    examine: bool = True
     values: int = 3_100_000
     trained: int = 10_000
     trained_values: int = 8_000_000
@@ -69,6 +71,19 @@ class Limits:
     pairs: int = 6
     table: int = 5000
     points_of_pair: int = 400
+
+    def affordable(self, one: float) -> tuple[int, int]:
+        """Return of how many rows log p(x) is measured, and by how many importance samples.
+
+        Arguments:
+            one: Floating-point operations of one decode.
+        """
+        # beside the samples the fit of each row's proposal takes about as many
+        most = self.operations / (2 * max(one, 1.0))
+        for samples in self.importance:
+            if most / samples >= 300:
+                break
+        return max(60, int(most / samples)), samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +109,6 @@ class Rows:
     train_numbers: Array
     new: bool
     labels: tuple[Colouring, Colouring] | None = None
-
-    @property
-    def said(self) -> str:
-        """How many rows are looked at, of how many."""
-        count = len(self.numbers)
-        if count == self.of:
-            return f"{count:,} rows {self.which}"
-        return f"{count:,} of {self.of:,} rows {self.which}, drawn at random"
 
     def beside(self, train: Values, limits: Limits, seed: int) -> Rows:
         """Return the same with training rows of another data set."""

@@ -30,7 +30,7 @@ from ...report.portrait import (
 from ..model import Model
 from ..summary import Summary, measure
 from . import columns, examples, latent, look, words
-from .rows import Limits, Rows, of_fit, of_rows
+from .rows import Limits, Rows, of_fit, of_rows, spread
 
 Array = npt.NDArray[Any]
 Found = TypeVar("Found")
@@ -75,10 +75,15 @@ def portray(
     rows = of_rows(model, values, labels, label, limits, seed)
     if train is not None:
         rows = rows.beside(model.values(train), limits, seed)
-    summary, scores = None, None
+    summary, log_p = None, None
     if rows.judged is not None:
-        summary, scores = measure(model, rows.any, rows.judged)
-    view = _View(model, rows, summary, _log_p(scores), title, limits, seed)
+        count, samples = limits.affordable(diagnose.operations(model.vae))
+        few = spread(len(rows.judged), count, seed)
+        summary, scores = measure(model, rows.any, rows.judged[few], samples)
+        log_p = np.full(len(rows.judged), np.nan)
+        if scores is not None:
+            log_p[few] = scores.value
+    view = _View(model, rows, summary, log_p, title, limits, seed)
     return view.portrait(view.examined(spell))
 
 
@@ -113,13 +118,6 @@ def portray_fit(
     return view.portrait(Absent(later))
 
 
-def _log_p(scores: evaluate.Scores | None) -> Array | None:
-    """Return log p(x) of each row that was judged."""
-    if scores is None:
-        return None
-    return scores.value
-
-
 def attempt(find: Callable[..., Found], *arguments: Any) -> Found | Absent:
     """Return what is found, or why it cannot be."""
     try:
@@ -136,7 +134,7 @@ class _View:
         model: The model.
         rows: The rows.
         summary: Its numbers on them.
-        log_p: log p(x) of each row that is judged.
+        log_p: log p(x) of each row that is judged, NaN where it was not measured; or None.
         title: What the data are called.
         limits: How much is shown.
         seed: The seed of everything drawn.
@@ -182,7 +180,7 @@ class _View:
         rows = self.rows
         if rows.judged is None:
             return Absent(NO_ROWS)
-        if not self.limits.examined:
+        if not self.limits.examine:
             return Absent("It was not examined.")
         train = rows.train
         if not rows.new:
@@ -190,11 +188,11 @@ class _View:
         which = None
         if not rows.new:
             which = "all"
-        model, limits = self.model, self.limits
+        model, effort = self.model, diagnose.Effort.quick(self.model.vae)
 
         def look() -> Diagnosis:
             return model.diagnose(
-                rows.judged, train, limits.examined, self.seed, spell, which, gap_rows=limits.gap
+                rows.judged, train, effort.rows, self.seed, spell, which, effort=effort
             )
 
         return attempt(look)

@@ -1,0 +1,77 @@
+"""How closely a model is looked at: an examination takes as long as its costliest parts."""
+
+from __future__ import annotations
+
+__all__ = ["Effort", "operations"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ..vae import VAE
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is looked at.
+
+    Attributes:
+        rows: Rows, where there are as many.
+        gap_rows: Rows of these whose own q* is looked for, which takes most of the time: of 128 the
+            standard error of a gap of a few nats is a few tenths.
+        gap_steps: Steps of Adam that look for it.
+        samples: Importance samples behind each log p(x) of training and unseen rows.
+        classified: Rows of each kind that a classifier learns from.
+        features: Values of a row that it reads, evenly spread, at most.
+    """
+
+    rows: int = 1000
+    gap_rows: int = 128
+    gap_steps: int = 100
+    samples: int = 100
+    classified: int = 1000
+    features: int = 2**20
+
+    @classmethod
+    def quick(cls, vae: VAE, budget: float = 3e11) -> Effort:
+        """Return what takes a few seconds, less where a decode is expensive.
+
+        It depends on the model alone, so that equal calls give equal answers. Verdicts are the same
+        but for those that hang on few rows; standard errors are larger.
+
+        Arguments:
+            vae: The model.
+            budget: Floating-point operations: two seconds of one core of 2023.
+        """
+        decodes = budget / max(operations(vae), 1.0)
+        # a row's q* takes about 30 decodes for each step, and a gradient costs as much as two
+        if decodes >= 32 * 3000:
+            return cls(rows=500, gap_rows=32, classified=300, features=100)
+        return cls(
+            rows=120,
+            gap_rows=16,
+            gap_steps=30,
+            samples=min(100, max(20, int(decodes / 1000))),
+            classified=120,
+            features=100,
+        )
+
+
+@torch.no_grad()
+def operations(vae: VAE, points: int = 8) -> float:
+    """Return the floating-point operations of one decode, as torch counts those of products and
+    convolutions.
+
+    Arguments:
+        vae: The model.
+        points: How many are decoded.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    if vae.takes_condition:  # whose decoder wants c, too
+        return 2.0 * sum(weight.numel() for weight in vae.decoder.parameters())
+    z = torch.zeros(points, vae.latent_dim, device=vae.device, dtype=vae.dtype)
+    with FlopCounterMode(display=False) as counter:
+        vae.decoder(z)
+    return float(counter.get_total_flops()) / points + 2.0 * math.prod(vae.likelihood.in_shape)
