@@ -116,7 +116,7 @@ def _examples(found: Blocks, look: Look) -> Section:
                     "title": title,
                     "alt": f"{len(rows)} images: {told}.",
                     "told": told,
-                    "src": sheet(rows, look, _across(rows, look)),
+                    "src": sheet(_whole_lines(rows, look), look, _across(rows, look)),
                 }
                 for title, told, rows in parts
                 if len(rows)
@@ -137,6 +137,12 @@ def _examples(found: Blocks, look: Look) -> Section:
             if len(rows)
         ]
     return section
+
+
+def _whole_lines(rows: Array, look: Look) -> Array:
+    """Return rows without those that would not fill a line, where there is a line."""
+    across = _across(rows, look)
+    return rows[: max(across, len(rows) // across * across)]
 
 
 def _across(rows: Array, look: Look) -> int:
