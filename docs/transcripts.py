@@ -38,6 +38,7 @@ PICTURES = {"README.md": {"runs/digits/picture.png": "digits.png"}}
 """page -> what a command of it wrote -> its name in docs/images."""
 FASHION = "nelbo fit fashion_mnist --variance 1 --latent-dim 10 --max-seconds 15 --out run"
 MADE = {
+    "report.png": (f"python {ROOT}/docs/screenshot.py", "report.png"),
     "learned_noise.png": (f"python {ROOT}/examples/04_learned_noise.py", "runs/learned_noise.png"),
     "fashion_fixed_noise.png": (FASHION, "run/picture.png"),
 }
