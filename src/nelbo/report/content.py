@@ -332,12 +332,19 @@ def _colouring(found: Colouring, shades: int = 9) -> Section:
     """Return codes of colours: of up to ten categories their number, of numbers one of a few
     shades from low to high; and a legend."""
     if found.levels:
-        told = [found.levels[int(code)] for code in found.values]
+        known = np.isfinite(found.values)
+        codes = np.nan_to_num(found.values).astype(int).tolist()
+        told = [
+            ("missing", found.levels[code])[int(there)]
+            for code, there in zip(codes, known, strict=True)
+        ]
         legend = [
             {"code": f"k{i % 10}", "text": level} for i, level in enumerate(found.levels[:20])
         ]
-        codes = [f"k{int(code) % 10}" for code in found.values]
-        return {"name": found.name, "codes": codes, "told": told, "legend": legend}
+        shown = [
+            ("n", f"k{code % 10}")[int(there)] for code, there in zip(codes, known, strict=True)
+        ]
+        return {"name": found.name, "codes": shown, "told": told, "legend": legend}
     values = found.values
     known = values[np.isfinite(values)]
     told = [_number(value) for value in values]

@@ -103,10 +103,12 @@ class Column:
     Attributes:
         name: Its name.
         levels: The names of its values, if these are categories: value k is the k-th of them.
+        date: Whether its values are dates, in days since 1970.
     """
 
     name: str
     levels: tuple[str, ...] = ()
+    date: bool = False
 
     def cell(self, value: float) -> str:
         """Return a value as people read it."""
@@ -114,6 +116,8 @@ class Column:
             return "missing"
         if self.levels:
             return self.levels[min(max(round(value), 0), len(self.levels) - 1)]
+        if self.date:
+            return str(np.datetime64(round(value), "D"))
         if value == round(value) and abs(value) < 1e6:
             return f"{value:.0f}"
         return f"{value:.4g}"

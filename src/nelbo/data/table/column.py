@@ -56,6 +56,11 @@ class Column(abc.ABC):
         return False
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """What the values 0, 1, … stand for, as text; empty where a value stands for itself."""
+        return ()
+
+    @property
     def of_model(self) -> dict[str, Any]:
         """The kind and its options, as `nelbo.likelihood.Columns` takes them."""
         return {"kind": self.kind, **self.options}

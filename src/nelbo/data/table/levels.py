@@ -43,6 +43,11 @@ class Levels(Column):
             )
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The levels as text."""
+        return tuple(map(str, self.levels))
+
+    @property
     def of_model(self) -> dict[str, Any]:
         """The kind, its options, and how many levels there are."""
         if self.kind == "bernoulli":

@@ -61,7 +61,10 @@ def _health(diagnosis: Diagnosis | Absent) -> tuple[Tone, str, list[str]]:
         why = [f"It is not healthy: {diagnosis.leading}."]
         if diagnosis.advice:
             why.append(f"What to change first: {diagnosis.advice.rstrip('.')}.")
-        return "bad", diagnosis.leading[:1].upper() + diagnosis.leading[1:], why
+        headline = diagnosis.leading
+        if headline[:2].isalpha():  # not q(z)
+            headline = headline[:1].upper() + headline[1:]
+        return "bad", headline, why
     if not count["warning"]:
         return "good", "Healthy", [f"It is healthy: {looked} found nothing wrong."]
     names = ", ".join(f.name for f in diagnosis.findings if f.verdict == "warning")
