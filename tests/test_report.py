@@ -159,6 +159,16 @@ def test_any_number_of_columns_and_latents_is_shown(width: int, latents: int) ->
     assert len(to_html(portray(model, rows, limits=QUICK))) < 3_000_000
 
 
+def test_missing_values_are_shown_and_complete_rows_examined() -> None:
+    rows = np.where(RNG.random(TABLE.shape) < 0.03, np.nan, TABLE)
+    found = portray(fitted(rows[:110]).fitted_, rows)
+    assert not isinstance(found.missing, Absent)
+    assert np.allclose(found.missing, np.isnan(rows[:110]).mean(0))
+    assert not isinstance(found.diagnosis, Absent)
+    assert found.diagnosis.rows == (~np.isnan(rows[110:]).any(1)).sum()
+    assert "missing" in to_html(found)
+
+
 def test_what_has_no_gaussian_noise_is_shown_and_says_so() -> None:
     rows = (TABLE > 5).astype(np.float32)
     found = portray(fitted(rows[:100], likelihood="bernoulli").fitted_, rows, limits=QUICK)

@@ -129,8 +129,8 @@ def _examples(found: Blocks, look: Look) -> Section:
     like = found.samples
     if len(found.data):
         like = found.data
-    if len(look.telling) > 1:
-        pair = look.telling[0], look.telling[1]
+    if len(look.numbers) > 1:
+        pair = look.numbers[0], look.numbers[1]
         section["charts"] = [
             _chart(charts.draw_points(rows, like, pair, look.columns, title), title)
             for title, _, rows in parts
@@ -373,7 +373,7 @@ def _traversals(found: Traversals, look: Look) -> Section:
         section["chart"] = _chart(
             charts.draw_changes(found, look),
             "Change of each column, in its standard deviations, from the low to the high end of "
-            "each dimension.",
+            "each dimension; of categories a dot where another is the most probable.",
         )
         return section
     section["strips"] = [

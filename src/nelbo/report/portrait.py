@@ -120,6 +120,8 @@ class Column:
             return str(np.datetime64(round(value), "D"))
         if value == round(value) and abs(value) < 1e6:
             return f"{value:.0f}"
+        if abs(value) >= 10_000:
+            return f"{value:,.0f}"
         return f"{value:.4g}"
 
 
@@ -141,6 +143,11 @@ class Look:
     high: float
     columns: tuple[Column, ...] = ()
     telling: tuple[int, ...] = ()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The columns that vary and are no categories, in the order of ``telling``."""
+        return [j for j in self.telling if not self.columns[j].levels]
 
 
 @dataclass(frozen=True, eq=False)

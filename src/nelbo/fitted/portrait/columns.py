@@ -83,7 +83,7 @@ def _pairs(
     data: Array, drawn: Array, look: Look, limits: Limits, most: int = 60
 ) -> tuple[tuple[ColumnPair, ...], Array]:
     """Return the most correlated pairs, and the correlations of all pairs of the first columns."""
-    order = [*look.telling[:most]]
+    order = look.numbers[:most]
     if len(order) < 2 or len(data) < 3:
         return (), np.empty((0, 2))
     real, made = correlations(data[:, order]), correlations(drawn[:, order])

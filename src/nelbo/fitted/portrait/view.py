@@ -118,6 +118,17 @@ def portray_fit(
     return view.portrait(Absent(later))
 
 
+def _complete(values: Values | None) -> Values | None:
+    """Return the rows that lack no value, which alone a diagnosis looks at; if there are too few of
+    them, all."""
+    if values is None or not values.incomplete:
+        return values
+    there = ~np.isnan(values.array.reshape(len(values), -1)).any(1)
+    if there.sum() < diagnose.LEAST_ROWS:
+        return values
+    return values[there]
+
+
 def attempt(find: Callable[..., Found], *arguments: Any) -> Found | Absent:
     """Return what is found, or why it cannot be."""
     try:
@@ -182,17 +193,14 @@ class _View:
             return Absent(NO_ROWS)
         if not self.limits.examine:
             return Absent("It was not examined.")
-        train = rows.train
+        judged, train, which = _complete(rows.judged), _complete(rows.train), None
         if not rows.new:
-            train = None
-        which = None
-        if not rows.new:
-            which = "all"
+            train, which = None, "all"
         model, effort = self.model, diagnose.Effort.quick(self.model.vae)
 
         def look() -> Diagnosis:
             return model.diagnose(
-                rows.judged, train, effort.rows, self.seed, spell, which, effort=effort
+                judged, train, effort.rows, self.seed, spell, which, effort=effort
             )
 
         return attempt(look)

@@ -99,6 +99,8 @@ def _model(model: Model) -> str:
     }
     family = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", noise.family)
     about = f"{family} noise{betas.get(noise.kind, '')}"
+    if ": " in family:
+        about = f"a likelihood for each column ({family.partition(': ')[2]})"
     text = (
         f"A variational autoencoder of {what}{given}, with {size}: {networks}, {about}, "
         f"prior {_words(spec.prior)}, posterior {_words(spec.posterior)}."

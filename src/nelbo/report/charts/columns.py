@@ -48,6 +48,7 @@ def draw_marginal(found: Marginal, column: Column, most: int = 12) -> str:
 def _quiet(axes: Axes, column: Column) -> None:
     """Take away the axis of shares, which says nothing of its own."""
     axes.set_yticks([])
+    axes.locator_params(axis="x", nbins=5)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(shortened(column.name, 28))
 

@@ -43,6 +43,9 @@ def draw_changes(found: Traversals, look: Look, most: int = 16) -> str:
     change = found.decoded[:, -1][:, columns] - found.decoded[:, 0][:, columns]
     deviation = np.where(found.deviations > 0, found.deviations, np.inf)[columns]
     change = (change / deviation).T
+    categories = np.array([bool(look.columns[j].levels) for j in columns])
+    moved = categories[:, None] & (np.abs(change) > 0)
+    change = np.where(categories[:, None], 0.0, change)
 
     def draw(axes: Axes) -> None:
         most_change = max(float(np.abs(change).max()), 1e-12)
@@ -50,7 +53,10 @@ def draw_changes(found: Traversals, look: Look, most: int = 16) -> str:
         for (i, j), value in np.ndenumerate(change):
             dark = abs(value) > 0.6 * most_change
             colour = ("#101010", "#fafafa")[int(dark)]
-            axes.text(j, i, f"{value:+.1f}", ha="center", va="center", fontsize=7, color=colour)
+            told = f"{value:+.1f}"
+            if categories[i]:
+                told = "•" * bool(moved[i, j])
+            axes.text(j, i, told, ha="center", va="center", fontsize=7, color=colour)
         names = [shortened(look.columns[j].name, 22) for j in columns]
         axes.set_yticks(range(len(columns)), names)
         axes.set_xticks(range(len(found.dimensions)), [f"z{u + 1}" for u in found.dimensions])
