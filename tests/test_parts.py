@@ -54,6 +54,7 @@ KINDS = ("likelihood", "prior", "posterior")
 OPTIONS: dict[str, dict[str, Any]] = {
     "mixture": {"prior_options": {"components": 2}},
     "vamp": {"prior_options": {"components": 5}},
+    "flow": {"prior_options": {"transforms": 1, "width": 4}},
     "columns": {
         "likelihood_options": {
             "columns": [
@@ -66,6 +67,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
 }
 """What members are tried with, beside their defaults."""
+
+
+def options_of(kind: str, name: str) -> dict[str, Any]:
+    return {key: value for key, value in OPTIONS.get(name, {}).items() if key.startswith(kind)}
+
+
 MEMBERS = [(kind, name) for kind in KINDS for name in spec.choices(kind)]
 
 
@@ -91,7 +98,7 @@ def rows_for(name: str, n: int = 60) -> np.ndarray:
 @pytest.mark.parametrize(("kind", "name"), MEMBERS)
 def test_a_member_works_everywhere(kind: str, name: str, tmp_path: Path) -> None:
     X = rows_for(name)
-    options = OPTIONS.get(name, {})
+    options = options_of(kind, name)
     model = small_estimator(**{kind: name}, **options, max_steps=20, scale="auto").fit(X)
     scores = model.score_samples(X)
     assert np.isfinite(scores).all()
@@ -116,7 +123,7 @@ def test_a_member_works_everywhere(kind: str, name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(("kind", "name"), MEMBERS)
 def test_a_member_takes_rows_with_missing_values(kind: str, name: str) -> None:
     x = torch.from_numpy(rows_for(name)).float()
-    options = {kind: name, **OPTIONS.get(name, {})}
+    options = {kind: name, **options_of(kind, name)}
     vae = build((4,), 2, "mlp", dtype=torch.float32, **options)
     x = x / 256 if vae.likelihood.takes == "bytes" else x
     x[torch.rand(x.shape, generator=rng()) < 0.2] = math.nan
@@ -135,7 +142,7 @@ def _family(model: VariationalAutoencoder) -> str:
 
 @pytest.mark.parametrize(("kind", "name"), MEMBERS)
 def test_what_a_distribution_says_of_noise_is_true(kind: str, name: str) -> None:
-    vae = build((4,), 3, **{kind: name}, **OPTIONS.get(name, {})).eval()
+    vae = build((4,), 3, **{kind: name}, **options_of(kind, name)).eval()
     q = vae.encode(torch.from_numpy(rows_for(name, 5)).double())
     p = vae.prior()
     for found, batch in ((q, (5,)), (p, ())):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Mul
 from torch.distributions import Normal as TorchNormal
 
 from helpers import build, draw, linear_gaussian, normal, rng, small_estimator, started
-from nelbo import VAE, distributions, evaluate, fit, objective, prior
+from nelbo import VAE, distributions, evaluate, fit, objective, posterior, prior
 from nelbo.data import Values
 from nelbo.distributions import DiagonalMixture
 
@@ -145,3 +146,85 @@ def test_a_learned_vamp_prior_finds_clusters() -> None:
     assert found["vamp"].mean > found["standard_normal"].mean + 0.2
     drawn = distributions.draw(vae.prior(), (3,), rng())
     assert drawn.shape == (3, 2)
+
+
+# -- flows -----------------------------------------------------------------------------------------
+
+
+def bent(module: torch.nn.Module, by: float = 0.3) -> Any:
+    """The same module with random weights, so that no flow is the identity any more."""
+    with torch.no_grad():
+        for number, parameter in enumerate(module.parameters()):
+            parameter.add_(by * normal(*parameter.shape, seed=number))
+    return module
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("passes", [None, 2])
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_a_flow_is_standard_normal_until_it_learns(d: int, passes: int | None) -> None:
+    head = prior.Flow(d, transforms=2, width=8, passes=passes, generator=rng()).double()
+    z, standard = normal(9, d), prior.StandardNormal(d).double()()
+    torch.testing.assert_close(head().log_prob(z), standard.log_prob(z))
+    bent(head)
+    assert float((head().log_prob(z) - standard.log_prob(z)).abs().max()) > 0.01
+    torch.testing.assert_close(head().to_noise(head().from_noise(z)), z)
+    head.restart()
+    torch.testing.assert_close(head().log_prob(z), standard.log_prob(z))
+
+
+@torch.no_grad()
+def test_the_density_of_a_flow_integrates_to_one() -> None:
+    grid = torch.linspace(-8, 8, 201, dtype=torch.float64)
+    points = torch.cartesian_prod(grid, grid)
+    p = bent(prior.Flow(2, width=8, generator=rng()).double())()
+    h = torch.cat([torch.zeros(2), torch.ones(2), normal(3)])  # as wide as the prior
+    q = bent(posterior.Flow(2, 3, width=8, generator=rng()).double(), 0.2)(h)
+    for found in (p, q):
+        mass = found.log_prob(points).exp().sum() * (grid[1] - grid[0]) ** 2
+        assert mass.item() == pytest.approx(1, abs=1e-2)
+
+
+@torch.no_grad()
+def test_a_posterior_flow_starts_as_its_normal_and_each_row_has_its_own() -> None:
+    head = posterior.Flow(3, context=4, width=8, generator=rng()).double()
+    h, z = normal(5, 10), normal(7, 5, 3, seed=1)
+    same = posterior.DiagonalNormal(3)(h[:, :6])
+    torch.testing.assert_close(head(h).log_prob(z), same.log_prob(z))
+    bent(head)
+    torch.testing.assert_close(head(h[2:3]).log_prob(z[:, 2:3]), head(h).log_prob(z)[:, 2:3])
+    assert not torch.allclose(head(h).log_prob(z), same.log_prob(z))
+
+
+@torch.no_grad()
+def test_scores_under_a_flow_prior_are_the_integral_over_z() -> None:
+    x, line = draw(linear_gaussian(6, 2), 30), torch.linspace(-6, 6, 121, dtype=torch.float64)
+    z = torch.cartesian_prod(line, line)
+    for name in ("diagonal_normal", "flow"):
+        vae = started(linear_gaussian(6, 2), prior="flow", posterior=name)
+        bent(vae.prior, 0.1)
+        joint = vae.decode(z[:, None]).log_prob(x) + vae.prior().log_prob(z)[:, None]
+        exact = joint.logsumexp(0) + 2 * (line[1] - line[0]).log()
+        found = evaluate.log_likelihood(vae, x, "importance", 800, proposal="mixture")
+        assert bool(((found.value - exact).abs() < 4 * found.standard_error + 0.02).all())
+        assert float((found.value - exact).mean().abs()) < 0.02
+
+
+def test_without_zuko_a_flow_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zuko", None)
+    for part in ("prior", "posterior"):
+        with pytest.raises(ImportError, match=r'pip install "nelbo\[flow\]"'):
+            small_estimator(**{part: "flow"}).fit(normal(30, 3).numpy())
+
+
+def test_flows_refuse_sizes_that_they_cannot_have() -> None:
+    for options, why in (
+        ({"transforms": 0}, "transforms must be at least 1"),
+        ({"bins": 1}, "bins must be at least 2"),
+        ({"passes": 1}, "passes must be at least 2"),
+        ({"width": 0}, "width must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            build((4,), 2, prior="flow", prior_options=options)
+        with pytest.raises(ValueError, match=why):
+            build((4,), 2, posterior="flow", posterior_options=options)

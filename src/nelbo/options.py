@@ -161,7 +161,8 @@ class Options:
         """
         Prior p(z): "standard_normal", "mixture" (of normals, fitted to z of the training rows after
         training), "hierarchical" (two layers of latents), "vamp" (the mean of q(z|u) of learned
-        pseudo-inputs u), or "auto" (a mixture for tables where it is better on held-out rows).
+        pseudo-inputs u), "flow" (a neural spline flow, which needs zuko), or "auto" (a mixture for
+        tables where it is better on held-out rows).
         """,
     )
     prior_options: Mapping[str, Any] | None = _option(
@@ -176,8 +177,8 @@ class Options:
         "diagonal_normal",
         MODEL,
         """
-        Approximate posterior q(z|x): "diagonal_normal", "full_normal" (with correlations), or
-        "hierarchical" (two layers of latents).
+        Approximate posterior q(z|x): "diagonal_normal", "full_normal" (with correlations),
+        "hierarchical" (two layers of latents), or "flow" (a neural spline flow, which needs zuko).
         """,
     )
     posterior_options: Mapping[str, Any] | None = _option(

@@ -26,6 +26,7 @@ from .ordinal import Ordinal
 from .poisson import Poisson
 from .positive import softplus_inverse
 from .spike_and_slab import SpikeAndSlab
+from .transported import Transported
 
 __all__ = [
     "LOG_2PI",
@@ -50,6 +51,7 @@ __all__ = [
     "Ordinal",
     "Poisson",
     "SpikeAndSlab",
+    "Transported",
     "check_width",
     "closed_form_kl",
     "draw",

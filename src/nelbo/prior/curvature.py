@@ -22,6 +22,8 @@ def slope_and_curvature(p: Distribution, z: Tensor, widest: float = 2.0) -> tupl
         z: Points (n, d).
         widest: The greatest standard deviation that a direction may have.
     """
+    if len(z) == 0:
+        return z.double(), torch.diag_embed(z.double())
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()
         (slope,) = torch.autograd.grad(p.log_prob(leaf).sum(), leaf, create_graph=True)
