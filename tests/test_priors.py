@@ -5,15 +5,26 @@ from __future__ import annotations
 import copy
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal
 from torch.distributions import Normal as TorchNormal
 
-from helpers import build, draw, linear_gaussian, normal, rng, small_estimator, started
-from nelbo import VAE, distributions, evaluate, fit, objective, posterior, prior
+from helpers import build, draw, linear_gaussian, normal, ring, rng, small_estimator, started
+from nelbo import (
+    VAE,
+    VariationalAutoencoder,
+    distributions,
+    evaluate,
+    fit,
+    objective,
+    posterior,
+    prior,
+)
 from nelbo.data import Values
 from nelbo.distributions import DiagonalMixture
 
@@ -228,3 +239,36 @@ def test_flows_refuse_sizes_that_they_cannot_have() -> None:
             build((4,), 2, prior="flow", prior_options=options)
         with pytest.raises(ValueError, match=why):
             build((4,), 2, posterior="flow", posterior_options=options)
+
+
+# -- a flow fitted after training ------------------------------------------------------------------
+
+
+def test_a_fitted_flow_is_kept_where_held_out_rows_gain(tmp_path: Path) -> None:
+    X = ring(900)
+    options = {"prior_options": {"learned": False, "transforms": 2, "width": 16}}
+    made: dict[str, Any] = {"latent_dim": 2, "max_steps": 60, "network": "linear", "variance": 0.01}
+    plain = small_estimator(**made, prior="standard_normal").fit(X)
+    model = small_estimator(**made, prior="flow", **options).fit(X)
+    test = ring(300, seed=1)
+    assert model.recipe_["prior"]["value"] == "flow"
+    assert "held-out rows is +" in model.recipe_["prior"]["reason"]
+    assert model.score(test) > plain.score(test) + 0.3
+    for name, weight in plain.model_.decoder.state_dict().items():
+        torch.testing.assert_close(model.model_.decoder.state_dict()[name], weight)
+    model.save(tmp_path / "run")
+    again = VariationalAutoencoder.load(tmp_path / "run")
+    np.testing.assert_array_equal(again.score_samples(test), model.score_samples(test))
+    assert not any(p.requires_grad for p in again.model_.prior.parameters())
+
+
+def test_a_flow_that_gains_nothing_is_not_kept() -> None:
+    X = draw(linear_gaussian(4, 2), 300).numpy()
+    model = small_estimator(
+        prior="flow",
+        prior_options={"learned": False, "transforms": 1, "width": 4},
+        max_steps=20,
+        network="mlp",
+    ).fit(X)
+    assert model.recipe_["prior"]["value"] != "flow"
+    assert model.spec_.prior != "flow"

@@ -26,7 +26,7 @@ from ..recipe import remarks as odd
 from ..recipe.check import check
 from ..recipe.choice import Entry
 from ..threads import using
-from . import clusters, latent, mixture, resume
+from . import clusters, flow, latent, mixture, resume
 from .floor import warn_of_floor
 from .prepare import Prepared, afresh, explained, going_on, split, threads_of
 from .story import KEPT, Task, train
@@ -236,19 +236,26 @@ def _spec_of(plan: Prepared, kept: dict[str, Entry]) -> spec.Spec:
 
 
 def _prior(plan: Prepared, kept: dict[str, Entry]) -> dict[str, Entry]:
-    """Let p(z) be a mixture where that is asked for, or helps: not where the start was kept."""
+    """Let p(z) be a mixture or a flow where that is asked for, or helps: not where the start was
+    kept.
+    """
     wanted = plan.recipe.prior.value
-    if wanted not in ("judged", "fitted mixture"):
+    if not plan.recipe.fits_prior:
         return {}
     asked_for = wanted == "fitted mixture"
     if _what(kept) == clusters.MIXTURE_KEPT:
         return {}
-    if kept and not asked_for:
+    if kept and wanted == "judged":
         return _normal("The closed-form start was kept, whose z are normal.")
     _, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)
     found = mixture.adopt(plan.vae, plan.values, plan.schema, held, asked_for)
+    if wanted == "fitted flow":
+        options = plan.options.prior_options or {}
+        found = flow.adopt(plan.vae, plan.values, plan.schema, held, options) or found
     if found:
         return {"prior": found}
+    if wanted == "fitted flow":
+        return _normal("Neither a mixture of normals nor a flow predicted held-out rows better.")
     return _normal("A mixture of normals did not predict held-out rows better.")
 
 

@@ -13,7 +13,7 @@ decided by held-out log p(z), and whether the mixture is kept by held-out log p(
 
 from __future__ import annotations
 
-__all__ = ["FITTED", "adopt", "spec_of", "untrained"]
+__all__ = ["Limits", "adopt", "aggregate", "gain", "spaced", "spec_of", "untrained"]
 
 import copy
 import dataclasses
@@ -33,13 +33,10 @@ from ..data.rare import distinct, rare
 from ..distributions import draw
 from ..evaluate import mean_error
 from ..paired import surely_greater, trimmed_mean
-from ..prior import Mixture, StandardNormal
+from ..prior import Mixture, Prior, StandardNormal
 from ..recipe.choice import Entry
 from ..spec import Spec
 from ..vae import VAE
-
-FITTED = "mixture"
-"""The name of the prior that is fitted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,21 +114,21 @@ def adopt(
     judges = every[::5]
     if held is not None:
         judges = held
-    rest = _spaced(np.setdiff1d(every, judges), limits.rows)
-    judges = _spaced(judges, limits.judges)
-    fitted, judging = (_aggregate(model, values[rows], schema, limits) for rows in (rest, judges))
+    rest = spaced(np.setdiff1d(every, judges), limits.rows)
+    judges = spaced(judges, limits.judges)
+    fitted, judging = (aggregate(model, values[rows], schema, limits) for rows in (rest, judges))
     found = _best(fitted, judging, limits)
     if found is None:
         return {}
     groups = len(np.unique(fitted.group[fitted.group > 0]))
     x = schema.to_model(values[judges], noise="hash")
-    gain, error, better = _gain(model, found[1], x, limits)
-    harmless = groups and gain > -limits.fallen * error
+    nats, error, better = gain(model, found[1], x, limits)
+    harmless = groups and nats > -limits.fallen * error
     if not asked and not better and not harmless:
         return {}
     mixture = found[1].to(model.device)
     if whole:
-        drawn = _aggregate(model, values[_spaced(every, limits.rows)], schema, limits)
+        drawn = aggregate(model, values[spaced(every, limits.rows)], schema, limits)
         mixture = _mixture(drawn, found[0], limits).to(model.device)
     model.prior = mixture
     rows = ""
@@ -140,33 +137,33 @@ def adopt(
     return {
         "value": f"mixture of {mixture.components} normals",
         "reason": f"Fitted to z of the training rows, where N(0, I) and q(z) differ{rows}: log "
-        f"p(x) of {len(judges):,} held-out rows is {gain:+.2f} ± {error:.2f} nats beside N(0, I).",
+        f"p(x) of {len(judges):,} held-out rows is {nats:+.2f} ± {error:.2f} nats beside N(0, I).",
     }
 
 
 def spec_of(spec: Spec, model: VAE) -> Spec:
-    """Return the configuration of a model whose prior may have become a mixture."""
+    """Return the configuration of a model whose prior may have become another."""
     if model.prior.name == spec.prior:
         return spec
-    return dataclasses.replace(spec, prior=FITTED, prior_options=model.prior.options)
+    return dataclasses.replace(spec, prior=model.prior.name, prior_options=model.prior.options)
 
 
 def untrained(spec: Spec, model: VAE) -> tuple[Spec, VAE]:
     """Return configuration and model with N(0, I), with which training goes on."""
-    if spec.prior != FITTED or spec.prior_options.get("learned", True):
+    if spec.prior_options.get("learned", True):
         return spec, model
     model = copy.deepcopy(model)
     model.prior = StandardNormal(model.latent_dim).to(model.device)
     return dataclasses.replace(spec, prior="standard_normal", prior_options={}), model
 
 
-def _spaced(rows: np.ndarray, most: int) -> np.ndarray:
+def spaced(rows: np.ndarray, most: int) -> np.ndarray:
     """Return at most so many rows, evenly spaced."""
     return rows[:: max(1, math.ceil(len(rows) / most))]
 
 
 @torch.no_grad()
-def _aggregate(model: VAE, values: Values, schema: Schema, limits: Limits) -> Aggregate:
+def aggregate(model: VAE, values: Values, schema: Schema, limits: Limits) -> Aggregate:
     """Draw from q(z|x) of some rows."""
     generator = torch.Generator(model.device).manual_seed(0)
     repeats, parts = min(10, math.ceil(limits.draws / len(values))), []
@@ -259,14 +256,14 @@ def _gaussian_mixture() -> Any:
     return GaussianMixture
 
 
-def _gain(model: VAE, mixture: Mixture, x: Tensor, limits: Limits) -> tuple[float, float, bool]:
-    """Return by how much log p(x) is greater with the mixture, its error, and whether that is sure.
+def gain(model: VAE, prior: Prior, x: Tensor, limits: Limits) -> tuple[float, float, bool]:
+    """Return by how much log p(x) is greater with this prior, its error, and whether that is sure.
 
     Differences are bounded by ``limits.most``, so that no row decides. A trimmed mean would leave
     out the very rows in question: rare ones gain most.
     """
     other = copy.deepcopy(model)
-    other.prior = mixture.to(model.device)
+    other.prior = prior.to(model.device)
     new, old = (
         evaluate.log_likelihood(vae, x, "importance", limits.samples).value
         for vae in (other, model)

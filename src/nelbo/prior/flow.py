@@ -33,11 +33,13 @@ class Flow(Prior):
         bins: Bins of each spline, at least 2.
         passes: How many passes a draw takes; 2 are couplings of two halves, None is d, where each
             coordinate depends on all before it. A density takes one.
+        learned: Whether it is trained with the rest of the model; else it is fitted to z after
+            training (`fix`).
         generator: Source of the initial weights; torch's global one where None.
 
     Raises:
         ImportError: zuko is not installed.
-        TypeError: A number is no integer.
+        TypeError: A number is no integer, or ``learned`` is not True or False.
         ValueError: It is too small.
     """
 
@@ -50,24 +52,36 @@ class Flow(Prior):
         width: int = 64,
         bins: int = 8,
         passes: int | None = None,
+        learned: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.latent_dim = integer("latent_dim", latent_dim)
+        if not isinstance(learned, bool):
+            raise TypeError(f"learned must be True or False, got {learned!r}.")
+        self.learned = learned
         self._options = {"transforms": transforms, "width": width, "bins": bins, "passes": passes}
         self.register_buffer("origin", torch.zeros(self.latent_dim), persistent=False)
         self.flow = spline_flow(
             self.latent_dim, 0, transforms, (width, width), bins, passes, generator
         )
+        if not learned:
+            self.fix()
+
+    def fix(self) -> None:
+        """Stay as it is from now on: no gradient reaches it."""
+        self.learned = False
+        self.flow.requires_grad_(False)
 
     @property
     def options(self) -> dict[str, Any]:
         """What it was built with besides the number of latent dimensions."""
-        return dict(self._options)
+        return {**self._options, "learned": self.learned}
 
     def restart(self) -> None:
-        """Make p(z) N(0, I)."""
-        silence_flow(self.flow)
+        """Make p(z) N(0, I), where it is learned."""
+        if self.learned:
+            silence_flow(self.flow)
 
     def forward(self) -> Transported:
         """Return p(z), with event shape (latent_dim,)."""

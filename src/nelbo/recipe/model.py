@@ -80,12 +80,13 @@ def spec_of(
     asked = {name: value for name, value in asked.items() if value is not None}
     decided = {name: getattr(recipe, name).value for name in names if hasattr(recipe, name)}
     found = spec.Spec(**{**asked, **decided, **own})
+    if recipe.fits_prior:
+        found = dataclasses.replace(found, prior="standard_normal", prior_options={})
     return dataclasses.replace(
         found,
         hidden=recipe.hidden.value.encoder,
         decoder_hidden=recipe.hidden.value.decoder,
         variance=_in_model_units(recipe, schema),
-        prior=_trained_with(recipe),
     )
 
 
@@ -98,12 +99,6 @@ def _held(value: Any) -> Any:
     ):
         return tuple(int(width) for width in value)
     return value
-
-
-def _trained_with(recipe: Recipe) -> str:
-    """Return the prior that the model is trained with."""
-    after_training = ("judged", "fitted mixture")
-    return "standard_normal" if recipe.prior.value in after_training else recipe.prior.value
 
 
 def _in_model_units(recipe: Recipe, schema: Schema) -> Any:

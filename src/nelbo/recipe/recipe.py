@@ -57,8 +57,8 @@ class Recipe:
     least_variance: Choice[float]
     """The smallest variance that may be learned, relative to the scaled data."""
     prior: Choice[str]
-    """Name of p(z); "fitted mixture", which is fitted after training with N(0, I); or "judged":
-    that where held-out log p(x) gains by it."""
+    """Name of p(z); "fitted mixture", which is fitted after training with N(0, I); or "judged" or
+    "fitted flow": that, or a flow as well, where held-out log p(x) gains by it."""
     posterior: Choice[str]
     """Name of q(z|x)."""
     scale: Choice[str | None]
@@ -130,6 +130,10 @@ class Recipe:
         if options.prior == "mixture" and not options.prior_options and not self.conditioned:
             why = "As asked: fitted to z of the training rows after training."
             choices |= {"prior": Choice("fitted mixture", why)}
+        learned = plain(options.prior_options or {}).get("learned", True)
+        if options.prior == "flow" and learned is False and not self.conditioned:
+            why = "As asked: fitted after training, and kept if held-out log p(x) improves."
+            choices |= {"prior": Choice("fitted flow", why)}
         return self.but(**choices)
 
     def _widths(self, options: Options) -> Choice[Widths]:
@@ -140,6 +144,11 @@ class Recipe:
         if options.decoder_hidden is not None:
             found = Widths(found.encoder, tuple(int(w) for w in options.decoder_hidden))
         return Choice(found, reason)
+
+    @property
+    def fits_prior(self) -> bool:
+        """Whether p(z) is fitted after training with N(0, I)."""
+        return self.prior.value in ("judged", "fitted mixture", "fitted flow")
 
     @property
     def noise_from_z(self) -> bool:
