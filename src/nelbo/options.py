@@ -170,7 +170,8 @@ class Options:
         MODEL,
         """
         Further options of the prior, such as {"components": 8}. With any of these, a mixture is
-        learned together with the model, from the start.
+        learned together with the model, from the start. {"learned": False} of a flow fits it after
+        training, and keeps it where held-out log p(x) improves.
         """,
     )
     posterior: str = _option(
