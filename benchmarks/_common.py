@@ -151,9 +151,9 @@ def guess(decoder: torch.nn.Module, mean: torch.Tensor, least: float) -> None:
         last.bias.copy_(torch.logit(mean.clamp(least, 1 - least)))
 
 
-def burda_net(latent_dim: int, mean: torch.Tensor) -> VAE:
-    """784-200-200-latents-200-200-784, tanh, Bernoulli (Burda et al., 2016);
-    the same weights each time.
+def burda_net(latent_dim: int, mean: torch.Tensor, p: prior.Prior | None = None) -> VAE:
+    """784-200-200-latents-200-200-784, tanh, Bernoulli (Burda et al., 2016), with N(0, I) where no
+    prior is given; the same weights each time.
     """
     head, q = likelihood.Bernoulli((784,)), posterior.DiagonalNormal(latent_dim)
     shape: dict[str, Any] = {
@@ -164,7 +164,7 @@ def burda_net(latent_dim: int, mean: torch.Tensor) -> VAE:
     decoder = networks.MLP((latent_dim,), head.in_shape, **shape)
     encoder = networks.MLP((784,), q.in_shape, **shape)
     guess(decoder, mean, 1e-3)
-    return VAE(prior.StandardNormal(latent_dim), decoder, head, encoder, q)
+    return VAE(p or prior.StandardNormal(latent_dim), decoder, head, encoder, q)
 
 
 def save_weights(path: Path, vae: VAE, **facts: float) -> None:

@@ -7,7 +7,8 @@ choice is made on test images. IWAE-50 begins with the weights of IWAE-5, whose 
 cost less). Test images are binarised once, log p(x) is the bound of 5,000 importance samples, as
 theirs.
 
-Two layers leave the last 2,000 training images out, and their bound of 50 samples goes to
+"vamp" and "flow" are priors of the net of one layer, beside the figures for N(0, I). Two layers
+leave the last 2,000 training images out, and their bound of 50 samples goes to
 ``burda2016_curve.json``, with the passes and the seconds. ``--state DIR`` keeps the state of a run,
 which goes on from there when it is started again; ``--seconds`` ends the passes of a row early, the
 cosine with them.
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import json
 import time
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nelbo import VAE, diagnose, distributions, evaluate, fit, objective
+from nelbo import VAE, diagnose, distributions, evaluate, fit, objective, prior
 from nelbo.checkpoint.store import Folder
 from nelbo.data import as_rows
 
@@ -75,6 +75,7 @@ class Row:
         layers: Stochastic layers.
         kept: Of the K samples those that gradients flow through, drawn by their weights; None is
             all.
+        prior: Of one layer: "standard_normal", "vamp" with 500 pseudo-inputs, or "flow".
     """
 
     samples: int
@@ -85,12 +86,30 @@ class Row:
     start: str | None = None
     layers: int = 1
     kept: int | None = None
+    prior: str = "standard_normal"
+
+    def net(self, train: Tensor) -> VAE:
+        """Return the net with fresh weights; what it starts from is read off training images."""
+        mean, generator = train.float().mean(0) / 255, torch.Generator().manual_seed(1)
+        if self.layers == 2:
+            return two_layer_net(mean)
+        if self.prior == "flow":
+            return burda_net(50, mean, prior.Flow(50, generator=generator))
+        if self.prior == "vamp":
+            vae = burda_net(50, mean, prior.Vamp(50, (784,), 500, generator))
+            vae.prior.start_at_rows((train > 127).float())
+            return vae
+        return burda_net(50, mean)
 
 
 ROWS = {
     "vae": Row(1, 86.76, 200, 8e-3, 300),
     "iwae5": Row(5, 85.54, 120, 8e-3, 300),
     "iwae50": Row(50, 84.78, 22, 2e-3, 100, "iwae5"),
+    "iwae5, vamp": Row(5, 85.54, 120, 8e-3, 300, prior="vamp"),
+    "iwae50, vamp": Row(50, 84.78, 22, 2e-3, 100, "iwae5, vamp", kept=6, prior="vamp"),
+    "iwae5, flow": Row(5, 85.54, 120, 8e-3, 300, prior="flow"),
+    "iwae50, flow": Row(50, 84.78, 22, 2e-3, 100, "iwae5, flow", kept=6, prior="flow"),
     "iwae5, two layers": Row(5, 83.89, 100, 8e-3, 300, layers=2),
     "iwae50, two layers": Row(50, 82.90, 40, 2e-3, 100, "iwae5, two layers", 2, kept=6),
 }
@@ -119,6 +138,7 @@ def main() -> None:
     parser.add_argument("--optimizer", default="muon", choices=("muon", "adamw"))
     parser.add_argument("--rate", type=float, help="peak learning rate, instead of each row's own")
     parser.add_argument("--seconds", type=float, help="a limit instead of the row's passes")
+    parser.add_argument("--images", type=int, help="training images, the first so many")
     parser.add_argument("--test", type=int, default=2000, help="test images")
     parser.add_argument("--samples", type=int, default=5000, help="importance samples for each")
     parser.add_argument("--gradient", default="dreg", help="iwae or dreg, where K is above 1")
@@ -147,8 +167,8 @@ def run(name: str, options: argparse.Namespace) -> tuple[Any, ...]:
     """Train one row and judge it."""
     row = ROWS[name]
     train, test = (torch.from_numpy(part).flatten(1) for part in images("mnist"))
-    net = {1: functools.partial(burda_net, 50), 2: two_layer_net}[row.layers]
-    vae = net(train.float().mean(0) / 255)
+    train = train[: options.images]
+    vae = row.net(train)
     weights = options.weights / f"{name}.safetensors"
     before = 0
     if row.start is not None and not options.scratch:
@@ -188,7 +208,7 @@ def trained(
         grey = train[-HELD_OUT:].float() / 255
         held = torch.bernoulli(grey, generator=torch.Generator().manual_seed(2))
         train = train[:-HELD_OUT]
-    curve = Curve(name, vae, held, before)
+    curve = Curve(name, vae, held, before, kept=not options.trial)
     limits: dict[str, Any] = {"max_epochs": options.passes or row.passes}
     if options.seconds:
         limits = {"max_seconds": options.seconds}
@@ -224,8 +244,10 @@ def _objective(row: Row, vae: VAE, gradient: str) -> objective.Objective:
 class Curve:
     """Follows a run: passes, the training bound and that of held-out images, and seconds."""
 
-    def __init__(self, name: str, vae: VAE, held: Tensor | None, before: int) -> None:
-        self.name, self.held, self.before = name, held, before
+    def __init__(
+        self, name: str, vae: VAE, held: Tensor | None, before: int, kept: bool = True
+    ) -> None:
+        self.name, self.held, self.before, self.kept = name, held, before, kept
         self.judge = objective.IWAE(vae, 50)
         self.points: list[dict[str, float | None]] = []
         self.wall, self.cpu = time.perf_counter(), time.process_time()
@@ -242,7 +264,7 @@ class Curve:
             }
         )
         print(self.name, *self.points[-1].values(), flush=True)
-        if self.held is not None:
+        if self.held is not None and self.kept:
             path = RESULTS / "burda2016_curve.json"
             whole = json.loads(path.read_text()) if path.exists() else {}
             path.write_text(json.dumps({**whole, self.name: self.points}, indent=1) + "\n")
