@@ -23,7 +23,7 @@ from ..data import Schema, Values
 from ..prior import Flow
 from ..recipe.choice import Entry
 from ..vae import VAE
-from .mixture import Limits, aggregate, gain, spaced
+from .mixture import Limits, aggregate, gain, parted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +104,7 @@ def adopt(
         ImportError: zuko is not installed.
     """
     limits, ascent = limits or Limits(), Ascent()
-    every = np.arange(len(values))
-    judges = every[::5]
-    if held is not None:
-        judges = held
-    rest = spaced(np.setdiff1d(every, judges), limits.rows)
-    judges = spaced(judges, limits.judges)
+    rest, judges = parted(len(values), held, limits)
     more = dataclasses.replace(limits, draws=ascent.draws)
     z = torch.from_numpy(aggregate(model, values[rest], schema, more).z).float()
     own = {name: value for name, value in options.items() if name != "learned"}

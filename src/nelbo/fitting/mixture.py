@@ -13,7 +13,7 @@ decided by held-out log p(z), and whether the mixture is kept by held-out log p(
 
 from __future__ import annotations
 
-__all__ = ["Limits", "adopt", "aggregate", "gain", "spaced", "spec_of", "untrained"]
+__all__ = ["Limits", "adopt", "aggregate", "gain", "parted", "spec_of", "untrained"]
 
 import copy
 import dataclasses
@@ -110,12 +110,7 @@ def adopt(
     Returns:
         The entry of a recipe, what p(z) is and why; empty where it stays N(0, I).
     """
-    every = np.arange(len(values))
-    judges = every[::5]
-    if held is not None:
-        judges = held
-    rest = spaced(np.setdiff1d(every, judges), limits.rows)
-    judges = spaced(judges, limits.judges)
+    rest, judges = parted(len(values), held, limits)
     fitted, judging = (aggregate(model, values[rows], schema, limits) for rows in (rest, judges))
     found = _best(fitted, judging, limits)
     if found is None:
@@ -128,7 +123,9 @@ def adopt(
         return {}
     mixture = found[1].to(model.device)
     if whole:
-        drawn = aggregate(model, values[spaced(every, limits.rows)], schema, limits)
+        drawn = aggregate(
+            model, values[_spaced(np.arange(len(values)), limits.rows)], schema, limits
+        )
         mixture = _mixture(drawn, found[0], limits).to(model.device)
     model.prior = mixture
     rows = ""
@@ -157,7 +154,19 @@ def untrained(spec: Spec, model: VAE) -> tuple[Spec, VAE]:
     return dataclasses.replace(spec, prior="standard_normal", prior_options={}), model
 
 
-def spaced(rows: np.ndarray, most: int) -> np.ndarray:
+def parted(rows: int, held: np.ndarray | None, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the rows that a prior is fitted to, and of those that judge it: the
+    rows held out, or every fifth of all.
+    """
+    every = np.arange(rows)
+    judges = every[::5]
+    if held is not None:
+        judges = held
+    rest = np.setdiff1d(every, judges)
+    return _spaced(rest, limits.rows), _spaced(judges, limits.judges)
+
+
+def _spaced(rows: np.ndarray, most: int) -> np.ndarray:
     """Return at most so many rows, evenly spaced."""
     return rows[:: max(1, math.ceil(len(rows) / most))]
 
