@@ -272,3 +272,12 @@ def test_a_flow_that_gains_nothing_is_not_kept() -> None:
     ).fit(X)
     assert model.recipe_["prior"]["value"] != "flow"
     assert model.spec_.prior != "flow"
+
+
+def test_a_flow_is_not_fitted_to_a_model_that_reads_conditions() -> None:
+    X = draw(linear_gaussian(4, 2), 60).numpy()
+    options: dict[str, Any] = {"prior": "flow", "prior_options": {"learned": False}}
+    with pytest.raises(ValueError, match="which is for models without conditions"):
+        small_estimator(**options).fit(X, c=X[:, :1])
+    with pytest.raises(TypeError, match="learned must be True or False"):
+        small_estimator(prior="flow", prior_options={"learned": "no"}).fit(X)

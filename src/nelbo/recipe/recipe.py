@@ -127,14 +127,27 @@ class Recipe:
             may_be_open = field.default in ("auto", None) and field.name not in choices
             if may_be_open and hasattr(self, field.name) and not _is_open(value, field.default):
                 choices[field.name] = Choice(value if callable(value) else plain(value), ASKED)
-        if options.prior == "mixture" and not options.prior_options and not self.conditioned:
+        return self.but(**choices | self._fitted_prior(options))
+
+    def _fitted_prior(self, options: Options) -> dict[str, Any]:
+        """Return the choice of a prior that is to be fitted after training; none where it is not.
+
+        Raises:
+            ValueError: A flow is to be, in a model of p(x|c).
+        """
+        given = plain(options.prior_options or {})
+        if options.prior == "mixture" and not given and not self.conditioned:
             why = "As asked: fitted to z of the training rows after training."
-            choices |= {"prior": Choice("fitted mixture", why)}
-        learned = plain(options.prior_options or {}).get("learned", True)
-        if options.prior == "flow" and learned is False and not self.conditioned:
-            why = "As asked: fitted after training, and kept if held-out log p(x) improves."
-            choices |= {"prior": Choice("fitted flow", why)}
-        return self.but(**choices)
+            return {"prior": Choice("fitted mixture", why)}
+        if options.prior != "flow" or given.get("learned", True) is not False:
+            return {}
+        if self.conditioned:
+            raise ValueError(
+                "prior_options={'learned': False} fits a flow after training, which is for models "
+                "without conditions. Leave it out: the flow is then trained with the model."
+            )
+        why = "As asked: fitted after training, and kept if held-out log p(x) improves."
+        return {"prior": Choice("fitted flow", why)}
 
     def _widths(self, options: Options) -> Choice[Widths]:
         """Return the widths asked for; those of the decoder are an option of their own."""
