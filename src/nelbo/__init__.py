@@ -39,6 +39,7 @@ _NAMES = {
     "Terms": "vae",
     "Fitted": "fitted",
     "VAEDetector": "estimator",
+    "VAEImputer": "estimator",
     "VariationalAutoencoder": "estimator",
     "fit": "training",
     "History": "training",
@@ -47,6 +48,7 @@ _NAMES = {
 __all__ = [
     "DataWarning",
     "VAE",
+    "VAEImputer",
     "Fitted",
     "History",
     "Terms",
@@ -80,7 +82,7 @@ if TYPE_CHECKING:
     )
     from . import start as initialize
     from .data import DataWarning
-    from .estimator import VAEDetector, VariationalAutoencoder
+    from .estimator import VAEDetector, VAEImputer, VariationalAutoencoder
     from .fitted import Fitted
     from .training import History, fit
     from .vae import VAE, Terms

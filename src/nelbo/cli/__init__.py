@@ -45,6 +45,7 @@ COMMANDS = {
         "apply:reconstruct",
         "Encode and decode every row, and write the result in data units.",
     ),
+    "impute": ("impute:impute", "Fill in what is missing from every row."),
     "sample": ("apply:sample", "Draw new rows from a model."),
     "doctor": (
         "doctor:doctor",

@@ -101,7 +101,7 @@ def _draw_marginals(
     drawn = {"histtype": "step", "color": Colour.BLUE, "lw": 1.5, "label": "samples with noise"}
     for axes, j in zip(grid.flat, chosen, strict=False):
         bins = np.linspace(*_limits(rows[:, j]), 26)
-        axes.hist(rows[:, j], bins, density=True, **data)
+        axes.hist(rows[~np.isnan(rows[:, j]), j], bins, density=True, **data)
         axes.hist(samples[:, j], bins, density=True, **drawn)
         axes.set_xlabel(_name(model, j), fontsize=9)
         axes.set_yticks([])
@@ -115,7 +115,7 @@ def _draw_marginals(
 
 def _limits(values: Array) -> tuple[float, float]:
     """Return a range that holds 99 of 100 values, and a margin."""
-    low, high = (float(v) for v in np.quantile(values, (0.005, 0.995)))
+    low, high = (float(v) for v in np.nanquantile(values, (0.005, 0.995)))
     margin = 0.12 * (high - low) or 0.5 * max(abs(low), 1e-12)
     return low - margin, high + margin
 

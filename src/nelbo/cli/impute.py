@@ -1,0 +1,86 @@
+"""`nelbo impute`: what is missing from rows is filled in."""
+
+from __future__ import annotations
+
+__all__ = ["impute"]
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from . import files, progress
+from .flags import WHOLE, Device, Overwrite, Quiet, Run, check_seed, visible
+from .reading import ReadOptions
+
+
+def impute(
+    run: Run,
+    data: str,
+    *,
+    statistic: str = "mean",
+    draws: Annotated[int | None, WHOLE] = None,
+    samples: Annotated[int | None, WHOLE] = None,
+    seed: Annotated[int, WHOLE] = 0,
+    out: str | None = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    device: Device = "auto",
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
+) -> None:
+    """Fill in what is missing from every row of DATA, by p(what is missing | what is there) under
+    the model in RUN. Rows and columns keep their order, and values that are there stay as they are.
+
+    Parameters
+    ----------
+    data
+        The rows to fill in: as for fit, or - for standard input.
+    statistic
+        What a cell is filled with: mean, median or mode.
+    draws
+        Draw so many imputations instead, for multiple imputation: filled.csv becomes
+        filled-1.csv, filled-2.csv and so on.
+    samples
+        Draws of z for each row, 1,000 by default for tables.
+    seed
+        Seed of the draws.
+    out
+        File to write: .npy, .csv or .parquet. Without it, CSV goes to standard output.
+    """
+    import numpy as np
+
+    from ..fitted.impute import check
+
+    check(statistic, draws, samples)
+    check_seed(seed)
+    places = _places(out, draws)
+    for place in places:
+        files.check_output(place, overwrite)
+    model = files.open_model(run, device)
+    source = files.read_for(model, data, reading)
+    with progress.shown(quiet):
+        found = model.imputed(source.values, statistic, draws=draws, samples=samples, seed=seed)
+    values = found.values
+    if draws is None:
+        values = values[None]
+    schema = model.schema
+    names = schema.columns or [f"x{j}" for j in range(schema.n_features)]
+    for place, rows in zip(places, values, strict=True):
+        files.write_rows(place, rows, names, schema.columns is not None, files.named(source))
+    if not quiet:
+        gone = np.isnan(source.values.array).reshape(len(source.values), -1)
+        told = f"{gone.sum():,} values filled in, in {gone.any(1).sum():,} of {len(gone):,} rows."
+        print(visible(f"nelbo: {told}"), file=sys.stderr)
+
+
+def _places(out: str | None, draws: int | None) -> list[str | None]:
+    """Return the file of each imputation.
+
+    Raises:
+        ValueError: There are several, and no file to name them after.
+    """
+    if draws is None:
+        return [out]
+    if out is None:
+        raise ValueError("--draws writes several files. Pass --out filled.csv.")
+    path = Path(out)
+    return [str(path.with_name(f"{path.stem}-{i + 1}{path.suffix}")) for i in range(draws)]
