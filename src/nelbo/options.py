@@ -247,6 +247,16 @@ class Options:
         limits="missing",
         flag="missing_values",
     )
+    missingness: str = _option(
+        "ignorable",
+        NOISE,
+        """
+        Why values are missing: "ignorable", for reasons that have nothing to do with them once the
+        others are known; or "self_masking", because of the values themselves, each by a logistic
+        function of it that is learned with the model (not-MIWAE).
+        """,
+        limits="missingness",
+    )
     max_epochs: int | None = _option(
         None,
         FITTING,

@@ -72,6 +72,7 @@ class Spec(Brief):
             all, in model units.
         condition: The number of values of c, for a model of p(x|c); 0 for one of p(x).
         masked: Whether the encoder reads a mask beside x, of which values may be missing.
+        missingness: "ignorable", or "self_masking": a model of which values are missing.
     """
 
     shape: tuple[int, ...]
@@ -95,6 +96,7 @@ class Spec(Brief):
     network_options: Mapping[str, Any] = field(default_factory=dict)
     condition: int = 0
     masked: bool = False
+    missingness: str = "ignorable"
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         """Take the fields of a pickle, which an older version may have made."""
@@ -321,6 +323,8 @@ def _likelihood(spec: Spec) -> likelihood.Likelihood:
     }
     shaped = {option: _shaped(value, spec.shape) for option, value in fields.items()}
     head: likelihood.Likelihood = cls(spec.shape, **shaped, **spec.likelihood_options)
+    if spec.missingness == "self_masking":
+        return likelihood.SelfMasking(head)
     return head
 
 

@@ -25,6 +25,7 @@ from .normal import LOG_2PI, DiagonalNormal, Normal01, is_independent_normal
 from .ordinal import Ordinal
 from .poisson import Poisson
 from .positive import softplus_inverse
+from .self_masked import SelfMasked
 from .spike_and_slab import SpikeAndSlab
 from .transported import Transported
 
@@ -50,6 +51,7 @@ __all__ = [
     "NormalMixture",
     "Ordinal",
     "Poisson",
+    "SelfMasked",
     "SpikeAndSlab",
     "Transported",
     "check_width",

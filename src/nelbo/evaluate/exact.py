@@ -94,6 +94,8 @@ def affine_decoder(vae: VAE, c: Tensor | None = None) -> LinearGaussian | None:
     """
     if not vae.prior_given(c).standard:
         return None
+    if vae.likelihood.models_missing:
+        return None
     copied = in_precision(vae, torch.float64)
     noise = copied.likelihood.noise()
     if noise.variance is None or not noise.normal:

@@ -117,7 +117,10 @@ def log_likelihood(
         ),
     }
     with judged(vae, x, c) as (model, rows):
-        return _but_for_empty(estimates[method](model, rows), rows.x)
+        found = estimates[method](model, rows)
+        if model.likelihood.models_missing:
+            return found
+        return _but_for_empty(found, rows.x)
 
 
 def _but_for_empty(found: LogLikelihood, x: Tensor) -> LogLikelihood:

@@ -44,7 +44,7 @@ from . import choice, conditional, diagnosis, door, linear, noise, state
 from . import impute as imputing
 from .conditional import Names
 from .given import Resampling, row_of
-from .incomplete import View, of_incomplete
+from .incomplete import View, of_incomplete, without_mechanism
 
 if TYPE_CHECKING:
     from ..diagnose import Diagnosis, Effort, Spell
@@ -218,7 +218,7 @@ class Fitted(Brief):
         whole = np.repeat(array[None], count, 0)
         std, ess = np.zeros(shape), np.full(len(array), math.inf)
         if rows.any():
-            views = self.views(values[rows], "centre")
+            views = self.views(values[rows], "centre", mechanism=True)
             some = imputing.impute(
                 views,
                 (int(rows.sum()), *self.schema.data_shape),
@@ -764,16 +764,30 @@ class Fitted(Brief):
     def _rows(self, values: Values, noise: Literal["hash", "centre"] = "hash") -> Tensor:
         return door.to_model(self.schema, self.vae.likelihood, values, noise)
 
-    def views(self, values: Values, noise: Literal["hash", "centre"] = "hash") -> list[View]:
+    def views(
+        self,
+        values: Values,
+        noise: Literal["hash", "centre"] = "hash",
+        mechanism: bool = False,
+    ) -> list[View]:
         """Return the model and the rows in its units, once or twice: incomplete rows may need
         another form of a model that was fitted to complete ones.
 
         A row's numbers depend on itself alone: whether another one is incomplete changes nothing.
+
+        Arguments:
+            values: Rows.
+            noise: As in `rows`.
+            mechanism: Whether a value is missing because it is so, which a model of missingness has
+                something to say of; else it is left out, as by who asks about the others.
         """
+        vae = self.vae
+        if not mechanism:
+            vae = without_mechanism(vae)
         c = self.conditions_of(values)
         every = torch.ones(len(values), dtype=torch.bool)
-        if not values.incomplete or self.vae.takes_missing:
-            return [View(every, self.vae, self.schema, self._rows(values, noise), c)]
+        if not values.incomplete or vae.takes_missing:
+            return [View(every, vae, self.schema, self._rows(values, noise), c)]
         gone = np.isnan(values.array.reshape(len(values), -1)).any(1)
         vae, schema = of_incomplete(self.vae, self.schema)
         x = door.to_model(schema, self.vae.likelihood, values, noise)

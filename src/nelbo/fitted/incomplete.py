@@ -4,7 +4,7 @@ there, too.
 
 from __future__ import annotations
 
-__all__ = ["View", "of_incomplete"]
+__all__ = ["View", "of_incomplete", "without_mechanism"]
 
 import copy
 import dataclasses
@@ -61,3 +61,11 @@ def of_incomplete(vae: VAE, schema: Schema) -> tuple[VAE, Schema]:
     encoder = Filled(vae.encoder, torch.linalg.inv(mixing))
     found = VAE(vae.prior, vae.decoder, Mixed(vae.likelihood, mixing), encoder, vae.posterior)
     return found.train(vae.training), dataclasses.replace(schema, mixing=None)
+
+
+def without_mechanism(vae: VAE) -> VAE:
+    """Return the model of the values alone, for one that also says which are missing."""
+    if not vae.likelihood.models_missing:
+        return vae
+    found = VAE(vae.prior, vae.decoder, vae.likelihood.of_values(), vae.encoder, vae.posterior)
+    return found.train(vae.training)

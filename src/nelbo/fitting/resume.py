@@ -49,7 +49,8 @@ def fingerprint(options: Options, spec: Spec, values: Values, seed: int | None) 
     if not spec.condition:
         del fields["condition"]  # runs of p(x) are known as they were before there was p(x|c)
     if not spec.masked:
-        del fields["masked"]  # and those of complete rows as they were before others were taken
+        # and those of complete rows as they were before others were taken
+        del fields["masked"], fields["missingness"]
     array = values.array
     digest = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data)
     if values.conditions is not None:

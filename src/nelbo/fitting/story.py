@@ -152,6 +152,7 @@ def _start(task: Task) -> _Start | None:
         first_rows = begin.enough_rows(plan.vae, task.taken)
     else:
         first_rows, regression = begin.regressed(plan.vae, task.taken)
+    plan.vae.likelihood.start_missing(task.taken)
     found = begin.closed_form_start(plan.vae, first_rows, plan.options.init, regression)
     if found is None:
         return None

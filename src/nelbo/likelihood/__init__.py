@@ -21,6 +21,7 @@ from .hurdle import HurdleLogNormal as HurdleLogNormal
 from .log_normal import LogNormal as LogNormal
 from .noise import Noise as Noise
 from .ordinal import Ordinal
+from .self_masking import SelfMasking as SelfMasking
 from .shared import SharedVariance as SharedVariance
 from .spike_and_slab import SpikeAndSlab as SpikeAndSlab
 from .student_t import StudentT

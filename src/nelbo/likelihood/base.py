@@ -6,7 +6,7 @@ __all__ = ["VARIANCE_FLOOR", "Likelihood", "independent", "likelihoods_in", "of_
 
 import abc
 import math
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,14 @@ from ..linear import Chunks, LinearGaussian, moments
 from .noise import Noise
 
 Kind = TypeVar("Kind", bound=Distribution)
+
+
+class Readings(Protocol):
+    """Rows that are read all at once."""
+
+    def read(self) -> Tensor: ...
+
+
 VARIANCE_FLOOR = 1e-6
 """Default floor of a learned variance, for data scaled to unit variance.
 
@@ -52,6 +60,10 @@ class Likelihood(nn.Module, abc.ABC):
     """What p(x|z) is of a single value, for people."""
     bears_outliers: ClassVar[bool] = False
     """Whether a value far from all others hardly counts: it then sets neither scale nor start."""
+    models_missing: bool = False
+    """Whether p(x|z) is also of which values are there."""
+    by_gradient: bool = False
+    """Whether a variance is learned by gradients, as its closed form would not hold."""
     correlated: bool = False
     """Whether values are correlated given z, so that p(x|z) holds a matrix for each row."""
     starts_linear: bool = False
@@ -68,6 +80,10 @@ class Likelihood(nn.Module, abc.ABC):
     @abc.abstractmethod
     def forward(self, h: Tensor) -> Distribution:
         """Map features h, of shape (*batch, *in_shape), to p(x|z), with event shape ``shape``."""
+
+    def of_values(self) -> Likelihood:
+        """Return the likelihood of the values alone, of one that is also of which are there."""
+        return self
 
     # -- values and noise
 
@@ -162,6 +178,9 @@ class Likelihood(nn.Module, abc.ABC):
         return [(self, p, x)]
 
     # -- where it starts
+
+    def start_missing(self, x: Readings) -> None:
+        """Begin with the share of each value that is missing from rows, where that is modelled."""
 
     def moments(self, x: Tensor | Chunks) -> tuple[Tensor, Tensor]:
         """Return the mean (D,) and the covariance (D, D) of rows (n, D) that `linear_model` is for;

@@ -112,8 +112,8 @@ class SharedVariance(Likelihood):
         return Noise(self.kind, type(self).__name__, self.variance.detach())
 
     def learned_variance(self) -> nn.Parameter | None:
-        r"""Return :math:`\log \beta^2`, None where it is fixed."""
-        if isinstance(self.log_variance, nn.Parameter):
+        r"""Return :math:`\log \beta^2`, None where it is fixed, or learned by gradients."""
+        if isinstance(self.log_variance, nn.Parameter) and not self.by_gradient:
             return self.log_variance
         return None
 

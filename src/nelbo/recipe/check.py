@@ -54,6 +54,7 @@ def constraint_of(field: dataclasses.Field[Any]) -> Constraint:
         "noise": _variance,
         "scaling": _scale,
         "missing": _missing,
+        "missingness": _missingness,
         "int | Literal['auto']": _latent_dim,
         "int": integer,
         "float": _at_least_zero,
@@ -143,6 +144,11 @@ def _scale(name: str, value: Any) -> None:
 def _missing(name: str, value: Any) -> None:
     if value not in ("auto", "refuse"):
         raise ValueError(f"{name} must be 'auto' or 'refuse', got {value!r}.")
+
+
+def _missingness(name: str, value: Any) -> None:
+    if value not in ("ignorable", "self_masking"):
+        raise ValueError(f"{name} must be 'ignorable' or 'self_masking', got {value!r}.")
 
 
 def _network(name: str, value: Any) -> None:

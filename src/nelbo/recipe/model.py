@@ -73,6 +73,14 @@ def spec_of(
     """
     own: dict[str, Any] = {"shape": schema.shape, "floor": floor, "condition": condition}
     own["masked"] = recipe.masked
+    own["missingness"] = "ignorable"
+    if recipe.masked:  # of complete rows nothing is missing
+        own["missingness"] = options.missingness
+    if own["missingness"] != "ignorable" and "gaussian" not in options.likelihood:
+        raise ValueError(
+            f"missingness={options.missingness!r} is for normal noise, got "
+            f"likelihood={options.likelihood!r}. Use likelihood='gaussian'."
+        )
     if schema.discrete:
         own |= dict(zip(("low", "width"), map(_numbers, schema.grid), strict=True))
     names = [field.name for field in dataclasses.fields(spec.Spec) if field.name not in own]

@@ -144,6 +144,8 @@ def _variance(options: Options, recipe: Recipe) -> Choice[str | float]:
     """Return which noise: read from z, unless a shared scale says that noise is equal."""
     if options.variance != "auto" or options.likelihood != "gaussian":
         return recipe.variance
+    if options.missingness == "self_masking":
+        return Choice("per_feature", "Noise that depends on z would explain what is missing away.")
     if options.scale in ("global", None):
         return Choice("learned", "With one scale for all columns goes one noise level for all.")
     return Choice(
