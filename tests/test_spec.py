@@ -32,7 +32,12 @@ def test_choices_are_the_concrete_classes_in_all(
     found = {spec.resolve(kind, name) for name in spec.choices(kind)}
     members = [getattr(module, name) for name in module.__all__]
     concrete = {c for c in members if inspect.isclass(c) and not inspect.isabstract(c)}
-    wrap_another = {networks.Conditioned, networks.Masked, networks.ReadColumns}
+    wrap_another = {
+        networks.Conditioned,
+        networks.Filled,
+        networks.Masked,
+        networks.ReadColumns,
+    }
     need_levels = {likelihood.Categorical, likelihood.Ordinal}
     assert found == concrete - wrap_another - need_levels
 
