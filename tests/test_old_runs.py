@@ -46,12 +46,14 @@ def test_every_run_has_its_record() -> None:
 def test_log_p_is_as_before_within_its_error(
     run: tuple[VariationalAutoencoder, dict[str, Any]],
 ) -> None:
-    """Draws may come from better places than then; what they estimate is the same."""
+    """Draws may come from better places than then; what they estimate is the same, but the estimate
+    of then has an error, too.
+    """
     model, told = run
     then = np.asarray(told["score_samples"])
     error = model.log_likelihood(told["rows"], "importance", c=told["c"]).standard_error
     off = np.abs(model.score_samples(told["rows"], c=told["c"]) - then)
-    assert bool((off <= 2 * error + 1e-5 * np.abs(then).max()).all())
+    assert bool((off <= 4 * error + 1e-5 * np.abs(then).max()).all())
 
 
 @pytest.mark.parametrize("method", ["elbo", "transform", "reconstruct"])

@@ -4,13 +4,14 @@ Where log p(x) has a closed form, or a grid over z is cheap, nothing is sampled.
 climbs until its estimate is reliable and its standard error within the tolerance:
 
 1. ``samples`` draws from the encoder's q(z|x) and from normals at the modes that the encoder and
-   one further start lead to;
+   one further start lead to (`modes`);
 2. more draws, doubled;
 3. normals at the modes that several further starts lead to;
 4. annealed chains (AIS).
 
 The rung is decided by the row's own weights, so that its number depends on the row and the seed
-alone.
+alone. `Ladder.brief`, the default score, is a step stool: rows whose weights have a heavy tail, or
+which have a mode that the encoder does not lead to, are drawn anew once.
 """
 
 from __future__ import annotations
@@ -29,9 +30,8 @@ from ..vae import VAE
 from .annealing import Settings, annealed
 from .exact import solved_exactly
 from .examples import Examples
-from .importance import importance
-from .modes import several
-from .proposal import Source
+from .importance import Place, importance
+from .modes import ALL, Doubt, several
 from .quadrature import Quadrature, quadrature
 from .result import UNRELIABLE, Cost, LogLikelihood, Rung, listed
 
@@ -68,6 +68,9 @@ class Ladder:
         most_heavy: The same on the third rung: still cheaper than to anneal.
         probes: Further starts of every row: they show modes that the encoder does not lead to,
             which no weight of draws near its own would tell.
+        few_starts: Further starts of rows that the default score looks at again: with fewer than
+            four a second mode is none that is known to be the last (see `modes.Distinct`).
+        fewest: Draws from which on there is a Pareto k.
         starts: Further starts of rows on the third rung.
         most_starts: Further starts where those still found modes that no other had found.
         chains: Chains of the rows that are annealed, as many as take no longer than fewer would
@@ -85,6 +88,8 @@ class Ladder:
     heavy: int = 1
     most_heavy: int = 3
     probes: int = 1
+    few_starts: int = 4
+    fewest: int = 25
     starts: int = 8
     most_starts: int = 32
     chains: int = 32
@@ -106,6 +111,21 @@ class Ladder:
         )
         return dataclasses.replace(_replace(settled, doubtful, better), reason=reason)
 
+    def brief(self, vae: VAE, x: Examples) -> LogLikelihood:
+        """Sample, and once more, with twice the draws and a few further starts, where weights have
+        a heavy tail or there is a mode that the encoder does not lead to.
+
+        Of draws too few for a Pareto k nothing is asked, and no other modes are looked for.
+        """
+        if self.samples < self.fewest:
+            return self.drawn(vae, x, self.samples, 0, 0)
+        found = self.drawn(vae, x, self.samples, self.probes, 0, Doubt())
+        open_rows = found.khat > UNRELIABLE
+        if not bool(open_rows.any()):
+            return found
+        better = self.drawn(vae, x[open_rows], 2 * self.samples, self.few_starts, 50)
+        return _replace(found, open_rows, better)
+
     def sampled(self, vae: VAE, x: Examples) -> LogLikelihood:
         """Sample, and let rows climb as far as they need."""
         found = _on(Rung.DRAWS, self.drawn(vae, x, self.samples, self.probes, 0))
@@ -126,7 +146,13 @@ class Ladder:
         return found.unreliable | (found.standard_error > self.tolerance)
 
     def drawn(
-        self, vae: VAE, x: Examples, samples: int, starts: int, attempt: int
+        self,
+        vae: VAE,
+        x: Examples,
+        samples: int,
+        starts: int,
+        attempt: int,
+        doubt: Doubt = ALL,
     ) -> LogLikelihood:
         """Draw from the encoder's q(z|x) and from normals at several modes.
 
@@ -136,13 +162,13 @@ class Ladder:
         """
         doubts = []
 
-        def source(vae: VAE, part: Examples, memory: int) -> tuple[Source, Cost]:
-            mixture, unexplored, cost = several(samples, starts, vae, part, memory)
+        def sampled(vae: VAE, part: Examples, memory: int) -> tuple[Place, Cost]:
+            place, unexplored, cost = several(samples, starts, vae, part, memory, doubt)
             doubts.append(unexplored)
-            return mixture, cost
+            return place, cost
 
         seed = self.seed + 1_000_033 * attempt
-        found = importance(vae, x, samples, seed, self.memory, source)
+        found = importance(vae, x, samples, seed, self.memory, sampled)
         khat = found.khat.masked_fill(torch.cat(doubts).cpu(), math.inf)
         return dataclasses.replace(found, khat=khat)
 

@@ -15,7 +15,7 @@ is above four times what it alone would give (Hesterberg, 1995).
 
 from __future__ import annotations
 
-__all__ = ["GaussNewton", "Mixture", "fitted", "is_known", "mixture"]
+__all__ = ["Blend", "GaussNewton", "Mixture", "fitted", "is_known", "joint_heights", "mixture"]
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from torch import Tensor
 from ..vae import VAE
 from . import row_noise
 from .examples import Examples
-from .judging import MEMORY, rows_at_once
+from .judging import MEMORY, rows_at_once, rows_fitted
 from .laplace import refined
 from .proposal import Normal, Source, encoder_source, from_encoder, log_joint
 from .result import Cost
@@ -55,7 +55,7 @@ def fitted(
     if not is_known(vae, x):
         return refined(vae, x, memory)
     steps = steps or GaussNewton()
-    pieces = x.split(rows_at_once(vae, x, 3 * (vae.latent_dim + 1), memory))
+    pieces = x.split(rows_fitted(vae, memory))
     parts = [steps.fit(vae, piece, memory, starts) for piece in pieces]
     loc = torch.cat([part[0] for part in parts])
     scale = torch.cat([part[1] for part in parts])
@@ -64,7 +64,7 @@ def fitted(
 
 def mixture(samples: int, vae: VAE, x: Examples, memory: int = MEMORY) -> tuple[Mixture, Cost]:
     """Return what ``samples`` draws of each row come from:
-    the encoder's q(z|x) and a wider normal fitted to p(z|x).
+    the encoder's q(z|x) and a wider normal fitted to p(z|x), at one mode.
     """
     rule = Blend()
     first = encoder_source(vae, x)
@@ -167,7 +167,7 @@ class GaussNewton:
 
     Attributes:
         iterations: Steps, at most; most rows take three, far outliers dozens.
-        settled: Expected gain of a step, in nats, below which a row has arrived.
+        settled: Expected gain of a step, in nats, below which it is the last, and is taken unseen.
         lengths: Lengths tried along a step.
         enough: Share of the expected gain with which the first of them will do.
         reach: How far differences reach, as a share of the conditional standard deviation.
@@ -180,7 +180,7 @@ class GaussNewton:
     """
 
     iterations: int = 40
-    settled: float = 0.05
+    settled: float = 0.3
     lengths: tuple[float, ...] = (1.0, 0.5, 0.2, 0.05, 0.01)
     enough: float = 0.5
     reach: float = 0.3
@@ -196,14 +196,18 @@ class GaussNewton:
         """
         start, cost = from_encoder(vae, x, memory)
         begun = log_joint(vae, x, start.loc[None])[0]
-        loc, lower, height, spent = self.climb(vae, x, start.loc, start.marginal_std, begun)
+        loc, lower, height, spent = self.climb(
+            vae, x, start.loc, start.marginal_std, begun, memory=memory
+        )
         cost += spent
         lost = (height - begun > self.lost).nonzero()[:, 0]
         if len(lost) == 0:
             return loc, lower, cost
         rows = x[lost]
         for other in self.others(rows, start.loc[lost], starts):
-            found, triangle, top, spent = self.climb(vae, rows, other, torch.ones_like(other))
+            found, triangle, top, spent = self.climb(
+                vae, rows, other, torch.ones_like(other), memory=memory
+            )
             cost += spent
             known = (height + Normal(loc, lower).log_scale)[lost]
             better = top + Normal(found, triangle).log_scale > known
@@ -231,24 +235,26 @@ class GaussNewton:
         begun: Tensor | None = None,
         known: Normal | None = None,
         apart: float = 0.0,
+        memory: int = MEMORY,
     ) -> tuple[Tensor, Tensor, Tensor, Cost]:
-        """Climb from z = ``start`` to a mode, and return it, a triangle L there, log p(x, z) there,
-        and what it took; ``begun`` is log p(x, z) at the start, where that is known.
+        """Climb from z = ``start`` to a mode, and return it, a triangle L there, log p(x, z) before
+        the last step, and what it took; ``begun`` is log p(x, z) at the start, where that is known.
 
-        A row stops within ``apart`` standard deviations of its ``known`` normal, where there is
-        nothing new to find.
+        A row stops where a step leads to within ``apart`` standard deviations of its ``known``
+        normal, where there is nothing new to find.
         """
         loc = start.clone()
         cost = Cost()
+        points = rows_at_once(vae, x, 1, memory)
         lower = torch.diag_embed(std)
         reach = self.reach * std
         if begun is None:
-            begun = log_joint(vae, x, loc[None])[0]
+            begun = joint_heights(vae, x, loc[None], points)[0]
         height = begun.clone()
         active = torch.arange(len(x), device=x.device)
         for _ in range(self.iterations):
             near = reach[active].clamp(self.nearest, self.furthest)
-            gradient, curvature = _slopes(vae, x[active], loc[active], near)
+            gradient, curvature = _slopes(vae, x[active], loc[active], near, points)
             cost += Cost(decodes=(vae.latent_dim + 1) * len(active))
             root = _inverse_root(curvature)
             usable = root.isfinite().all((-2, -1)) & gradient.isfinite().all(-1)
@@ -258,38 +264,46 @@ class GaussNewton:
             reach[active] = self.reach * width.to(reach.dtype)
             whitened = torch.matmul(gradient[:, None], root)
             expected = 0.5 * whitened.square().sum((-2, -1))
-            far = expected > self.settled
-            active = active[far]
-            move = torch.matmul(root, whitened.mT)[far, :, 0].to(loc.dtype)
+            move = torch.matmul(root, whitened.mT)[:, :, 0].to(loc.dtype)
+            last = expected <= self.settled
+            if known is not None:
+                last |= known[active].reaches((loc[active] + move)[None], apart)[0]
+            loc[active[last]] += move[last]
+            active, move, expected = active[~last], move[~last], expected[~last]
             if len(active) == 0:
                 break
             moved, heights, tries = self.along(
-                vae, x[active], loc[active], move, expected[far], height[active]
+                vae, x[active], loc[active], move, expected, height[active], points
             )
             cost += tries
             better = heights > height[active]
             active = active[better]
             loc[active] = moved[better]
             height[active] = heights[better]
-            if known is not None:
-                active = active[~known[active].reaches(loc[None, active], apart)[0]]
         return loc, lower, height, cost
 
     def along(
-        self, vae: VAE, x: Examples, start: Tensor, move: Tensor, expected: Tensor, before: Tensor
+        self,
+        vae: VAE,
+        x: Examples,
+        start: Tensor,
+        move: Tensor,
+        expected: Tensor,
+        before: Tensor,
+        points: int,
     ) -> tuple[Tensor, Tensor, Cost]:
         """Return the best point along a step, log p(x, z) there, and what it took to find: where
         the whole step gains nearly what is expected, shorter ones are not tried.
         """
         moved = start + self.lengths[0] * move
-        heights = log_joint(vae, x, moved[None])[0]
+        heights = joint_heights(vae, x, moved[None], points)[0]
         short = (heights < before + self.enough * expected).nonzero()[:, 0]
         cost = Cost(decodes=len(x) + (len(self.lengths) - 1) * len(short))
         if len(short) == 0:
             return moved, heights, cost
         tried = torch.stack([start[short] + length * move[short] for length in self.lengths[1:]])
         tried = torch.cat([moved[None, short], tried])
-        others = log_joint(vae, x[short], tried[1:])
+        others = joint_heights(vae, x[short], tried[1:], points)
         best, which = torch.cat([heights[None, short], others]).max(0)
         moved[short] = tried[which, torch.arange(len(short), device=x.device)]
         heights[short] = best
@@ -310,10 +324,30 @@ def _inverse_root(curvature: Tensor) -> Tensor:
     return torch.where(failed[:, None, None] == 0, inverse, math.nan)
 
 
-def _slopes(vae: VAE, x: Examples, z: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-    """Return g (n, d) and H (n, d, d) at z (n, d), in float64,
-    by differences of ``reach`` (n, d).
+def joint_heights(vae: VAE, x: Examples, z: Tensor, points: int) -> Tensor:
+    """Return log p(x, z) for z of shape (samples, n, latent_dim), decoding so many at a time."""
+    parts = _split(x, points // len(z))
+    return torch.cat([log_joint(vae, x[rows], z[:, rows]) for rows in parts], 1)
+
+
+def _split(x: Examples, size: int) -> tuple[Tensor, ...]:
+    """Return the numbers of the examples, so many at a time; at least one."""
+    parts: tuple[Tensor, ...] = torch.arange(len(x), device=x.device).split(max(1, size))
+    return parts
+
+
+def _slopes(vae: VAE, x: Examples, z: Tensor, reach: Tensor, points: int) -> tuple[Tensor, Tensor]:
+    """Return g (n, d) and H (n, d, d) at z (n, d), in float64, by differences of ``reach`` (n, d),
+    decoding ``points`` at a time.
     """
+    parts = _split(x, points // (vae.latent_dim + 1))
+    found = [_slopes_of_some(vae, x[rows], z[rows], reach[rows]) for rows in parts]
+    gradients, curvatures = zip(*found, strict=True)
+    return torch.cat(gradients), torch.cat(curvatures)
+
+
+def _slopes_of_some(vae: VAE, x: Examples, z: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `_slopes` does, of rows that fit into memory together."""
     points = torch.cat([z[None], z + torch.diag_embed(reach).movedim(1, 0)])
     features, score, information = _local(vae, x, points)
     # (n, d, features)

@@ -12,7 +12,14 @@ proposal r is the encoder's q(z|x), or a normal fitted to the posterior of each 
 
 from __future__ import annotations
 
-__all__ = ["elbo_and_rate", "from_encoder_itself", "importance", "pareto_shape", "sampled_terms"]
+__all__ = [
+    "elbo_and_rate",
+    "from_encoder_itself",
+    "importance",
+    "pareto_shape",
+    "placed",
+    "sampled_terms",
+]
 
 import math
 import time
@@ -26,17 +33,31 @@ from ..vae import VAE, Terms
 from ..watching import pieces
 from . import row_noise
 from .examples import Examples
-from .judging import rows_at_once
-from .proposal import Normal, Source, encoder_source
+from .judging import rows_at_once, rows_fitted
+from .proposal import Normal, Proposal, Source, encoder_source
 from .result import Cost, LogLikelihood, rounded
 
-Sampled = Callable[[VAE, Examples, int], tuple[Source, Cost]]
-"""From a model, examples and bytes of memory to what their samples come from, and what it took."""
+Place = Callable[[Examples, Tensor], Source]
+"""From some of the examples, and their numbers, to what their samples come from."""
+
+Sampled = Callable[[VAE, Examples, int], tuple[Place, Cost]]
+"""From a model, examples and bytes of memory to what samples of them, or of some of them, come
+from, and what it took."""
 
 
-def from_encoder_itself(vae: VAE, x: Examples, memory: int) -> tuple[Source, Cost]:
+def from_encoder_itself(vae: VAE, x: Examples, memory: int) -> tuple[Place, Cost]:
     """Return the encoder's q(z|x), whatever distribution it is."""
-    return encoder_source(vae, x), Cost()
+    return lambda part, _: encoder_source(vae, part), Cost()
+
+
+def placed(proposal: Proposal) -> Sampled:
+    """Return what draws from a proposal's normals."""
+
+    def sampled(vae: VAE, x: Examples, memory: int) -> tuple[Place, Cost]:
+        normal, cost = proposal(vae, x, memory)
+        return lambda _, rows: normal[rows], cost
+
+    return sampled
 
 
 def importance(
@@ -46,14 +67,16 @@ def importance(
     begun = time.perf_counter()
     columns = []
     spent = Cost()
-    parts = x.split(rows_at_once(vae, x, min(samples, row_noise.BLOCK), memory))
-    for part in pieces(parts, "importance sampling"):
-        source, cost = proposal(vae, part, memory)
-        weights = Weights(len(part), samples, part.device)
-        for terms in sampled_terms(vae, part, source, samples, seed):
-            weights.add(terms.log_weight.double())
-        columns.append(weights.result())
+    at_once = rows_at_once(vae, x, min(samples, row_noise.BLOCK), memory)
+    for many in pieces(x.split(max(at_once, rows_fitted(vae, memory))), "importance sampling"):
+        place, cost = proposal(vae, many, memory)
         spent += cost
+        for rows in pieces(torch.arange(len(many), device=x.device).split(at_once), "draws"):
+            part = many[rows]
+            weights = Weights(len(part), samples, part.device)
+            for terms in sampled_terms(vae, part, place(part, rows), samples, seed):
+                weights.add(terms.log_weight.double())
+            columns.append(weights.result())
     value, error, ess, khat = (torch.cat(column).cpu() for column in zip(*columns, strict=True))
     error = rounded(error, value, x.dtype)
     spent += Cost(decodes=len(x) * samples)

@@ -4,7 +4,7 @@ precision, evaluation mode, and pieces that fit a memory budget.
 
 from __future__ import annotations
 
-__all__ = ["MEMORY", "in_precision", "judged", "read", "rows_at_once"]
+__all__ = ["MEMORY", "in_precision", "judged", "read", "rows_at_once", "rows_fitted"]
 
 import contextlib
 import copy
@@ -185,3 +185,17 @@ def rows_at_once(
     if x.device.type == "cpu":
         memory = min(memory, cache)
     return max(1, memory // (size * samples))
+
+
+def rows_fitted(vae: VAE, memory: int, most: int = 1024) -> int:
+    """Return for how many rows normals are fitted together; at least one.
+
+    Few that are left on their way to a mode then do not take as long as many.
+
+    Arguments:
+        vae: The model.
+        memory: The budget in bytes, for a few matrices of each row.
+        most: How many are worth it.
+    """
+    numbers = 8 * (vae.latent_dim + 4) ** 2
+    return max(1, min(most, memory // (8 * numbers)))

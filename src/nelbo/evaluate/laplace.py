@@ -12,7 +12,7 @@ its mode is taken.
 
 from __future__ import annotations
 
-__all__ = ["PROPOSALS", "mass", "refined", "searched"]
+__all__ = ["PROPOSALS", "refined", "searched"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["bidirectional", "log_likelihood", "methods", "plain_method"]
 
 import dataclasses
-import functools
 import math
 import numbers
 from collections.abc import Callable
@@ -22,8 +21,7 @@ from .bidirectional import Bracket, bracket
 from .bounds import check_seed
 from .exact import exact, solved
 from .examples import Examples
-from .gauss_newton import mixture
-from .importance import Sampled, from_encoder_itself, importance
+from .importance import Sampled, from_encoder_itself, importance, placed
 from .judging import MEMORY, judged, read
 from .laplace import PROPOSALS
 from .quadrature import quadrature
@@ -83,12 +81,13 @@ def log_likelihood(
         c: Conditions (n, k), for a model of p(x|c): the result is then log p(x|c).
         tolerance: For "auto" the standard error of each row that is asked for, in nats: rows above
             it get more effort. None is 0.5, beyond which an error means little.
-        options: For "importance" ``proposal``: "encoder", "mixture" (three in four samples from a
-            normal fitted to each row's posterior, at the mode that the encoder leads to, by a few
-            steps of Gauss and Newton; it costs little more, and outliers need it), "refined" (all
-            of them, by Newton's steps, which take gradients) or "searched" (at the best mode that
-            can be found). For "ais" the fields of `Settings`: ``temperatures``, ``leapfrogs``,
-            ``acceptance``, ``schedule``, ``start``, ``widen``.
+        options: For "importance" ``proposal``: "encoder", "mixture" (three in four samples from
+            normals fitted to each row's posterior, at the mode that the encoder leads to and at
+            that of one further start where it is near enough, by a few steps of Gauss and Newton;
+            rows whose weights have a heavy tail get twice the samples and more starts; outliers
+            need it), "refined" (all of them, by Newton's steps, which take gradients) or "searched"
+            (at the best mode that can be found). For "ais" the fields of `Settings`:
+            ``temperatures``, ``leapfrogs``, ``acceptance``, ``schedule``, ``start``, ``widen``.
 
     Raises:
         TypeError: A setting of AIS, or the tolerance, is not a number.
@@ -113,9 +112,11 @@ def log_likelihood(
         "quadrature": lambda model, rows: quadrature(model, rows, memory),
         "ais": lambda model, rows: annealed(model, rows, count, seed, memory, settings),
         "importance": lambda model, rows: importance(
-            model, rows, count, seed, memory, _sampled_from(proposal, count)
+            model, rows, count, seed, memory, _sampled_from(proposal)
         ),
     }
+    if proposal == "mixture":
+        estimates["importance"] = ladder.brief
     with judged(vae, x, c) as (model, rows):
         found = estimates[method](model, rows)
         if model.likelihood.models_missing:
@@ -211,10 +212,8 @@ def _options(method: str, options: dict[str, Any]) -> tuple[str, Settings]:
     return proposal, Settings()
 
 
-def _sampled_from(proposal: str, samples: int) -> Sampled:
-    """Return what makes the source of this many importance samples of each row, by its name."""
-    if proposal == "mixture":
-        return functools.partial(mixture, samples)
+def _sampled_from(proposal: str) -> Sampled:
+    """Return what makes the source of importance samples, by its name."""
     if proposal == "encoder":
         return from_encoder_itself
-    return PROPOSALS[proposal]
+    return placed(PROPOSALS[proposal])

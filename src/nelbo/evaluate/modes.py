@@ -13,7 +13,7 @@ Modes with mass that a single climb found say that there may be others that none
 
 from __future__ import annotations
 
-__all__ = ["Modes", "several"]
+__all__ = ["ALL", "Doubt", "Modes", "several"]
 
 import math
 from collections.abc import Callable
@@ -25,10 +25,11 @@ from torch import Tensor
 from ..vae import VAE
 from . import row_noise
 from .examples import Examples
-from .gauss_newton import Blend, GaussNewton, Mixture, fitted, is_known
-from .judging import rows_at_once
-from .laplace import Newton, mass
-from .proposal import Normal, Source, encoder_source, from_encoder
+from .gauss_newton import Blend, GaussNewton, Mixture, fitted, is_known, joint_heights
+from .importance import Place
+from .judging import rows_at_once, rows_fitted
+from .laplace import Newton
+from .proposal import Normal, Source, encoder_source, from_encoder, from_prior
 from .result import Cost
 
 
@@ -37,17 +38,23 @@ class Distinct:
     """When a mode is another one, and when it matters.
 
     Attributes:
-        apart: Posterior standard deviations between two modes; draws of a normal at one of them
-            reach what is nearer.
+        least: Posterior standard deviations between two modes, at least: draws of a normal at one
+            of them reach what is nearer.
+        further: The same beyond the root of the number of latents, at which most draws are.
         matters: Nats of mass below the best mode down to which a mode counts: one with less than a
             twentieth of the mass changes log p(x) by less than a twentieth.
         unseen: Share of climbs that found a mode which no other climb found from which on there may
             be modes that none has found: about what a further climb would find new (Good, 1953).
     """
 
-    apart: float = 3.0
+    least: float = 3.0
+    further: float = 1.0
     matters: float = 3.0
     unseen: float = 0.25
+
+    def apart(self, latent_dim: int) -> float:
+        """Return from how many posterior standard deviations on two modes are two."""
+        return max(self.least, math.sqrt(latent_dim) + self.further)
 
     def unexplored(self, q: Normal, normals: list[Normal], mass: Tensor) -> Tensor:
         """Return whether there may be further modes that matter, (n,).
@@ -58,11 +65,12 @@ class Distinct:
             mass: The logarithm of the mass of each, (climbs, n).
         """
         means = torch.stack([normal.loc for normal in normals])
-        seen = q.reaches(means, self.apart)
+        apart = self.apart(means.shape[-1])
+        seen = q.reaches(means, apart) | normals[0].reaches(means, apart)
         heavy = mass > mass.amax(0) - self.matters
         alone, ended = torch.zeros(2, *heavy.shape[1:], device=mass.device)
         for index, normal in enumerate(normals[1:], 1):
-            near = normal.reaches(means, self.apart)
+            near = normal.reaches(means, apart)
             alone += heavy[index] & (near.sum(0) == 1) & ~seen[index]  # near itself alone
             ended += heavy[index] | (near[0] & heavy[0])
         found: Tensor = alone > self.unseen * ended
@@ -77,6 +85,9 @@ class Modes(Source):
         mass: The logarithm of the mass at each, (components, n).
     """
 
+    choosing = 6_000_011
+    """Added to the seed of the noise that chooses components."""
+
     def __init__(self, normals: list[Normal], mass: Tensor) -> None:
         self.normals = normals
         least = torch.finfo(mass.dtype).min / 4
@@ -86,14 +97,16 @@ class Modes(Source):
 
     def draws(self, keys: Tensor, count: int, seed: int, number: int, like: Tensor) -> Tensor:
         """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim)."""
-        d = self.event_shape[0]
-        noise = row_noise.block(keys, d + 1, seed, number, like)[:count]
-        share = torch.special.ndtr(noise[..., d])
+        noise = row_noise.block(keys, self.event_shape[0], seed, number, like)[:count]
+        z = self.normals[0].from_noise(noise)
+        if len(self.normals) == 1:
+            return z
+        # of a stream of its own: blocks of another width share numbers with this one
+        uniform = row_noise.block(keys, 1, seed + self.choosing, number, like)[:count, :, 0]
         below = self.log_weight.exp().cumsum(0)[:-1, None]
-        which = (share > below).sum(0)[..., None]
-        z = self.normals[0].from_noise(noise[..., :d])
+        which = (torch.special.ndtr(uniform) > below).sum(0)[..., None]
         for component, normal in enumerate(self.normals[1:], 1):
-            z = torch.where(which == component, normal.from_noise(noise[..., :d]), z)
+            z = torch.where(which == component, normal.from_noise(noise), z)
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -104,76 +117,180 @@ class Modes(Source):
         )
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """For which rows further starts are climbed from, in nats for each latent dimension.
+
+    Attributes:
+        near: Where a start lies no further than that below the first mode: on digits a tenth of
+            the rows, on binarised MNIST a third, of tables nearly all. With 12 it is three times
+            as many digits, and half instead of a sixth of those with a second mode, but the default
+            score then takes more than twice the time of the encoder's draws.
+        lost: Where the climb from the encoder's mean gained more than that: the encoder knows
+            little of the row.
+    """
+
+    near: float = 8.0
+    lost: float = 5.0
+
+    def worth(self, gained: Tensor, below: Tensor, latent_dim: int) -> Tensor:
+        """Return which starts are climbed from, (starts, n).
+
+        Arguments:
+            gained: What the climb from the encoder's mean gained, (n,).
+            below: How far starts lie below the first mode, (starts, n).
+            latent_dim: Latent dimensions.
+        """
+        return (below < self.near * latent_dim) | (gained > self.lost * latent_dim)
+
+
+ALL = Doubt(math.inf)
+"""Every start is climbed from."""
+
+
 def several(
-    samples: int, starts: int, vae: VAE, x: Examples, memory: int
-) -> tuple[Mixture, Tensor, Cost]:
+    samples: int, starts: int, vae: VAE, x: Examples, memory: int, doubt: Doubt = ALL
+) -> tuple[Place, Tensor, Cost]:
     """Return what ``samples`` draws of each row come from: the encoder's q(z|x), and wider normals
     at the modes that the encoder and ``starts`` further starts lead to; whether there may be modes
     besides, (n,); and what it took.
+
+    Arguments:
+        samples: Draws of each row.
+        starts: Further starts.
+        vae: The model.
+        x: The examples.
+        memory: Bytes for intermediate results.
+        doubt: Which of the starts are climbed from.
     """
-    rule = Blend()
-    first = encoder_source(vae, x)
-    normal, cost = fitted(vae, x, memory, rule.starts(samples))
+    blend = Blend()
+    normal, cost = fitted(vae, x, memory, blend.starts(samples))
+    normals = [normal]
     q = from_encoder(vae, x, memory)[0]
-    others, spent = _from_elsewhere(vae, x, q.loc, normal, starts, memory)
-    masses = torch.stack([mass(vae, x, each) for each in (normal, *others)])
-    cost += spent + Cost(decodes=masses.numel())
-    unexplored = Distinct().unexplored(q, [normal, *others], masses)
-    wide = [rule.widened(normal, first)]
-    wide += [rule.wider(other) for other in others]
+    points = rows_at_once(vae, x, 1, memory)
+    if starts:
+        began, top = joint_heights(vae, x, torch.stack([q.loc, normal.loc]), points)
+        start, height, spent = Starts().of(vae, x, normal, starts, memory)
+        worth = doubt.worth(top - began, top - height, vae.latent_dim)
+        found, climbed = _from_elsewhere(vae, x, start, worth, normal, memory)
+        normals += found
+        cost += spent + climbed + Cost(decodes=2 * len(x))
+    means = torch.stack([each.loc for each in normals])
+    masses = joint_heights(vae, x, means, points)
+    masses += torch.stack([each.log_scale for each in normals])
+    cost += Cost(decodes=masses.numel())
+    rule = Distinct()
+    unexplored = rule.unexplored(q, normals, masses)
     # a climb that stopped near the first mode is not at one of its own
-    again = normal.reaches(torch.stack([other.loc for other in others]), Distinct().apart)
-    masses[1:].masked_fill_(again, -math.inf)
-    return Mixture(first, Modes(wide, masses), samples, rule.own), unexplored, cost
+    masses[1:].masked_fill_(normal.reaches(means[1:], rule.apart(vae.latent_dim)), -math.inf)
+
+    def place(part: Examples, rows: Tensor) -> Source:
+        first = encoder_source(vae, part)
+        wide = [blend.widened(normal[rows], first)]
+        wide += [blend.wider(other[rows]) for other in normals[1:]]
+        return Mixture(first, Modes(wide, masses[:, rows]), samples, blend.own)
+
+    return place, unexplored, cost
 
 
 def _from_elsewhere(
-    vae: VAE, x: Examples, mean: Tensor, first: Normal, starts: int, memory: int
+    vae: VAE, x: Examples, start: Tensor, worth: Tensor, first: Normal, memory: int
 ) -> tuple[list[Normal], Cost]:
-    """Fit normals at the modes that further starts lead to: those of all starts together, as few
-    rows at a time would take nearly as long.
+    """Fit normals at the modes that starts (starts, n, latent_dim) lead to, where it is worth it,
+    (starts, n); elsewhere it is the first normal again.
+
+    Rows of all starts climb together, as few at a time would take nearly as long.
     """
-    start = torch.cat(_starts(x, mean, starts))
-    rows = torch.arange(len(x), device=x.device).repeat(starts)
+    rows = torch.arange(len(x), device=x.device).repeat(len(start))
+    start, cost = start.flatten(0, 1), Cost()
+    loc, scale = first.loc[rows], first.triangle[rows]
     climb = _climber(vae, x)
-    found, cost = [], Cost()
-    for piece in torch.arange(len(rows), device=x.device).split(
-        rows_at_once(vae, x, 3 * (vae.latent_dim + 1), memory)
-    ):
-        which = rows[piece]
-        normal, spent = climb(vae, x[which], start[piece], first[which])
-        found.append(normal)
-        cost += spent
-    loc = torch.cat([normal.loc for normal in found])
-    scale = torch.cat([normal.scale for normal in found])
+    for piece in worth.flatten().nonzero()[:, 0].split(rows_fitted(vae, memory)):
+        if len(piece):
+            which = rows[piece]
+            normal, spent = climb(vae, x[which], start[piece], first[which], memory)
+            loc[piece], scale[piece] = normal.loc, normal.scale
+            cost += spent
     pairs = zip(loc.split(len(x)), scale.split(len(x)), strict=True)
     return [Normal(*pair) for pair in pairs], cost
 
 
-def _starts(
-    x: Examples, mean: Tensor, count: int, wide: float = 1.5, around: float = 0.75, seed: int = 11
-) -> list[Tensor]:
-    """Return starts (n, latent_dim): first near the point opposite to the encoder's mean, where
-    likelihoods that do not see the sign of z have another mode, then anywhere.
+@dataclass(frozen=True)
+class Starts:
+    """Where further climbs start: at draws of the prior that explain a row best.
 
-    Arguments:
-        x: The examples.
-        mean: The encoder's means (n, latent_dim).
-        count: How many starts.
-        wide: Standard deviation of those anywhere; wider than the prior, they are as quick to climb
-            and see more.
-        around: Standard deviation around the first.
-        seed: The seed of the noise.
+    The draws are the same for all rows, so that they are decoded once. From the best of 128 a climb
+    takes half as many steps as from any draw, and finds other modes more often (digits).
+
+    Attributes:
+        pool: Draws of the prior.
+        conditional: Draws for each row where the prior or the decoder reads conditions, and all
+            have to be decoded.
+        beyond: Posterior standard deviations from the known mode within which nothing starts.
+        seed: The seed of the draws.
     """
-    d = mean.shape[-1]
-    noise = row_noise.normals(x.keys(), count, d, seed, 0, mean)
-    length = mean.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(mean.dtype).tiny)
-    opposite = -mean * (math.sqrt(d) / length).clamp_max(1.0)
-    return [opposite + around * noise[0], *(wide * noise[1:])]
+
+    pool: int = 128
+    conditional: int = 16
+    beyond: float = 6.0
+    seed: int = 11
+
+    def of(
+        self, vae: VAE, x: Examples, known: Normal, count: int, memory: int
+    ) -> tuple[Tensor, Tensor, Cost]:
+        """Return starts (count, n, latent_dim), log p(x, z) there, (count, n), and what it took.
+
+        Each is the best of its own share of the draws; the first may be the point opposite to the
+        known mode instead, where likelihoods that do not see the sign of z have another.
+
+        Arguments:
+            vae: The model.
+            x: The examples.
+            known: Normals of the mode that is known.
+            count: How many.
+            memory: Bytes for intermediate results.
+        """
+        z, height, cost = self.drawn(vae, x, count, memory)
+        height = torch.where(known.reaches(z, self.beyond), -math.inf, height)
+        other = -known.loc
+        top = joint_heights(vae, x, other[None], rows_at_once(vae, x, 1, memory))[0]
+        row = torch.arange(len(x), device=x.device)
+        starts, heights = [], []
+        for share in range(count):
+            best, which = height[share::count].max(0)
+            chosen = z[share::count].expand(-1, len(x), -1)[which, row]
+            if not share:
+                chosen = torch.where((top > best)[:, None], other, chosen)
+                best = torch.maximum(top, best)
+            starts.append(chosen)
+            heights.append(best)
+        return torch.stack(starts), torch.stack(heights), cost + Cost(decodes=len(x))
+
+    def drawn(self, vae: VAE, x: Examples, count: int, memory: int) -> tuple[Tensor, Tensor, Cost]:
+        """Return draws of the prior, (draws, n or 1, latent_dim), log p(x, z) there, (draws, n),
+        and what it took.
+        """
+        prior, _ = from_prior(vae, x)
+        if x.c is not None:
+            noise = row_noise.normals(
+                x.keys(), max(self.conditional, count), vae.latent_dim, self.seed, 0, x.x
+            )
+            z = prior.from_noise(noise)
+            height = joint_heights(vae, x, z, rows_at_once(vae, x, 1, memory))
+            return z, height, Cost(decodes=height.numel())
+        key = torch.zeros(1, dtype=torch.int64, device=x.device)
+        noise = row_noise.normals(key, self.pool, vae.latent_dim, self.seed, 0, x.x)
+        z = prior[:1].from_noise(noise)
+        p, log_prior = vae.decode(z), vae.prior().log_prob(z)
+        # no network is evaluated for a row, so that more of them fit into memory
+        parts = x.split(rows_at_once(vae, x, self.pool // 4, memory))
+        height = torch.cat([p.log_prob(part.x) for part in parts], 1) + log_prior
+        return z, height.nan_to_num(-math.inf, math.inf, -math.inf), Cost(decodes=self.pool)
 
 
-Climb = Callable[[VAE, Examples, Tensor, Normal], tuple[Normal, Cost]]
-"""From a model, examples, where to begin and a known normal to a normal at a mode, and its cost."""
+Climb = Callable[[VAE, Examples, Tensor, Normal, int], tuple[Normal, Cost]]
+"""From a model, examples, where to begin, a known normal and bytes of memory to a normal at a mode,
+and its cost."""
 
 
 def _climber(vae: VAE, x: Examples) -> Climb:
@@ -185,14 +302,19 @@ def _climber(vae: VAE, x: Examples) -> Climb:
     return _by_newton
 
 
-def _by_gauss_newton(vae: VAE, x: Examples, start: Tensor, known: Normal) -> tuple[Normal, Cost]:
-    ones, apart = torch.ones_like(start), Distinct().apart
-    loc, lower, _, cost = GaussNewton().climb(vae, x, start, ones, None, known, apart)
+def _by_gauss_newton(
+    vae: VAE, x: Examples, start: Tensor, known: Normal, memory: int
+) -> tuple[Normal, Cost]:
+    ones, apart = torch.ones_like(start), Distinct().apart(vae.latent_dim)
+    loc, lower, _, cost = GaussNewton().climb(vae, x, start, ones, None, known, apart, memory)
     return Normal(loc, lower), cost
 
 
 def _by_newton(
-    vae: VAE, x: Examples, start: Tensor, known: Normal, narrow: float = 0.1
+    vae: VAE, x: Examples, start: Tensor, known: Normal, memory: int, narrow: float = 0.1
 ) -> tuple[Normal, Cost]:
-    loc, lower, cost = Newton().climb(vae, x, start, torch.full_like(start, narrow))
-    return Normal(loc, lower), cost
+    size = rows_at_once(vae, x, 2 * vae.latent_dim + 1, memory, gradients=True)
+    pairs = zip(x.split(size), start.split(size), strict=True)
+    found = [Newton().climb(vae, part, at, torch.full_like(at, narrow)) for part, at in pairs]
+    loc, lower, cost = zip(*found, strict=True)
+    return Normal(torch.cat(loc), torch.cat(lower)), sum(cost, Cost())
