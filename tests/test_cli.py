@@ -768,6 +768,28 @@ def test_one_simulated_row_has_a_gap_of_unknown_error(
     assert found["gap_error"] > 0
 
 
+def test_report_shows_the_rows_of_the_run_and_says_the_verdict(
+    here: Callable[..., Run], images: Path, place: Path
+) -> None:
+    found = json.loads(here("report", "run", "--json", "--quiet").stdout)
+    assert found["data"] == "table.csv"  # which RUN knows
+    assert [Path(path).name for path in found["files"]] == ["report.html", "report.json"]
+    twin = json.loads((place / "run" / "report.json").read_text(encoding="utf-8"))
+    assert twin["verdict"] == found["verdict"]
+    assert "15 rows held out" in found["verdict"]["sentences"][0]
+    pictured = here("report", "imagerun", "images.npy", "--out", "page.html", "--quiet")
+    assert pictured.returncode == 0
+    assert str(Path("page.html")) in pictured.stdout
+    for arguments, told in {
+        ("run", "--out", "page.html"): "--out page.html exists",
+        ("run", "--out", "page.pdf"): "must end in .html",
+        ("imagerun", "--color", "label"): "--color needs rows",
+        ("run", "--color", "size"): "size",
+        ("run", "absent.csv"): "absent.csv",
+    }.items():
+        assert told in complaint(here("report", *arguments))
+
+
 def test_diagnose_prints_a_table_a_cure_and_the_same_as_json(
     here: Callable[..., Run], model: VariationalAutoencoder, rows: np.ndarray, place: Path
 ) -> None:
