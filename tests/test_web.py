@@ -98,7 +98,10 @@ def test_a_page_opens_from_disk_and_shows_markup_as_text(opened: Any, name: str)
 
 def test_the_map_shows_the_row_that_is_pointed_at(opened: Any) -> None:
     page = opened("images")
-    page.hover("#map circle >> nth=7")
+    point = page.locator("#map circle >> nth=7")
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     row = page.evaluate("JSON.parse(document.getElementById('map-data').textContent).numbers[7]")
     assert f"Row {row}" in page.inner_text("#item")
     assert page.locator("#item .thumb").count() == 1
@@ -135,6 +138,9 @@ def test_it_is_light_or_dark_as_the_reader_wishes(opened: Any) -> None:
     light.click("#theme")
     assert [light.evaluate(ground), light.evaluate(label)] == [colours[1], inks[1]]
     assert light.inner_text("#theme") == "Light"
+    for page in (light, dark):  # paper is white
+        page.emulate_media(media="print")
+        assert page.evaluate(label) == inks[0]
 
 
 @pytest.mark.parametrize("name", ["images", "table"])

@@ -118,10 +118,10 @@ class Column:
             return self.levels[min(max(round(value), 0), len(self.levels) - 1)]
         if self.date:
             return str(np.datetime64(round(value), "D"))
-        if value == round(value) and abs(value) < 1e6:
-            return f"{value:.0f}"
         if abs(value) >= 10_000:
             return f"{value:,.0f}"
+        if value == round(value):
+            return f"{value:.0f}"
         return f"{value:.4g}"
 
 
