@@ -151,7 +151,7 @@ def test_names_of_columns_are_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "latents"), [(1, 1), (2, 1), (3, 2), (6, 200)], ids=["1-D", "1", "2", "200"]
+    ("width", "latents"), [(1, 1), (6, 200)], ids=["one column", "200 latents"]
 )
 def test_any_number_of_columns_and_latents_is_shown(width: int, latents: int) -> None:
     rows = RNG.normal(size=(60, width))

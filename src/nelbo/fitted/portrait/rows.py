@@ -24,6 +24,7 @@ class Limits:
     """How much a portrait shows: it stays small and quick whatever the size of the data.
 
     Attributes:
+        fewest: New rows that a model is judged by, at least; where there are fewer, by all rows.
         judged: Rows whose log p(x) is measured, at most: the standard error of their mean is then
             small beside the differences that matter.
         importance: Importance samples of each, and fewer where few rows could be afforded.
@@ -50,6 +51,7 @@ class Limits:
         points_of_pair: Points in a scatter plot.
     """
 
+    fewest: int = 5
     judged: int = 1000
     importance: tuple[int, int] = (200, 50)
     operations: float = 1e11
@@ -154,7 +156,7 @@ def of_rows(
     nothing = np.arange(0)
     if values is None:
         return Rows(None, nothing, "", 0, None, nothing, new=True)
-    chosen = model.choose(values)
+    chosen = model.choose(values, least=limits.fewest)
     judged = np.flatnonzero(chosen.mask)
     trained = nothing
     if chosen.seen is not None:
