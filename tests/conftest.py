@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -93,3 +94,43 @@ def untouched_random_state(_known_global_random_state: None) -> Iterator[None]:
     ):
         if old != new:
             pytest.fail(f"the global random state of {owner} was changed")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The system's Chromium."""
+    api = pytest.importorskip(
+        "playwright.sync_api",
+        reason='needs a browser: pip install "nelbo[web]", and Chromium on PATH',
+    )
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("needs a browser: there is no Chromium on PATH")
+    with api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened_from_disk(browser: Any) -> Iterator[Any]:
+    """Opens a page by its path, without network; what the console says is an error of the test."""
+    said: list[str] = []
+    contexts = []
+
+    def open_page(path: Path, width: int = 1200, scheme: str = "light", fragment: str = "") -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(path.as_uri() + fragment)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == []

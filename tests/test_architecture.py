@@ -34,7 +34,8 @@ RINGS: tuple[frozenset[str], ...] = tuple(
         "fitted",
         "fitting detect",
         "estimator",
-        "picture",
+        "picture export",
+        "explore",
         "cli",
         "__main__",
     )

@@ -4,8 +4,6 @@ phone.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +16,10 @@ from nelbo.report import write_report
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
-api = pytest.importorskip(
-    "playwright.sync_api", reason='needs a browser: pip install "nelbo[web]", and Chromium on PATH'
-)
 pytestmark = pytest.mark.web
 
 RNG = np.random.default_rng(0)
 EVIL = "<script>document.title = 'broken'</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """The system's Chromium."""
-    path = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    if path is None:
-        pytest.skip("needs a browser: there is no Chromium on PATH")
-    with api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +42,13 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def opened(browser: Any, reports: dict[str, Path]) -> Iterator[Any]:
-    """Opens a page by name; what the console says is an error of the test."""
-    said: list[str] = []
-    contexts = []
+def opened(opened_from_disk: Any, reports: dict[str, Path]) -> Any:
+    """Opens a page by name."""
 
-    def open_page(name: str, width: int = 1200, scheme: str = "light") -> Any:
-        context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(reports[name].as_uri())
-        return page
+    def open_page(name: str, **options: Any) -> Any:
+        return opened_from_disk(reports[name], **options)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert said == []
+    return open_page
 
 
 @pytest.mark.parametrize("name", ["images", "table"])

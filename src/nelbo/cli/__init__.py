@@ -47,6 +47,14 @@ COMMANDS = {
     ),
     "impute": ("impute:impute", "Fill in what is missing from every row."),
     "sample": ("apply:sample", "Draw new rows from a model."),
+    "explore": (
+        "explore:explore",
+        "Write a page on which one walks through the latent space, its decoder inside.",
+    ),
+    "export": (
+        "export:export",
+        "Write encoder, decoder and score as ONNX graphs, which run without Python.",
+    ),
     "doctor": (
         "doctor:doctor",
         "Say what nelbo runs on: versions, processors, threads, device, precision, free disk.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["report"]
+__all__ = ["report", "rows_of"]
 
 import json
 import os
@@ -71,7 +71,7 @@ def report(
         page = Path(out)
         _check_out(out, overwrite)
     model = files.open_model(run, device)
-    found = _rows(model, run, data, color, reading)
+    found = rows_of(model, run, data, color, reading)
     with progress.shown(quiet):
         portrait = _portrait(model, found, seed)
     from ..report import write_report
@@ -81,7 +81,7 @@ def report(
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class Found:
     """The rows of a report.
 
     Attributes:
@@ -100,6 +100,11 @@ class _Found:
     color: str = "label"
     note: str = ""
 
+    @property
+    def title(self) -> str:
+        """What the rows are called, without the folders they lie in."""
+        return os.path.basename(self.data.rstrip("/")) or self.data
+
 
 def _check_out(out: str, overwrite: bool) -> None:
     """Refuse a page, or its twin, that cannot be written."""
@@ -112,9 +117,9 @@ def _check_out(out: str, overwrite: bool) -> None:
         )
 
 
-def _rows(
+def rows_of(
     model: Fitted, run: str, data: str | None, color: str | None, reading: ReadOptions
-) -> _Found:
+) -> Found:
     """Read the rows that DATA names, or RUN's own."""
     train = None
     if data is None:
@@ -122,7 +127,7 @@ def _rows(
         if "data" not in known:
             if color is not None:
                 raise ValueError("--color needs rows. Name DATA, as for fit.")
-            return _Found(
+            return Found(
                 note=f"{run} does not say what it was fitted to: no rows are shown. "
                 f"Name them: nelbo report {run} DATA"
             )
@@ -134,7 +139,7 @@ def _rows(
             data = str(known["test"])
     values = files.read_for(model, data, reading).values
     name, labels = _labels(data, color, reading)
-    return _Found(data, values, train, labels, name)
+    return Found(data, values, train, labels, name)
 
 
 def _settings(run: str) -> dict[str, Any]:
@@ -208,26 +213,23 @@ def _usual(data: str) -> str | None:
     return None
 
 
-def _portrait(model: Fitted, found: _Found, seed: int) -> Portrait:
+def _portrait(model: Fitted, found: Found, seed: int) -> Portrait:
     """Find what is shown."""
     from ..fitted.portrait import portray
 
-    title = os.path.basename(found.data.rstrip("/")) or found.data
     return portray(
         model,
         found.values,
         found.train,
         labels=found.labels,
         label=found.color,
-        title=title,
+        title=found.title,
         seed=seed,
         spell=as_flag,
     )
 
 
-def _told(
-    portrait: Portrait, run: str, found: _Found, written: Sequence[str], as_json: bool
-) -> str:
+def _told(portrait: Portrait, run: str, found: Found, written: Sequence[str], as_json: bool) -> str:
     """Say what the verdict is, and where the page is."""
     verdict = portrait.verdict
     if as_json:

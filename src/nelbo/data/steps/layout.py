@@ -71,8 +71,8 @@ def user_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
 def to_event(flat: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
     """Return flat rows in the user's order (n, D) as the model's (n, *shape)."""
     if layout == "hwc":
-        return flat.reshape(len(flat), *user_shape(shape, layout)).movedim(-1, 1)
-    return flat.reshape(len(flat), *shape)
+        return flat.reshape(flat.shape[0], *user_shape(shape, layout)).movedim(-1, 1)
+    return flat.reshape(flat.shape[0], *shape)
 
 
 def to_user(t: Tensor, layout: Layout) -> Tensor:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["Embedded", "embed", "interpolations", "latent_map", "traversals", "usage"]
+__all__ = [
+    "Embedded",
+    "Plane",
+    "colourings_of",
+    "embed",
+    "interpolations",
+    "latent_map",
+    "plane_of",
+    "traversals",
+    "usage",
+]
 
 from dataclasses import dataclass
 from typing import Any
@@ -110,41 +120,70 @@ def latent_map(
         return Absent("There are fewer than two rows to put on a map.")
     most = min(limits.points, max(20, limits.picture // judged.array[0].size))
     few = spread(len(judged), most, 0)
-    points, axes, told = _plane(z.mean, log_p)
+    plane = plane_of(z.mean, log_p)
     shown, numbers, given = judged[few], rows.numbers[few], None
-    points = points[few]
     if rows.labels is not None:
         given = rows.labels[0]
         given = Colouring(given.name, given.values[few], given.levels)
-    colours = [*_colourings(model, shown, look, given)]
+    colours = [*colourings_of(model, shown, look, given)]
     if log_p is not None:
         colours.append(Colouring("log p(x)", log_p[few]))
     if not colours:
         colours.append(Colouring("row", numbers.astype(np.float64)))
-    note = f"{told} {len(few):,} rows {rows.which}."
-    return LatentMap(points, axes, numbers, in_units(model, shown.array), tuple(colours), note)
+    note = f"{plane.told} {len(few):,} rows {rows.which}."
+    points, pictures = plane.points[few], in_units(model, shown.array)
+    return LatentMap(points, plane.axes, numbers, pictures, tuple(colours), note)
 
 
-def _plane(mean: Array, log_p: Array | None) -> tuple[Array, tuple[str, str], str]:
-    """Return points (n, 2), what the axes are called, and how they were found."""
-    if mean.shape[1] == 1:
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A plane through latent space, and where posterior means are on it.
+
+    Attributes:
+        points: Where they are, (n, 2). With one latent dimension the second number is log p(x), or
+            the number of the row.
+        axes: What its axes are called.
+        told: How it was found.
+        centre: Its middle, (latent_dim,).
+        basis: Its axes as rows, (2, latent_dim); one row with one latent dimension.
+    """
+
+    points: Array
+    axes: tuple[str, str]
+    told: str
+    centre: Array
+    basis: Array
+
+
+def plane_of(mean: Array, log_p: Array | None = None) -> Plane:
+    """Put posterior means on a plane: as they are, or on their principal axes.
+
+    Arguments:
+        mean: Posterior means, (n, latent_dim).
+        log_p: log p(x) of each row, where it is known.
+    """
+    size = mean.shape[1]
+    if size == 1:
         height = np.arange(len(mean), dtype=np.float64)
         name = "row"
         if log_p is not None and np.isfinite(log_p).all():
             height, name = log_p, "log p(x), nats"
-        return np.column_stack([mean[:, 0], height]), ("z₁", name), "The only latent dimension."
-    if mean.shape[1] == 2:
-        return mean, ("z₁", "z₂"), "Both latent dimensions, posterior means."
-    centred = mean - mean.mean(0)
-    _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
+        points = np.column_stack([mean[:, 0], height])
+        told = "The only latent dimension."
+        return Plane(points, ("z₁", name), told, np.zeros(1), np.eye(1))
+    if size == 2:
+        told = "Both latent dimensions, posterior means."
+        return Plane(mean, ("z₁", "z₂"), told, np.zeros(2), np.eye(2))
+    centre = mean.mean(0)
+    _, sizes, axes = np.linalg.svd(mean - centre, full_matrices=False)
     axes = axes[:2] * np.sign(axes[:2][np.arange(2), np.abs(axes[:2]).argmax(1)])[:, None]
     shares = np.square(sizes) / max(float(np.square(sizes).sum()), 1e-300)
     names = tuple(f"principal axis {i + 1} of z ({shares[i]:.0%})" for i in range(2))
-    told = f"Posterior means in {mean.shape[1]} dimensions, on their two principal axes."
-    return centred @ axes.T, (names[0], names[1]), told
+    told = f"Posterior means in {size} dimensions, on their two principal axes."
+    return Plane((mean - centre) @ axes.T, (names[0], names[1]), told, centre, axes)
 
 
-def _colourings(
+def colourings_of(
     model: Model, shown: Values, look: Look, given: Colouring | None, most: int = 12
 ) -> list[Colouring]:
     """Return what rows may be coloured by: labels, conditions, and columns of a table."""

@@ -1,0 +1,142 @@
+"""x ~ p(x|z) as a function of standard normal noise, in operators that a graph can hold."""
+
+from __future__ import annotations
+
+__all__ = ["Drawing", "drawn", "noise_size"]
+
+from functools import singledispatch
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..distributions import (
+    Bernoulli,
+    ByColumn,
+    Categorical,
+    GatedNormals,
+    is_independent_normal,
+)
+from ..evaluate import in_precision
+from ..export.units import FromModel
+from ..fitted import Fitted
+
+
+@singledispatch
+def noise_size(p: Distribution) -> int:
+    """Return how many numbers of noise a draw of each row takes; 0 where none can be made."""
+    if is_independent_normal(p):
+        return p.event_shape.numel()
+    return 0
+
+
+@singledispatch
+def drawn(p: Distribution, u: Tensor) -> Tensor:
+    """Return a draw for standard normal noise u, (n, noise_size), of a normal."""
+    return p.mean + p.stddev * u.reshape(p.mean.shape)
+
+
+@noise_size.register
+def _(p: Bernoulli) -> int:
+    return p.event_shape.numel()
+
+
+@drawn.register
+def _(p: Bernoulli, u: Tensor) -> Tensor:
+    return (_uniform(u).reshape(p.mean.shape) < p.mean).to(u.dtype)
+
+
+@noise_size.register
+def _(p: Categorical) -> int:
+    return p.event_shape.numel()
+
+
+@drawn.register
+def _(p: Categorical, u: Tensor) -> Tensor:
+    below = p.logits.softmax(-1).cumsum(-1)[..., :-1]
+    return (_uniform(u).reshape(p.logits.shape[:-1])[..., None] > below).to(u.dtype).sum(-1)
+
+
+@noise_size.register
+def _(p: GatedNormals) -> int:
+    return p.event_shape.numel() + 1
+
+
+@drawn.register
+def _(p: GatedNormals, u: Tensor) -> Tensor:
+    below = p.log_weight.exp().cumsum(-1)[..., :-1]
+    which = (_uniform(u[:, :1]) > below).long().sum(-1)
+    chosen = nn.functional.one_hot(which, p.log_weight.shape[-1]).to(u.dtype)
+    noise = torch.einsum("nk,kde,ne->nd", chosen, p.scale_tril, u[:, 1:])
+    return (torch.einsum("nk,nkd->nd", chosen, p.loc) + noise).reshape(p.mean.shape)
+
+
+@noise_size.register
+def _(p: ByColumn) -> int:
+    sizes = [noise_size(part) for part in p.parts]
+    return sum(sizes) if all(sizes) else 0
+
+
+@drawn.register
+def _(p: ByColumn, u: Tensor) -> Tensor:
+    pieces = u.split([noise_size(part) for part in p.parts], -1)
+    return p.joined([drawn(part, piece) for part, piece in zip(p.parts, pieces, strict=True)])
+
+
+def _uniform(u: Tensor) -> Tensor:
+    """Return uniform noise for normal noise."""
+    return 0.5 * (1 + torch.erf(u * 0.5**0.5))
+
+
+class Drawing(nn.Module):
+    """Map z (n, latent_dim) to the mean x_hat of p(x|z), the deviation of each value, and a draw
+    x_tilde, each (n, *data_shape); without x_tilde where no draw can be made.
+
+    Further inputs are noise u (n, noise), where a draw can be made, and c (n, k), where the model
+    is one of p(x|c).
+
+    Arguments:
+        model: The model.
+
+    Attributes:
+        noise: How many numbers of noise a draw takes.
+        inputs: What the inputs are called.
+        names: What the outputs are called.
+    """
+
+    def __init__(self, model: Fitted) -> None:
+        super().__init__()
+        self.from_model = FromModel(model.schema).float()
+        self.vae = in_precision(model.vae, torch.float32)
+        self.width, given = 0, tuple[Tensor, ...]()
+        if model.condition is not None:
+            self.width = model.condition.width
+            given = (torch.zeros(2, self.width),)
+        with torch.no_grad():
+            p = self.vae.decode(torch.zeros(2, self.vae.latent_dim), *given)
+        self.noise = noise_size(p)
+        self.inputs = ["z", *["u"] * bool(self.noise), *["c"] * len(given)]
+        self.names = ("x_hat", "deviation", "x_tilde")[: 2 + bool(self.noise)]
+
+    def forward(
+        self, z: Tensor, second: Tensor | None = None, third: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return x_hat, deviations and x_tilde."""
+        others = [one for one in (second, third) if one is not None]
+        noise, given = others[: bool(self.noise)], others[bool(self.noise) :]
+        p = self.vae.decode(z, *given)
+        beta = self.vae.likelihood.beta(p)
+        found = (self.from_model(p.mean), self.from_model.deviations(p, beta))
+        return (*found, *(self.from_model(drawn(p, u)) for u in noise))
+
+    def example(self, rows: int) -> tuple[Tensor, ...]:
+        """Return inputs of some rows."""
+        sizes = {"z": self.vae.latent_dim, "u": self.noise}
+        generator = torch.Generator().manual_seed(0)
+        c = [torch.zeros(rows, self.width)] if "c" in self.inputs else []
+        drawn = [
+            torch.randn(rows, sizes[name], generator=generator)
+            for name in self.inputs
+            if name != "c"
+        ]
+        return (*drawn, *c)

@@ -1,0 +1,8 @@
+"""A fitted model as graphs that run without Python: encoder, decoder and score, in data units."""
+
+from __future__ import annotations
+
+from .graphs import Decoder, Encoder, Score
+from .onnx import Exported, Graph, export, to_onnx
+
+__all__ = ["Decoder", "Encoder", "Exported", "Graph", "Score", "export", "to_onnx"]
