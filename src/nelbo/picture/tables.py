@@ -14,7 +14,7 @@ from ..data import Values
 from ..fitted import Fitted
 from ..fitted.portrait.look import in_units, telling_columns
 from ..fitted.summary import Summary
-from ..report.style import Colour, bare, parts, shortened
+from ..report.style import Colour, bare, parts, shortened, span
 
 Array = npt.NDArray[Any]
 
@@ -86,8 +86,8 @@ def _draw_scatter(
         axes.set_title(text, fontsize=9.5, color=Colour.INK)
         axes.set_xlabel(_name(model, i), fontsize=9)
         bare(axes)
-        axes.set_xlim(*_limits(rows[:, i]))
-        axes.set_ylim(*_limits(rows[:, j]))
+        axes.set_xlim(*span(rows[:, i]))
+        axes.set_ylim(*span(rows[:, j]))
     several[0].set_ylabel(_name(model, j), fontsize=9)
 
 
@@ -100,7 +100,7 @@ def _draw_marginals(
     data = {"color": Colour.GREY, "alpha": 0.55, "label": f"data ({which})"}
     drawn = {"histtype": "step", "color": Colour.BLUE, "lw": 1.5, "label": "samples with noise"}
     for axes, j in zip(grid.flat, chosen, strict=False):
-        bins = np.linspace(*_limits(rows[:, j]), 26)
+        bins = np.linspace(*span(rows[:, j]), 26)
         axes.hist(rows[~np.isnan(rows[:, j]), j], bins, density=True, **data)
         axes.hist(samples[:, j], bins, density=True, **drawn)
         axes.set_xlabel(_name(model, j), fontsize=9)
@@ -111,13 +111,6 @@ def _draw_marginals(
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper left", ncols=2, fontsize=9, frameon=False)
     figure.suptitle(" ", fontsize=9)
-
-
-def _limits(values: Array) -> tuple[float, float]:
-    """Return a range that holds 99 of 100 values, and a margin."""
-    low, high = (float(v) for v in np.nanquantile(values, (0.005, 0.995)))
-    margin = 0.12 * (high - low) or 0.5 * max(abs(low), 1e-12)
-    return low - margin, high + margin
 
 
 def _name(model: Fitted, j: int) -> str:

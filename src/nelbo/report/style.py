@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Colour", "bare", "parts", "shortened"]
+__all__ = ["Colour", "bare", "parts", "shortened", "span"]
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,3 +55,13 @@ def shortened(name: str, most: int, end: bool = False) -> str:
     elif len(name) > most:
         name = name[: most - 1] + "…"
     return name.replace("$", r"\$")
+
+
+def span(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """Return a range that holds 99 of 100 values, and a margin; missing ones do not count."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return -0.5, 0.5
+    low, high = (float(v) for v in np.quantile(values, (0.005, 0.995)))
+    margin = 0.12 * (high - low) or 0.5 * max(abs(low), 1e-12)
+    return low - margin, high + margin

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...report.portrait import Absent, Column, ColumnPair, Look, Marginal, Synthetic
+from ...report.style import span
 from ..model import Model
 from .look import correlations
 from .rows import Limits, Rows, spread
@@ -64,19 +65,10 @@ def _marginal(data: Array, drawn: Array, column: Column, j: int, bins: int = 25)
             for part in (data, drawn)
         ]
         return Marginal(j, np.empty(0), shares[0], shares[1], lost)
-    low, high = _range(data)
+    low, high = span(data)
     edges = np.linspace(low, high, bins + 1)
     found = [np.histogram(part, edges)[0] / max(len(part), 1) for part in (data, drawn)]
     return Marginal(j, edges, found[0], found[1], lost)
-
-
-def _range(values: Array) -> tuple[float, float]:
-    """Return a range that holds 99 of 100 values, and a margin."""
-    if not len(values):
-        return -0.5, 0.5
-    low, high = (float(v) for v in np.quantile(values, (0.005, 0.995)))
-    margin = 0.12 * (high - low) or 0.5 * max(abs(low), 1e-12)
-    return low - margin, high + margin
 
 
 def _pairs(

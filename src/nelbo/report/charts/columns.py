@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..portrait import Column, ColumnPair, Marginal
-from ..style import Colour, shortened
+from ..style import Colour, shortened, span
 from .frame import dots, drawn
 
 if TYPE_CHECKING:
@@ -62,19 +62,12 @@ def draw_pair(found: ColumnPair, columns: tuple[Column, ...]) -> str:
         dots(axes, found.samples, Colour.BLUE, 2.0, 0.8)
         axes.set_xlabel(shortened(first, 28))
         axes.set_ylabel(shortened(second, 22))
-        axes.set_xlim(*_range(found.data[:, 0]))
-        axes.set_ylim(*_range(found.data[:, 1]))
+        axes.set_xlim(*span(found.data[:, 0]))
+        axes.set_ylim(*span(found.data[:, 1]))
 
     real, made = found.correlation
     label = f"{first} and {second}: correlation {real:.2f} in the data, {made:.2f} in samples."
     return drawn(draw, label, width=2.9, height=2.4)
-
-
-def _range(values: Array) -> tuple[float, float]:
-    """Return a range that holds nearly all values, and a margin."""
-    low, high = (float(end) for end in np.nanquantile(values, (0.003, 0.997)))
-    margin = 0.1 * (high - low) or 0.5
-    return low - margin, high + margin
 
 
 def draw_points(
@@ -93,8 +86,8 @@ def draw_points(
 
     def draw(axes: Axes) -> None:
         dots(axes, rows[:, pair], Colour.BLUE, 2.4)
-        axes.set_xlim(*_range(like[:, pair[0]]))
-        axes.set_ylim(*_range(like[:, pair[1]]))
+        axes.set_xlim(*span(like[:, pair[0]]))
+        axes.set_ylim(*span(like[:, pair[1]]))
         axes.set_xlabel(shortened(first, 28))
         axes.set_ylabel(shortened(second, 22))
 
