@@ -112,6 +112,17 @@ class Rows:
     new: bool
     labels: tuple[Colouring, Colouring] | None = None
 
+    @property
+    def said(self) -> str:
+        """How many rows are looked at, of how many."""
+        return self.some(len(self.numbers))
+
+    def some(self, count: int) -> str:
+        """Say that ``count`` rows are looked at, of how many."""
+        if count >= self.of:
+            return f"{self.of:,} rows {self.which}"
+        return f"{count:,} of {self.of:,} rows {self.which}, drawn at random"
+
     def beside(self, train: Values, limits: Limits, seed: int) -> Rows:
         """Return the same with training rows of another data set."""
         few = spread(len(train), _most(train, limits.trained, limits.trained_values), seed)

@@ -155,7 +155,7 @@ def _levels(model: Model, rows: Rows, density: Density, baseline: Baseline | Non
 def _compared(rows: Rows, density: Density, baseline: Baseline | None) -> str:
     """Say what log p(x) is, beside exact pPCA's."""
     value = _with_error(f"{density.mean:,.1f}", density.standard_error)
-    text = f"log p(x) is {value} nats per row over {_looked(rows, density.rows)}"
+    text = f"log p(x) is {value} nats per row over {rows.some(density.rows)}"
     if baseline is None:
         return f"{text}. There is no pPCA to compare with, as p(x) is no Gaussian density."
     side = "above"
@@ -166,13 +166,6 @@ def _compared(rows: Rows, density: Density, baseline: Baseline | None) -> str:
     if baseline.verdict:
         text += f": {baseline.verdict}"
     return f"{text}."
-
-
-def _looked(rows: Rows, count: int) -> str:
-    """Say how many rows were judged, of how many."""
-    if count >= rows.of:
-        return f"{rows.of:,} rows {rows.which}"
-    return f"{count:,} of {rows.of:,} rows {rows.which}, drawn at random"
 
 
 def _with_error(value: str, error: float | None) -> str:
