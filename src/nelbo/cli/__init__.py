@@ -40,6 +40,10 @@ COMMANDS = {
         "Write what there is to see of a model as one page that needs no network.",
     ),
     "score": ("apply:score", "Write log p(x) of every row, in nats."),
+    "detect": (
+        "detect:detect",
+        "Find improbable rows, the most improbable first, and which columns make them so.",
+    ),
     "encode": ("apply:encode", "Write the latent means of every row."),
     "reconstruct": (
         "apply:reconstruct",

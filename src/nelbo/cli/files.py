@@ -11,12 +11,15 @@ __all__ = [
     "open_model",
     "read",
     "read_for",
+    "write_json",
     "write_pictures",
     "write_results",
     "write_rows",
+    "write_table",
 ]
 
 import functools
+import json
 import os
 import re
 import sys
@@ -253,6 +256,19 @@ def write_results(out: str, data: Data, results: Columns, mask: npt.NDArray[np.b
 
     lead = {name: column[mask] for name, column in _numbered(data).items()}
     _write_columns(out, {**lead, **results}, np.stack([*results.values()], axis=1))
+
+
+def write_table(out: str, columns: Columns) -> None:
+    """Write columns to a .csv or .parquet file."""
+    import numpy as np
+
+    _write_columns(out, columns, np.empty(0))
+
+
+def write_json(out: str, value: Any) -> None:
+    """Write a JSON file."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    write_file(Path(out), lambda file: file.write(text.encode()))
 
 
 def _write_columns(out: str, columns: Columns, array: npt.NDArray[Any]) -> None:

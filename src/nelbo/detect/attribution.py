@@ -75,7 +75,8 @@ def attribute(model: Fitted, X: Any, draws: int = 256) -> Attribution:
     if len(values.shape) != 2:
         raise ValueError("Columns can only be told of tables, got rows of more than one axis.")
     nats, expected = _conditionals(model, values)
-    usual, _ = _conditionals(model, Values(model.sample(draws), columns=values.columns))
+    drawn = Values.of(model.sample(draws), columns=values.columns)
+    usual, _ = _conditionals(model, drawn)
     names = tuple(schema.feature_name(j) for j in range(schema.n_features))
     return Attribution(nats, np.median(usual, axis=0), expected, names)
 
@@ -100,7 +101,7 @@ def _conditionals(model: Fitted, values: Values) -> tuple[Array, Array]:
 def _by_samples(model: Fitted, values: Values) -> tuple[Array, Array]:
     """Return nats and means from log p(x) - log p(x_-j), each by importance samples of z.
 
-    Of values that are missing nothing is told: their nats are 0.
+    Of values that are missing nothing is told: their nats are 0, as if they were as expected.
     """
     whole = model.score_samples(values)
     nats = np.zeros(values.shape)
@@ -111,7 +112,7 @@ def _by_samples(model: Fitted, values: Values) -> tuple[Array, Array]:
         without[:, j] = np.nan
         others = Values.of(without, columns=values.columns, c=values.conditions, missing=True)
         nats[there, j] = (model.score_samples(others) - whole)[there]
-        expected[:, j] = model.reconstruct(others)[:, j]
+        expected[:, j] = model.impute(others)[:, j]
     return nats, expected
 
 

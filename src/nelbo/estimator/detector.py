@@ -20,7 +20,14 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..data import DataWarning, Schema, Values
-from ..detect import Attribution, Calibration, adjusted, attribute, improbability
+from ..detect import (
+    Attribution,
+    Calibration,
+    adjusted,
+    attribute,
+    calibration_of,
+    improbability,
+)
 from ..fitted import Fitted
 from ..recipe import Entries
 from ..recipe.check import seed_from
@@ -125,17 +132,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
             ValueError: X does not fit, is fewer than 20 rows, or holds rows of the fit, which look
                 more probable than new ones.
         """
-        values = self._values(X)
-        known = 0
-        if self.fitted_.known is not None:
-            known = int(self.fitted_.trained_on(values).sum())
-        if 2 * known > len(values):
-            raise ValueError(
-                f"{known:,} of these {len(values):,} rows were fitted, and look more probable than "
-                "new ones: p-values beside them would be too small. Pass rows that were held out, "
-                "or set calibration_fraction."
-            )
-        self.calibration_ = Calibration(improbability(self.fitted_, values))
+        self.calibration_ = calibration_of(self._fitted(), self._values(X))
         return self
 
     # -- judge

@@ -8,8 +8,9 @@ Anomalies among the rows must not make themselves probable. So the rows farthest
 left out, which one normal finds by concentration steps (Rousseeuw & Van Driessen, 1999). Each
 mixture is fitted by EM to a few hundred of the others: anomalies that are many enough to form a
 cluster are few in so small a sample, as in isolation forests (Liu et al., 2008), and the prior
-around :math:`\Sigma`, the covariance of the rows, lets few rows have no narrow cluster. The average
-is better than its members (Ormoneit & Tresp, 1996), and is a VAE: see `nelbo.start.clustered`.
+around :math:`\Sigma`, the covariance of all rows, lets few rows have no narrow cluster; those left
+out count there, so that tails are as wide as they are. The average is better than its members
+(Ormoneit & Tresp, 1996), and is a VAE: see `nelbo.start.clustered`.
 """
 
 from __future__ import annotations
@@ -70,11 +71,11 @@ class Subsamples:
 
     def __call__(self, x: Tensor, seed: int) -> MixtureOfFactorAnalysers:
         """Return the average of mixtures fitted to samples of rows x (n, D)."""
+        _, covariance = self._moments(x)
         x = self.bulk(x)
         n, columns = x.shape
         rows = max(2, min(self.rows, math.ceil(self.share * n)))
         components = max(1, min(self.components, rows // 2))
-        _, covariance = self._moments(x)
         em = ExpectationMaximisation(
             columns,
             strength=self.strength * rows,
