@@ -241,6 +241,16 @@ def test_flows_refuse_sizes_that_they_cannot_have() -> None:
             build((4,), 2, posterior="flow", posterior_options=options)
 
 
+def test_a_flow_is_learned_under_a_running_mean_of_weights() -> None:
+    # which the masks and orders of its networks have no part in
+    model = VariationalAutoencoder(
+        2, prior="flow", prior_options={"transforms": 1, "width": 4}, max_steps=60, random_state=0
+    ).fit(draw(linear_gaussian(4, 2), 80).numpy())
+    assert np.isfinite(model.score_samples(draw(linear_gaussian(4, 2), 5).numpy())).all()
+    kinds = {t.dtype for t in model.model_.prior.state_dict().values()}
+    assert {torch.bool, torch.int64} <= kinds
+
+
 # -- a flow fitted after training ------------------------------------------------------------------
 
 

@@ -250,8 +250,14 @@ class Run:
         if self.averaged is None or self.step <= self.unaveraged:
             self.averaged = _weights(self.objective)
             return
-        live = [self.live[name] for name in self.averaged]
-        torch._foreach_lerp_(list(self.averaged.values()), live, max(self.average, 1 / self.step))
+        means, live = [], []
+        for name, mean in self.averaged.items():
+            if mean.is_floating_point():
+                means.append(mean)
+                live.append(self.live[name])
+            else:  # a count or a mask has no mean
+                mean.copy_(self.live[name])
+        torch._foreach_lerp_(means, live, max(self.average, 1 / self.step))
 
     def fall_now(self, progress: float) -> None:
         """Go back to the best weights, and let the rate fall from here."""
