@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from nelbo import VariationalAutoencoder
+from nelbo.cli import main
 from nelbo.synthesis import (
     Tables,
     contingency,
@@ -244,3 +248,74 @@ def test_tables_that_do_not_fit_are_refused() -> None:
         quality(alone, target="smoker")
     with pytest.raises(ValueError, match=r"target 'age' is no column.*height, weight"):
         usefulness(tables(data), "age")
+
+
+# -- the tutorial ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_the_tutorial_runs_on_some_of_its_rows(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    rows = pandas.read_csv(data_dir / "tables" / "adult.csv").head(1500)
+    rows.to_csv(tmp_path / "adult.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parent.parent / "docs" / "synthesis.md"
+    session: dict[str, Any] = {}
+    for code in re.findall(r"^```py\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+        exec(code, session)
+    assert session["quality"].shape_error < 0.1
+    assert session["quality"].rows["held_out"] == 300
+
+
+# -- through a fitted model ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted() -> VariationalAutoencoder:
+    options = {"network": "linear", "max_steps": 60, "random_state": 0}
+    return VariationalAutoencoder(2, **options).fit(rows(400, 0)[:, :3])
+
+
+def test_a_model_judges_what_it_draws_by_the_rows_it_knows_and_others(
+    fitted: VariationalAutoencoder,
+) -> None:
+    both = np.vstack([rows(400, 0), rows(150, 1)])[:, :3]
+    found = fitted.quality(both)
+    seen = int(fitted.trained_on(both).sum())
+    assert found.rows == {"data": seen, "synthetic": seen, "held_out": 550 - seen}
+    assert found.privacy is not None
+    assert found.privacy.copies == 0
+    assert str(fitted.quality(both)) == str(found)
+    copies = fitted.quality(both, rows(400, 0)[:, :3]).privacy
+    assert copies is not None
+    assert copies.copies == 1
+    assert copies.memorised.value == pytest.approx(1)
+    new = fitted.quality(rows(150, 1)[:, :3])
+    assert new.privacy is None
+    assert new.judged_by_new
+    with pytest.raises(ValueError, match="rows that were not trained on"):
+        fitted.quality(rows(150, 1)[:, :3], target="column 0")
+
+
+def test_the_shell_draws_and_judges(
+    fitted: VariationalAutoencoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run, out = (str(tmp_path / name) for name in ("data.npy", "run", "made.npy"))
+    np.save(data, np.vstack([rows(400, 0), rows(90, 1)])[:, :3])
+    fitted.save(run)
+    draw = ["sample", run, "-n", "90", "--quiet"]
+    assert main([*draw, "--out", out, "--quality", data]) == 0
+    said = capsys.readouterr().out
+    assert "column shapes" in said
+    assert "memorised" in said
+    assert np.load(out).shape == (90, 3)
+    for more, words in (
+        (["--target", "x0"], "--target belongs to --quality"),
+        (["--quality", data, "--target", "shoe"], "'shoe' is no column"),
+        (["--with-missing"], "--with-missing: no values were missing in the rows"),
+    ):
+        assert main([*draw, *more]) == 2
+        assert words in capsys.readouterr().err

@@ -307,12 +307,16 @@ def sample(
     count: Annotated[int | None, WHOLE, Parameter(name=("--count", "-n"))] = None,
     condition: str | None = None,
     noise: bool = True,
+    with_missing: Flag = False,
     seed: Annotated[int, WHOLE] = 0,
     out: str | None = None,
+    quality: str | None = None,
+    target: str | None = None,
     limits: Limits = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     device: Device = "auto",
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Draw new rows from the model in RUN, in data units.
 
@@ -326,26 +330,44 @@ def sample(
         to draw.
     noise
         Draw x from p(x|z); --no-noise writes its mean f(z) instead.
+    with_missing
+        Leave values missing as they are in the rows fitted.
     seed
         Seed of the draw.
     out
         File to write: .npy, .csv or .parquet; or, without a suffix, a folder of PNGs. Without it,
         CSV goes to standard output.
+    quality
+        Rows of data, as for fit, best those of the fit and others: tell how like them the drawn
+        rows are, and whether they are copies. Without --out that goes to standard error.
+    target
+        With --quality, the column whose prediction is to show what the drawn rows are good for.
     """
+    if target is not None and quality is None:
+        raise ValueError("--target belongs to --quality: name the rows of data, too.")
     if count is not None and count < 1:
         raise ValueError(f"--count must be at least 1, got {count}.")
     check_seed(seed)
     files.check_output(out, overwrite, pictures=True)
     model = files.open_model(run, device)
+    if with_missing and model.missing_given_z is None:
+        raise ValueError(
+            f"--with-missing: no values were missing in the rows that {run} was fitted to, or it "
+            "was written before that was remembered. Leave it out."
+        )
     c = conditions.read(model, condition)
     if count is None:
         count = conditions.rows(c)
     shown = _limits(model, out, limits)
     with progress.shown(quiet):
-        rows = model.sample(count, noise, seed, c)
+        rows = model.sample(count, noise, seed, c, missing=with_missing)
     if shown is None:
         shown = _span(model.sample(count, False, seed, c), "their means")
     _write(model, out, rows, shown)
+    if quality is not None:
+        data = files.read_for(model, quality, reading).values
+        found = model.quality(data, rows, target, seed)
+        print(visible(str(found)), file=sys.stdout if out else sys.stderr)
 
 
 def _check_bound(bound: str | None) -> None:

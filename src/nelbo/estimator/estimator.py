@@ -32,6 +32,7 @@ from ..integers import integer
 from ..options import NetworkFactory, Options, parameters
 from ..recipe import Entries
 from ..recipe.check import check, seed_from
+from ..synthesis import Quality
 from ..training import History
 from ..vae import VAE
 from . import naming, output, state
@@ -239,6 +240,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         random_state: int | np.random.RandomState | None = None,
         c: Any = None,
         given: Mapping[str | int, Any] | None = None,
+        missing: bool = False,
     ) -> Any:
         """Draw new examples, in data units and layout, and in the floating type of the data fitted.
 
@@ -252,15 +254,17 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                 {"label": 3, "age": 40.0}, or one for each.
             given: Values of some columns of a table, such as {"age": 40}, which all rows are to
                 have: the others are drawn from their distribution given these.
+            missing: Whether values are missing (NaN) as they are in the rows fitted.
 
         Raises:
-            ValueError: n_samples is less than 1, c does not fit, or the values of ``given`` hardly
-                occur under the model.
+            ValueError: n_samples is less than 1, c does not fit, the values of ``given`` hardly
+                occur under the model, or no values were missing.
             TypeError: n_samples is not an integer.
         """
         model = self._fitted()
         integer("n_samples", n_samples)
-        return self._named(model.sample(int(n_samples), noise, self._seed(random_state), c, given))
+        seed = self._seed(random_state)
+        return self._named(model.sample(int(n_samples), noise, seed, c, given, missing))
 
     # -- judge
     # ---------------------------------------------------------------------------------------
@@ -398,6 +402,34 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             c: What each row is conditioned on, for a model of p(x|c).
         """
         return self._fitted().elbo(self._values(X, c), refined)
+
+    def quality(
+        self,
+        X: Any,
+        synthetic: Any = None,
+        target: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Quality:
+        """Judge synthetic rows: are they like the data, useful in their place, or copies of them.
+
+        Arguments:
+            X: Rows of data, best those of the fit together with others that were kept from it.
+            synthetic: Rows that `sample` drew; None draws as many as there are rows of training.
+            target: The name of a column: how well it is predicted from the others by what was
+                trained on synthetic rows.
+            random_state: Seed of what is drawn; None is that of the fit.
+
+        Returns:
+            What prints as a short table: see `nelbo.synthesis.Quality`.
+
+        Raises:
+            ValueError: The rows are no table, do not fit, or none is new where ``target`` needs
+                such.
+        """
+        values = self._values(X, None)
+        if synthetic is not None:
+            synthetic = self._values(synthetic, None)
+        return self.fitted_.quality(values, synthetic, target, self._seed(random_state))
 
     def report(
         self,

@@ -45,9 +45,11 @@ from . import impute as imputing
 from .conditional import Names
 from .given import Resampling, row_of
 from .incomplete import View, of_incomplete, without_mechanism
+from .missing_given_z import MissingGivenZ
 
 if TYPE_CHECKING:
     from ..diagnose import Diagnosis, Effort, Spell
+    from ..synthesis import Quality
 
 Array = npt.NDArray[Any]
 
@@ -76,6 +78,7 @@ class Fitted(Brief):
             (`nelbo.baseline`); None where p(x) is a probability, or where nobody has found it yet.
         condition: What the rows are conditioned on, where the model is one of p(x|c); then c is
             passed beside X, or X holds the columns that ``condition`` of the fit named.
+        missing_given_z: Which values are missing, given z, where the rows fitted had such.
     """
 
     vae: VAE
@@ -91,6 +94,7 @@ class Fitted(Brief):
     known: KnownRows | None = None
     linear: ProbabilisticPCA | None = None
     condition: ConditionSchema | None = None
+    missing_given_z: MissingGivenZ | None = None
 
     # -- judge
 
@@ -431,6 +435,28 @@ class Fitted(Brief):
         found = portray(self, X, c=c, labels=labels, title=title, seed=seed)
         return write_report(path, found)[0]
 
+    def quality(
+        self, X: Any, synthetic: Any = None, target: str | None = None, seed: int = 0
+    ) -> Quality:
+        """Judge synthetic rows: are they like the data, useful in their place, or copies of them.
+
+        Arguments:
+            X: Rows of data. Best are those of the fit together with others: the model knows which
+                it was trained on, to which synthetic rows may be too close, and tests on others
+                what they are useful for.
+            synthetic: Rows that were drawn; None draws as many as there are rows of training in X.
+            target: The name of a column: how well it is predicted from the others by what was
+                trained on synthetic rows.
+            seed: Seed of all that is drawn.
+
+        Raises:
+            ValueError: The rows are no table, do not fit, or none is new where ``target`` needs
+                such.
+        """
+        from .synthetic import quality_of
+
+        return quality_of(self, X, synthetic, target, seed)
+
     def _repr_html_(self) -> str:
         """Return what this model is, and where it comes from, for a notebook."""
         from .portrait import about
@@ -545,6 +571,7 @@ class Fitted(Brief):
         seed: int = 0,
         c: Any = None,
         given: Mapping[str | int, Any] | None = None,
+        missing: bool = False,
     ) -> Array:
         """Draw new examples in data units and layout, and in the floating type of the data.
 
@@ -557,20 +584,34 @@ class Fitted(Brief):
             c: What to condition on, for a model of p(x|c): one condition for all, or one for each.
             given: Values of some columns of a table, by name or place, which all rows are to have:
                 then z is drawn from its posterior given these, by importance resampling.
+            missing: Whether values are missing (NaN) as they are in the rows fitted: what is
+                missing depends on z. It does not go with ``given``.
 
         Raises:
-            ValueError: ``count`` is less than 1, c does not fit, a column is unknown, or the values
-                are so improbable that there is hardly a draw of z for them.
+            ValueError: ``count`` is less than 1, c does not fit, a column is unknown, the values
+                are so improbable that there is hardly a draw of z for them, or values are to be
+                missing as in rows that had none missing.
         """
+        if missing and self.missing_given_z is None:
+            raise ValueError(
+                "missing=True asks for missing values as in the rows fitted, but none were missing "
+                "there, or the model was saved before that was remembered. Leave it at False."
+            )
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}.")
+        if given is not None and missing:
+            raise ValueError("missing=True draws whole rows with holes: leave out given, or it.")
         if given is not None:
             return self.sample_given(given, count, noise, seed, c)[0]
         condition = door.conditions(self.condition, c, count)
         generator = self._generator(seed)
         z = draw(self.vae.prior(), (count,), generator, gradients=False)
         z = z.cpu().to(getattr(torch, self.dtype))
-        return self._decode(z, generator if noise else None, condition)
+        rows = self._decode(z, generator if noise else None, condition)
+        if missing and self.missing_given_z is not None:
+            gone = self.missing_given_z.draw(z, torch.Generator().manual_seed(seed))
+            rows = np.where(gone, np.asarray(math.nan, rows.dtype), rows)
+        return rows
 
     def sample_given(
         self,
@@ -643,6 +684,24 @@ class Fitted(Brief):
         values = self.values(train)
         found = linear.fit(self.schema, self.vae, values, self.conditions_of(values))
         return dataclasses.replace(self, linear=found)
+
+    def with_missing_given_z(self, train: Any, most: int = 20_000) -> Fitted:
+        """Return the same model, which knows which values of the training rows are missing given z;
+        as it is where none are, or rows are no table.
+
+        Arguments:
+            train: The training rows.
+            most: From so many of them on, evenly spaced ones are taken.
+        """
+        values = self.values(train)
+        if not values.incomplete or values.array.ndim != 2:
+            return self
+        some = values[:: max(1, len(values) // most)]
+        mean, deviation = self.encode(some)
+        random = np.random.default_rng([self.seed, 5])
+        z = mean + deviation * random.standard_normal(mean.shape)
+        found = MissingGivenZ.of(z.astype(np.float64), np.isnan(some.array))
+        return dataclasses.replace(self, missing_given_z=found)
 
     # -- keep
 

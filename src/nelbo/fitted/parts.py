@@ -19,6 +19,7 @@ from ..recipe import Entries
 from ..spec import Spec
 from ..training import History
 from ..vae import VAE
+from .missing_given_z import MissingGivenZ
 
 
 class Parts(Protocol):
@@ -52,6 +53,8 @@ class Parts(Protocol):
     def linear(self) -> ProbabilisticPCA | None: ...
     @property
     def condition(self) -> ConditionSchema | None: ...
+    @property
+    def missing_given_z(self) -> MissingGivenZ | None: ...
     @property
     def n_iter(self) -> int: ...
     @property

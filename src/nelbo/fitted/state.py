@@ -24,10 +24,13 @@ from ..recipe import Entries
 from ..training import History, fields
 from ..vae import VAE
 from . import card
+from .missing_given_z import MissingGivenZ
 from .parts import Parts
 
 BASELINE = "baseline."
 """What the names of the baseline's tensors begin with, which lie beside the weights."""
+MISSING = "missing."
+"""The same of which values are missing."""
 ROWS = "rows."
 """The same of the rows that the model knows."""
 
@@ -87,6 +90,8 @@ def save(
         ) from None
     if model.linear is not None:
         tensors |= {BASELINE + name: value for name, value in model.linear.to_tensors().items()}
+    if model.missing_given_z is not None:
+        tensors |= {MISSING + k: value for k, value in model.missing_given_z.to_tensors().items()}
     known = model.known
     if known is not None:
         tensors |= {
@@ -100,7 +105,7 @@ def save(
 def load(path: str | PathLike[str]) -> dict[str, Any]:
     """Read what `save` wrote: the fields of a `Fitted`, by name."""
     config, weights = checkpoint.read_folder(path)
-    linear, rows = _taken_out(weights, BASELINE), _taken_out(weights, ROWS)
+    linear, rows, missing = (_taken_out(weights, name) for name in (BASELINE, ROWS, MISSING))
     with of_one_model(path):
         model_spec = spec.Spec.from_dict(config["spec"])
         schema = Schema.from_dict(config["schema"])
@@ -119,6 +124,11 @@ def load(path: str | PathLike[str]) -> dict[str, Any]:
         check_weights(model_spec, weights)
         found["vae"] = restore(model_spec, weights)
         found["linear"] = _linear(linear) if linear else None
+        found["missing_given_z"] = None
+        if missing:
+            found["missing_given_z"] = MissingGivenZ.from_tensors(
+                missing, schema.n_features, model_spec.latent_dim
+            )
         found["known"] = _known(rows, config["fitted"]["row_precision"]) if rows else None
     return found
 

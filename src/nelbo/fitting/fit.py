@@ -129,6 +129,7 @@ def _fit(
         linear=pca,
         condition=plan.condition,
     )
+    fitted = fitted.with_missing_given_z(values)
     left = None
     if store is not None and interruption is None:
         left = store.fingerprint

@@ -168,7 +168,7 @@ def quality(tables: Tables, target: str | None = None, seed: int = 0) -> Quality
         trends=trends(tables),
         missing=np.stack(holes, 1),
         two_sample=_two_sample(tables, seed),
-        judged_by_new=tables.held_out is not None,
+        judged_by_new=tables.any_new,
         privacy=found_privacy,
         usefulness=found_use,
         rows=rows,

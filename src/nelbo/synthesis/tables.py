@@ -26,6 +26,7 @@ class Tables(Brief):
         data: The rows that the model was trained on, (n, d).
         synthetic: Rows that it made, (m, d).
         held_out: Rows of data that it was not trained on; None where there are none.
+        trained: Whether the model was trained on ``data``: else these rows are new themselves.
     """
 
     names: tuple[str, ...]
@@ -33,6 +34,7 @@ class Tables(Brief):
     data: Array
     synthetic: Array
     held_out: Array | None = None
+    trained: bool = True
 
     @classmethod
     def of(
@@ -42,6 +44,7 @@ class Tables(Brief):
         held_out: Any = None,
         names: Sequence[str] | None = None,
         levels: Sequence[bool] | None = None,
+        trained: bool = True,
     ) -> Tables:
         """Take arrays, and check that they fit together.
 
@@ -49,6 +52,7 @@ class Tables(Brief):
             data, synthetic, held_out: Of shape (rows, d).
             names: What the columns are called; None numbers them.
             levels: Which columns hold levels; None are none.
+            trained: Whether the model was trained on ``data``.
 
         Raises:
             ValueError: An array has no rows, another number of columns, or infinite values.
@@ -65,7 +69,12 @@ class Tables(Brief):
         others = {"synthetic": synthetic, "held_out": held_out}
         found = {what: _rows(what, x, d) for what, x in others.items() if x is not None}
         which = np.asarray(levels, dtype=np.bool_)
-        return cls(tuple(names), which, first, found["synthetic"], found.get("held_out"))
+        return cls(tuple(names), which, first, found["synthetic"], found.get("held_out"), trained)
+
+    @property
+    def any_new(self) -> bool:
+        """Whether there are rows of data that the model has not seen."""
+        return self.held_out is not None or not self.trained
 
     @property
     def unseen(self) -> Array:
