@@ -6,7 +6,7 @@ from __future__ import annotations
 
 __all__ = ["quality_of"]
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +14,13 @@ import numpy.typing as npt
 from ..data import TableSchema
 from ..data.table import Column
 from ..synthesis import Quality, Tables, quality
-
-if TYPE_CHECKING:
-    from .fitted import Fitted
+from .model import Model
 
 Array = npt.NDArray[np.float64]
 
 
 def quality_of(
-    model: Fitted,
+    model: Model,
     X: Any,
     synthetic: Any = None,
     target: str | None = None,
