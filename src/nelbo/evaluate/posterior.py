@@ -21,13 +21,14 @@ from torch.distributions import Distribution
 
 from ..distributions import GivenNormals, given_observed
 from ..linear import LinearGaussian, MixtureOfFactorAnalysers
-from ..vae import VAE
+from ..vae import VAE, Terms
 from ..watching import pieces
 from .exact import solved
 from .examples import Examples
 from .gauss_newton import mixture
-from .importance import pareto_shape, sampled_terms
+from .importance import pareto_shape
 from .judging import MEMORY, judged, rows_at_once
+from .row_noise import BLOCK
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +80,12 @@ def weighted(
         memory: Bytes for intermediate results.
         c: Conditions (n, k), for a model of p(x|c).
     """
-    with judged(vae, x.double(), c) as (model, rows):
-        exact = solved(model) if c is None and len(vae.shape) == 1 else None
+    exact = None
+    if c is None and len(vae.shape) == 1:
+        exact = solved(vae)
+    # weights are sums of few terms, for which float32 is enough
+    dtype = vae.dtype if exact is None else torch.float64
+    with judged(vae, x.to(dtype), c) as (model, rows):
         few = max(1, rows_at_once(model, rows, samples, memory) // 4)
         if model.likelihood.correlated:
             matrices = 8 * rows.x.element_size() * samples * rows.x[0].numel() ** 2
@@ -116,11 +121,15 @@ def _drawn(
 ) -> Weighted:
     """Draw z of some rows."""
     source, _ = mixture(samples, vae, x, memory)
-    blocks = list(sampled_terms(vae, x, source, samples, seed))
-    log_weight = torch.cat([terms.log_weight.double() for terms in blocks])
+    keys, z = x.keys(), []
+    for number, first in enumerate(range(0, samples, BLOCK)):
+        z.append(source.draws(keys, min(BLOCK, samples - first), seed, number, x.x))
+    drawn = torch.cat(z)
+    decoded = x.decode(vae, drawn)
+    terms = Terms(decoded.log_prob(x.x), drawn, x.prior(vae)(), source)
+    log_weight = terms.log_weight.double()
     weight = log_weight.softmax(0)
-    z = torch.cat([terms.z for terms in blocks])
-    p = given_observed(x.decode(vae, z), x.x)
+    p = given_observed(decoded, x.x)
     tail = min(samples, 3 * int(samples**0.5) + 1)
     khat = pareto_shape(log_weight.topk(tail, 0).values, samples)
     return Weighted(start, end, weight, p, 1 / weight.square().sum(0), khat)
