@@ -22,6 +22,7 @@ first rows of a table.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -60,6 +61,7 @@ def main() -> None:
     )
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
     parser.add_argument("--seeds", type=int, default=5, help="masks of each table")
+    parser.add_argument("--peers", nargs="*", default=[*PEERS], choices=[*PEERS])
     parser.add_argument("--again", action="store_true", help="measure what is there already, too")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -69,7 +71,7 @@ def main() -> None:
     for seed in range(options.seeds):
         for name in options.tables:
             if (name, seed) not in found:
-                found[name, seed] = [name, seed, *measured(table(name), seed)]
+                found[name, seed] = [name, seed, *measured(table(name), seed, options.peers)]
                 print(*found[name, seed], flush=True)
                 report("imputation", HEAD, [*found.values()], before)
     print(*SUMMARY)
@@ -97,19 +99,24 @@ def mask(shape: tuple[int, ...], seed: int) -> Array:
     return gone.reshape(shape)
 
 
-def measured(x: Array, seed: int) -> list[float]:
-    """Return the error of each method, the coverage, and the seconds of two of them."""
+def measured(x: Array, seed: int, peers: list[str]) -> list[float]:
+    """Return the error of each method, the coverage, and the seconds of two of them; NaN for peers
+    that are left out.
+    """
     gone = mask(x.shape, seed)
     holes = np.where(gone, np.nan, x)
     begun = time.perf_counter()
     ours = VAEImputer(random_state=seed).fit(holes)
     errors = [error(ours.transform(holes), x, gone)]
-    seconds = [time.perf_counter() - begun]
+    seconds = [time.perf_counter() - begun, math.nan]
     for name, peer in PEERS.items():
         begun = time.perf_counter()
+        if name not in peers:
+            errors.append(math.nan)
+            continue
         errors.append(error(peer(seed).fit_transform(holes), x, gone))
         if name == "random forest":
-            seconds.append(time.perf_counter() - begun)
+            seconds[1] = time.perf_counter() - begun
     return [*errors, coverage(ours, x, holes), *seconds]
 
 

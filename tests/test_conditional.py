@@ -168,3 +168,31 @@ def test_what_cannot_be_drawn_or_imputed_is_refused(
     with pytest.raises(ValueError, match="draws must be at least 1"):
         whitened.impute(table(4), draws=0)
     np.testing.assert_array_equal(whitened.impute(table(4)), table(4))
+
+
+def test_categories_are_imputed_by_their_most_probable_level() -> None:
+    random = np.random.default_rng(0)
+    group = random.integers(0, 3, 200)
+    number = 2.0 * group + 0.5 * random.normal(size=200)
+    x = np.stack([number, group, random.poisson(2 + 3 * group)], 1).astype(float)
+    gone = random.random(x.shape) < 0.2
+    rows = np.where(gone, np.nan, x)
+    columns = ["gaussian", {"kind": "categorical", "levels": 3}, "poisson"]
+    options: dict[str, Any] = {"hidden": (64,), "max_steps": 300, "learning_rate": 0.01}
+    options |= {"likelihood": "columns", "likelihood_options": {"columns": columns}}
+    model = small(**options).fit(rows)
+    chances = model.probabilities(rows, 1)
+    np.testing.assert_allclose(chances.sum(1), 1, atol=1e-5)
+    for statistic in ("mean", "median", "mode"):
+        filled = model.impute(rows, statistic)
+        lost = gone[:, 1]
+        assert (filled[lost, 1] == chances[lost].argmax(1)).mean() > 0.95
+        assert (filled[lost, 1] == group[lost]).mean() > 0.6
+    draws = model.impute(rows, draws=3)
+    assert set(np.unique(draws[:, :, 1])) == {0.0, 1.0, 2.0}
+    np.testing.assert_array_equal(draws[..., 2], draws[..., 2].round())
+    drawn = model.sample(200, given={1: 2})
+    assert (drawn[:, 1] == 2).all()
+    assert abs(drawn[:, 0].mean() - 4) < 1
+    with pytest.raises(ValueError, match="column 0 has no levels"):
+        model.probabilities(rows, 0)
