@@ -137,7 +137,7 @@ def content_of(
     if judged is None:
         raise ValueError("There are no rows to put on the map. Pass some.")
     if X is not None:
-        told, called = rows.said, "Row"
+        told, called = f"{len(judged):,} of {rows.of:,} rows {rows.which}", "Row"
     z = embed(model, judged)
     found = usage(model, judged, z)
     array = in_units(model, judged.array)
