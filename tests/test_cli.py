@@ -102,7 +102,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "wide.npy", rng.normal(size=(10, 7)))
     np.save(folder / "images.npy", rng.integers(0, 256, size=(60, 4, 5), dtype=np.uint8))
     (folder / "empty.csv").write_text("")
-    (folder / "text.csv").write_text("a,b\n1,2\n3,blue\n")
+    (folder / "text.csv").write_text("a,b\n" + "1,2\n" * 20 + "3,blue\n")
     (folder / "pictures").mkdir()
     (folder / "pictures" / "broken.png").write_bytes(b"\x89PNG not")
     return folder

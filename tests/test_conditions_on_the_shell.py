@@ -147,7 +147,10 @@ def test_arrays_images_and_digits_have_conditions_too(shell: Shell, place: Path)
         (("fit", "pets.csv", "--out", "x", "--condition", "kinds"), "Did you mean 'kind'"),
         (("fit", "pets.csv", "--out", "x", "--condition", ","), "--condition names no column"),
         (("fit", "digits", "--out", "x", "--condition", "y"), "no 'y' to condition on.*'label'"),
-        (("fit", "pets.csv", "--out", "x"), "column 'kind' is not of numbers"),
+        (
+            ("fit", "pets.csv", "--out", "x", "--likelihood", "student_t"),
+            "column 'kind' is not of numbers",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line(

@@ -472,7 +472,7 @@ BAD_FITS: dict[str, tuple[dict[str, Any], Any, str]] = {
         r"holds text.*row 0, column 0 is 'a'.*OneHotEncoder",
     ),
     "a column of strings": (
-        {},
+        {"likelihood": "student_t"},
         pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}),
         r"column 'b' is 'x'",
     ),

@@ -22,8 +22,8 @@ from nelbo.options import Options
 from nelbo.recipe.check import check
 
 FIELDS = dataclasses.fields(Options)
-ALIASES = ("random_state", "score_samples_k")
-"""Options that have another name on the shell."""
+ALIASES = ("random_state", "score_samples_k", "missing", "unknown")
+"""Options that have another name on the shell, or are among those that say how data are read."""
 
 
 def test_the_estimators_signature_is_that_of_the_options() -> None:
@@ -45,7 +45,7 @@ def test_the_shell_has_every_option_that_belongs_to_a_group() -> None:
     shell = [field.name for field in dataclasses.fields(FitOptions)]
     ours = [field.name for field in FIELDS if field.metadata["group"] is not None]
     assert [name for name in shell if name in ours] == ours
-    assert set(shell) - set(ours) == {"seed", "held_out", "test", "samples"}
+    assert set(shell) - set(ours) == {"seed", "held_out", "test", "samples", "missing_values"}
 
 
 TYPED = [f for f in FIELDS if re.search("int|float|Sequence|Mapping|Network", f.type)]

@@ -15,6 +15,7 @@ import torch
 from nelbo.data import DataWarning, TableSchema
 from nelbo.data.table import Constant, LeftOut, Levels, Numbers
 from nelbo.data.table.schema import CLASSES
+from nelbo.data.table.stream import Stream
 from nelbo.likelihood.columns import KINDS, Columns
 
 pandas = pytest.importorskip("pandas")
@@ -438,3 +439,24 @@ def test_adult_is_read_as_one_would(data_dir: Path) -> None:
     array = schema.encode(X)
     np.testing.assert_array_equal(np.isnan(array).sum(0), (X == " ?").to_numpy().sum(0))
     pandas.testing.assert_frame_equal(schema.decode(array), X)
+
+
+def test_a_large_file_is_read_a_part_at_a_time_as_it_is_at_once(tmp_path: Path) -> None:
+    X = frame().drop(columns=["shop", "key", "name"]).assign(city=lambda X: X["city"])
+    X.loc[N - 1, "city"] = "Oslo"
+    X.to_parquet(tmp_path / "table.parquet", row_group_size=90)
+    path = tmp_path / "table.parquet"
+    stream = Stream(many=10, batch=64, seen=200)
+    assert stream.is_for(path)
+    assert not Stream().is_for(path)
+    array, schema = stream.read(path) or pytest.fail("no table")
+    assert array.dtype == np.float32
+    np.testing.assert_allclose(array, schema.encode(X), rtol=1e-6)
+    (city,) = (column for column in schema.columns if column.name == "city")
+    assert isinstance(city, Levels)
+    assert set(city.levels) == {"Bonn", "Rome", "Łódź", "Oslo"}
+    known = TableSchema.infer(X[: N - 1])
+    with pytest.raises(ValueError, match="'Oslo'"):
+        stream.read(path, known)
+    again, _ = stream.read(path, known, "missing") or pytest.fail("no table")
+    assert np.isnan(again[-1, known.names.index("city")])

@@ -78,6 +78,28 @@ class Options:
         and takes the smallest whose held-out log p(x) is within one standard error of the best.
         """,
     )
+    schema: Any = _option(
+        "auto",
+        MODEL,
+        """
+        What the columns of a table are: "auto" finds out the kind of each, such as categorical or
+        count, where some hold text, dates or booleans, and takes columns that all are numbers as
+        such; "infer" finds out the kinds in any case; or the path of a TOML file that says them.
+
+        A dict such as ``{"age": "poisson", "id": "left_out"}``, which says some of them, or a
+        `nelbo.data.TableSchema`, may be passed, too.
+        """,
+        limits="schema",
+    )
+    unknown: str = _option(
+        "error",
+        None,
+        """
+        What to make of a category that was not there at the fit: "error", or "missing", which reads
+        such a cell as one that is missing.
+        """,
+        limits="unknown",
+    )
     condition: Sequence[str | int] | None = _option(
         None,
         MODEL,

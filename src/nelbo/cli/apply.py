@@ -26,12 +26,14 @@ from .flags import (
     check_which,
     visible,
 )
+from .mixed import write_frame
 from .reading import Data, ReadOptions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..fitted import Chosen, Fitted
+    from ..fitted.by_column import ByColumn
 
 
 def evaluate(
@@ -148,6 +150,7 @@ def score(
     *,
     samples: Annotated[int, WHOLE] = 200,
     bound: str | None = None,
+    by_column: Flag = False,
     tolerance: float | None = None,
     rows: str = "all",
     out: str | None = None,
@@ -170,6 +173,9 @@ def score(
     bound
         Write the ELBO instead: encoder is that of q(z|x); refined is that of a normal fitted to
         each row's posterior, where that is better, and is closer to log p(x).
+    by_column
+        Write what each column adds to log p(x), too, and what z does: E[log p(x_j|z)] over p(z|x),
+        and -KL(p(z|x) || p(z)). They sum to log p(x).
     tolerance
         Standard error of each row that is asked for, in nats: rows above it, and unreliable ones,
         get more samples, or a better method, as by evaluate --method auto.
@@ -191,9 +197,18 @@ def score(
     _check_tolerance(tolerance)
     if bound is not None and tolerance is not None:
         raise ValueError("--tolerance is for log p(x), not for --bound: leave one of them out.")
+    if by_column and (bound is not None or tolerance is not None):
+        raise ValueError("--by-column is for log p(x) as it is: leave --bound and --tolerance out.")
     model, source = _open(run, data, device, reading)
     chosen = model.choose(source.values, rows)
     taken = source.values[chosen.mask]
+    if by_column:
+        with progress.shown(quiet):
+            terms = model.by_column(taken, samples)
+        if not quiet:
+            show.notes(chosen.sentence(data, terms.total))
+        _write_terms(out, source, chosen, terms)
+        return
     if bound is not None:
         with progress.shown(quiet):
             nats = model.elbo(taken, refined=bound == "refined")
@@ -214,6 +229,19 @@ def score(
     per_row = {"log_p": found.value, "standard_error": found.standard_error}
     per_row |= {"unreliable": found.unreliable.astype(np.int64)}
     _write_rows(out, source, chosen, per_row)
+
+
+def _write_terms(out: str | None, source: Data, chosen: Chosen, terms: ByColumn) -> None:
+    """Write what columns add to log p(x) of the chosen rows, a column for each."""
+    found = {"log_p": terms.total}
+    found |= {name: terms.value[:, j] for j, name in enumerate(terms.columns)}
+    found["z"] = terms.of_z
+    if out is None:
+        import numpy as np
+
+        files.write_rows(None, np.stack([*found.values()], axis=1), [*found])
+        return
+    files.write_results(out, source, found, chosen.mask)
 
 
 def _write_rows(
@@ -450,6 +478,10 @@ def _write(
     from ..data import to_uint8
 
     schema, pictures_of, lead = model.schema, None, None
+    if schema.table is not None:
+        frame = schema.table.decode(rows, library="pyarrow")
+        sys.stdout.writelines(map(visible, write_frame(out, frame)))
+        return
     if source is not None:
         pictures_of, lead = source.files, files.named(source)
     if out is not None and not Path(out).suffix:

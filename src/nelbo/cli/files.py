@@ -18,7 +18,6 @@ __all__ = [
     "write_table",
 ]
 
-import functools
 import json
 import os
 import re
@@ -33,6 +32,7 @@ from ..whole import write_file, write_folder
 from . import heavy, stdin
 from .flags import visible
 from .interrupt import raising
+from .mixed import Kinds
 from .reading import Data, ReadOptions
 
 if TYPE_CHECKING:
@@ -48,38 +48,48 @@ MARK = ".nelbo"
 """The file that lists the PNGs of a folder: one that holds others, too, is not replaced."""
 
 
-def read(
-    where: str,
-    reading: ReadOptions,
-    condition: Sequence[str] | None = None,
-    missing: bool = True,
-) -> Data:
-    """Read DATA, tell what was decided about it, and refuse what is not a number, by its place.
+def read(where: str, reading: ReadOptions, kinds: Kinds = Kinds()) -> Data:  # noqa: B008 (frozen)
+    """Read DATA, tell what was decided about it, and refuse what it cannot hold, by its place.
 
     Arguments:
         where: DATA.
         reading: How it is read.
-        condition: Names of what its rows are conditioned on.
-        missing: Whether values may be missing.
+        kinds: What its columns may be, what its rows are conditioned on, and whether values may be
+            missing.
     """
-    from ..data import DataWarning, load
+    from ..data import DataWarning
 
-    checked = functools.partial(_checked, missing=missing)
-
-    piped = where in (stdin.STANDARD_INPUT, stdin.NAME)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # all that these say is in the notes
-        if piped:
-            data = stdin.read(reading, checked, condition)
-            notes = data.notes
+        if where in (stdin.STANDARD_INPUT, stdin.NAME):
+            data = stdin.read(lambda path, name: _read_file(path, name, reading, kinds))
         else:
-            source = load(where, **reading.arguments(), condition=condition)
-            notes = source.notes
-    for note in notes:
+            data = _read_file(where, where, reading, kinds)
+    for note in data.notes:
         warnings.warn(note, DataWarning, stacklevel=2)
-    if piped:
-        return data
-    return checked(source, where, where, reading)
+    return data
+
+
+def _read_file(where: str, name: str, reading: ReadOptions, kinds: Kinds) -> Data:
+    """Read DATA that is no standard input: columns that are no numbers by their kinds."""
+    from ..data import load
+    from ..data.read.cells import NotNumbers
+
+    found = None
+    if kinds.first(where):
+        found = kinds.read(where, name, reading)
+    if found is not None:
+        return found
+    try:
+        source = load(where, **reading.arguments(), condition=kinds.condition)
+    except NotNumbers:
+        if kinds.schema != "auto":
+            raise
+        found = kinds.read(where, name, reading)
+        if found is None:
+            raise
+        return found
+    return _checked(source, name, where, reading, kinds.missing)
 
 
 def _checked(
@@ -136,7 +146,8 @@ def read_for(model: Fitted, where: str, reading: ReadOptions) -> Data:
     condition = None
     if model.condition is not None:
         condition = model.condition.names
-    data = read(where, reading, condition, model.options.missing == "auto")
+    kinds = Kinds(model.schema.table, condition, model.options.missing == "auto")
+    data = read(where, reading, kinds)
     model.views(data.values[:1], "centre")  # says where columns or shape are others
     model.conditions_of(data.values)
     return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["fit"]
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,11 +24,12 @@ from . import config as toml
 from . import files, heavy, progress, show
 from .flags import Flag, in_flags, visible
 from .interrupt import Terminated, raising
+from .mixed import Kinds
 from .options import FitOptions
 from .reading import ReadOptions
 
 if TYPE_CHECKING:
-    from ..data import Values
+    from ..data import TableSchema, Values
     from ..estimator import VariationalAutoencoder
     from ..evaluate import Scores
     from ..fitted import Fitted
@@ -129,7 +131,7 @@ def _explain(
         return
     shape = " × ".join(map(str, train.shape[1:]))
     told = f"{data}: {len(train):,} rows of {shape} to train on, {kept:,} to hold out"
-    print(visible(f"{told}\n\n{found}"))
+    print(visible("\n\n".join(filter(None, [told, _columns(train.table), str(found)]))))
 
 
 def _fit(
@@ -160,7 +162,10 @@ def _fit(
     if held_out is not None and (test is None or not model.trained_on(held_out).all()):
         model = model.with_held_out(held_out)
     estimator.fitted_ = model
-    _save(estimator, run, overwrite, {"run.toml": toml.to_toml(data, options, reading)}, partial)
+    text = {"run.toml": toml.to_toml(data, options, reading)}
+    if model.schema.table is not None:
+        text["schema.toml"] = model.schema.table.to_toml()
+    _save(estimator, run, overwrite, text, partial)
     if not quiet and held_out is not None:
         told = f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ..."
         print(visible(told), file=sys.stderr, flush=True)
@@ -247,12 +252,20 @@ def _report(
     if as_json:
         print(visible(results), end="")
     elif not quiet:
-        print(visible(show.fit(summary, data, options, _written(run))), end="")
+        columns = _columns(model.schema.table)
+        print(visible(show.fit(summary, data, options, _written(run), columns)), end="")
     if refused is not None:
         raise OSError(
             f"{_results_file(run)} could not be written: {refused.strerror or refused}. The model "
             f"is saved in {run}; its numbers stand above."
         )
+
+
+def _columns(table: TableSchema | None) -> str:
+    """Say what each column is, where they are of different kinds."""
+    if table is None:
+        return ""
+    return str(table)
 
 
 def _draw(
@@ -322,23 +335,18 @@ def _rows(
     data: str, options: FitOptions, reading: ReadOptions
 ) -> tuple[Values, Values | None, Values | None]:
     """Read DATA; return the rows to train on, those to be held out, and those of --test."""
-    condition = options.columns()
-    missing = options.missing_values != "refuse"
-    values = files.read(data, reading, condition, missing).values
+    schema = options.schema if options.estimator().looks_for_kinds else None
+    kinds = Kinds(schema, options.columns(), options.missing_values != "refuse")
+    values = files.read(data, reading, kinds).values
     test = None
     if options.test is not None:
-        test = _read_test(options.test, values, reading, condition, missing)
+        kinds = dataclasses.replace(kinds, schema=values.table)
+        test = _read_test(options.test, values, reading, kinds)
     return *_split(values, test, options), test
 
 
-def _read_test(
-    where: str,
-    rows: Values,
-    reading: ReadOptions,
-    condition: Sequence[str] | None,
-    missing: bool,
-) -> Values:
-    test = files.read(where, reading, condition, missing).values
+def _read_test(where: str, rows: Values, reading: ReadOptions, kinds: Kinds) -> Values:
+    test = files.read(where, reading, kinds).values
     if test.shape[1:] != rows.shape[1:]:
         raise ValueError(
             f"--test {where} has rows of shape {test.shape[1:]}, but DATA has "

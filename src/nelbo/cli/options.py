@@ -112,6 +112,7 @@ SHELL = {
     "float | None": Shell(float | None),
     "bool": Shell(bool),
     "bool | Literal['auto']": Shell(bool | None, _or_auto),
+    "Any": Shell(str),
     "str": Shell(str),
     "str | None": Shell(str, _or_none),
     "str | float": Shell(str, _number_or_word),
@@ -278,6 +279,7 @@ if TYPE_CHECKING:
         samples: int = 200
         missing_values: str = "auto"
         condition: str | None = None
+        schema: str = "auto"
 
 else:
     FitOptions = Parameter(name="*")(

@@ -34,6 +34,8 @@ class ReadOptions:
     """What separates the fields of a .csv: one character, tab, or blanks (any number)."""
     missing: Annotated[str | None, READING] = None
     """Further marks of missing cells in a .csv, comma-separated: -999 or unknown,-."""
+    unknown: Annotated[str, READING] = "error"
+    """What to make of a category that was not there at the fit: error, or missing."""
     resize: Annotated[str | None, READING] = None
     """Resize the pictures of a folder to this height and width, such as 28x28."""
 
@@ -43,7 +45,10 @@ class ReadOptions:
         Raises:
             ValueError: The size cannot be read.
         """
+        if self.unknown not in ("error", "missing"):
+            raise ValueError(f"--unknown must be error or missing, got {self.unknown!r}.")
         found: dict[str, Any] = dataclasses.asdict(self)
+        del found["unknown"]
         if self.missing is not None:
             found["missing"] = self.missing.split(",")
         if self.resize is not None:

@@ -155,7 +155,7 @@ def _settings(run: str) -> dict[str, Any]:
 
 def _as_read(known: dict[str, Any], asked: ReadOptions) -> ReadOptions:
     """Return how the data of a fit were read, but for what is asked for otherwise."""
-    found = {
+    found: dict[str, Any] = {
         name: known.get(name) if value is None else value for name, value in vars(asked).items()
     }
     return ReadOptions(**found)

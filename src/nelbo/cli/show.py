@@ -19,13 +19,25 @@ if TYPE_CHECKING:
     from .options import FitOptions
 
 
-def fit(summary: Summary, data: str, options: FitOptions, written: Sequence[str]) -> str:
-    """Say how good a fitted model is."""
+def fit(
+    summary: Summary, data: str, options: FitOptions, written: Sequence[str], columns: str = ""
+) -> str:
+    """Say how good a fitted model is.
+
+    Arguments:
+        summary: Its numbers.
+        data: DATA.
+        options: Those of the fit.
+        written: The files of the run.
+        columns: What its columns are, where they are of different kinds.
+    """
     held = 0
     if summary.density is not None:
         held = summary.density.rows
     shape = " × ".join(map(str, summary.shape))
     lines = [f"{data}: {summary.training_rows:,} rows of {shape} trained on, {held:,} held out", ""]
+    if columns:
+        lines += [columns, ""]
     if gone := summary.recipe.get("missing"):
         lines += [*_wrapped("Missing", f"{gone['value']}. {gone['reason']}", 14), ""]
     if given := summary.recipe.get("condition"):
@@ -58,6 +70,10 @@ def _ended(stopped: str) -> str:
 def _explained(summary: Summary) -> str:
     """Say how much of the data z explains."""
     found = summary.explained
+    if found.share is None:
+        return (
+            "Explained     there are no columns of numbers, of whose variance z could explain some"
+        )
     text = f"Explained     z explains {100 * found.share:.0f} % of the variance"
     if found.pca is not None:
         text += f" (PCA: {100 * found.pca:.0f} %)"

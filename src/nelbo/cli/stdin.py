@@ -8,13 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
-    from ..data import Source
-    from .reading import Data, ReadOptions
-
-    Check = Callable[[Source, str, str, ReadOptions], Data]
+    from .reading import Data
 
 STANDARD_INPUT = "-"
 """What users write for it."""
@@ -22,14 +19,12 @@ NAME = "standard input"
 """What messages call it."""
 
 
-def read(reading: ReadOptions, check: Check, condition: Sequence[str] | None = None) -> Data:
+def read(read_file: Callable[[str, str], Data]) -> Data:
     """Read what stands on standard input: CSV, or the bytes of an .npy, .npz or .parquet file.
 
     Arguments:
-        reading: How to read it.
-        check: Returns data that have passed all checks, given their name for messages and the
-            file they are in.
-        condition: Names of what its rows are conditioned on.
+        read_file: Returns data that have passed all checks, given the file they are in and their
+            name for messages.
 
     Raises:
         ValueError: It is closed, empty, or cannot be read.
@@ -39,16 +34,13 @@ def read(reading: ReadOptions, check: Check, condition: Sequence[str] | None = N
     import warnings
     from pathlib import Path
 
-    from ..data import load
-
     with tempfile.TemporaryDirectory(prefix="nelbo-") as folder:
         path = _kept(Path(folder))
         said: list[warnings.WarningMessage] = []
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                source = load(path, **reading.arguments(), condition=condition)
-                data = check(source, NAME, str(path), reading)
+                data = read_file(str(path), NAME)
         except (ValueError, ImportError) as error:
             raise type(error)(str(error).replace(str(path), NAME)) from error
         finally:

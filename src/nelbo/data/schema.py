@@ -55,6 +55,7 @@ from nelbo.data.steps.layout import (
     user_shape,
 )
 from nelbo.data.steps.whitening import Axes, mix, mixed_variance, unmix
+from nelbo.data.table import TableSchema
 from nelbo.data.units import Units
 from nelbo.data.values import Values
 
@@ -90,6 +91,8 @@ class Schema:
             there is passed over.
         extent: The least and the greatest value of the training data, as they were; None where it
             is not known.
+        table: What the columns are, where they are of different kinds: only those that may be are
+            shifted and scaled, the others have shift 0 and scale 1. None where all are numbers.
     """
 
     kind: Literal["table", "images"]
@@ -104,6 +107,7 @@ class Schema:
     mixing: Vector | None = None
     left_out: tuple[tuple[int, float], ...] = ()
     extent: tuple[float, float] | None = None
+    table: TableSchema | None = None
 
     copied = 2**26
     """Bytes of floats up to which training keeps a copy in the model's units."""
@@ -209,6 +213,8 @@ class Schema:
         """
         values = Values.of(X, columns=columns, missing=True)
         _check_options(scale, dequantize)
+        if values.table is not None:
+            return cls._of_table(values.array, values.table)
         array, images = values.array, values.array.ndim > 2
         if discrete:
             check_grey(array)
@@ -229,6 +235,33 @@ class Schema:
         if seen is not array:
             found = found._reaching_as_far_as(array)
         return dataclasses.replace(found, columns=values.columns, discrete=discrete)
+
+    @classmethod
+    def _of_table(cls, array: Array, table: TableSchema) -> Schema:
+        """Find the schema of rows (n, d) whose columns are of different kinds."""
+        left_out = table.constants
+        kept = np.delete(np.arange(array.shape[1]), [j for j, _ in left_out])
+        if not len(kept):
+            raise ValueError(
+                "X has no column to model: each is left out, or has one value in all rows. Pass "
+                "columns that vary."
+            )
+        flat = array[:, kept]
+        shift, scale, constant = fit_scaling(flat, "standard", False)
+        free = table.continuous[kept]
+        return cls(
+            kind="table",
+            shape=(len(kept),),
+            layout="flat",
+            columns=table.names,
+            dequantize=False,
+            shift=np.where(free, shift, 0.0),
+            scale=np.where(free, scale, 1.0),
+            constant=tuple(sorted({*(j for j, _ in left_out), *kept[[*constant]].tolist()})),
+            left_out=left_out,
+            extent=_extent(flat),
+            table=table,
+        )
 
     def _reaching_as_far_as(self, array: Array) -> Schema:
         """Return the same schema with the least and the largest of all values, outliers too."""
@@ -299,6 +332,7 @@ class Schema:
             "mixing": _known(np.ndarray.tolist, self.mixing),
             "left_out": [[j, _known_number(value)] for j, value in self.left_out],
             "extent": _known(list, self.extent),
+            "table": _known(TableSchema.to_dict, self.table),
         }
 
     @classmethod
@@ -309,7 +343,13 @@ class Schema:
             ValueError: A field is missing, unknown, or does not fit the others (named).
         """
         # models may have been saved before there were these fields
-        later: dict[str, Any] = {"discrete": False, "mixing": None, "left_out": [], "extent": None}
+        later: dict[str, Any] = {
+            "discrete": False,
+            "mixing": None,
+            "left_out": [],
+            "extent": None,
+            "table": None,
+        }
         fields = {**later, **fields}
         wanted = {field.name for field in dataclasses.fields(cls)}
         if set(fields) != wanted:
@@ -339,6 +379,7 @@ class Schema:
                 mixing=mixing,
                 left_out=tuple((int(j), _number(value)) for j, value in fields["left_out"]),
                 extent=_known(lambda ends: (float(ends[0]), float(ends[1])), fields["extent"]),
+                table=_known(TableSchema.from_dict, fields["table"]),
             )
         except (TypeError, ValueError) as error:
             raise ValueError(
@@ -609,7 +650,10 @@ class Schema:
         def columns(t: Tensor) -> Tensor:
             return torch.from_numpy(self.from_model(t.double()))
 
-        return Units(density, scale, columns, self.feature_name)
+        numbers = None
+        if self.table is not None:
+            numbers = torch.from_numpy(self.table.numbers)
+        return Units(density, scale, columns, self.feature_name, numbers)
 
     def conformed(self, array: Array) -> Array:
         """Return rows (n, D) in the user's order, if their shape fits."""
@@ -654,7 +698,7 @@ class Schema:
                 f"{tuple(values.shape)}. Pass the decoder's output."
             )
         dtype: type[np.floating[Any]] = np.float32
-        if values.dtype == torch.float64:
+        if values.dtype == torch.float64 or self.table is not None:
             dtype = np.float64
         out = np.empty((len(values), *self.data_shape), dtype=dtype)
         shift, scale = torch.tensor(self.shift), torch.tensor(self.scale)

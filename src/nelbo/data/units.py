@@ -22,9 +22,12 @@ class Units(Brief):
         columns: From rows of a table in model units, (n, *shape), to its columns in data units, (n,
             D), float64; None for images and unscaled data.
         name: From the number of such a column to its name; None where columns have none.
+        numbers: Which of these are numbers, counts or amounts, a mask (D,), where columns are of
+            different kinds: only these have variances and correlations. None where all are.
     """
 
     log_density: float = 0.0
     scale: Tensor | float = 1.0
     columns: Callable[[Tensor], Tensor] | None = None
     name: Callable[[int], str] | None = None
+    numbers: Tensor | None = None

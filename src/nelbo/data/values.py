@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,10 @@ from nelbo.data.moments import chunks, has_missing
 from nelbo.data.read.cells import model_dtype, place, real_numbers, refuse_text
 from nelbo.data.read.frames import from_frame
 from nelbo.data.read.sequences import from_sequence, from_tensor
+
+if TYPE_CHECKING:
+    from nelbo.data.table import TableSchema
+    from nelbo.data.table.column import Unknown
 
 __all__ = ["Values", "is_frame", "model_dtype", "place", "real_numbers", "validate_array"]
 
@@ -44,11 +48,13 @@ class Values(Brief):
         array: (n, d), or images, contiguous: uint8, float32 or float64.
         columns: Names of the d columns, or None.
         conditions: What each row is conditioned on; None where p(x) is no p(x|c).
+        table: What the columns are, where they are of different kinds; None where all are numbers.
     """
 
     array: Array
     columns: Columns
     conditions: Conditions | None = field(default=None, repr=False)
+    table: TableSchema | None = field(default=None, repr=False)
 
     def __init__(
         self,
@@ -98,19 +104,70 @@ class Values(Brief):
             names = _fitting(tuple(map(str, columns)), X.array, name)
         if c is not None:
             given = _conditions(c, X.array)
-        return cls._checked(X.array, names, given)
+        return cls._checked(X.array, names, given, X.table)
 
-    def _set(self, array: Array, columns: Columns, conditions: Conditions | None) -> None:
+    @classmethod
+    def of_table(
+        cls,
+        frame: Any,
+        table: TableSchema,
+        *,
+        c: Any = None,
+        unknown: Unknown = "error",
+        missing: bool = True,
+    ) -> Values:
+        """Return the rows of a data frame whose columns are of different kinds.
+
+        Arguments:
+            frame: The data frame.
+            table: What its columns are.
+            c: What each row is conditioned on.
+            unknown: Whether a category that was not there at the fit is an "error", or "missing".
+            missing: Whether values may be missing.
+
+        Raises:
+            ValueError: The frame does not fit, as `TableSchema.encode` says; it has no rows; or
+                values are missing.
+        """
+        return cls.of_codes(table.encode(frame, unknown), table, c=c, missing=missing)
+
+    @classmethod
+    def of_codes(
+        cls, array: Array, table: TableSchema, *, c: Any = None, missing: bool = True
+    ) -> Values:
+        """Return rows (n, d) as `TableSchema.encode` makes them of a frame.
+
+        Raises:
+            ValueError: There are no rows, or values are missing where none may be.
+        """
+        _check_axes(array, "X")
+        check_finite(array, "X", table.names, missing)
+        return cls._checked(array, table.names, _conditions(c, array), table)
+
+    def _set(
+        self,
+        array: Array,
+        columns: Columns,
+        conditions: Conditions | None,
+        table: TableSchema | None = None,
+    ) -> None:
         """Set the fields of an immutable value while it is made."""
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "conditions", conditions)
+        object.__setattr__(self, "table", table)
 
     @classmethod
-    def _checked(cls, array: Array, columns: Columns, conditions: Conditions | None) -> Values:
+    def _checked(
+        cls,
+        array: Array,
+        columns: Columns,
+        conditions: Conditions | None,
+        table: TableSchema | None = None,
+    ) -> Values:
         """Return values that have been checked."""
         found = cls.__new__(cls)
-        found._set(array, columns, conditions)
+        found._set(array, columns, conditions, table)
         return found
 
     def __len__(self) -> int:
@@ -134,7 +191,8 @@ class Values(Brief):
     def __getitem__(self, rows: Any) -> Values:
         """Some of the rows: a slice, a mask, or their numbers."""
         given = self.conditions and self.conditions[rows]
-        return self._checked(np.ascontiguousarray(self.array[rows]), self.columns, given)
+        array = np.ascontiguousarray(self.array[rows])
+        return self._checked(array, self.columns, given, self.table)
 
     def only(self, columns: npt.NDArray[np.bool_]) -> Values:
         """The same rows of a table, but that values are missing in all columns but those of a mask

@@ -181,14 +181,18 @@ class _Examination:
         match = prior_match(self.vae, x, self.seed, c)
         amortisation, approximation = self.judge.gaps(self.gap)
         train, train_c = self.known
-        share = explained(self.vae, x, train, self.units, self.memory, c=c, train_c=train_c)
+        share = self.judge.explained(
+            explained(self.vae, x, train, self.units, self.memory, c=c, train_c=train_c)
+        )
+        if self.of_kinds is not None and not bool(self.of_kinds.any()):
+            share = Check("explained variance").skipped("No column is of numbers.")
         ahead, *copies = self.memory_findings()
         yield self.judge.collapse(collapse(self.vae, x, c), self.noise, self.fixed)
         yield self.noise_finding()
         yield ahead
         yield self.ppca_finding()
         yield amortisation
-        yield self.judge.explained(share)
+        yield share
         yield from copies
         yield self.judge.matching_prior(rate, information, match)
         if self.rare:
@@ -251,6 +255,10 @@ class _Examination:
 
     def ppca_finding(self) -> Finding:
         """Hold the model against exact pPCA."""
+        if self.of_kinds is not None:
+            return Check("against pPCA").skipped(
+                "Columns are of different kinds, of which pPCA is no model."
+            )
         linear = _subsampled(self.linear, self.effort.gap_rows, self.seed)
         log_p = self.gap.found.value
         train, train_c = self.known
@@ -263,6 +271,11 @@ class _Examination:
         if self.train is None:
             return check.skipped(self.no_training_rows)
         return check.skipped("pPCA is for Gaussian p(x|z) and rows of at most 4,096 values.")
+
+    @property
+    def of_kinds(self) -> Tensor | None:
+        """Which columns are numbers, where they are of different kinds."""
+        return None if self.units is None else self.units.numbers
 
     @property
     def known(self) -> tuple[Tensor | None, Tensor | None]:

@@ -25,7 +25,9 @@ from ..data import Schema, Values
 from ..data.condition_schema import ConditionSchema
 from ..data.conditions import apart
 from ..data.known import KnownRows
+from ..data.table.door import schema_for
 from ..fitted import Fitted
+from ..fitted.by_column import ByColumn
 from ..fitted.conditional import Names
 from ..fitted.state import asked, of_one_model
 from ..integers import integer
@@ -91,6 +93,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self,
         latent_dim: int | Literal["auto"] = 8,
         *,
+        schema: Any = "auto",
+        unknown: str = "error",
         condition: Sequence[str | int] | None = None,
         network: str | NetworkFactory = "auto",
         encoder: str | NetworkFactory | None = None,
@@ -159,10 +163,11 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
         warm = bool(self.warm_start) and self.__sklearn_is_fitted__()
         check(self._options)
-        X, c = self._apart(X, c)
-        values = Values.of(X, c=c, missing=self.missing == "auto")
-        names = naming.names_of(X)
-        if warm:
+        values = self._rows(X, c, self.fitted_ if warm else None)
+        names = values.columns
+        if values.table is None:
+            names = naming.names_of(self._apart(X, c)[0])
+        if warm and values.table is None:
             naming.check_names(self, X, self.fitted_.names, self.n_features_in_)
         found = fitting.fit(self._options, values, names, self.fitted_ if warm else None)
         self.fitted_ = found.fitted
@@ -183,8 +188,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """
         from .. import fitting
 
-        X, c = self._apart(X, c)
-        return fitting.explain(self._options, Values.of(X, c=c, missing=self.missing == "auto"))
+        return fitting.explain(self._options, self._rows(X, c))
 
     # -- embed and decode
     # ----------------------------------------------------------------------------
@@ -309,7 +313,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Arguments:
             X: Rows with missing values.
             statistic: "mean", "median" or "mode" of each; of a category the most probable level.
-            draws: How many imputations to draw instead: (draws, n, d).
+            draws: How many imputations to draw instead: (draws, n, d), or, of columns of different
+                kinds, a list of so many frames.
             random_state: Seed; None takes the estimator's.
             c: What each row is conditioned on, for a model of p(x|c).
 
@@ -324,6 +329,11 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             samples=self.score_samples_k,
             seed=self._seed(random_state),
         )
+        gone = np.isnan(values.array)
+        if self.schema_.table is not None and draws is not None:
+            return [self.fitted_.frame(rows, X, gone) for rows in found]
+        if self.schema_.table is not None:
+            return self.fitted_.frame(found, X, gone)
         if draws is not None:
             return found
         return self._named(found, X)
@@ -372,6 +382,21 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return self.fitted_.log_likelihood(
             values, method, samples, seed, tolerance=tolerance, **settings
         )
+
+    def score_columns(self, X: Any, samples: int | None = None, c: Any = None) -> ByColumn:
+        """Return what each column adds to log p(x) of each row, in nats or in nats per unit.
+
+        Arguments:
+            X: Rows.
+            samples: Importance samples per row; None takes as many as `score_samples`.
+            c: What each row is conditioned on, for a model of p(x|c).
+
+        Returns:
+            ``value`` (n, d), what each column adds, E[log p(x_j|z)] over p(z|x), and ``of_z`` (n,),
+            what z does, -KL(p(z|x) || p(z)): they sum to log p(x) by as many importance samples, as
+            `score_samples` estimates it of rows that it has no need to look at again.
+        """
+        return self._fitted().by_column(self._values(X, c), samples or self.score_samples_k)
 
     def trained_on(self, X: Any) -> npt.NDArray[np.bool_]:
         """Return which rows of X this model was fitted to, those for validation included: (n,).
@@ -627,8 +652,38 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         check_is_fitted(self)
         if self.fitted_.asked.get("condition") is not None:
             X, c = apart(X, self.fitted_.asked["condition"], c)
-        naming.check_names(self, X, self.fitted_.names, self.n_features_in_)
-        return self.fitted_.values(X, c)
+        if self.schema_.table is None:
+            naming.check_names(self, X, self.fitted_.names, self.n_features_in_)
+        return self.fitted_.values(X, c, self.unknown)
+
+    def _rows(self, X: Any, c: Any, before: Fitted | None = None) -> Values:
+        """Return rows of a fit, once it is known what their columns are.
+
+        Arguments:
+            X: Rows.
+            c: What each is conditioned on, where that is no part of X.
+            before: The model that the fit goes on from.
+        """
+        X, c = self._apart(X, c)
+        takes, table = self.missing == "auto", None
+        if before is not None:
+            table = before.schema.table
+        elif not isinstance(X, Values) and self.looks_for_kinds:
+            table = schema_for(X, self.schema)
+        if table is None or isinstance(X, Values):
+            return Values.of(X, c=c, missing=takes)
+        return Values.of_table(X, table, c=c, unknown=self.unknown, missing=takes)
+
+    @property
+    def looks_for_kinds(self) -> bool:
+        """Whether a fit looks for columns of different kinds: not where one likelihood for all of
+        them, or a scaling, was asked for.
+        """
+        return (
+            not isinstance(self.schema, str)
+            or self.schema != "auto"
+            or (self.likelihood == "gaussian" and self.scale == self.dequantize == "auto")
+        )
 
     def _apart(self, X: Any, c: Any) -> tuple[Any, Any]:
         """Return rows of a fit without their conditions, and these.
@@ -645,6 +700,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def _named(self, rows: Array, like: Any = None) -> Any:
         """Return rows in data units as `set_output` asks for them."""
+        if self.schema_.table is not None:
+            return self.fitted_.frame(rows, like)
         names = self.fitted_.names or self.schema_.columns
         return output.framed(self, rows, names, like)
 

@@ -27,6 +27,7 @@ from .annealing import Settings
 from .auto import without_sampling
 from .bidirectional import Bracket
 from .bounds import elbo
+from .by_column import of_each_column
 from .exact import affine_decoder
 from .examples import Examples
 from .importance import elbo_and_rate, pareto_shape, sampled_terms
@@ -65,6 +66,7 @@ __all__ = [
     "mean_error",
     "methods",
     "normals",
+    "of_each_column",
     "pareto_shape",
     "plain_method",
     "refined",

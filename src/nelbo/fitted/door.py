@@ -35,7 +35,9 @@ def to_model(
     if told:
         warn(f"{told} Scale X as those were, or fit again on data like X.")
     _warn_of_impossible(schema, values)
-    dtype = torch.float64 if values.dtype == np.float64 else torch.float32
+    dtype = torch.float32
+    if values.dtype == np.float64 and schema.table is None:
+        dtype = torch.float64
     return schema.to_model(values, noise=noise, dtype=dtype)
 
 

@@ -31,8 +31,11 @@ from ..data import Schema, Values
 from ..data.condition_schema import ConditionSchema, encoded
 from ..data.conditions import apart
 from ..data.known import KnownRows, Uses
+from ..data.read.frames import with_columns
 from ..data.rows import Batch
-from ..data.values import check_finite
+from ..data.table.build import library_of
+from ..data.table.column import Unknown
+from ..data.values import check_finite, is_frame
 from ..distributions import draw
 from ..markup import card
 from ..options import Options
@@ -42,6 +45,7 @@ from ..vae import VAE
 from ..watching import pieces
 from . import choice, conditional, diagnosis, door, linear, noise, state
 from . import impute as imputing
+from .by_column import ByColumn
 from .conditional import Names
 from .given import Resampling, row_of
 from .incomplete import View, of_incomplete, without_mechanism
@@ -59,7 +63,8 @@ class Fitted(Brief):
     """A variational autoencoder in the units of its data.
 
     Rows X are arrays, tensors or data frames in the layout of the training data; what comes back
-    is a numpy array. Log-densities are in nats with the Jacobian of any scaling counted.
+    is a numpy array, of which `frame` makes a data frame where columns are of different kinds.
+    Log-densities are in nats with the Jacobian of any scaling counted.
 
     Attributes:
         vae: The torch model, in scaled units.
@@ -302,6 +307,45 @@ class Fitted(Brief):
             bound = evaluate.elbo(view.vae, view.x, c=view.c, refined=refined)
             nats[view.rows] = view.schema.log_density(bound, view.x)
         return self._as_given(values, self._possible(values, nats))
+
+    def by_column(
+        self, X: Any, samples: int | None = None, seed: int = 0, c: Any = None
+    ) -> ByColumn:
+        """Return what each column adds to log p(x) of each row, in nats or in nats per unit: see
+        `ByColumn`.
+
+        Arguments:
+            X: Rows.
+            samples: Importance samples per row; None takes `score_count`.
+            seed: Their seed.
+            c: What each row is conditioned on, for a model of p(x|c).
+
+        Raises:
+            TypeError: The columns of p(x|z) are not independent given z.
+            ValueError: X or c does not fit the training data, or columns are whitened.
+        """
+        if self.schema.mixing is not None:
+            raise ValueError(
+                "The columns of this model are whitened, so that none of them has a term of its "
+                "own. Fit with scale='standard'."
+            )
+        values = self.values(X, c)
+        value = np.zeros((len(values), self.schema.n_features))
+        of_z = np.zeros(len(values))
+        log_scale = np.broadcast_to(np.log(self.schema.scale), self.schema.shape).ravel()
+        for view in self.views(values):
+            count = samples or self.score_count
+            each, rest = evaluate.of_each_column(view.vae, view.x, count, seed, c=view.c)
+            there = ~view.x.flatten(1).isnan().cpu().numpy()
+            rows = np.flatnonzero(view.rows.numpy())
+            value[np.ix_(rows, self.schema.kept)] = each.numpy() - log_scale * there
+            of_z[rows] = rest.numpy()
+        names = tuple(map(self.schema.feature_name, range(self.schema.n_features)))
+        said = ["density" if self.vae.likelihood.density else "probability"] * len(names)
+        measures = getattr(self.vae.likelihood, "measures", ())
+        for place, measure in zip(self.schema.kept, measures, strict=False):
+            said[place] = measure
+        return ByColumn(names, tuple(said), value, of_z)
 
     def baseline(self, X: Any, c: Any = None) -> Array | None:
         """Return log p(x) of each row under exact pPCA in nats, of shape (n,), or None without it.
@@ -628,7 +672,8 @@ class Fitted(Brief):
         (view,) = self.views(self.values(row, c), "centre")
         drawn, ess = Resampling()(view, count, seed, noise)
         known = ~np.isnan(row[0])
-        drawn = drawn.astype(self.dtype)
+        if self.schema.table is None:
+            drawn = drawn.astype(self.dtype)
         drawn[:, known] = row[0, known]
         return drawn, ess
 
@@ -784,29 +829,58 @@ class Fitted(Brief):
         """
         return self._rows(self._table(X), noise)
 
-    def values(self, X: Any, c: Any = None) -> Values:
+    def values(self, X: Any, c: Any = None, unknown: Unknown | None = None) -> Values:
         """Return rows with their conditions, once both are checked.
 
         Arguments:
             X: Rows; for a model of p(x|c) whose fit named the columns of X that are c, with these.
             c: What each row is conditioned on, where that is no part of X.
+            unknown: Whether a category that was not there at the fit is an "error", or "missing";
+                None is as the fit was asked.
 
         Raises:
             ValueError: X is not finite, c is missing, or there is none to be passed.
         """
-        values = self._table(X, c)
+        values = self._table(X, c, unknown)
         if (values.conditions is None) != (self.condition is None):
             self.conditions_of(values)  # says what is wrong
         return values
 
-    def _table(self, X: Any, c: Any = None) -> Values:
+    def frame(self, rows: Array, like: Any = None, filled: Array | None = None) -> Any:
+        """Return rows in data units as a data frame, with the types, categories, ranges and
+        rounding of the columns that were fitted; of columns that all are numbers, the rows.
+
+        Arguments:
+            rows: What `sample`, `reconstruct`, `decode` or `impute` returned, (n, d).
+            like: What they were computed from: a pandas frame hands down its index.
+            filled: Which values were filled in, (n, d): all others stay as they are, and columns
+                that the model has left out are those of ``like``.
+        """
+        if self.schema.table is None:
+            return rows
+        library = None
+        if is_frame(like):
+            library = library_of(like)
+        table, index = self.schema.table, getattr(like, "index", None)
+        if filled is None:
+            return table.decode(rows, index, library)
+        rows = np.where(filled, table.rounded(rows), rows)
+        found = table.decode(rows, index, library, exact=True)
+        return with_columns(found, like, tuple(table.left_out))
+
+    def _table(self, X: Any, c: Any = None, unknown: Unknown | None = None) -> Values:
         """Return rows with their conditions, as far as there are any."""
         names = self.asked.get("condition")
         if isinstance(X, Values) and X.conditions is None:
             names = None  # they have been taken apart before, or have none
         rows, given = apart(X, names, c)
         takes = self.options.missing == "auto"
+        if self.schema.table is not None and is_frame(rows) and not isinstance(rows, Values):
+            unknown = unknown or self.options.unknown
+            return Values.of_table(rows, self.schema.table, c=given, unknown=unknown, missing=takes)
         values = Values.of(rows, c=given, missing=takes)
+        if self.schema.table is not None and values.table is None:
+            self.schema.table.check(values.array)
         if values.incomplete and not takes:
             check_finite(values.array, "X", values.columns)
         return values

@@ -99,6 +99,8 @@ def row_of(schema: Schema, given: Mapping[str | int, Any]) -> npt.NDArray[np.flo
     row = np.full((1, schema.n_features), np.nan)
     for column, value in given.items():
         place = schema.place_of(column, "given")
+        if schema.table is not None:
+            value = schema.table.number_of(schema.feature_name(place), value)
         try:
             row[0, place] = float(value)
         except (TypeError, ValueError):

@@ -25,9 +25,9 @@ def fit(
 
     Returns:
         The linear model; None where p(x) is a probability, which does not compare with a density,
-        or where nothing varies.
+        where columns are of different kinds, or where nothing varies.
     """
-    if schema.discrete or not model.likelihood.density:
+    if schema.discrete or schema.table is not None or not model.likelihood.density:
         return None
     unit = None
     if schema.scale.ndim:

@@ -203,7 +203,8 @@ class Explained:
     """Share of the variance in reconstructions: of standardised columns, or of images as they are.
 
     Attributes:
-        share: R² of `reconstruct`.
+        share: R² of `reconstruct`, in columns of numbers, counts and amounts; None where there are
+            none.
         pca: R² of as many principal components, fitted to the training rows; None where rows are
             too wide.
         rows: The number of rows that were reconstructed.
@@ -211,7 +212,7 @@ class Explained:
         little: Whether z explains clearly less than linear models do.
     """
 
-    share: float
+    share: float | None
     pca: float | None
     rows: int
     held_out: bool
@@ -322,6 +323,9 @@ def explained(model: Model, x: evaluate.Examples, held_out: Any, most: int = 204
             model.schema.to_model(values, noise="hash", dtype=x.dtype), model.conditions_of(values)
         )
     judged = judged[:: math.ceil(len(judged) / most)]
+    numbers = model.units.numbers
+    if numbers is not None and not bool(numbers.any()):
+        return Explained(None, None, len(judged), held_out is not None, False)
     found = diagnose.explained(model.vae, judged.x, x.x, model.units, c=judged.c, train_c=x.c)
     pca = None
     if found.pca is not None:
@@ -340,7 +344,7 @@ def noise(model: Model, x: evaluate.Examples, most: int = 2048) -> Noise:
     """
     vae, schema = model.vae, model.schema
     known = vae.likelihood.noise()
-    if known.kind == "none":
+    if known.kind == "none" or schema.table is not None:  # columns have noise of their kinds
         return Noise("none", None, None)
     if known.variance is None:
         some = x[:most]

@@ -6,6 +6,7 @@ __all__ = ["asked", "from_numpy", "load", "of_one_model", "options_of", "save", 
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from .. import checkpoint, spec
 from ..baseline import ProbabilisticPCA
-from ..data import Schema
+from ..data import Schema, TableSchema
 from ..data.condition_schema import ConditionSchema
 from ..data.known import KnownRows
 from ..options import Options
@@ -47,6 +48,10 @@ def _kept(value: Any, default: Any) -> Any:
         return default
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return None
+    if isinstance(value, TableSchema):
+        return value.to_dict()
+    if isinstance(value, PathLike):
+        return os.fspath(value)
     return plain(value)
 
 

@@ -145,7 +145,7 @@ def _warnings(model: Model, judged: Density | None, share: Explained) -> list[st
             "validation rows, so that start was kept: this model is linear. More rows, or longer "
             "training, may change that."
         )
-    if share.little and share.pca is not None:
+    if share.little and share.share is not None and share.pca is not None:
         said.append(
             f"z explains only {100 * share.share:.0f} % of the variance, where as many principal "
             f"components explain {100 * share.pca:.0f} %: embeddings and reconstructions say less "

@@ -8,7 +8,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from ..data.values import check_finite
 from ..fitted import Fitted, door, linear
 from ..fitted.state import asked
 from ..options import Options
-from ..recipe import Choice, Entries
+from ..recipe import Choice, Entries, settled
 from ..recipe import remarks as odd
 from ..recipe.check import check
 from ..recipe.choice import Entry
@@ -84,6 +84,7 @@ def explain(options: Options, X: Any) -> Entries:
     """
     check(options)
     values = rows_of(options, X)
+    options = settled(options, values)
     condition = _condition(values, None)
     size = None
     if options.latent_dim == "auto":
@@ -104,6 +105,7 @@ def _fit(
     begun = time.monotonic()
     check(options)
     values = rows_of(options, X)
+    wanted, options = options, settled(options, values)
     plan = _prepared(options, values, before, condition or _condition(values, before))
     pca = linear.fit_early(plan.schema, plan.vae, values, plan.c)
     warm = plan.vae if plan.warm else None
@@ -119,11 +121,11 @@ def _fit(
         schema=plan.schema,
         spec=_spec_of(plan, kept),
         recipe=entries,
-        asked=asked(options),
+        asked=asked(wanted),
         history=history,
         seed=plan.seed,
         kept_start=_what(kept) == KEPT,
-        dtype="float64" if values.dtype == np.float64 else "float32",
+        dtype=_floats(values),
         names=names,
         known=_known(plan, before),
         linear=pca,
@@ -169,6 +171,15 @@ def rows_of(options: Options, X: Any) -> Values:
         )
     door.check_values(spec.resolve("likelihood", options.likelihood), values)
     return values
+
+
+def _floats(values: Values) -> Literal["float32", "float64"]:
+    """Return the type of samples, and of z: float64 where the rows are, unless columns are of
+    different kinds, whose numbers the model has in float32.
+    """
+    if values.dtype == np.float64 and values.table is None:
+        return "float64"
+    return "float32"
 
 
 def _condition(values: Values, before: Fitted | None) -> ConditionSchema | None:

@@ -224,6 +224,8 @@ def _decided(
 def _started(found: Recipe, options: Options, schema: Schema, vae: VAE) -> Recipe:
     linear = is_linear(vae.encoder) and is_linear(vae.decoder)
     able, conditioned = start.has_closed_form(vae), vae.takes_condition
+    if schema.table is not None:
+        able = start.has_linear_paths(vae)
     return recipe.started(found, options, schema, able, linear, conditioned)
 
 

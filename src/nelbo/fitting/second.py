@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import training
-from ..data.jitter import Jittered
 from ..data.rows import Rows
 from ..objective import Objective
 
@@ -99,7 +98,7 @@ def refit(
 
     Arguments:
         objective: The objective of the model at its start.
-        rows: All rows.
+        rows: All rows, with the noise of training on them, where there is such.
         before: How many rows the first run was trained on.
         steps: How many steps of it were best.
         longer: By how much to stretch the run beyond that.
@@ -120,7 +119,7 @@ def refit(
     try:
         training.fit(
             objective,
-            Jittered(rows),
+            rows,
             seed=seed,
             callbacks=[lambda record: record.step >= until, watched],
             history=watched.second,

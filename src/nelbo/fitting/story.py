@@ -147,6 +147,9 @@ def _start(task: Task) -> _Start | None:
     if plan.warm:
         return None
     begin.place_prior(plan.vae, task.taken)
+    if plan.recipe.start.value == "scores":
+        begin.start_at_scores_of(plan.vae, task.taken)
+        return None
     regression = None
     if plan.condition is None:
         first_rows = begin.enough_rows(plan.vae, task.taken)
@@ -204,9 +207,7 @@ def _with_every_correlation(plan: Prepared) -> LinearGaussian:
 def _train(task: Task) -> None:
     """Train on the rows that are not held out."""
     plan = task.plan
-    rows: Rows = task.taken
-    if plan.recipe.jitter.value:
-        rows = Jittered(rows)
+    rows = _jittered(plan, task.taken)
     validation = None
     if task.validation is not None:
         validation = as_rows(task.validation.x, c=task.validation.c, missing=plan.values.incomplete)
@@ -221,6 +222,13 @@ def _train(task: Task) -> None:
         history=task.history,
         **_limits(plan) | {"max_seconds": task.seconds_left()},
     )
+
+
+def _jittered(plan: Prepared, rows: Rows) -> Rows:
+    """Return rows with the noise that the recipe wants on them in training."""
+    if plan.recipe.jitter.value:
+        return Jittered(rows)
+    return rows
 
 
 def _limits(plan: Prepared) -> dict[str, Any]:
@@ -320,7 +328,7 @@ def _again(task: Task) -> Candidate:
             longer = Longer().of(steps / (limits["max_steps"] or steps))
         refit(
             fresh,
-            task.everything,
+            _jittered(plan, task.everything),
             len(task.taken),
             steps,
             longer,

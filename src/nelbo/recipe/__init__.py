@@ -9,6 +9,17 @@ from __future__ import annotations
 from .build import build, going_on, started
 from .choice import Choice, Entries
 from .facts import Facts
+from .mixed import settled
 from .recipe import Recipe, Widths
 
-__all__ = ["Choice", "Entries", "Facts", "Recipe", "Widths", "build", "going_on", "started"]
+__all__ = [
+    "Choice",
+    "Entries",
+    "Facts",
+    "Recipe",
+    "Widths",
+    "build",
+    "going_on",
+    "settled",
+    "started",
+]

@@ -6,7 +6,7 @@ __all__ = ["build", "going_on", "started"]
 
 from ..data import Schema
 from ..options import Options
-from . import images, plain, table
+from . import images, mixed, plain, table
 from .choice import Choice
 from .facts import Facts
 from .recipe import Recipe, default_or_asked
@@ -30,7 +30,12 @@ def build(
     if latent_dim is None:
         size = int(options.latent_dim)
         latent_dim = Choice(size, default_or_asked(size, Options.latent_dim))
-    builders = {"plain": plain.build, "images": images.build, "table": table.build}
+    builders = {
+        "plain": plain.build,
+        "images": images.build,
+        "table": table.build,
+        "mixed": mixed.build,
+    }
     return builders[kind.value](options, facts, kind, latent_dim)
 
 
@@ -68,6 +73,8 @@ def started(
     if conditioned and recipe.start.value == "ppca":
         why = "Of what a linear regression on c leaves: training can only improve on both."
         recipe = recipe.but(start=Choice("ppca", why))
+    if recipe.data.value == "mixed":
+        return mixed.started(recipe, options, able)
     if recipe.data.value == "table":
         return table.started(recipe, options, schema.mixing is not None and not conditioned)
     if recipe.data.value == "images" and recipe.scale.value == "auto":

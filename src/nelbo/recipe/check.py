@@ -13,12 +13,14 @@ import math
 import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from .. import spec
+from ..data import TableSchema
 from ..integers import integer
 from ..options import Options
 
@@ -55,6 +57,8 @@ def constraint_of(field: dataclasses.Field[Any]) -> Constraint:
         "scaling": _scale,
         "missing": _missing,
         "missingness": _missingness,
+        "schema": _schema,
+        "unknown": _unknown,
         "int | Literal['auto']": _latent_dim,
         "int": integer,
         "float": _at_least_zero,
@@ -149,6 +153,19 @@ def _missing(name: str, value: Any) -> None:
 def _missingness(name: str, value: Any) -> None:
     if value not in ("ignorable", "self_masking"):
         raise ValueError(f"{name} must be 'ignorable' or 'self_masking', got {value!r}.")
+
+
+def _schema(name: str, value: Any) -> None:
+    if not isinstance(value, str | Path | Mapping | TableSchema):
+        raise TypeError(
+            f"{name} must be 'auto', 'infer', a TableSchema, a dict such as {{'age': 'poisson'}}, "
+            f"or the path of a TOML file, got {value!r}."
+        )
+
+
+def _unknown(name: str, value: Any) -> None:
+    if value not in ("error", "missing"):
+        raise ValueError(f"{name} must be 'error' or 'missing', got {value!r}.")
 
 
 def _network(name: str, value: Any) -> None:

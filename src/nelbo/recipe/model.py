@@ -23,6 +23,8 @@ def schema_of(recipe: Recipe, options: Options, values: Values) -> Schema:
     Raises:
         ValueError: Zeros and ones would not stay as they are, or an option is unknown.
     """
+    if values.table is not None:
+        return Schema.infer(values)
     discrete = _is_discretised(options)
     scale: Any = recipe.scale.value
     if _takes(options) in ("real", "bytes"):
@@ -81,6 +83,8 @@ def spec_of(
             f"missingness={options.missingness!r} is for normal noise, got "
             f"likelihood={options.likelihood!r}. Use likelihood='gaussian'."
         )
+    if schema.table is not None:
+        own["likelihood_options"] = {"columns": schema.table.kinds}
     if schema.discrete:
         own |= dict(zip(("low", "width"), map(_numbers, schema.grid), strict=True))
     names = [field.name for field in dataclasses.fields(spec.Spec) if field.name not in own]

@@ -7,7 +7,7 @@ __all__ = ["announce", "describe", "named"]
 
 import numpy as np
 
-from ..data import Schema
+from ..data import Schema, TableSchema
 from ..data.moments import has_missing
 from ..data.peculiar import FarCell, peculiar
 from ..data.warned import listed, warn
@@ -45,6 +45,8 @@ def describe(schema: Schema, array: np.ndarray, likelihood: str) -> Remarks:
             "reason": f"{listed(names)} had one value in all rows, so there is nothing to "
             "model. Results hold that value; under the model any other is impossible.",
         }
+    if schema.table is not None:
+        found |= _columns(schema.table)
     if numbers:
         found |= _peculiar(schema, array)
     if "far_cells" in found and resolve("likelihood", likelihood).bears_outliers:
@@ -52,6 +54,20 @@ def describe(schema: Schema, array: np.ndarray, likelihood: str) -> Remarks:
             "It is far from all others. Under this likelihood it hardly counts, neither for the "
             "column's scale nor for the start."
         )
+    return found
+
+
+def _columns(table: TableSchema) -> Remarks:
+    """Say what the columns of a table are, and which are left out."""
+    kinds = [column.kind.replace("_", " ") for column in table.columns]
+    counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    why = "Found from what each holds, or said; the schema tells each column and its reason."
+    found: Remarks = {"columns": {"value": counted, "reason": why}}
+    if table.left_out:
+        found["ignored"] = {
+            "value": dict(table.left_out),
+            "reason": "Nothing can be learned from these columns.",
+        }
     return found
 
 
@@ -78,6 +94,8 @@ def _missing(schema: Schema, array: np.ndarray) -> Entry:
 def _peculiar(schema: Schema, array: np.ndarray) -> Remarks:
     """Return what about a table makes log p(x) mean less than it seems."""
     kept = np.setdiff1d(schema.kept, schema.constant)
+    if schema.table is not None:
+        kept = kept[schema.table.continuous[kept]]
     if not len(kept):
         return {}
     seen = peculiar(array if len(kept) == array.shape[1] else array[:, kept])
@@ -164,6 +182,9 @@ def announce(found: Remarks, options: Options) -> None:
             f"Left out of the model: {listed(never)}, as all values are missing. Results hold NaN "
             "there."
         )
+    if "ignored" in found:
+        said = [f"{name} ({why})" for name, why in found["ignored"]["value"].items()]
+        warn(f"Left out of the model: {listed(said)}. Say otherwise by schema={{'name': 'kind'}}.")
     if "left_out" in found:
         names = list(found["left_out"]["value"])
         warn(

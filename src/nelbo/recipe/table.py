@@ -66,6 +66,8 @@ TABLE = Table()
 
 def kind_of(options: Options, facts: Facts) -> Choice[str]:
     """Return whether rows are a table of numbers, and why."""
+    if facts.values.table is not None:
+        return Choice("mixed", "Columns are of different kinds.")
     if facts.are_images:
         return Choice("images", "Each row has more than one axis.")
     takes = resolve("likelihood", options.likelihood).takes

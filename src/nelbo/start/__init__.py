@@ -17,7 +17,7 @@ from .clusters import clustered
 from .features import quick_model, random_features
 from .judge import Comparison, ahead, beats
 from .rows import Readable, enough_rows, regressed
-from .scores import start_at_scores
+from .scores import start_at_scores, start_at_scores_of
 from .solution import (
     check_init,
     closed_form,
@@ -47,5 +47,6 @@ __all__ = [
     "regressed",
     "start_at",
     "start_at_scores",
+    "start_at_scores_of",
     "start_prior",
 ]

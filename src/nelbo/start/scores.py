@@ -13,8 +13,9 @@ which is joint correspondence analysis (Greenacre, 1988), and factor analysis of
 
 from __future__ import annotations
 
-__all__ = ["Scores", "start_at_scores"]
+__all__ = ["Scores", "start_at_scores", "start_at_scores_of"]
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ from ..likelihood import Likelihood
 from ..linear import LinearGaussian
 from ..networks.paths import linear_path, silence, standardise
 from ..vae import VAE
+from .rows import Effort, Readable
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,17 @@ def start_at_scores(vae: VAE, x: Tensor, c: Tensor | None = None) -> None:
     regression = _regression(_read_by(encoder, vae, few, *given), score @ whitening, how.ridge)
     _fill(encoder, *vae.posterior.start_at(model), *regression)
     vae.prior.restart()
+
+
+def start_at_scores_of(vae: VAE, rows: Readable) -> None:
+    """Start a model where `start_at_scores` does, of rows that are read when they are needed: of
+    many, evenly spaced ones.
+    """
+    few = rows.every(math.ceil(math.prod(rows.shape) / Effort().numbers))
+    c = few.conditions()
+    if c is not None:
+        c = c.to(vae.device, vae.dtype)
+    start_at_scores(vae, few.read().to(vae.device, vae.dtype), c)
 
 
 def _behind(network: nn.Module) -> nn.Module:

@@ -523,7 +523,10 @@ class Run:
         seconds = self.elapsed()
         variances = [log.detach().exp().cpu() for log in learned_variances(self.objective)]
         scale = torch.as_tensor(self.units.scale, dtype=torch.float64)
-        beta = float((variances[0] * scale**2).mean().sqrt()) if variances else None
+        beta = None
+        # columns of different kinds have no noise of one kind
+        if variances and self.model().likelihood.noise().variance is not None:
+            beta = float((variances[0] * scale**2).mean().sqrt())
         record = Record(
             step=self.step,
             epoch=self.budget.epochs(self.step),

@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["is_missing", "model_dtype", "place", "real_numbers", "refuse_text"]
+__all__ = ["NotNumbers", "is_missing", "model_dtype", "place", "real_numbers", "refuse_text"]
 
 Array = npt.NDArray[Any]
 Columns = tuple[str, ...] | None
+
+
+class NotNumbers(ValueError):
+    """Text, or dates, where numbers are required: the columns may be of different kinds."""
 
 
 def model_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -101,4 +105,4 @@ def refuse_text(cell: object, where: str, name: str) -> None:
             "Drop such columns, or encode them as numbers, as by "
             "sklearn.preprocessing.OneHotEncoder."
         )
-    raise ValueError(f"{name} holds text where numbers are required: {where} is {cell!r}. {cure}")
+    raise NotNumbers(f"{name} holds text where numbers are required: {where} is {cell!r}. {cure}")

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nelbo.data.conditions import Conditions, by_name, places_of
+from nelbo.data.read.cells import NotNumbers
 from nelbo.data.read.dialect import File, Guess
 from nelbo.data.read.frames import check_unique
 from nelbo.data.read.lines import check_unpacked, comments_of, lines_of, rows_of, unpacked
@@ -34,7 +35,7 @@ from nelbo.data.read.words import (
 )
 from nelbo.data.warned import listed
 
-__all__ = ["csv_columns", "line_of", "read_csv"]
+__all__ = ["csv_columns", "csv_frame", "line_of", "read_csv"]
 
 Values = npt.NDArray[np.float64]
 
@@ -102,6 +103,38 @@ def _conditions(file: File, columns: Sequence[Any], names: Sequence[str]) -> Con
     cells = (_as_cells(file, columns[j], j) for j in file.apart)
     labels = file.names or range(file.width)
     return Conditions.of(by_name(names, file.apart, labels, cells))
+
+
+def csv_frame(path: Path, reading: Reading) -> tuple[Any, tuple[Note, ...]]:
+    """Read a table whose columns may hold text.
+
+    Returns:
+        A table of pyarrow, each column of numbers or of text, in which missing cells are null; and
+        what was decided.
+
+    Raises:
+        ValueError: Rows of unequal length, two columns of one name, no rows, not UTF-8.
+        ImportError: pyarrow is absent.
+    """
+    pyarrow = importlib.import_module("pyarrow")
+    file, columns, index = _read(path, reading)
+    left_out = {j for j in index if _is_index(file, columns[j], j, reading)}
+    kept = [j for j in range(file.width) if j not in left_out]
+    names = _names(file, kept) or [f"column {j}" for j in kept]
+    cells = [_compact(pyarrow, _as_cells(file, columns[j], j)) for j in kept]
+    table = pyarrow.table(dict(zip(names, cells, strict=True)))
+    return table, tuple(file.notes)
+
+
+def _compact(pyarrow: Any, cells: npt.NDArray[Any]) -> Any:
+    """Return a column for pyarrow: whole numbers as such, and missing cells as null."""
+    found = pyarrow.array(cells, from_pandas=True)
+    if cells.dtype != np.float64:
+        return found
+    whole = np.isnan(cells) | ((cells == np.floor(cells)) & (np.abs(cells) < 2**53))
+    if not bool(whole.all()) or found.null_count == len(found):
+        return found
+    return found.cast("int64")
 
 
 def line_of(path: Path, reading: Reading, row: int) -> int:
@@ -291,7 +324,7 @@ def _as_numbers(file: File, column: Any, j: int) -> Values:
     numbers = _parsed(file, words, j)
     if numbers is None:
         _explain(file)
-        raise ValueError(
+        raise NotNumbers(
             f"{file.path}: {file.column(j)} is not of numbers. Drop it, or encode it as numbers."
         )
     indices = encoded.indices.to_numpy(zero_copy_only=False)
@@ -301,6 +334,8 @@ def _as_numbers(file: File, column: Any, j: int) -> Values:
 
 def _as_cells(file: File, column: Any, j: int) -> Values | npt.NDArray[Any]:
     """Return a column that may hold text: numbers if all are, else words; missing ones are None."""
+    if str(column.type) == "double":
+        return _as_numbers(file, column, j)
     words = [(word or "").strip() for word in column.to_pylist()]
     different = sorted({*words})
     numbers = _parsed(file, different, j)
@@ -350,7 +385,7 @@ def _explain(file: File) -> None:
         for j, cell in enumerate(row):
             text = cell.strip()
             if j not in file.apart and not is_value(text) and text not in file.marks:
-                raise ValueError(
+                raise NotNumbers(
                     f"{file.path}: {file.column(j)} is not of numbers: line {line} has {text!r}. "
                     f"{_cure(text, file)}"
                 )

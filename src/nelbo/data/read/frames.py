@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nelbo.data.read.cells import model_dtype, place, real_numbers
+from nelbo.data.read.cells import NotNumbers, model_dtype, place, real_numbers
 
-__all__ = ["cells_of", "check_unique", "columns_of", "from_frame", "narwhals_of", "without"]
+__all__ = [
+    "cells_of",
+    "check_unique",
+    "columns_of",
+    "from_frame",
+    "narwhals_of",
+    "with_columns",
+    "without",
+]
 
 Array = npt.NDArray[Any]
 
@@ -61,6 +69,16 @@ def without(X: Any, places: Collection[int]) -> Any:
     frame = narwhals_of(X, "X")
     rest = [j for j in range(len(_labels(X))) if j not in places]
     return frame[:, rest].to_native()
+
+
+def with_columns(X: Any, like: Any, names: Collection[str]) -> Any:
+    """Return a data frame with columns of another of the same library, in the order of that."""
+    if columns_of(like) is None:
+        return X
+    frame, other = narwhals_of(X, "X"), narwhals_of(like, "X")
+    added = [other[name] for name in names if name in other.columns]
+    order = [name for name in other.columns if name in names or name in frame.columns]
+    return frame.with_columns(*added).select(*order).to_native()
 
 
 def check_unique(labels: Any, name: str) -> None:
@@ -139,7 +157,7 @@ def _refuse(series: Any, label: str, name: str) -> None:
     where, value = place((0, 0), (label,)), None
     if len(series):
         value = series[0]
-    raise ValueError(
+    raise NotNumbers(
         f"{name} holds {series.dtype} where numbers are required: {where} is {value!r}. "
         "Drop such columns, or convert them to numbers."
     )

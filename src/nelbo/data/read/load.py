@@ -25,12 +25,12 @@ import numpy.typing as npt
 from nelbo.brief import Brief
 from nelbo.data.conditions import Conditions, apart
 from nelbo.data.read import arrays, images
-from nelbo.data.read.delimited import csv_columns, read_csv
+from nelbo.data.read.delimited import csv_columns, csv_frame, read_csv
 from nelbo.data.read.reading import Note, Reading
-from nelbo.data.read.tables import parquet_columns, read_parquet
+from nelbo.data.read.tables import parquet_columns, parquet_frame, read_parquet
 from nelbo.data.warned import DataWarning, listed
 
-__all__ = ["BUILT_IN", "Source", "load", "read_columns"]
+__all__ = ["BUILT_IN", "Source", "load", "load_frame", "read_columns"]
 
 Array = npt.NDArray[Any]
 
@@ -107,6 +107,48 @@ def load(
         if note.loud:
             warnings.warn(note.text, DataWarning, stacklevel=2)
     return dataclasses.replace(source, notes=tuple(note.text for note in notes))
+
+
+def load_frame(
+    where: str | Path,
+    *,
+    header: bool | None = None,
+    index_column: str | int | None = None,
+    delimiter: str | None = None,
+    missing: str | Sequence[str] | None = None,
+) -> tuple[Any, tuple[str, ...]] | None:
+    """Read a .csv, .tsv or .parquet file whose columns may be of different kinds.
+
+    Arguments:
+        where: The file.
+        header: Whether the first line of a text file holds names.
+        index_column: Name or place of a column to leave out; "none" keeps all.
+        delimiter: What separates the fields of a text file.
+        missing: Words that stand for missing cells of a text file, beside the usual ones.
+
+    Returns:
+        A table of pyarrow, and what was decided about the file, in words; None where ``where`` is
+        no such file.
+
+    Raises:
+        ValueError: It cannot be read.
+        ImportError: pyarrow is not installed.
+    """
+    if str(where) in BUILT_IN or not _expanded(str(where)).is_file():
+        return None
+    path = _expanded(str(where))
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    reading = Reading(
+        header=header, index_column=index_column, delimiter=delimiter, missing=missing
+    )
+    if suffixes[-1:] == [".parquet"]:
+        _refuse_options(f"{path}, a .parquet file", reading, None, ("index_column",))
+        table, notes = parquet_frame(path, reading)
+    elif {".csv", ".tsv"} & {*suffixes[-2:]}:
+        table, notes = csv_frame(path, reading)
+    else:
+        return None
+    return table, tuple(note.text for note in notes)
 
 
 def read_columns(where: str | Path, names: Sequence[str]) -> Conditions:

@@ -16,7 +16,7 @@ from nelbo.data.read.frames import cells_of, from_frame
 from nelbo.data.read.reading import Note, Reading
 from nelbo.data.warned import listed
 
-__all__ = ["parquet_columns", "read_parquet"]
+__all__ = ["parquet_columns", "parquet_frame", "read_parquet"]
 
 Table = tuple[npt.NDArray[Any], tuple[str, ...] | None, tuple[Note, ...], Conditions | None]
 
@@ -40,6 +40,23 @@ def read_parquet(path: Path, reading: Reading) -> Table:
         ValueError: Not a parquet file, no rows, or a column that is not of numbers (column and
             value named).
     """
+    table, notes = parquet_frame(path, reading)
+    if reading.condition is None:
+        return *from_frame(table, str(path)), notes, None
+    given, places = _conditions(path, table, reading.condition)
+    rest = table.drop_columns([table.column_names[place] for place in places])
+    return *from_frame(rest, str(path)), notes, given
+
+
+def parquet_frame(path: Path, reading: Reading) -> tuple[Any, tuple[Note, ...]]:
+    """Read a .parquet file whose columns may hold anything.
+
+    Returns:
+        A table of pyarrow, and what was decided.
+
+    Raises:
+        ValueError: Not a parquet file, or no rows.
+    """
     table = _read(path)
     index = [name for name in _stored_index(table) if name in table.column_names]
     notes: tuple[Note, ...] = ()
@@ -55,11 +72,7 @@ def read_parquet(path: Path, reading: Reading) -> Table:
             f"{path} is empty: it has {table.num_rows} rows of {table.num_columns} columns. Write "
             "the data again."
         )
-    if reading.condition is None:
-        return *from_frame(table, str(path)), notes, None
-    given, places = _conditions(path, table, reading.condition)
-    rest = table.drop_columns([table.column_names[place] for place in places])
-    return *from_frame(rest, str(path)), notes, given
+    return table, notes
 
 
 def parquet_columns(path: Path, reading: Reading) -> Conditions:

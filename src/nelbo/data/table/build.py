@@ -208,4 +208,4 @@ def _arrow_categories(pyarrow: Any, values: Array, column: Column) -> Any:
 
 def _alias(dtype: str) -> str:
     """Return the name by which pyarrow finds a type that it printed."""
-    return dtype.replace("date32[day]", "date32").replace("date64[ms]", "date64")
+    return dtype.lower().replace("date32[day]", "date32").replace("date64[ms]", "date64")

@@ -85,6 +85,17 @@ class Cells:
         found._check_finite()
         return found
 
+    @classmethod
+    def single(cls, name: str, cell: Any, form: Form) -> Cells:
+        """Read one cell.
+
+        Raises:
+            ValueError: It cannot be had in the form.
+        """
+        found = _of_objects(_objects(as_objects([cell])), name, "object")._as(form)
+        found._check_finite()
+        return found
+
     @property
     def there(self) -> npt.NDArray[np.bool_]:
         """Which cells are not missing, (n,)."""
@@ -164,14 +175,18 @@ class Cells:
             f"{got!r}. Mend the value; if it stands for a missing cell, declare it so."
         )
 
-    def _check_not_mixed(self) -> None:
-        if not self.mixed or self.form != "text":
+    def _check_not_mixed(self, most: float = 0.9) -> None:
+        """Refuse text in a column that also holds numbers, or of which ``most`` cells are such."""
+        if self.form != "text" or self.levels is not None:
+            return
+        known = [_is_number(word.strip()) for word in self.values if word is not None]
+        if not self.mixed and sum(known) < max(most * len(known), 1):
             return
         row = next(i for i, w in enumerate(self.values) if w is not None and not _is_number(w))
         raise ValueError(
             f"column {self.name!r} mixes numbers and text: row {row} (counting from 0) holds "
             f"{self.values[row]!r}. If that stands for a missing cell, declare it so; else make "
-            "all cells numbers, or all text."
+            "all cells numbers, or say that the column is 'categorical' or 'left_out'."
         )
 
     def _check_finite(self) -> None:

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,8 @@ from nelbo.data.table.cells import Cells, Form, Mark, as_objects, emptied, told
 __all__ = ["Column", "Constant", "LeftOut", "Unknown"]
 
 Array = npt.NDArray[Any]
-Unknown = Literal["error", "missing"]
-"""What becomes of a category that was not there at the fit."""
+Unknown = str
+"""What becomes of a category that was not there at the fit: "error", or "missing"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +77,23 @@ class Column(abc.ABC):
             ValueError: A cell is none that the column can have.
         """
 
+    def rounded(self, numbers: Array) -> Array:
+        """Return numbers (n,), such as means, as ones that the column can have: within the range of
+        the data, and rounded as they are.
+        """
+        return numbers
+
     @abc.abstractmethod
     def decode(self, numbers: Array) -> Array:
-        """Return numbers (n,) as cells: float64 of what the form says, NaN where one is missing;
-        of text objects, None there.
+        """Return numbers (n,) that the column can have as cells: float64 of what the form says, NaN
+        where one is missing; of text objects, None there.
+        """
+
+    def check(self, numbers: Array) -> None:  # noqa: B027 (there is a column that has any)
+        """Refuse numbers (n,) that the column cannot have; a missing one it can.
+
+        Raises:
+            ValueError: There is one; the message names it and its row.
         """
 
     def to_dict(self) -> dict[str, Any]:

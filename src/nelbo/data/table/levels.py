@@ -79,6 +79,18 @@ class Levels(Column):
             self._refuse(words[int(odd.argmax())], int(odd.argmax()), int(odd.sum()))
         return found
 
+    def check(self, numbers: Array) -> None:
+        """Refuse numbers that are no index of a level."""
+        known = (numbers >= 0) & (numbers < len(self.levels)) & (numbers == np.floor(numbers))
+        odd = ~(np.isnan(numbers) | known)
+        if odd.any():
+            row = int(odd.argmax())
+            raise ValueError(
+                f"column {self.name!r} must hold the index of a level, 0 to "
+                f"{len(self.levels) - 1}, but row {row} (counting from 0) holds "
+                f"{told(float(numbers[row]))}. Pass a data frame, whose levels are found by name."
+            )
+
     @staticmethod
     def _index_of(word: Any, index: Mapping[Any, int]) -> float:
         if isinstance(word, str) and word not in index:
@@ -111,12 +123,14 @@ class Levels(Column):
             'such cells in all. Mend them, or read them as missing (unknown="missing").'
         )
 
+    def rounded(self, numbers: Array) -> Array:
+        """Return indices of levels; of a share of "bernoulli" that of the more probable one."""
+        found: Array = np.clip(np.round(numbers), 0, len(self.levels) - 1)
+        return found
+
     def decode(self, numbers: Array) -> Array:
-        """Return the levels, of numbers and of true and false as float64; a share of "bernoulli"
-        becomes the more probable one.
-        """
-        index = np.where(np.isnan(numbers), 0, np.round(numbers)).astype(np.intp)
-        index = np.clip(index, 0, len(self.levels) - 1)
+        """Return the levels, of numbers and of true and false as float64."""
+        index = np.where(np.isnan(numbers), 0, numbers).astype(np.intp)
         if self.form == "text":
             return emptied(as_objects(self.levels)[index], np.isnan(numbers))
         values = np.array(self.levels, dtype=np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,24 +51,26 @@ class Numbers(Column):
 
     def encode(self, cells: Cells, unknown: Unknown) -> Array:
         """Return the numbers themselves."""
-        values: Array = cells.values
-        for kinds, odd, expects in (
-            (("poisson", "negative_binomial"), (values < 0) | (values != np.floor(values)),
-             "a count: a whole number of at least 0"),
-            (("log_normal",), values <= 0, "a positive number"),
-            (("hurdle_log_normal",), values < 0, "an amount: 0 or a positive number"),
-        ):  # fmt: skip
-            odd = odd & ~np.isnan(values)
-            if self.kind in kinds and odd.any():
-                row = int(odd.argmax())
-                raise ValueError(
-                    f"column {self.name!r} is of kind {self.kind!r} and must hold {expects}, but "
-                    f"row {row} (counting from 0) holds {told(float(values[row]))}. Mend the "
-                    "value, or choose another kind for the column."
-                )
-        return values
+        self.check(cells.values)
+        return cells.values
+
+    def check(self, numbers: Array) -> None:
+        """Refuse numbers that the kind cannot have."""
+        expects, possible = _EXPECTED.get(self.kind, ("a number", np.isfinite))
+        odd = ~(np.isnan(numbers) | possible(numbers))
+        if odd.any():
+            row = int(odd.argmax())
+            raise ValueError(
+                f"column {self.name!r} is of kind {self.kind!r} and must hold {expects}, but row "
+                f"{row} (counting from 0) holds {told(float(numbers[row]))}. Mend the value, or "
+                "choose another kind for the column."
+            )
 
     def decode(self, numbers: Array) -> Array:
+        """Return the numbers themselves."""
+        return numbers
+
+    def rounded(self, numbers: Array) -> Array:
         """Return numbers within the range, rounded."""
         found = np.asarray(numbers, dtype=np.float64)
         if self.decimals is not None:
@@ -75,6 +78,21 @@ class Numbers(Column):
         if self.parts_of_a_day is not None:
             found = np.round(found * self.parts_of_a_day) / self.parts_of_a_day
         return np.clip(found, self.low, self.high)
+
+
+def _is_count(numbers: Array) -> Array:
+    found: Array = (numbers >= 0) & (numbers == np.floor(numbers))
+    return found
+
+
+_COUNT = ("a count: a whole number of at least 0", _is_count)
+_EXPECTED: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    "poisson": _COUNT,
+    "negative_binomial": _COUNT,
+    "log_normal": ("a positive number", lambda numbers: numbers > 0),
+    "hurdle_log_normal": ("an amount: 0 or a positive number", lambda numbers: numbers >= 0),
+}
+"""What a kind expects, in words, and whether numbers are so."""
 
 
 def decimals_of(values: Array, most: int = 9) -> int | None:

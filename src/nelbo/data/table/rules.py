@@ -115,7 +115,7 @@ class Rules:
         values = np.unique(there)
         n, whole = len(there), bool((there == np.floor(there)).all())
         span = f"{len(values):,} values, {'whole, ' if whole else ''}" + _range(there)
-        if len(values) == 2:
+        if len(values) == 2 and (n >= 2 * self.rows_a_level or {0.0, 1.0} == set(values)):
             pair = tuple(values.tolist())
             return _levels(cells, "bernoulli", f"two values, {_range(there)}", levels=pair)
         if len(values) <= self.few and n >= self.rows_a_level * len(values):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__ = ["TableSchema"]
 
+import dataclasses
 import difflib
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -130,6 +131,11 @@ class TableSchema:
         return np.array([column.continuous for column in self.in_model], dtype=np.bool_)
 
     @property
+    def numbers(self) -> npt.NDArray[np.bool_]:
+        """Which columns of the array are numbers, counts or amounts, (d,), and not levels."""
+        return np.array([isinstance(one, Numbers) for one in self.in_model], dtype=np.bool_)
+
+    @property
     def constants(self) -> tuple[tuple[int, float], ...]:
         """Columns of the array with one value in all rows: (place, value) each."""
         return tuple(
@@ -178,21 +184,48 @@ class TableSchema:
             out[:, place] = column.encode(cells, unknown)
         return out
 
+    def number_of(self, name: str, cell: Any) -> float:
+        """Return a single cell as a number of the array: of a category its index.
+
+        Raises:
+            ValueError: There is no such column, or it cannot hold that.
+        """
+        (column,) = (one for one in self.in_model if one.name == name)
+        return float(column.encode(Cells.single(name, cell, column.form), "error")[0])
+
+    def check(self, array: Array) -> None:
+        """Refuse an array (n, d) of numbers that the columns cannot have.
+
+        Raises:
+            ValueError: There is one; the message names its column and row.
+        """
+        for place, column in enumerate(self.in_model[: array.shape[1]]):
+            column.check(array[:, place])
+
+    def rounded(self, array: Array) -> Array:
+        """Return numbers (n, d), such as means, as ones that the columns can have: within the range
+        of the data, and rounded as they are.
+        """
+        parts = [one.rounded(array[..., j]) for j, one in enumerate(self.in_model)]
+        return np.stack(parts, -1)
+
     def decode(
         self,
         array: Array,
         index: Any = None,
         library: str | None = None,
         left_out: bool = False,
+        exact: bool = False,
     ) -> Any:
         """Return a frame of numbers, with the columns, types, levels and rounding of the data.
 
         Arguments:
             array: Numbers (n, d), as `encode` returns them; they may be means, such as shares of a
-                "bernoulli", or lie beyond the range of the data.
+                "bernoulli", or lie beyond the range of the data: they are `rounded` first.
             index: The index of a frame of pandas.
             library: "pandas", "polars" or "pyarrow"; None is that of the frame.
             left_out: Whether columns that are left out of the model are there, and empty.
+            exact: Whether the numbers are ones that the columns can have, and are left alone.
 
         Raises:
             ValueError: The array is of another shape.
@@ -204,6 +237,8 @@ class TableSchema:
                 f"array must have shape (n, {len(self.in_model)}), one column for each of "
                 f"{listed(self.names)}, got {array.shape}."
             )
+        if not exact:
+            array = self.rounded(array)
         columns, cells, place = [], [], 0
         for column in self.columns:
             if column.in_model:
@@ -339,8 +374,19 @@ def _column(
     found = rules(cells, name, given.get("kind"))
     if not given:
         return found
-    fields = {**found.to_dict(), **given, "name": name, "dtype": found.dtype}
-    return type(found).from_dict(fields)
+    fields = {**found.to_dict(), **_of_class(type(found), given), "dtype": found.dtype}
+    return type(found).from_dict({**fields, "name": name})
+
+
+def _of_class(cls: type[Column], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return fields of a column, without those that only columns of other kinds have: a file in
+    which nothing but the kind was changed still holds them.
+    """
+    fields = {one: {field.name for field in dataclasses.fields(one)} for one in CLASSES}
+    stale = set().union(*fields.values()) - fields[cls]
+    if not stale & given.keys():
+        return given
+    return {name: value for name, value in given.items() if name not in {*stale, "why"}}
 
 
 def _class_of(column: Mapping[str, Any]) -> type[Column]:

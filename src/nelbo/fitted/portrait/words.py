@@ -177,10 +177,13 @@ def _with_error(value: str, error: float | None) -> str:
 
 def _explained(found: Explained, summary: Summary) -> str:
     """Say how much z explains, and how many of its dimensions say anything."""
+    active = f"{summary.active_units} of {summary.latent_dim} latent dimensions are active."
+    if found.share is None:
+        return active
     text = f"z explains {100 * found.share:.0f} % of the variance"
     if found.pca is not None:
         text += f" (as many principal components: {100 * found.pca:.0f} %)"
-    return f"{text}; {summary.active_units} of {summary.latent_dim} latent dimensions are active."
+    return f"{text}; {active}"
 
 
 def about(model: Model) -> tuple[str, list[tuple[str, str]]]:

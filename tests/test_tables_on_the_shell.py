@@ -1,0 +1,161 @@
+"""Tables as they are, on the shell: text, dates and numbers in, the same out."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nelbo import VariationalAutoencoder
+from nelbo.cli import main
+from nelbo.data import TableSchema
+
+pandas = pytest.importorskip("pandas")
+pytest.importorskip("pyarrow")
+
+Shell = Callable[..., tuple[int, str, str]]
+N = 120
+SMALL = ["--latent-dim", "1", "--hidden", "8", "--max-steps", "20", "--quiet"]
+
+
+def table() -> Any:
+    random = np.random.default_rng(0)
+    z = random.normal(size=N)
+    return pandas.DataFrame(
+        {
+            "size": (10 + z).round(2),
+            "kind": np.array(["bird", "cat", "dog"])[np.digitize(z, [-0.5, 0.5])],
+            "toys": random.poisson(np.exp(1 + 0.5 * z)),
+            "seen": (np.datetime64("2020-01-01") + (90 * z).astype("m8[D]")).astype("U10"),
+            "chip": [f"chip {i}" for i in range(N)],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("tables")
+    X = table()
+    X.assign(toys=X["toys"].astype(str).where(X["toys"] > 0, "?")).to_csv(
+        found / "pets.csv", index=False
+    )
+    X.iloc[:, ::-1].assign(toys=X["toys"].where(X["toys"] > 0)).to_parquet(found / "pets.parquet")
+    X.replace("cat", "cow").to_csv(found / "cows.csv", index=False)
+    X.rename(columns={"size": "sizes"}).to_csv(found / "renamed.csv", index=False)
+    return found
+
+
+@pytest.fixture
+def shell(place: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.chdir(place)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            return main(arguments), out.getvalue(), err.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def run(shell: Shell, place: Path) -> Path:
+    if not (place / "run").exists():
+        code, _, err = shell("fit", "pets.csv", "--out", "run", *SMALL)
+        assert code == 0, err
+    return place / "run"
+
+
+def test_a_run_holds_its_schema_which_another_fit_takes(
+    shell: Shell, run: Path, place: Path
+) -> None:
+    schema = TableSchema.from_toml(run / "schema.toml")
+    assert [column.kind for column in schema.columns][:2] == [
+        "heteroscedastic_gaussian",
+        "categorical",
+    ]
+    assert schema.left_out.keys() == {"chip"}
+    edited = (run / "schema.toml").read_text().replace('"categorical"', '"left_out"')
+    (place / "mine.toml").write_text(edited)
+    code, out, err = shell("fit", "pets.csv", "--schema", "mine.toml", "--out", "less", *SMALL[:-1])
+    assert code == 0, err
+    assert re.search(r"^kind +left out", out, re.MULTILINE), out
+    assert "Left out of the model: kind" in err
+    assert "less/schema.toml" in out.replace("\\", "/")
+    code, out, err = shell("fit", "pets.csv", "--explain")
+    assert re.search(r"^toys .* count", out, re.MULTILINE), out
+
+
+def test_files_of_all_kinds_are_scored_alike(shell: Shell, run: Path, place: Path) -> None:
+    code, out, err = shell("score", "run", "pets.csv", "--quiet")
+    assert code == 0, err
+    assert shell("score", "run", "pets.parquet", "--quiet")[1] == out
+    X = table()
+    model = VariationalAutoencoder.load(run).set_params(score_samples_k=200)
+    wanted = model.score_samples(X.assign(toys=X["toys"].where(X["toys"] > 0)))
+    np.testing.assert_allclose(np.array(out.split(), dtype=float), wanted, rtol=0, atol=1)
+    code, terms, err = shell("score", "run", "pets.csv", "--by-column", "--quiet")
+    assert code == 0, err
+    found = pandas.read_csv(io.StringIO(terms))
+    assert list(found) == ["log_p", "size", "kind", "toys", "seen", "z"]
+    np.testing.assert_allclose(found.iloc[:, 1:].sum(axis=1), found["log_p"], rtol=1e-9)
+    np.testing.assert_allclose(found["log_p"], wanted, rtol=0, atol=1)
+
+
+def test_rows_come_out_as_they_go_in(shell: Shell, run: Path, place: Path) -> None:
+    code, out, err = shell("sample", "run", "-n", "30")
+    assert code == 0, err
+    drawn = pandas.read_csv(io.StringIO(out))
+    assert list(drawn) == ["size", "kind", "toys", "seen"]
+    assert set(drawn["kind"]) <= {"bird", "cat", "dog"}
+    assert drawn["toys"].dtype == "int64"
+    assert drawn["seen"].str.fullmatch(r"\d{4}-\d\d-\d\d").all()
+    code, _, err = shell("sample", "run", "-n", "30", "--out", "drawn.parquet")
+    assert code == 0, err
+    pandas.testing.assert_frame_equal(
+        pandas.read_parquet(place / "drawn.parquet"), drawn, check_dtype=False
+    )
+    code, out, err = shell("reconstruct", "run", "pets.parquet", "--quiet")
+    assert code == 0, err
+    assert list(pandas.read_csv(io.StringIO(out))) == list(drawn)
+    assert shell("sample", "run", "--out", "drawn.npy")[0] == 2
+
+
+def test_other_commands_take_such_runs(shell: Shell, run: Path) -> None:
+    for command in ("evaluate", "encode"):
+        code, _, err = shell(command, "run", "pets.csv", "--quiet")
+        assert code == 0, err
+    code, out, err = shell("diagnose", "run", "pets.csv", "--rows", "all", "--json", "--quiet")
+    assert "missing values" in err + out
+    results = json.loads((run / "results.json").read_text())
+    assert results["baseline"] is None
+    assert "categorical" in results["recipe"]["columns"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("command", "match"),
+    [
+        (("score", "run", "cows.csv"), "cows.csv: column 'kind' holds 'cow'.*--unknown missing"),
+        (("score", "run", "renamed.csv"), "lacks the column 'size'.*rename it to 'sizes'"),
+        (("score", "run", "pets.csv", "--unknown", "what"), "--unknown must be error or missing"),
+        (("fit", "pets.csv", "--out", "x", "--schema", "no.toml"), "no.toml does not exist"),
+        (("fit", "pets.csv", "--out", "x", "--likelihood", "student_t"), "is not of numbers"),
+        (("sample", "run", "--out", "x.npy"), "must end in .csv or .parquet"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(
+    shell: Shell, run: Path, command: tuple[str, ...], match: str
+) -> None:
+    code, _, err = shell(*command)
+    assert code == 2
+    (line,) = err.splitlines()
+    assert re.search(match, line), line
+    assert shell("score", "run", "cows.csv", "--unknown", "missing", "--quiet")[0] == 0
