@@ -43,7 +43,7 @@ define environment
 		"Install it, or name it: make PYTHON=/path/to/python3" >&2; exit 2
 endef
 
-.PHONY: help demo test test-slow faults lint peers bench transcripts docs clean
+.PHONY: help demo test test-slow faults lint peers bench transcripts docs runtime clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -81,6 +81,9 @@ transcripts: $(STAMP)-test  ## run what README and docs show, and write into the
 docs: $(STAMP)-docs  ## the documentation, into docs/_build/html
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
+
+runtime:  ## the two files by which explorers decode in the browser, from npm (an install does it by itself)
+	$(word 1,$(PYTHON)) hatch_build.py
 
 clean:  ## remove both environments, runs, caches and builds
 	rm -rf '$(VENV)' '$(PEERS)' '$(RUNS)' dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
-"""Take the picture of the report that the pages show: `python docs/screenshot.py`.
+"""Take the pictures of report and explorer that the pages show: `python docs/screenshot.py`.
 
-It fits the digits, writes their report, and opens it in Chromium, which must be on PATH, with
+It fits the digits, writes their pages, and opens these in Chromium, which must be on PATH, with
 playwright (the extra `web`). `make transcripts` runs it in a folder of its own.
 """
 
@@ -17,9 +17,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def main() -> None:
-    """Write report.png into the current folder."""
+    """Write report.png and explorer.png into the current folder."""
     run = Path("runs", "digits")
-    for command in (["fit", "digits", "--out", str(run), "--quiet"], ["report", str(run)]):
+    made = (["fit", "digits", "--out", str(run), "--quiet"], ["report", str(run)])
+    for command in (*made, ["explore", str(run)]):
         subprocess.run([sys.executable, "-m", "nelbo", *command], check=True)
     path = next(filter(None, map(shutil.which, BROWSERS)))
     with sync_playwright() as playwright:
@@ -27,6 +28,10 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1180, "height": 1250})
         page.goto((run / "report.html").absolute().as_uri())
         page.screenshot(path="report.png")
+        page.set_viewport_size({"width": 1180, "height": 1010})
+        page.goto((run / "explore.html").absolute().as_uri())
+        page.wait_for_selector("body[data-ready]")
+        page.screenshot(path="explorer.png")
         browser.close()
 
 

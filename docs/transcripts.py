@@ -39,6 +39,7 @@ PICTURES = {"README.md": {"runs/digits/picture.png": "digits.png"}}
 FASHION = "nelbo fit fashion_mnist --variance 1 --latent-dim 10 --max-seconds 15 --out run"
 MADE = {
     "report.png": (f"python {ROOT}/docs/screenshot.py", "report.png"),
+    "explorer.png": (f"python {ROOT}/docs/screenshot.py", "explorer.png"),
     "learned_noise.png": (f"python {ROOT}/examples/04_learned_noise.py", "runs/learned_noise.png"),
     "fashion_fixed_noise.png": (FASHION, "run/picture.png"),
 }
