@@ -362,3 +362,71 @@ def test_the_tutorial_runs(
     assert not session["filled"]["occupation"].isna().any()
     assert set(session["women"]["sex"]) == {"Female"}
     assert list(session["drawn"]) == list(session["people"])
+
+
+# -- synthetic rows
+
+
+def test_what_is_drawn_is_judged_by_rows_trained_on_and_others(
+    fitted: VariationalAutoencoder,
+) -> None:
+    both = pandas.concat([frame(), frame(200, seed=1)])
+    found = fitted.quality(both, target="fit")
+    seen = fitted.trained_on(both).sum()
+    assert found.rows == {"data": seen, "synthetic": seen, "held_out": len(both) - seen}
+    assert dict(zip(found.names, found.levels, strict=True)) == {
+        "height": False, "team": True, "goals": False, "fee": False, "fit": True, "born": False,
+        "where": True,
+    }  # fmt: skip
+    assert found.shape_error < 0.15
+    assert found.usefulness is not None
+    assert found.usefulness.measure == "AUC"
+    assert found.privacy is not None
+    assert found.privacy.copies == 0
+    assert str(fitted.quality(both, target="fit")) == str(found)
+    copies = fitted.quality(both, frame()).privacy
+    assert copies is not None
+    assert copies.copies == 1
+    assert copies.memorised.value == pytest.approx(1)
+    new = fitted.quality(frame(200, seed=1))
+    assert new.privacy is None
+    assert new.judged_by_new
+    with pytest.raises(ValueError, match="rows that were not trained on"):
+        fitted.quality(frame(200, seed=1), target="fit")
+
+
+def test_holes_come_out_as_they_went_in() -> None:
+    X = frame()
+    X.loc[X["height"] > 175, ["team", "goals"]] = None
+    model = quick(max_steps=100).fit(X)
+    assert not model.sample(500).isna().any().any()
+    made = model.sample(500, missing=True)
+    assert (made.dtypes == X.drop(columns="id").dtypes).all()
+    gone = made.isna()
+    assert (gone["team"] == gone["goals"]).all()
+    assert gone["team"].mean() == pytest.approx(X["team"].isna().mean(), abs=0.08)
+    assert not gone["height"].any()
+
+
+def test_the_shell_draws_and_judges(
+    fitted: VariationalAutoencoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nelbo.cli import main
+
+    data, run, out = (str(tmp_path / name) for name in ("data.csv", "run", "made.parquet"))
+    pandas.concat([frame(), frame(90, seed=1)]).to_csv(data, index=False)
+    fitted.save(run)
+    draw = ["sample", run, "-n", "90", "--quiet"]
+    assert main([*draw, "--out", out, "--quality", data]) == 0
+    said = capsys.readouterr().out
+    assert "column shapes" in said
+    assert "memorised" in said
+    made = pandas.read_parquet(out)
+    assert list(made) == list(frame())[1:]
+    for more, words in (
+        (["--target", "fit"], "--target belongs to --quality"),
+        (["--quality", data, "--target", "shoe"], "'shoe' is no column"),
+        (["--with-missing"], "--with-missing: no values were missing in the rows"),
+    ):
+        assert main([*draw, *more]) == 2
+        assert words in capsys.readouterr().err

@@ -56,7 +56,7 @@ def quality_of(
         any_seen = bool(seen.any())
         if any_seen and not seen.all():
             trained, new = values.array[seen], values.array[~seen]
-    table: TableSchema | None = getattr(model.schema, "table", None)  # where kinds differ
+    table = model.schema.table
     if synthetic is None:
         synthetic = model.sample(min(len(trained), most), seed=seed)
     made = model.values(synthetic).array
