@@ -163,6 +163,21 @@ def test_missing_values_are_shown_complete_rows_examined_and_names_are_text() ->
     assert "&lt;script&gt;alert" in text
 
 
+def test_categories_have_their_names() -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"age": rng.normal(40, 9, 90), "pay": rng.normal(3, 1, 90)})
+    frame["sex"] = np.where(frame["age"] > 40, "woman", EVIL)
+    found = portray(fitted(frame[:60]).fitted_, frame, limits=QUICK)
+    column = found.look.columns[2]
+    assert set(column.levels) == {"woman", EVIL}
+    assert not isinstance(found.synthetic, Absent)
+    shares = found.synthetic.marginals[2].data
+    assert shares[column.levels.index("woman")] == pytest.approx((frame["age"][:60] > 40).mean())
+    assert found.look.numbers == [0, 1]
+
+
 def test_what_has_no_gaussian_noise_is_shown_and_says_so() -> None:
     rows = (TABLE > 5).astype(np.float32)
     found = portray(fitted(rows[:100], likelihood="bernoulli").fitted_, rows, limits=QUICK)

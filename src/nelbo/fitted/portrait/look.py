@@ -50,7 +50,7 @@ def look_of(model: Model, rows: Array | None) -> Look:
 
 def columns_of(model: Model) -> tuple[Column, ...]:
     """Return the columns of a table, with the levels of those that are categories."""
-    table = vars(model.schema).get("table")  # which schemas of columns of several kinds have
+    table = model.schema.table
     if table is not None:
         return tuple(Column(part.name, part.labels, part.form == "date") for part in table.in_model)
     return tuple(Column(model.schema.feature_name(j)) for j in range(model.schema.n_features))
