@@ -83,3 +83,23 @@ def test_the_shell_fills_a_file(
     ):
         assert main(["impute", "run", "x.csv", *wrong]) == 2
         assert told in capsys.readouterr().err
+
+
+def test_the_shell_fills_columns_of_any_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    colour = random.choice(["red", "green", "blue"], 120)
+    size = np.where(colour == "red", 5.0, 1.0) + random.normal(size=120).round(1)
+    frame = pd.DataFrame({"colour": colour, "size": size, "count": random.poisson(3, 120)})
+    lost = random.random(frame.shape) < 0.2
+    frame.mask(lost).to_csv("x.csv", index=False)
+    small(max_steps=5).fit(frame.mask(lost)).save("run")
+    assert main(["impute", "run", "x.csv", "--out", "filled.csv", "--quiet"]) == 0
+    filled = pd.read_csv("filled.csv")
+    assert list(filled.columns) == list(frame.columns)
+    assert not filled.isna().any().any()
+    assert set(filled["colour"]) == {"red", "green", "blue"}
+    assert (filled["colour"] == frame["colour"])[~lost[:, 0]].all()
+    assert (filled["size"] == frame["size"])[~lost[:, 1]].all()

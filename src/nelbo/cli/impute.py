@@ -6,11 +6,15 @@ __all__ = ["impute"]
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from . import files, progress
+from . import files, progress, stdin
 from .flags import WHOLE, Device, Overwrite, Quiet, Run, check_seed, visible
+from .mixed import write_frame
 from .reading import ReadOptions
+
+if TYPE_CHECKING:
+    from ..fitted import Fitted
 
 
 def impute(
@@ -62,14 +66,39 @@ def impute(
     values = found.values
     if draws is None:
         values = values[None]
-    schema = model.schema
-    names = schema.columns or [f"x{j}" for j in range(schema.n_features)]
+    gone = np.isnan(source.values.array).reshape(len(source.values), -1)
+    whole = _frame_of(model, data, reading)
     for place, rows in zip(places, values, strict=True):
-        files.write_rows(place, rows, names, schema.columns is not None, files.named(source))
+        if whole is None:
+            schema = model.schema
+            names = schema.columns or [f"x{j}" for j in range(schema.n_features)]
+            files.write_rows(place, rows, names, schema.columns is not None, files.named(source))
+        else:
+            lines = write_frame(place, model.frame(rows, whole, gone))
+            sys.stdout.writelines(map(visible, lines))
     if not quiet:
-        gone = np.isnan(source.values.array).reshape(len(source.values), -1)
         told = f"{gone.sum():,} values filled in, in {gone.any(1).sum():,} of {len(gone):,} rows."
         print(visible(f"nelbo: {told}"), file=sys.stderr)
+
+
+def _frame_of(model: Fitted, data: str, reading: ReadOptions) -> Any:
+    """Return DATA as a frame, whose columns that the model has left out are kept; None where all
+    columns are numbers.
+
+    Raises:
+        ValueError: They are not, and DATA is no file.
+    """
+    from ..data.read.load import load_frame
+
+    if model.schema.table is None:
+        return None
+    asked = {key: value for key, value in reading.arguments().items() if key != "resize"}
+    found = None
+    if data not in (stdin.STANDARD_INPUT, stdin.NAME):
+        found = load_frame(data, **asked)
+    if found is None:
+        raise ValueError("Columns of different kinds are filled in where they are a file: pass it.")
+    return found[0]
 
 
 def _places(out: str | None, draws: int | None) -> list[str | None]:
