@@ -147,6 +147,18 @@ def test_a_cluster_of_anomalies_among_the_rows_fitted_is_found() -> None:
     assert roc_auc_score(anomalous, untrimmed) < 0.999
 
 
+def test_one_absurd_value_among_the_rows_fitted_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 3))
+    anomalous = np.arange(100) < 20
+    new = rng.normal(size=(100, 3)) + 6 * anomalous[:, None] * np.array([1.0, 0, 0])
+    plain = VAEDetector().fit(x).score_samples(new)
+    x[0, 0] = 999_999
+    absurd = VAEDetector().fit(x).score_samples(new)
+    assert roc_auc_score(anomalous, -absurd) > 0.99
+    assert np.corrcoef(plain, absurd)[0, 1] > 0.95
+
+
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [

@@ -8,9 +8,10 @@ Anomalies among the rows must not make themselves probable. So the rows farthest
 left out, which one normal finds by concentration steps (Rousseeuw & Van Driessen, 1999). Each
 mixture is fitted by EM to a few hundred of the others: anomalies that are many enough to form a
 cluster are few in so small a sample, as in isolation forests (Liu et al., 2008), and the prior
-around :math:`\Sigma`, the covariance of all rows, lets few rows have no narrow cluster; those left
-out count there, so that tails are as wide as they are. The average is better than its members
-(Ormoneit & Tresp, 1996), and is a VAE: see `nelbo.start.clustered`.
+around :math:`\Sigma`, the covariance of all rows, lets few rows have no narrow cluster. There those
+left out count as if they lay at the edge of the bulk, so that tails are not cut off and no row,
+however far out, counts for more. The average is better than its members (Ormoneit & Tresp, 1996),
+and is a VAE: see `nelbo.start.clustered`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Subsamples:
         share: The share of all rows in a sample, at most, so that samples of few rows differ.
         components: K, the number of components of each mixture.
         strength: What the prior of each covariance counts for, as a share of the rows in a sample.
-        ridge: What is added to the diagonal of a covariance of all rows, of standardised columns.
+        ridge: By what share of itself the diagonal of a covariance of all rows is raised.
         trim: The share of the rows that is left out, those farthest from the bulk.
         rounds: Concentration steps, at most.
         steps: Steps of EM, at most.
@@ -69,10 +70,10 @@ class Subsamples:
     steps: int = 25
     settled: float = 2e-3
 
-    def __call__(self, x: Tensor, seed: int) -> MixtureOfFactorAnalysers:
-        """Return the average of mixtures fitted to samples of rows x (n, D)."""
-        _, covariance = self._moments(x)
-        x = self.bulk(x)
+    def __call__(self, x: Tensor, kept: Tensor, seed: int) -> MixtureOfFactorAnalysers:
+        """Return the average of mixtures fitted to samples of rows x (n, D), of those kept (n,)."""
+        _, covariance = self._moments(self.drawn_in(x, kept))
+        x = x[kept]
         n, columns = x.shape
         rows = max(2, min(self.rows, math.ceil(self.share * n)))
         components = max(1, min(self.components, rows // 2))
@@ -93,7 +94,7 @@ class Subsamples:
         return MixtureOfFactorAnalysers.average(found)
 
     def bulk(self, x: Tensor) -> Tensor:
-        """Return rows x (n, D) without the share ``trim`` that is farthest from the others.
+        """Return which rows of x (n, D) are kept, (n,): all but a share ``trim`` far from them.
 
         One normal is fitted to the rows that were nearest to the last one, until they are the same:
         the product of its variances falls with each step.
@@ -101,20 +102,38 @@ class Subsamples:
         kept = torch.ones(len(x), dtype=torch.bool)
         nearest = len(x) - int(self.trim * len(x))
         for _ in range(self.rounds):
-            mean, covariance = self._moments(x[kept])
-            triangle = torch.linalg.cholesky(covariance)
-            far = torch.linalg.solve_triangular(triangle, (x - mean).T, upper=False).square().sum(0)
+            _, far = self._distance(x, kept)
             again = torch.zeros_like(kept)
             again[far.argsort(stable=True)[:nearest]] = True
             if torch.equal(again, kept):
                 break
             kept = again
-        return x[kept]
+        return kept
+
+    def drawn_in(self, x: Tensor, kept: Tensor) -> Tensor:
+        """Return rows (n, D), those that are not kept moved to the edge of the kept."""
+        mean, far = self._distance(x, kept)
+        inward = (far[kept].max() / far).clamp(max=1).nan_to_num(1.0)
+        return mean + (x - mean) * inward[:, None]
+
+    def _distance(self, x: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean (D,) of the rows kept, and how far each row is from it in units of their
+        spread, (n,).
+        """
+        mean, covariance = self._moments(x[kept])
+        triangle = torch.linalg.cholesky(covariance)
+        scaled = torch.linalg.solve_triangular(triangle, (x - mean).T, upper=False)
+        return mean, scaled.square().sum(0).sqrt()
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean (D,) and covariance (D, D), its diagonal raised."""
+        """Return mean (D,) and covariance (D, D), its diagonal raised by a share of itself.
+
+        What does not vary gets a variance that is as nothing beside that of the others.
+        """
         mean, covariance = moments(x)
-        return mean, covariance + self.ridge * torch.eye(len(mean), dtype=torch.float64)
+        variance = covariance.diagonal()
+        least = 1e-12 * float(variance.max()) or 1.0
+        return mean, covariance + torch.diag(self.ridge * variance.clamp_min(least))
 
 
 def fit_subsamples(
@@ -143,9 +162,12 @@ def fit_subsamples(
         validation_fraction=0.0,
         random_state=seed,
     )
-    plan = afresh(options, rows_of(options, values), None)
-    x = plan.schema.to_model(plan.values, noise="centre").double()
-    model = (how or Subsamples())(x, plan.seed)
+    how, values = how or Subsamples(), rows_of(options, values)
+    # Far values set no scale: the schema is that of the bulk.
+    kept = how.bulk(torch.from_numpy(values.array.astype(np.float64)))
+    plan = afresh(options, values[kept.numpy()], None)
+    x = plan.schema.to_model(values, noise="centre").double()
+    model = how(x, kept, plan.seed)
     start = ppca(*moments(x), plan.spec.latent_dim)
     vae = clustered(model, start)
     record = Record(
@@ -155,14 +177,14 @@ def fit_subsamples(
         vae=vae,
         schema=plan.schema,
         spec=clusters.spec_of(plan.spec, vae),
-        recipe=_entries(plan, model, how or Subsamples()),
+        recipe=_entries(plan, model, how),
         asked=asked(options),
         history=History([record], stopped="steps"),
         seed=plan.seed,
         kept_start=True,
         dtype="float64" if values.dtype == np.float64 else "float32",
         names=names,
-        known=KnownRows.of(plan.schema.conformed(plan.values.array), None),
+        known=KnownRows.of(plan.schema.conformed(values.array), None),
         linear=linear.fit_early(plan.schema, vae, plan.values),
     )
 
