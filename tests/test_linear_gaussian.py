@@ -240,11 +240,10 @@ def test_moments_refuse_what_has_none(road: str) -> None:
     for shape in ((0, 3), (3, 0), (3,), (2, 2, 2)):
         with pytest.raises(ValueError, match="x must have shape"):
             moments(torch.zeros(shape))
-    for bad in (math.nan, math.inf):
-        x = normal(400, 3)
-        x[350, 1] = bad
-        with pytest.raises(ValueError, match="NaN, infinity"):
-            moments(x)
+    x = normal(400, 3)
+    x[350, 1] = math.inf
+    with pytest.raises(ValueError, match="holds infinity"):
+        moments(x)
 
 
 def test_large_input_takes_the_fast_road_accurately() -> None:
