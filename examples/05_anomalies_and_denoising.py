@@ -23,15 +23,13 @@ train, held = normal[:1200], normal[1200:]
 mixed, odd = np.vstack([held, X[y == ODD]]), np.repeat([0, 1], [len(held), (y == ODD).sum()])
 options = {"hidden": (256, 256), "scale": "global", "max_steps": 700, "random_state": 0}
 vae, pca = VariationalAutoencoder(LATENT_DIM, **options).fit(train), PCA(LATENT_DIM).fit(train)
-auroc = {
-    name: roc_auc_score(odd, -model.score_samples(mixed))
-    for name, model in (("VAE", vae), ("PCA", pca))
-}
+scores = {"VAE": vae.score_samples(mixed), "PCA": pca.score_samples(mixed)}
+auroc = {name: roc_auc_score(odd, -found) for name, found in scores.items()}
 print(
     f"AUROC for the unseen digit {ODD}: VAE {auroc['VAE']:.3f}, PCA of the same size "
     f"{auroc['PCA']:.3f}"
 )
-typical, strangest = np.median(vae.score_samples(held)), vae.score_samples(mixed).min()
+typical, strangest = np.median(scores["VAE"][odd == 0]), scores["VAE"].min()
 print(f"log p(x): typical {typical:.0f} nats, the strangest row {strangest:.0f} nats")
 
 # Denoising: fit on noisy rows alone. The learned beta then takes up the noise, and reconstruct()

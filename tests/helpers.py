@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -174,3 +175,10 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 """
 """For scripts of their own: the most memory that the process has held so far."""
+
+
+def without_pages(arguments: Sequence[str]) -> tuple[str, ...]:
+    """A command, which if it is a fit leaves out report and picture: they take longer than it."""
+    if arguments[:1] == ("fit",) and "--explain" not in arguments:
+        return (*arguments, "--no-report")
+    return tuple(arguments)

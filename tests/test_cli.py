@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers import without_pages
 from nelbo import Fitted, VariationalAutoencoder, data, spec
 from nelbo.cli import config, main
 from nelbo.cli.options import FitOptions
@@ -61,12 +62,12 @@ def here(monkeypatch: pytest.MonkeyPatch, place: Path) -> Callable[..., Run]:
     """A command in this process, in the folder of the data: quick, as nothing is imported again."""
     monkeypatch.chdir(place)
 
-    def run(*arguments: str) -> Run:
+    def run(*arguments: str, pages: bool = False) -> Run:
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
-            code = main(arguments)
+            code = main(arguments if pages else without_pages(arguments))
         return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
     return run
@@ -260,7 +261,8 @@ def test_the_options_written_beside_the_model_repeat_it(
 
 def test_the_text_of_fit_says_all_there_is_to_say(here: Callable[..., Run]) -> None:
     result = here(
-        "fit", "images.npy", "--out", "text", "--max-steps", "3", "--variance", "0.25", *SMALL
+        *("fit", "images.npy", "--out", "text", "--max-steps", "3", "--variance", "0.25", *SMALL),
+        pages=True,
     )
     assert result.returncode == 0
     for part in (
@@ -300,7 +302,8 @@ def test_without_matplotlib_the_model_is_saved_and_the_cure_is_said(
     for name in [name for name in sys.modules if name.startswith("matplotlib")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    result = here("fit", "table.csv", "--out", "bare", "--max-steps", "2", "--json", *SMALL)
+    fit = ("fit", "table.csv", "--out", "bare", "--max-steps", "2", "--json", *SMALL)
+    result = here(*fit, pages=True)
     assert result.returncode == 0
     assert 'pip install "nelbo[report]"' in result.stderr
     assert 'pip install "nelbo[report]"' in json.loads(result.stdout)["warnings"][-1]

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from helpers import without_pages
 from nelbo import Fitted, VariationalAutoencoder
 from nelbo.cli import main
 from nelbo.data import load
@@ -54,7 +55,7 @@ def shell(place: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
-            return main(arguments), out.getvalue(), err.getvalue()
+            return main(without_pages(arguments)), out.getvalue(), err.getvalue()
 
     return run
 
@@ -173,7 +174,8 @@ def test_the_text_of_a_fit_and_its_options_name_the_condition(
     np.testing.assert_array_equal(one.elbo(TABLE), other.elbo(TABLE))
     results: dict[str, Any] = json.loads((run / "results.json").read_text())
     assert "kind: 3 labels" in results["recipe"]["condition"]["value"]
-    assert (run / "picture.png").exists()
+    assert shell("report", "run", "--quiet")[0] == 0
+    assert (run / "report.html").exists()
     code, out, err = shell("fit", "pets.csv", "--condition", "kind", "--out", "told", *SMALL[:-1])
     assert code == 0, err
     for said in ("Given c       kind: 3 labels", "held-out log p(x|c)", "pPCA given c"):

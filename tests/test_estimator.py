@@ -216,7 +216,7 @@ def test_all_rows_are_trained_on_when_none_are_held_out(iris: Array) -> None:
 
 def test_early_stopping_restores_the_best_weights() -> None:
     # nothing to learn but noise
-    x, test = (np.random.default_rng(seed).normal(size=(60, 2, 5)) for seed in (0, 1))
+    x, test = (np.random.default_rng(seed).normal(size=(60, 2, 5)) for seed in (1, 2))
     options: dict[str, Any] = {
         "hidden": (64,),
         "learning_rate": 0.02,

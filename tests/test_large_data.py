@@ -163,7 +163,7 @@ print(after - before, peak() - after)
 """
 
 
-@pytest.mark.parametrize("columns", [784, 64])
+@pytest.mark.parametrize("columns", [784, pytest.param(64, marks=pytest.mark.slow)])
 def test_a_fit_takes_no_copy_of_large_data(columns: int) -> None:
     """The data are 512 MiB; a table of 64 columns has the rules for tables."""
     command = [sys.executable, "-c", PEAK + MEMORY, str(columns)]

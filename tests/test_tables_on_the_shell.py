@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers import without_pages
 from nelbo import VariationalAutoencoder
 from nelbo.cli import main
 from nelbo.data import TableSchema
@@ -61,7 +62,7 @@ def shell(place: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
-            return main(arguments), out.getvalue(), err.getvalue()
+            return main(without_pages(arguments)), out.getvalue(), err.getvalue()
 
     return run
 

@@ -595,7 +595,7 @@ def test_text_without_a_line_of_names_is_told_by_its_place(tmp_path: Path) -> No
         nelbo.data.load(tmp_path / "t.csv")
 
 
-QUICK = ["--max-steps", "20", "--hidden", "8", "--latent-dim", "2"]
+QUICK = ["--max-steps", "20", "--hidden", "8", "--latent-dim", "2", "--no-report"]
 
 
 # a picture of one far row

@@ -20,6 +20,7 @@ import sklearn
 import torch
 from PIL import Image
 
+from helpers import without_pages
 from nelbo import (
     VAE,
     VariationalAutoencoder,
@@ -465,7 +466,7 @@ def there(
     def command(*arguments: str, stdin: bytes | None = None) -> tuple[int, str, str]:
         if stdin is not None:
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = main(arguments)
+        code = main(without_pages(arguments))
         out, err = capsys.readouterr()
         return code, out, err
 

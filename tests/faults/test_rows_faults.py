@@ -18,7 +18,7 @@ import pytest
 import torch
 from sklearn import datasets
 
-from helpers import ring
+from helpers import ring, without_pages
 from nelbo import VariationalAutoencoder
 from nelbo.cli import main
 from nelbo.data.known import KnownRows, Use
@@ -177,7 +177,7 @@ def shell(
 
     def run(*arguments: str, code: int = 0) -> tuple[str, str]:
         capsys.readouterr()
-        found = main(arguments)
+        found = main(without_pages(arguments))
         out, err = capsys.readouterr()
         assert found == code, err
         return out, err

@@ -85,7 +85,11 @@ def _read_file(where: str, name: str, reading: ReadOptions, kinds: Kinds) -> Dat
     except NotNumbers:
         if kinds.schema != "auto":
             raise
-        found = kinds.read(where, name, reading)
+        try:
+            found = kinds.read(where, name, reading)
+        except ValueError as error:
+            told = f"{name}: {_in_lines(str(error), where, reading)}"
+            raise ValueError(told) from error
         if found is None:
             raise
         return found
@@ -99,8 +103,6 @@ def _checked(
     they stand in.
     """
     from ..data import Values
-    from ..data.read.delimited import line_of
-    from ..data.read.reading import Reading
 
     try:
         values = Values(
@@ -113,16 +115,28 @@ def _checked(
         return Data(values, source.files, source.notes)
     except ValueError as error:
         told = str(error).replace(", as by sklearn.impute.SimpleImputer", "")
-        found = re.search(r"\brow (\d+)", told)
-        if found is None or not re.search(r"\.[ct]sv(\.\w+)?$", path.lower()):
-            raise ValueError(told) from error
-        asked = {name: value for name, value in reading.arguments().items() if name != "resize"}
-        line = line_of(Path(path).expanduser(), Reading(**asked), int(found[1]))
-        counted = " (columns counting from 0)"
-        if source.columns:
-            counted = ""
-        told = told.replace(found[0], f"line {line}").replace(" (counting from 0)", counted)
-        raise ValueError(told) from error
+        raise ValueError(_in_lines(told, path, reading, bool(source.columns))) from error
+
+
+def _in_lines(told: str, path: str, reading: ReadOptions, named: bool = True) -> str:
+    """Return what is said of a row of a file of text with the line that it stands in.
+
+    Arguments:
+        told: What is said, with "row" and its number.
+        path: The file.
+        reading: How it is read.
+        named: Whether its columns have names.
+    """
+    from ..data.read.delimited import line_of
+    from ..data.read.reading import Reading
+
+    found = re.search(r"\brow (\d+)", told)
+    if found is None or not re.search(r"\.[ct]sv(\.\w+)?$", path.lower()):
+        return told
+    asked = {name: value for name, value in reading.arguments().items() if name != "resize"}
+    line = line_of(Path(path).expanduser(), Reading(**asked), int(found[1]))
+    counted = "" if named else " (columns counting from 0)"
+    return told.replace(found[0], f"line {line}").replace(" (counting from 0)", counted)
 
 
 def open_model(run: str, device: str) -> Fitted:

@@ -49,6 +49,7 @@ def fit(
     explain: Flag = False,
     overwrite: Flag = False,
     resume: Flag = False,
+    no_report: Flag = False,
     quiet: Flag = False,
     as_json: Annotated[Flag, Parameter(name="--json")] = False,
 ) -> None:
@@ -73,6 +74,8 @@ def fit(
         Replace RUN if it exists.
     resume
         Go on with an interrupted fit, if there is one.
+    no_report
+        Leave out report.html and picture.png, which take a second or two: for many fits in turn.
     quiet
         Print nothing but errors (and, with --json, the results).
     as_json
@@ -101,7 +104,8 @@ def fit(
         before = _identity(run)
         try:
             _check_free(run, partial, overwrite, resume)
-            _fit(data, run, partial, options, reading, overwrite, resume, quiet, as_json)
+            fitted = _fit(data, run, partial, options, reading, overwrite, resume, quiet)
+            _report(*fitted, run, data, options, quiet, as_json, no_report)
         except KeyboardInterrupt as stop:
             raise type(stop)(_what_is_left(stop, run, before, partial)) from None
 
@@ -143,8 +147,8 @@ def _fit(
     overwrite: bool,
     resume: bool,
     quiet: bool,
-    as_json: bool,
-) -> None:
+) -> tuple[Fitted, Values, Values | None, tuple[str, ...]]:
+    """Fit and save; return the model, its rows, those held out, and what is to be known of them."""
     from ..checkpoint import exists, remove_folder
 
     notes: list[str] = []
@@ -169,7 +173,7 @@ def _fit(
     if not quiet and held_out is not None:
         told = f"Saved in {run}. Measuring log p(x) of {len(held_out):,} held-out rows ..."
         print(visible(told), file=sys.stderr, flush=True)
-    _report(model, train, held_out, run, data, options, tuple(notes), quiet, as_json)
+    return model, train, held_out, tuple(notes)
 
 
 def _save(
@@ -230,12 +234,13 @@ def _report(
     model: Fitted,
     train: Values,
     held_out: Values | None,
+    notes: tuple[str, ...],
     run: Path,
     data: str,
     options: FitOptions,
-    notes: tuple[str, ...],
     quiet: bool,
     as_json: bool,
+    plain: bool,
 ) -> None:
     """Measure the saved model, show it, and print what came out."""
     from ..fitted.summary import measure
@@ -244,7 +249,9 @@ def _report(
         stale.unlink(missing_ok=True)
     with progress.shown(quiet):
         summary, scores = measure(model, train, held_out, options.samples, notes)
-    missing = _draw(model, train, held_out, run, data, summary, scores)
+    missing = ""
+    if not plain:
+        missing = _draw(model, train, held_out, run, data, summary, scores)
     results = _results(summary, data, run, options, missing)
     refused = _refusal_of(_results_file(run), results)
     if missing and not quiet:

@@ -176,15 +176,19 @@ class Cells:
         )
 
     def _check_not_mixed(self, most: float = 0.9) -> None:
-        """Refuse text in a column that also holds numbers, or of which ``most`` cells are such."""
+        """Refuse text in a column that also holds numbers, or of which ``most`` cells, or all but
+        one, are such.
+        """
         if self.form != "text" or self.levels is not None:
             return
         known = [_is_number(word.strip()) for word in self.values if word is not None]
-        if not self.mixed and sum(known) < max(most * len(known), 1):
+        strays = len(known) - sum(known)
+        few = strays <= (1 - most) * len(known) or (strays == 1 and sum(known) > 1)
+        if not self.mixed and not few:
             return
         row = next(i for i, w in enumerate(self.values) if w is not None and not _is_number(w))
         raise ValueError(
-            f"column {self.name!r} mixes numbers and text: row {row} (counting from 0) holds "
+            f"column {self.name!r} mixes numbers and text: row {row} (counting from 0) has "
             f"{self.values[row]!r}. If that stands for a missing cell, declare it so; else make "
             "all cells numbers, or say that the column is 'categorical' or 'left_out'."
         )
