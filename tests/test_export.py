@@ -18,7 +18,7 @@ from nelbo import VariationalAutoencoder
 pytest.importorskip("onnxscript")
 runtime = pytest.importorskip("onnxruntime")
 
-from nelbo.export import export  # noqa: E402
+from nelbo.export import export, halved  # noqa: E402
 from nelbo.export.decompose import lgamma, solve_triangular  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -122,6 +122,20 @@ def test_convolutions(tmp_path: Path) -> None:
     z = RNG.normal(size=(3, 2)).astype(np.float32)
     (x_hat, _) = run(tmp_path / "run", "decoder", z=z)
     np.testing.assert_allclose(x_hat, model.inverse_transform(z), atol=1e-5)
+
+
+def test_weights_of_16_bits_take_half_and_decode_nearly_the_same(whitened: Any) -> None:
+    import onnx
+
+    model, folder = whitened
+    half = halved((folder / "decoder.onnx").read_bytes(), fewest=16)
+    kinds = [weight.data_type for weight in onnx.load_from_string(half).graph.initializer]
+    assert onnx.TensorProto.FLOAT16 in kinds
+    z = RNG.normal(size=(5, 2)).astype(np.float32)
+    x_hat, _ = runtime.InferenceSession(half).run(None, {"z": z})
+    unit = 1 + table().std(0)
+    gap = (x_hat - model.inverse_transform(z)) / unit
+    assert 0 < np.abs(gap).max() < 5e-3
 
 
 def test_what_onnx_lacks_is_written_in_what_it_has() -> None:

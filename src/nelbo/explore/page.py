@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..export import to_onnx
+from ..export import halved, to_onnx
 from ..fitted import Fitted
 from ..whole import write_file
 from . import browser
@@ -34,7 +34,8 @@ def explore(
 ) -> Path:
     """Write a page on which one walks through the latent space of a model.
 
-    The decoder runs in the browser; the page opens from disk, and needs no network.
+    The decoder runs in the browser; the page opens from disk, and needs no network. Where the page
+    would be too large otherwise, its weights are stored with 16 bits: about three digits.
 
     Arguments:
         model: The model.
@@ -56,9 +57,12 @@ def explore(
     content = content_of(model, X, labels, label, title, seed=seed)
     drawing = Drawing(model).eval()
     graph, _ = to_onnx(drawing, drawing.example(2), drawing.inputs)
-    parts["model"] = gzip.compress(graph, 6, mtime=0)
-    text = to_html(content, parts).encode(errors="backslashreplace")
-    if len(text) > LARGEST:
+    for found in (graph, halved(graph)):
+        parts["model"] = gzip.compress(found, 6, mtime=0)
+        text = to_html(content, parts).encode(errors="backslashreplace")
+        if len(text) <= LARGEST:
+            break
+    else:
         raise ValueError(
             f"The page would have {len(text) / 2**20:.1f} MiB, more than {LARGEST / 2**20:g}: the "
             f"decoder alone has {len(graph) / 2**20:.1f}. Let the page be served instead, by "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .graphs import Decoder, Encoder, Score
+from .halves import halved
 from .onnx import Exported, Graph, export, to_onnx
 
-__all__ = ["Decoder", "Encoder", "Exported", "Graph", "Score", "export", "to_onnx"]
+__all__ = ["Decoder", "Encoder", "Exported", "Graph", "Score", "export", "halved", "to_onnx"]
