@@ -4,18 +4,22 @@ shared by the tests.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+import io
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from nelbo import VAE, VariationalAutoencoder, initialize, spec
+from nelbo.cli import main
 from nelbo.linear import LinearGaussian
 
 
@@ -182,3 +186,21 @@ def without_pages(arguments: Sequence[str]) -> tuple[str, ...]:
     if arguments[:1] == ("fit",) and "--explain" not in arguments:
         return (*arguments, "--no-report")
     return tuple(arguments)
+
+
+def in_process(arguments: Sequence[str]) -> tuple[int, str, str]:
+    """Run a command of the shell in this process; return its code, and what both streams got."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+def serious_faults(page: Any) -> list[tuple[str, str]]:
+    """Return what axe finds serious or critical in a page: the rule, and where it is broken."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    return [
+        (fault["id"], fault["nodes"][0]["html"])
+        for fault in axe.run(page).response["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import re
@@ -19,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers import without_pages
+from helpers import in_process, without_pages
 from nelbo import Fitted, VariationalAutoencoder, data, spec
-from nelbo.cli import config, main
+from nelbo.cli import config
 from nelbo.cli.options import FitOptions
 from nelbo.cli.reading import ReadOptions
 
@@ -63,12 +62,8 @@ def here(monkeypatch: pytest.MonkeyPatch, place: Path) -> Callable[..., Run]:
     monkeypatch.chdir(place)
 
     def run(*arguments: str, pages: bool = False) -> Run:
-        out, err = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "stdout", out)
-            patch.setattr(sys, "stderr", err)
-            code = main(arguments if pages else without_pages(arguments))
-        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+        asked = arguments if pages else without_pages(arguments)
+        return subprocess.CompletedProcess(arguments, *in_process(asked))
 
     return run
 

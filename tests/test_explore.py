@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers import serious_faults
 from nelbo import VariationalAutoencoder
 
 pytest.importorskip("onnxscript")
@@ -210,14 +211,7 @@ def test_it_is_light_or_dark(opened: Any) -> None:
 
 @pytest.mark.parametrize(("name", "scheme"), [("images", "light"), ("table", "dark")])
 def test_axe_finds_no_serious_fault(opened: Any, name: str, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(opened(name, scheme=scheme)).response["violations"]
-    bad = [
-        (fault["id"], fault["nodes"][0]["html"])
-        for fault in found
-        if fault["impact"] in ("serious", "critical")
-    ]
-    assert bad == []
+    assert serious_faults(opened(name, scheme=scheme)) == []
 
 
 def test_a_decoder_too_large_for_a_page_is_served_to_this_machine_alone(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers import without_pages
+from helpers import in_process, without_pages
 from nelbo import VariationalAutoencoder
-from nelbo.cli import main
 from nelbo.data import TableSchema
 
 pandas = pytest.importorskip("pandas")
@@ -58,11 +56,7 @@ def shell(place: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     monkeypatch.chdir(place)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        out, err = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "stdout", out)
-            patch.setattr(sys, "stderr", err)
-            return main(without_pages(arguments)), out.getvalue(), err.getvalue()
+        return in_process(without_pages(arguments))
 
     return run
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers import serious_faults
 from nelbo import VariationalAutoencoder
 from nelbo.fitted.portrait import Limits, portray
 from nelbo.report import write_report
@@ -127,11 +128,4 @@ def test_the_first_key_leads_to_the_verdict(opened: Any) -> None:
 
 @pytest.mark.parametrize(("name", "scheme"), [("images", "light"), ("table", "dark")])
 def test_axe_finds_no_serious_fault(opened: Any, name: str, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(opened(name, scheme=scheme)).response["violations"]
-    bad = [
-        (fault["id"], fault["nodes"][0]["html"])
-        for fault in found
-        if fault["impact"] in ("serious", "critical")
-    ]
-    assert bad == []
+    assert serious_faults(opened(name, scheme=scheme)) == []

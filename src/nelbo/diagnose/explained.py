@@ -89,9 +89,9 @@ def explained(
     x, x_hat, reference = (
         (_columns(t, units) - shift) / scale for t in (x.cpu(), x_hat, known.x.cpu())
     )
-    mixed = units is not None and units.numbers is not None
-    if units is not None and units.numbers is not None:
-        x, x_hat, reference = (t[:, units.numbers] for t in (x, x_hat, reference))
+    numbers = None if units is None else units.numbers
+    if numbers is not None:
+        x, x_hat, reference = (t[:, numbers] for t in (x, x_hat, reference))
     if c is not None and known.c is not None:
         regression = Regression.of(reference, known.c)
         x, x_hat = (regression.residual(t, c.cpu()) for t in (x, x_hat))
@@ -102,7 +102,7 @@ def explained(
         x = x.nan_to_num(0.0)
     total, error = x.square().sum(1), (x - x_hat).square().sum(1)
     share = _ratio(total - error, total)
-    alone = mixed or incomplete or x.shape[1] > widest
+    alone = numbers is not None or incomplete or x.shape[1] > widest
     if alone or len(reference) < 3 or not bool(total.sum() > 0):
         return Explained(share)
     left = [torch.zeros(len(x), dtype=torch.float64) for _ in range(2)]

@@ -17,8 +17,7 @@ from ..distributions import (
     GatedNormals,
     is_independent_normal,
 )
-from ..evaluate import in_precision
-from ..export.units import FromModel
+from ..export import Decoder
 from ..fitted import Fitted
 
 
@@ -106,17 +105,17 @@ class Drawing(nn.Module):
 
     def __init__(self, model: Fitted) -> None:
         super().__init__()
-        self.from_model = FromModel(model.schema).float()
-        self.vae = in_precision(model.vae, torch.float32)
+        self.decoder = Decoder(model)
+        self.latent_dim = model.vae.latent_dim
         self.width, given = 0, tuple[Tensor, ...]()
         if model.condition is not None:
             self.width = model.condition.width
             given = (torch.zeros(2, self.width),)
         with torch.no_grad():
-            p = self.vae.decode(torch.zeros(2, self.vae.latent_dim), *given)
+            p = self.decoder.vae.decode(torch.zeros(2, self.latent_dim), *given)
         self.noise = noise_size(p)
         self.inputs = ["z", *["u"] * bool(self.noise), *["c"] * len(given)]
-        self.names = ("x_hat", "deviation", "x_tilde")[: 2 + bool(self.noise)]
+        self.names = (*self.decoder.names, *["x_tilde"] * bool(self.noise))
 
     def forward(
         self, z: Tensor, second: Tensor | None = None, third: Tensor | None = None
@@ -124,14 +123,13 @@ class Drawing(nn.Module):
         """Return x_hat, deviations and x_tilde."""
         others = [one for one in (second, third) if one is not None]
         noise, given = others[: bool(self.noise)], others[bool(self.noise) :]
-        p = self.vae.decode(z, *given)
-        beta = self.vae.likelihood.beta(p)
-        found = (self.from_model(p.mean), self.from_model.deviations(p, beta))
-        return (*found, *(self.from_model(drawn(p, u)) for u in noise))
+        p = self.decoder.vae.decode(z, *given)
+        draws = (self.decoder.from_model(drawn(p, u)) for u in noise)
+        return (*self.decoder.told(p), *draws)
 
     def example(self, rows: int) -> tuple[Tensor, ...]:
         """Return inputs of some rows."""
-        sizes = {"z": self.vae.latent_dim, "u": self.noise}
+        sizes = {"z": self.latent_dim, "u": self.noise}
         generator = torch.Generator().manual_seed(0)
         c = [torch.zeros(rows, self.width)] if "c" in self.inputs else []
         drawn = [

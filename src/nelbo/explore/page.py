@@ -57,12 +57,10 @@ def explore(
     content = content_of(model, X, labels, label, title, seed=seed)
     drawing = Drawing(model).eval()
     graph, _ = to_onnx(drawing, drawing.example(2), drawing.inputs)
-    for found in (graph, halved(graph)):
-        parts["model"] = gzip.compress(found, 6, mtime=0)
-        text = to_html(content, parts).encode(errors="backslashreplace")
-        if len(text) <= LARGEST:
-            break
-    else:
+    text = _with_decoder(content, parts, graph)
+    if len(text) > LARGEST:
+        text = _with_decoder(content, parts, halved(graph))
+    if len(text) > LARGEST:
         raise ValueError(
             f"The page would have {len(text) / 2**20:.1f} MiB, more than {LARGEST / 2**20:g}: the "
             f"decoder alone has {len(graph) / 2**20:.1f}. Let the page be served instead, by "
@@ -70,6 +68,12 @@ def explore(
         )
     write_file(page, lambda file: file.write(text))
     return page
+
+
+def _with_decoder(content: Content, parts: dict[str, bytes], graph: bytes) -> bytes:
+    """Return the page with its decoder inside."""
+    zipped = gzip.compress(graph, 6, mtime=0)
+    return to_html(content, {**parts, "model": zipped}).encode(errors="backslashreplace")
 
 
 def to_html(content: Content, parts: dict[str, bytes] | None = None) -> str:

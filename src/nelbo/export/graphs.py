@@ -8,6 +8,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.functional import pad
 
 from ..evaluate import in_precision
@@ -48,16 +49,19 @@ class Decoder(nn.Module):
         dtype: Of weights, inputs and outputs.
     """
 
-    names = ("x_hat", "deviation")
+    names: tuple[str, ...] = ("x_hat", "deviation")
 
     def __init__(self, model: Fitted, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.from_model = FromModel(model.schema).to(dtype)
         self.vae = in_precision(model.vae, dtype)
 
-    def forward(self, z: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
         """Return x_hat and the deviations."""
-        p = self.vae.decode(z, c)
+        return self.told(self.vae.decode(z, c))
+
+    def told(self, p: Distribution) -> tuple[Tensor, Tensor]:
+        """Return mean and deviations of p(x|z), in data units."""
         beta = self.vae.likelihood.beta(p)
         return self.from_model(p.mean), self.from_model.deviations(p, beta)
 
