@@ -34,40 +34,60 @@ def put(folder: Path = FOLDER) -> str:
     """
     if all(is_right(folder / f"{name}.gz", digest) for name, digest in FILES.items()):
         return "The browser's runtime is there."
-    npm = shutil.which("npm")
-    if npm is None:
-        return "npm was not found: built without the browser's runtime (nelbo explore needs it)."
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        command = [npm, "pack", "--silent", "--pack-destination", name, PACKAGE]
-        try:
-            subprocess.run(command, check=True, timeout=300, capture_output=True, cwd=name)
-            archive = next(place.glob("*.tgz"))
-            taken(archive, folder)
-        except (OSError, subprocess.SubprocessError, StopIteration, ValueError) as error:
-            return f"Built without the browser's runtime (nelbo explore needs it): {error}"
+    try:
+        found = from_npm(PACKAGE, {f"dist/{name}": digest for name, digest in FILES.items()})
+    except FileNotFoundError as error:
+        return f"{error}: built without the browser's runtime (nelbo explore needs it)."
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return f"Built without the browser's runtime (nelbo explore needs it): {error}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        part = folder / f".{name}.part"
+        part.write_bytes(gzip.compress(found[f"dist/{name}"], 9, mtime=0))
+        part.replace(folder / f"{name}.gz")
     return f"The browser's runtime was taken from {PACKAGE}."
 
 
-def taken(archive: Path, folder: Path) -> None:
-    """Take the files out of the package.
+def from_npm(package: str, files: dict[str, str]) -> dict[str, bytes]:
+    """Return files of an npm package, each with the SHA-256 that is expected of it.
+
+    Arguments:
+        package: Name and version, as "mathjax@3.2.2".
+        files: The SHA-256 of each file, by its path in the package.
+
+    Raises:
+        FileNotFoundError: There is no npm.
+        OSError, subprocess.SubprocessError: npm could not get the package.
+        ValueError: A file is missing, or not the one that is meant.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError("npm was not found")
+    with tempfile.TemporaryDirectory() as name:
+        command = [npm, "pack", "--silent", "--pack-destination", name, package]
+        subprocess.run(command, check=True, timeout=300, capture_output=True, cwd=name)
+        archives = list(Path(name).glob("*.tgz"))
+        if not archives:
+            raise ValueError(f"npm packed nothing for {package}.")
+        return taken(archives[0], package, files)
+
+
+def taken(archive: Path, package: str, files: dict[str, str]) -> dict[str, bytes]:
+    """Take files out of an archive.
 
     Raises:
         ValueError: One is missing, or not the one that is meant.
     """
     found = {}
     with tarfile.open(archive) as tar:
-        for name, digest in FILES.items():
-            file = tar.extractfile(f"package/dist/{name}")
+        names = set(tar.getnames())
+        for name, digest in files.items():
+            file = tar.extractfile(f"package/{name}") if f"package/{name}" in names else None
             data = b"" if file is None else file.read()
             if hashlib.sha256(data).hexdigest() != digest:
-                raise ValueError(f"{name} of {PACKAGE} is not the file that was expected.")
-            found[name] = gzip.compress(data, 9, mtime=0)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, packed in found.items():
-        part = folder / f".{name}.part"
-        part.write_bytes(packed)
-        part.replace(folder / f"{name}.gz")
+                raise ValueError(f"{name} of {package} is not the file that was expected.")
+            found[name] = data
+    return found
 
 
 def is_right(path: Path, digest: str) -> bool:

@@ -3,8 +3,17 @@ docstrings.
 """
 
 import re
+import subprocess
+import sys
+from pathlib import Path
+
+from sphinx.errors import ExtensionError
 
 import nelbo
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from hatch_build import from_npm  # noqa: E402
 
 project = "nelbo"
 author = "The nelbo authors"
@@ -19,26 +28,60 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # tests/test_docs.py runs every block of Python
 
 default_role = "code"
+suppress_warnings = ["ref.python"]  # types are prose, whose words are names of several attributes
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_numpy_docstring = False
 napoleon_custom_sections = [("Arguments", "params_style")]
 
 html_theme = "pydata_sphinx_theme"
-# no page has sections of its own; wide tables need the room
-html_sidebars: dict[str, list[str]] = {"**": []}
+templates_path = ["templates"]
+html_static_path = ["static", "_build/mathjax"]
+html_css_files = ["pages.css"]
+html_sidebars = {"**": ["sidebar-nav-bs"]}
 html_title = "nelbo"
 html_show_sourcelink = False
 html_theme_options = {
-    "show_prev_next": False,
+    "navbar_center": [],
+    "navbar_align": "right",
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
+    "article_header_start": [],  # breadcrumbs would say "Home" and the title: there are no chapters
 }
 
-NOT_REST = re.compile(r"`[^`]*`+|(\([^()`]*\*\w[^()`]*\)|\b[A-Za-z]\w*_\b)")
-"""Shapes such as (*batch, *shape) and names such as n_iter_, which reStructuredText takes for
-emphasis and links.
+MATHJAX = HERE / "_build" / "mathjax" / "tex-svg.js"
+"""MathJax with its fonts, in one file: formulas are shown from disk, without a network."""
+mathjax_path = MATHJAX.name
+mathjax3_config = {"options": {"enableMenu": False}}  # its items would load more files
+
+NOT_REST = re.compile(r"`+[^`]*`+|(\([^()`]*\*\w[^()`]*\)|\b[A-Za-z]\w*_\b|\|\w*\|)")
+"""Shapes such as (*batch, *shape), names such as n_iter_ and sizes such as |y|, which
+reStructuredText takes for emphasis, links and substitutions.
 """
+
+
+def get_mathjax(app, config):
+    """Take MathJax from its npm package, once.
+
+    Raises:
+        ExtensionError: npm is missing, could not get it, or brought another file.
+    """
+    if MATHJAX.exists():
+        return
+    digest = "d4295dc33744836935c1399feece5159577b34c5c8ffb9f1c6324cd82e03a882"
+    try:
+        found = from_npm("mathjax@3.2.2", {"es5/tex-svg.js": digest})
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise ExtensionError(f"Formulas need MathJax, which comes from npm: {error}") from error
+    MATHJAX.parent.mkdir(parents=True, exist_ok=True)
+    MATHJAX.write_bytes(found["es5/tex-svg.js"])
+
+
+def whole(app, what, name, obj, options, lines):
+    """Keep napoleon from reading "A flag: what it means" of an attribute as its type."""
+    if what in {"attribute", "data", "property"}:
+        lines[:0] = ["..", ""]  # an empty comment is the first line instead
 
 
 def quote(app, what, name, obj, options, lines):
@@ -55,5 +98,7 @@ def skip(app, what, name, obj, skip, options):
 
 
 def setup(app):
+    app.connect("config-inited", get_mathjax, priority=1)
+    app.connect("autodoc-process-docstring", whole, priority=1)  # before napoleon
     app.connect("autodoc-process-docstring", quote)
     app.connect("autodoc-skip-member", skip)

@@ -69,6 +69,12 @@ def section(title: str) -> str:
     return found[0]
 
 
+def contents(text: str) -> list[str]:
+    """The pages that the tables of contents of a page name."""
+    trees = re.findall(r"```{toctree}\n(?::.*\n)*(.*?)```", text, re.DOTALL)
+    return [entry for tree in trees for entry in tree.split()]
+
+
 def page_id(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
@@ -175,8 +181,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(
         r"\]\(([^)\s#]+)[^)]*\)", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     )
-    targets += [f"{entry}.md" for tree in re.findall(r"```{toctree}\n(.*?)```", text, re.DOTALL)
-                for entry in tree.split() if not entry.startswith(":")]  # fmt: skip
+    targets += [f"{entry}.md" for entry in contents(text)]
     targets += re.findall(r"^```{(?:include|literalinclude)} (\S+)", text, re.MULTILINE)
     dead = [
         t
@@ -187,12 +192,22 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
-    (entries,) = re.findall(
-        r"```{toctree}\n(.*?)```",
-        (ROOT / "docs" / "index.md").read_text(encoding="utf-8"),
-        re.DOTALL,
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    entries = contents(index)
+    assert sorted(entries) == sorted({p.stem for p in (ROOT / "docs").glob("*.md")} - {"index"})
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
+    pytest.importorskip("pydata_sphinx_theme")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    done = subprocess.run(
+        [*command, ROOT / "docs", tmp_path], capture_output=True, text=True, check=False
     )
-    assert {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"} <= set(entries.split())
+    assert done.returncode == 0, done.stderr
+    for page in tmp_path.glob("*.html"):
+        loaded = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"([^\"]+)\"", page.read_text())
+        assert [name for name in loaded if "://" in name] == []
 
 
 def test_the_reference_has_every_module() -> None:

@@ -224,8 +224,8 @@ class VAE(nn.Module):
         generator: torch.Generator | None = None,
         c: Tensor | None = None,
     ) -> Terms:
-        """Return the log-densities at ``samples`` draws z ~ q(z|x), for x of shape (*batch,
-        *shape), given c of shape (*batch, k) where the model is one of p(x|c).
+        """Return the log-densities at ``samples`` draws z ~ q(z|x), for x of shape
+        (*batch, *shape), given c of shape (*batch, k) where the model is one of p(x|c).
 
         Draws come from ``generator``, or from torch's global one where it is None.
         """

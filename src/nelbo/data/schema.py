@@ -87,7 +87,7 @@ class Schema:
         mixing: The (d, d) matrix R in x = shift + scale * (R t) of a whitened table; else None.
         left_out: Columns of a table that the model does not see, because they have one value in all
             rows: (index, value) each, in order. What comes out has that value; what goes in must
-                have it, or is impossible. Of a column without any value it is NaN: whatever goes in
+            have it, or is impossible. Of a column without any value it is NaN: whatever goes in
             there is passed over.
         extent: The least and the greatest value of the training data, as they were; None where it
             is not known.

@@ -93,9 +93,8 @@ def fit(
             0.1 for each value of an example), the best weights are taken up again, at half the
             rate.
         decay: Share of the run, at its end, over which the rate falls in a straight line to 1 % of
-            its peak (warm-up,
-            stable, decay: Hu et al., 2024); None is a cosine over the whole run (Loshchilov &
-                Hutter, 2017).
+            its peak (warm-up, stable, decay: Hu et al., 2024); None is a cosine over the whole run
+            (Loshchilov & Hutter, 2017).
         weight_decay: Decoupled, per unit of learning rate.
         optimizer: "adamw", or "muon" for the weight matrices: it takes fewer steps, but each costs
             as much as thousands of rows. It pays with many samples, large batches or on a GPU
