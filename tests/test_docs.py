@@ -71,7 +71,7 @@ def section(title: str) -> str:
 
 def contents(text: str) -> list[str]:
     """The pages that the tables of contents of a page name."""
-    trees = re.findall(r"```{toctree}\n(?::.*\n)*(.*?)```", text, re.DOTALL)
+    trees = re.findall(r"```{toctree}\n(?::[^\n]*\n)*(.*?)```", text, re.DOTALL)
     return [entry for tree in trees for entry in tree.split()]
 
 
