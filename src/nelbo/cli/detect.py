@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from . import files, heavy, progress
 from .flags import WHOLE, Device, Flag, Json, Overwrite, Quiet, check_seed, visible
+from .mixed import Kinds
 from .reading import Data, ReadOptions
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def detect(
     first: Annotated[int, WHOLE] = 10,
     save: str | None = None,
     seed: Annotated[int, WHOLE] = 0,
+    schema: str = "auto",
     out: str | None = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -76,6 +78,8 @@ def detect(
         Write what was fitted to this folder, a RUN.
     seed
         Seed of the fit.
+    schema
+        What the columns are that are fitted to: auto, infer, or a TOML file, as for fit.
     out
         File to write, with a line for every row: .csv, .parquet or .json with row (counting from
         0), log_p in nats, p_value, flagged (0 or 1), and for each column that is told column_1 (its
@@ -93,7 +97,7 @@ def detect(
         model, rule = _of_run(source, data, device, contamination, known)
         rows = files.read_for(model, str(data), reading)
     else:
-        train = files.read(source, reading)
+        train = files.read(source, reading, Kinds(schema))
         held = 0.0
         if data is not None and calibration is None:
             held = 0.2
@@ -240,11 +244,17 @@ def _line(line: dict[str, Any]) -> str:
     for k in range(1, len(line)):
         if not line.get(f"column_{k}"):
             break
-        value, expected = line[f"value_{k}"], line[f"expected_{k}"]
-        told = "missing" if value is None else f"{value:.4g}"
-        parts.append(
-            f"{line[f'column_{k}']} {told}, not {expected:.4g} ({line[f'excess_{k}']:+.1f})"
-        )
+        value, expected = _shown(line[f"value_{k}"]), _shown(line[f"expected_{k}"])
+        parts.append(f"{line[f'column_{k}']} {value}, not {expected} ({line[f'excess_{k}']:+.1f})")
     mark = " *"[line["flagged"]]
     left = f"{line['row']:>5,}{mark} {line['log_p']:>10.2f}  {line['p_value']:>7.2g}"
     return f"{left}  {'; '.join(parts)}".rstrip()
+
+
+def _shown(cell: Any) -> str:
+    """Return a value as text: a number with few digits, and words as they are."""
+    if cell is None:
+        return "missing"
+    if isinstance(cell, float):
+        return f"{cell:.4g}"
+    return str(cell).strip()

@@ -379,8 +379,8 @@ def _csv(columns: Columns, header: bool, together: int = 1024) -> Iterator[str]:
 
 def _cells(column: npt.NDArray[Any]) -> list[str]:
     """Return the cells of a column as text."""
-    if column.dtype.kind == "U":
-        return [_quoted(text) for text in column.tolist()]
+    if column.dtype.kind in "UO":
+        return [_quoted(text or "") for text in column.tolist()]
     texts: list[str] = column.astype("U32").tolist()
     return texts
 

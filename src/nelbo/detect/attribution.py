@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from ..brief import Brief
-from ..data import Values
+from ..data import TableSchema, Values
 from ..evaluate.exact import solved
 from ..fitted import Fitted
 from ..linear import LinearGaussian, MixtureOfFactorAnalysers
@@ -36,20 +36,44 @@ class Attribution(Brief):
     Attributes:
         nats: -log p(x_j | x_-j) of each value, (n, d): nats, in the units of the data.
         usual: The median of that over rows drawn from the model, for each column, (d,).
-        expected: E[x_j | x_-j], in the units of the data, (n, d).
+        expected: E[x_j | x_-j], in the units of the data, (n, d); of categories the index of the
+            most probable level.
         columns: The names of the d columns.
+        table: What the columns are, where they are of different kinds.
     """
 
     nats: Array
     usual: Array
     expected: Array
     columns: tuple[str, ...]
+    table: TableSchema | None = None
 
     @property
     def excess(self) -> Array:
         """``nats`` beyond what is usual for the column, (n, d)."""
         found: Array = self.nats - self.usual
         return found
+
+    @property
+    def expected_frame(self) -> Any:
+        """``expected`` as a data frame with the levels, dates and rounding of the data; of columns
+        that all are numbers, the numbers.
+        """
+        if self.table is None:
+            return self.expected
+        return self.table.decode(self.expected)
+
+    def told(self, values: Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return the values of the rows, and what is expected in their place, both (n, d): of
+        columns of different kinds in words, None where one is missing.
+
+        Arguments:
+            values: The values (n, d), as numbers.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        if self.table is None:
+            return values, self.expected
+        return self.table.words(values), self.table.words(self.table.rounded(self.expected))
 
     def most(self, count: int = 3) -> npt.NDArray[np.intp]:
         """Return the numbers of the columns that say most of each row, those first: (n, count)."""
@@ -60,8 +84,8 @@ class Attribution(Brief):
 def attribute(model: Fitted, X: Any, draws: int = 256) -> Attribution:
     """Find how improbable each value of some rows is, given the others of its row.
 
-    Exact for complete rows under models with a closed form, among them the default of
-    `nelbo.VAEDetector`; for others each column takes as long as `Fitted.score_samples` does.
+    Exact for models with a closed form, among them the default of `nelbo.VAEDetector` for tables of
+    numbers; for others by the importance samples of `Fitted.given_others`.
 
     Arguments:
         model: The model, of a table.
@@ -75,14 +99,19 @@ def attribute(model: Fitted, X: Any, draws: int = 256) -> Attribution:
     if len(values.shape) != 2:
         raise ValueError("Columns can only be told of tables, got rows of more than one axis.")
     nats, expected = _conditionals(model, values)
-    drawn = Values.of(model.sample(draws), columns=values.columns)
+    given = None
+    if model.condition is not None:
+        given = model.condition.draw(draws)
+    drawn = Values.of(model.sample(draws, c=given), columns=values.columns, c=given)
     usual, _ = _conditionals(model, drawn)
     names = tuple(schema.feature_name(j) for j in range(schema.n_features))
-    return Attribution(nats, np.median(usual, axis=0), expected, names)
+    return Attribution(nats, np.median(usual, axis=0), expected, names, schema.table)
 
 
 def _conditionals(model: Fitted, values: Values) -> tuple[Array, Array]:
-    """Return -log p(x_j | x_-j) and E[x_j | x_-j] of each value, both (n, d)."""
+    """Return -log p(x_j | x_-j) and E[x_j | x_-j] of each value, both (n, d); of a value that is
+    missing nothing is told, and its nats are 0.
+    """
     schema, changed = model.schema, {}
     if schema.left_out:
         changed = schema.impossible_values(values)
@@ -91,28 +120,11 @@ def _conditionals(model: Fitted, values: Values) -> tuple[Array, Array]:
     if not np.isnan(values.array).any():
         found = _in_closed_form(model, values)
     if found is None:
-        found = _by_samples(model, values)
+        others = model.given_others(values)
+        found = -others.nats, others.expected
     nats, expected = found
     for j, _ in schema.left_out:
         nats[changed.get(schema.feature_name(j), []), j] = price(model)
-    return nats, expected
-
-
-def _by_samples(model: Fitted, values: Values) -> tuple[Array, Array]:
-    """Return nats and means from log p(x) - log p(x_-j), each by importance samples of z.
-
-    Of values that are missing nothing is told: their nats are 0, as if they were as expected.
-    """
-    whole = model.score_samples(values)
-    nats = np.zeros(values.shape)
-    expected = np.array(values.array, dtype=np.float64)
-    for j in model.schema.kept:
-        without = np.array(values.array, dtype=np.float64)
-        there = ~np.isnan(without[:, j])
-        without[:, j] = np.nan
-        others = Values.of(without, columns=values.columns, c=values.conditions, missing=True)
-        nats[there, j] = (model.score_samples(others) - whole)[there]
-        expected[:, j] = model.impute(others)[:, j]
     return nats, expected
 
 

@@ -106,7 +106,8 @@ class Findings(Brief):
             values: The rows (n, ...).
             count: How many columns of the data are told of each row, those that say most first,
                 each by name, value, expected value, and its nats beyond the usual. Rows that are
-                not in ``told`` have an empty name and NaN.
+                not in ``told`` have an empty name and NaN. Of columns of different kinds values
+                are words, and None where there is none.
         """
         order = self.order
         found = {
@@ -117,30 +118,36 @@ class Findings(Brief):
         }
         if self.attribution is None:
             return found
-        place, most = np.arange(len(self.told))[:, None], self.attribution.most(count)
-        names = np.array(self.attribution.columns)[most]
-        each = {
-            "value": np.asarray(values, dtype=np.float64)[self.told[:, None], most],
-            "expected": self.attribution.expected[place, most],
-            "excess": self.attribution.excess[place, most],
+        why = self.attribution
+        place, most = np.arange(len(self.told))[:, None], why.most(count)
+        names = np.array(why.columns)[most]
+        is_there, expected = why.told(values[self.told])
+        each: dict[str, npt.NDArray[Any]] = {
+            "value": is_there[place, most],
+            "expected": expected[place, most],
+            "excess": why.excess[place, most],
         }
         rest = len(order) - len(self.told)
         for k in range(most.shape[1]):
             found[f"column_{k + 1}"] = np.append(names[:, k], np.full(rest, ""))
             for name, cells in each.items():
-                found[f"{name}_{k + 1}"] = np.append(cells[:, k], np.full(rest, np.nan))
+                empty = np.full(rest, None if cells.dtype.kind == "O" else np.nan)
+                found[f"{name}_{k + 1}"] = np.append(cells[:, k], empty)
         return found
 
 
-def find(model: Fitted, X: Any, rule: Rule | None = None, told: int | None = 1000) -> Findings:
+def find(
+    model: Fitted, X: Any, rule: Rule | None = None, told: int | None = None, many: int = 1000
+) -> Findings:
     """Find what is improbable among rows, and why.
 
     Arguments:
         model: The model.
         X: Rows.
         rule: When a row is flagged.
-        told: The number of rows whose columns are looked at, at most: the most improbable; None is
-            all.
+        told: The number of rows whose columns are looked at, at most: the most improbable. None is
+            ``many`` where that takes no samples, and else a fifth of them.
+        many: See ``told``.
 
     Raises:
         ValueError: X does not fit the training data.
@@ -148,6 +155,10 @@ def find(model: Fitted, X: Any, rule: Rule | None = None, told: int | None = 100
     values, rule = model.values(X), rule or Rule()
     scores = improbability(model, values)
     p_values = rule.p_values(scores)
+    if told is None and model.plain_method(values) == "exact":
+        told = many
+    elif told is None:
+        told = many // 5
     first = np.argsort(-scores, kind="stable")[:told]
     attribution = None
     if len(values.shape) == 2:

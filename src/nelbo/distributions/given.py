@@ -73,6 +73,19 @@ class GivenNormals(Distribution):
         found: Tensor = (second - self.mean.square()).clamp_min(0.0)
         return found
 
+    def each(self, value: Tensor) -> Tensor:
+        """Return the log-density of each value that was missing, given those that were there, of
+        value's shape; 0 for these.
+
+        Arguments:
+            value: What the missing values might be, (*batch, D).
+        """
+        variance = self.covariance.diagonal(dim1=-2, dim2=-1) + (~self.gone)[..., None, :]
+        square = (value[..., None, :] - self.loc).square() / variance
+        density = -0.5 * (square + variance.log() + LOG_2PI)
+        found = (self.log_weight[..., None] + density).logsumexp(-2)
+        return torch.where(self.gone, found, 0.0)
+
     @torch.no_grad()
     def sample(self, sample_shape: Any = (), generator: torch.Generator | None = None) -> Tensor:
         """Draw rows, of shape (*sample_shape, *batch, D)."""

@@ -57,6 +57,10 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         contamination: The share of the rows fitted that count as anomalies, above 0 and at most
             0.5. It sets the threshold, and nothing else.
         estimator: A `VariationalAutoencoder` to take in place of the default; it is cloned.
+        schema: What the columns of a data frame are, as `VariationalAutoencoder` takes it, where
+            the ``estimator`` does not say: by default they are looked at where any of them holds
+            words, categories, dates or truth values.
+        unknown: Whether a category that was not there at the fit is an "error", or "missing".
         calibration_fraction: The share of the rows that are kept from the fit, so that `p_values`
             can compare with them; below 1. They must be ordinary for p-values to mean something.
         trim: The share of the rows fitted that has no part in p(x), so that anomalies among them do
@@ -89,12 +93,16 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         contamination: float = 0.1,
         *,
         estimator: VariationalAutoencoder | None = None,
+        schema: Any = "auto",
+        unknown: str = "error",
         calibration_fraction: float = 0.0,
         trim: float = 0.1,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.contamination = contamination
         self.estimator = estimator
+        self.schema = schema
+        self.unknown = unknown
         self.calibration_fraction = calibration_fraction
         self.trim = trim
         self.random_state = random_state
@@ -114,7 +122,10 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         """
         self._check()
         seed = seed_from(self.random_state)
-        values, names = Values.of(X, missing=True), naming.names_of(X)
+        values = self._own(seed).rows_of(X)
+        names = values.columns
+        if values.table is None:
+            names = naming.names_of(X)
         rows, held = self._parted(len(values), seed)
         model = self._fit(values[rows], names, seed)
         self.fitted_ = model
@@ -276,6 +287,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         written = json.loads(own.read_text(encoding="utf-8"))
         names = ("contamination", "calibration_fraction", "trim")
         loaded = cls(**{name: written[name] for name in names}, random_state=model.seed)
+        loaded.unknown = model.options.unknown
         loaded.fitted_, loaded.offset_ = model, float(written["offset"])
         loaded.calibration_ = None
         if written["calibration"] is not None:
@@ -329,7 +341,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
             # out: scores are compared with each other here, and such rows are what is looked for.
             warnings.simplefilter("ignore", DataWarning)
             complete = len(values.shape) == 2 and not np.isnan(values.array).any()
-            if self.estimator is None and complete:
+            if self.estimator is None and complete and values.table is None:
                 return fit_subsamples(values, names, LATENTS, seed, Subsamples(trim=self.trim))
             model = self._own(seed).fit(values).fitted_
             if self.trim > 0:
@@ -341,7 +353,9 @@ class VAEDetector(OutlierMixin, BaseEstimator):
     def _own(self, seed: int) -> VariationalAutoencoder:
         """Return an unfitted estimator: the user's, or for other rows than complete tables ours."""
         if self.estimator is None:
-            return VariationalAutoencoder(random_state=seed)
+            return VariationalAutoencoder(
+                schema=self.schema, unknown=self.unknown, random_state=seed
+            )
         model: VariationalAutoencoder = clone(self.estimator)
         if model.random_state is None:
             model.set_params(random_state=seed)
@@ -355,7 +369,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):
     def _values(self, X: Any) -> Values:
         """Return rows, once scikit-learn has compared names of columns."""
         model = self._fitted()
-        naming.check_names(self, X, model.names, self.n_features_in_)
+        if model.schema.table is None:
+            naming.check_names(self, X, model.names, self.n_features_in_)
         return model.values(X)
 
 

@@ -163,7 +163,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
         warm = bool(self.warm_start) and self.__sklearn_is_fitted__()
         check(self._options)
-        values = self._rows(X, c, self.fitted_ if warm else None)
+        values = self.rows_of(X, c, self.fitted_ if warm else None)
         names = values.columns
         if values.table is None:
             names = naming.names_of(self._apart(X, c)[0])
@@ -188,7 +188,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """
         from .. import fitting
 
-        return fitting.explain(self._options, self._rows(X, c))
+        return fitting.explain(self._options, self.rows_of(X, c))
 
     # -- embed and decode
     # ----------------------------------------------------------------------------
@@ -656,7 +656,7 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             naming.check_names(self, X, self.fitted_.names, self.n_features_in_)
         return self.fitted_.values(X, c, self.unknown)
 
-    def _rows(self, X: Any, c: Any, before: Fitted | None = None) -> Values:
+    def rows_of(self, X: Any, c: Any = None, before: Fitted | None = None) -> Values:
         """Return rows of a fit, once it is known what their columns are.
 
         Arguments:

@@ -30,6 +30,7 @@ from .bounds import elbo
 from .by_column import of_each_column
 from .exact import affine_decoder
 from .examples import Examples
+from .given_others import given_others
 from .importance import elbo_and_rate, pareto_shape, sampled_terms
 from .judging import MEMORY, decoded_bytes, in_precision, judged, rows_at_once
 from .laplace import refined
@@ -58,6 +59,7 @@ __all__ = [
     "elbo_and_rate",
     "encoder_source",
     "from_encoder",
+    "given_others",
     "in_precision",
     "interleaved",
     "judged",

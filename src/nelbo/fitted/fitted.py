@@ -48,6 +48,7 @@ from . import impute as imputing
 from .by_column import ByColumn
 from .conditional import Names
 from .given import Resampling, row_of
+from .given_others import GivenOthers, given_others
 from .incomplete import View, of_incomplete, without_mechanism
 from .missing_given_z import MissingGivenZ
 
@@ -281,6 +282,33 @@ class Fitted(Brief):
                 f"{self.schema.feature_name(place)} has no levels, so no probabilities."
             )
         return np.asarray(found.cpu().numpy())
+
+    def given_others(
+        self, X: Any, samples: int | None = None, seed: int = 0, c: Any = None
+    ) -> GivenOthers:
+        """Return log p(x_j | x_-j) of each value of a table given the others of its row, and what
+        these lead to expect.
+
+        Exact for linear models and mixtures of such; else by importance samples, half of which come
+        from the posterior of the whole row.
+
+        Arguments:
+            X: Rows, in which values may be missing: of those only what is expected is told.
+            samples: Draws of z for each row; None takes `score_count`.
+            seed: Their seed.
+            c: What each row is conditioned on, for a model of p(x|c).
+
+        Raises:
+            ValueError: X does not fit the training data, or is no table.
+        """
+        values = self.values(X, c)
+        if len(self.schema.data_shape) > 1:
+            raise ValueError("Columns can only be told of tables, got rows of more than one axis.")
+        vae, schema = of_incomplete(without_mechanism(self.vae), self.schema)
+        x = door.to_model(schema, self.vae.likelihood, values, "centre")
+        every = torch.ones(len(values), dtype=torch.bool)
+        view = View(every, vae, schema, x, self.conditions_of(values))
+        return given_others(view, samples or self.score_count, seed)
 
     def plain_method(self, X: Any, c: Any = None) -> str:
         """Return "exact" where log p(x) has a closed form, else "importance".

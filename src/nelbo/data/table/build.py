@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nelbo.data.table.cells import Form, as_objects, emptied
 from nelbo.data.table.column import Column
 
-__all__ = ["LIBRARIES", "frame_of", "library_of"]
+__all__ = ["LIBRARIES", "frame_of", "library_of", "words_of"]
 
 Array = npt.NDArray[Any]
 LIBRARIES = ("pandas", "polars", "pyarrow")
@@ -62,6 +62,31 @@ def frame_of(
     if index is not None:
         found.index = index
     return found
+
+
+def words_of(column: Column, cells: Array, digits: int = 6) -> Array:
+    """Return cells, as `Column.decode` returned them, as text; None where one is missing.
+
+    Arguments:
+        column: What the column is.
+        cells: Its cells.
+        digits: Of a number whose decimals differ, so many digits.
+    """
+    gone = _gone(cells)
+    values = _typed(cells, gone, column.form)
+    if values.dtype.kind == "m":
+        values = np.array([str(step) for step in values.tolist()], dtype=object)
+    if values.dtype.kind == "f" and not getattr(column, "levels", ()):
+        decimals = getattr(column, "decimals", None)
+        values = as_objects([_in_digits(value, decimals, digits) for value in values.tolist()])
+    return emptied(as_objects(_written(values, column).tolist()), gone)
+
+
+def _in_digits(value: float, decimals: int | None, digits: int) -> str:
+    """Return a number with its decimals, or, where it has others, with so many digits."""
+    if decimals is None or abs(value - round(value, decimals)) > 1e-9 * abs(value):
+        return f"{value:.{digits}g}"
+    return f"{value:.{decimals}f}"
 
 
 def _in_form(cells: Array, column: Column) -> Array:

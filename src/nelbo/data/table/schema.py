@@ -25,7 +25,7 @@ import numpy.typing as npt
 from nelbo.data.read.frames import check_unique, columns_of, narwhals_of
 from nelbo.data.read.words import MISSING
 from nelbo.data.table import toml
-from nelbo.data.table.build import LIBRARIES, frame_of, library_of
+from nelbo.data.table.build import LIBRARIES, frame_of, library_of, words_of
 from nelbo.data.table.cells import Cells, Mark
 from nelbo.data.table.column import Column, Constant, LeftOut, Unknown
 from nelbo.data.table.levels import Levels
@@ -249,6 +249,18 @@ class TableSchema:
                 columns.append(column)
                 cells.append(column.decode(array[:, 0]))
         return frame_of(columns, cells, library or self.library, index)
+
+    def words(self, array: Array) -> npt.NDArray[Any]:
+        """Return numbers (n, d) in words, as the columns write them: levels, dates, and numbers
+        with the decimals of the data; None where one is missing.
+
+        Arguments:
+            array: Numbers that the columns can have; means are to be `rounded` first.
+        """
+        found = np.empty(array.shape, dtype=object)
+        for place, column in enumerate(self.in_model):
+            found[:, place] = words_of(column, column.decode(array[:, place]))
+        return found
 
     def _check_names(self, table: _Table) -> None:
         """Refuse a frame that lacks a column, or has others."""
