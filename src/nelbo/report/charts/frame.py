@@ -48,19 +48,20 @@ def drawn(
         width, height: Its size in inches, at which its text has 9 points.
     """
     import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "nelbo", "font.size": 9}
     settings["path.simplify"] = False  # which would take dots for nothing
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
+        figure = Figure(figsize=(width, height))
+        canvas = FigureCanvasAgg(figure)  # it measures text; what is saved is SVG
         figure.patch.set_alpha(0)
-        axes = figure.subplots()
+        axes = figure.add_axes((0, 0, 1, 1))
         axes.patch.set_alpha(0)
         _plain(axes)
         draw(axes)
+        _make_room(axes, canvas.get_renderer())
         file = io.BytesIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return _embedded(file.getvalue().decode(), label)
@@ -83,6 +84,29 @@ def _plain(axes: Axes) -> None:
     axes.tick_params(labelsize=8, colors=Colour.INK, length=3, width=0.6)
     axes.xaxis.label.set_color(Colour.INK)
     axes.yaxis.label.set_color(Colour.INK)
+
+
+def _make_room(axes: Axes, renderer: Any, pad: float = 0.04) -> None:
+    """Shrink axes that fill their figure by what their labels need, measured once.
+
+    Constrained layout measures everything twice, which takes as long as the drawing itself.
+
+    Arguments:
+        axes: The axes.
+        renderer: What measures.
+        pad: Inches around all.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure: Any = axes.figure
+    outer = Bbox.union([one.get_tightbbox(renderer) for one in figure.axes])  # a twin has labels
+    inner, whole, pad = axes.get_window_extent(renderer), figure.bbox, pad * figure.dpi
+    left, below = inner.x0 - outer.x0 + pad, inner.y0 - outer.y0 + pad
+    right, above = outer.x1 - inner.x1 + pad, outer.y1 - inner.y1 + pad
+    wide, high = whole.width, whole.height
+    axes.set_position(
+        (left / wide, below / high, 1 - (left + right) / wide, 1 - (below + above) / high)
+    )
 
 
 def _rounded(attribute: re.Match[str]) -> str:
