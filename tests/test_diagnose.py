@@ -335,7 +335,8 @@ def test_a_healthy_model_is_healthy() -> None:
     found = diagnose.diagnose(good(), X, TRAIN)
     assert found.healthy
     assert (found.leading, found.advice) == ("", "")
-    assert str(found).startswith("Healthy: no problem found")
+    assert str(found).startswith("Healthy")
+    assert ": no problem found" in str(found)
     assert {f.verdict for f in found.findings} <= {"ok", "warning"}
     for name in (
         "active units",
@@ -410,6 +411,33 @@ def test_a_model_of_few_rows_is_told_that_it_overfits() -> None:
     found = diagnose.diagnose(vae, X, TRAIN[:30], rows=80)
     assert found.leading.startswith("overfitting")
     assert told(found, "train against unseen") == "problem"
+
+
+def estimate(value: float, error: float = 1.0) -> diagnose.Estimate:
+    return diagnose.Estimate(value, error, 100)
+
+
+def test_overfitting_is_a_fault_only_where_unseen_rows_are_no_better_than_under_ppca() -> None:
+    seen = diagnose.Memorisation(
+        estimate(-110), estimate(-130), estimate(20), estimate(0.5, 0.05), 1000
+    )
+    for gain, verdict in ((estimate(29), "warning"), (estimate(1), "problem"), (None, "problem")):
+        ahead, _ = diagnose.Judge().memory(seen, 64, gain)
+        assert ahead.verdict == verdict
+        assert ahead.advice == "" != ahead.advised({}).advice
+        assert ("29 nats above exact pPCA" in ahead.sentence) == (verdict == "warning")
+
+
+def test_the_headline_tells_healthy_from_what_could_be_better_and_from_what_is_wrong() -> None:
+    def of(*verdicts: str, leading: str = "") -> Diagnosis:
+        findings = tuple(diagnose.Finding(v, v, "") for v in verdicts)  # type: ignore[arg-type]
+        return Diagnosis(leading, findings, 100, 100, None, 0)
+
+    assert of("ok", "skipped").headline == "Healthy"
+    assert of("ok", "warning").headline == "Healthy, but could be better"
+    assert str(of("warning")).startswith("Healthy, but could be better: no problem found, 1 warn")
+    assert of("problem", leading="overfitting: so").headline == "Overfitting: so"
+    assert of("problem", leading="q(z) is far").headline == "q(z) is far"
 
 
 def test_what_does_not_apply_is_skipped_with_its_reason() -> None:

@@ -119,6 +119,17 @@ def test_labels_are_one_for_each_row(table: Fitted) -> None:
         portray(table, TABLE, labels=[1, 2, 3])
 
 
+def test_a_page_that_was_not_examined_says_how_the_model_does_beside_ppca(table: Fitted) -> None:
+    found = portray(table, TABLE, limits=QUICK).verdict
+    assert found.tone == "open"
+    better = found.levels[2].mean > 2 * found.levels[2].error
+    assert found.headline.startswith(("As good as", "Better than")[better])
+    few = portray(table, TABLE[100:128])  # 18 of them are new
+    assert few.diagnosis.why == (
+        "An examination needs at least 20 rows for standard errors, and there are 18 held out."
+    )
+
+
 # -- the page
 
 

@@ -15,7 +15,7 @@ from ..data.units import Units
 from ..evaluate import MEMORY, Examples, judged
 from ..vae import VAE
 from .calibration import Calibration, calibration
-from .comparison import baseline, memorisation, prior_match
+from .comparison import Baseline, baseline, memorisation, prior_match
 from .cures import Spell, in_python, used_by
 from .effort import Effort
 from .explained import explained
@@ -230,7 +230,10 @@ class _Examination:
             c=self.x.c,
             train_c=self.train.c,
         )
-        return self.judge.memory(found, self.x.x[0].numel())
+        gain = None
+        if self.linear_model is not None:
+            gain = self.linear_model.gain
+        return self.judge.memory(found, self.x.x[0].numel(), gain)
 
     def two_sample_findings(self) -> Iterator[Finding]:
         """Let a classifier tell samples and reconstructions from the rows."""
@@ -259,18 +262,22 @@ class _Examination:
             return Check("against pPCA").skipped(
                 "Columns are of different kinds, of which pPCA is no model."
             )
-        linear = _subsampled(self.linear, self.effort.gap_rows, self.seed)
-        log_p = self.gap.found.value
-        train, train_c = self.known
-        found = baseline(
-            self.vae, self.few.x, train, log_p, self.units, linear, c=self.few.c, train_c=train_c
-        )
-        if found is not None:
-            return self.judge.baseline(found)
+        if self.linear_model is not None:
+            return self.judge.baseline(self.linear_model)
         check = Check("against pPCA")
         if self.train is None:
             return check.skipped(self.no_training_rows)
         return check.skipped("pPCA is for Gaussian p(x|z) and rows of at most 4,096 values.")
+
+    @cached_property
+    def linear_model(self) -> Baseline | None:
+        """The model beside exact pPCA; None where there is no comparison."""
+        if self.of_kinds is not None:
+            return None
+        linear = _subsampled(self.linear, self.effort.gap_rows, self.seed)
+        few, log_p = self.few, self.gap.found.value
+        train, train_c = self.known
+        return baseline(self.vae, few.x, train, log_p, self.units, linear, c=few.c, train_c=train_c)
 
     @property
     def of_kinds(self) -> Tensor | None:

@@ -7,7 +7,6 @@ __all__ = ["Check", "Diagnosis", "Finding", "Value", "Verdict"]
 import dataclasses
 import math
 import textwrap
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -176,6 +175,26 @@ class Diagnosis:
         return not self.leading
 
     @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What could be better, causes before their consequences."""
+        return tuple(finding for finding in self.findings if finding.verdict == "warning")
+
+    @property
+    def known(self) -> bool:
+        """Whether the rows tell how the model does on new ones: else they were trained on."""
+        return all(finding.name != "new rows" or not finding.cause for finding in self.findings)
+
+    @property
+    def headline(self) -> str:
+        """The diagnosis in a few words."""
+        if not self.healthy:
+            name = self.leading
+            if name[:2].isalpha():  # not q(z)
+                name = name[:1].upper() + name[1:]
+            return name
+        return {False: "Healthy", True: "Healthy, but could be better"}[bool(self.warnings)]
+
+    @property
     def advice(self) -> str:
         """What to change first; empty where the model is healthy."""
         for finding in self.findings:
@@ -225,7 +244,7 @@ class Diagnosis:
         )
 
     def _head(self) -> list[str]:
-        count = Counter(finding.verdict for finding in self.findings)["warning"]
+        count = len(self.warnings)
         warnings = {0: "no warnings", 1: "1 warning"}.get(count, f"{count} warnings")
         where = f"{self.rows:,} rows"
         if self.rows != self.of:
@@ -233,7 +252,7 @@ class Diagnosis:
         if self.train_rows:
             where += f"; {self.train_rows:,} training rows"
         if self.healthy:
-            return [f"Healthy: no problem found, {warnings} ({where})."]
+            return [f"{self.headline}: no problem found, {warnings} ({where})."]
         return [f"Diagnosis: {self.leading} ({where}).", *_wrapped(f"Cure: {self.advice}", "")]
 
     def _table(self) -> list[str]:

@@ -44,7 +44,7 @@ from ..training import History
 
 Array = npt.NDArray[Any]
 Tone = Literal["good", "fair", "bad", "open"]
-"""Healthy, healthy with warnings, a problem, or not examined."""
+"""Healthy; healthy, but could be better; wrong; or not known."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Verdict:
     """What the model is worth, in plain words.
 
     Attributes:
-        tone: Healthy, healthy with warnings, a problem, or not examined.
+        tone: Healthy; healthy, but could be better; wrong; or not known.
         headline: The verdict in a line.
         model: What the model is, in sentences.
         sentences: How good it is, and why.

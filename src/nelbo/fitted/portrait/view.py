@@ -196,6 +196,12 @@ class _View:
         judged, train, which = _complete(rows.judged), _complete(rows.train), None
         if not rows.new:
             train, which = None, "all"
+        least = diagnose.LEAST_ROWS
+        if judged is None or len(judged) < least:
+            return Absent(
+                f"An examination needs at least {least} rows for standard errors, and there are "
+                f"{len(rows.judged)} {rows.which}."
+            )
         model, effort = self.model, diagnose.Effort.quick(self.model.vae)
 
         def look() -> Diagnosis:

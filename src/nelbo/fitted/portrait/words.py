@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ... import __version__
+from ... import __version__, diagnose
 from ...data.known import Use
 from ...diagnose import Diagnosis
 from ...options import Options
@@ -36,7 +36,10 @@ def verdict_of(
         summary: Its numbers on them; None without rows.
         diagnosis: What is wrong with it.
     """
-    tone, headline, why = _health(diagnosis)
+    baseline = None
+    if summary is not None:
+        baseline = summary.baseline
+    tone, headline, why = _health(diagnosis, baseline)
     sentences, levels, warnings = [], [], []
     if summary is None:
         sentences.append("How good it is on rows is not known: none were passed.")
@@ -51,29 +54,52 @@ def verdict_of(
     )
 
 
-def _health(diagnosis: Diagnosis | Absent) -> tuple[Tone, str, list[str]]:
-    """Return the verdict on a model's health, in a word, in a line, and why."""
+def _health(
+    diagnosis: Diagnosis | Absent, baseline: Baseline | None
+) -> tuple[Tone, str, list[str]]:
+    """Return the verdict on a model's health, in a word, in a line, and why.
+
+    What could be better is no fault: it is told in amber, and what is wrong in red. Nothing is said
+    of health where that is not known, but how the model does beside the linear one is.
+    """
     if isinstance(diagnosis, Absent):
-        return "open", "Not examined", [f"Whether it is healthy is not known: {diagnosis.why}"]
+        tone, headline = _beside_linear(baseline)
+        return tone, headline, [f"Whether it is healthy is not known: {diagnosis.why}"]
     count = Counter(finding.verdict for finding in diagnosis.findings)
     looked = f"{count.total() - count['skipped']} checks on {diagnosis.rows:,} rows"
     if not diagnosis.healthy:
         why = [f"It is not healthy: {diagnosis.leading}."]
+        tone: Tone = "bad"
+        if not diagnosis.known and len(_causes(diagnosis)) == 1:
+            tone, why = "open", ["Whether it is healthy on new rows is not known."]
         if diagnosis.advice:
             why.append(f"What to change first: {diagnosis.advice.rstrip('.')}.")
-        headline = diagnosis.leading
-        if headline[:2].isalpha():  # not q(z)
-            headline = headline[:1].upper() + headline[1:]
-        return "bad", headline, why
-    if not count["warning"]:
-        return "good", "Healthy", [f"It is healthy: {looked} found nothing wrong."]
-    names = ", ".join(f.name for f in diagnosis.findings if f.verdict == "warning")
-    told = {1: "one warning"}.get(count["warning"], f"{count['warning']} warnings")
-    return (
-        "fair",
-        f"Healthy, with {told}",
-        [f"It is healthy: {looked} found no problem, and {told} ({names})."],
-    )
+        return tone, diagnosis.headline, why
+    if not diagnosis.warnings:
+        return "good", diagnosis.headline, [f"It is healthy: {looked} found nothing wrong."]
+    names = ", ".join(finding.name for finding in diagnosis.warnings)
+    why = [f"It is healthy: {looked} found no problem. What could be better: {names}."]
+    first = next((f for f in diagnosis.warnings if f.advice), None)
+    if first is not None:
+        why.append(f"What may help first ({first.name}): {first.advice.rstrip('.')}.")
+    return "fair", diagnosis.headline, why
+
+
+def _causes(diagnosis: Diagnosis) -> set[str]:
+    """Return the causes of all problems."""
+    return {finding.cause for finding in diagnosis.findings if finding.cause}
+
+
+def _beside_linear(baseline: Baseline | None) -> tuple[Tone, str]:
+    """Return what is known of a model that was not examined: whether it beats exact pPCA."""
+    if baseline is None:
+        return "open", "Not examined"
+    margin = 2 * (baseline.gain_error or 0.0)
+    if baseline.gain + margin < -diagnose.Judge.below_ppca:
+        return "bad", "Worse than exact pPCA"
+    if baseline.gain > margin:
+        return "open", "Better than exact pPCA; not examined further"
+    return "open", "As good as exact pPCA; not examined further"
 
 
 def _model(model: Model) -> str:
