@@ -21,7 +21,13 @@ X = X + rng.uniform(-0.5, 0.5, X.shape)
 normal = X[y != ODD]
 train, held = normal[:1200], normal[1200:]
 mixed, odd = np.vstack([held, X[y == ODD]]), np.repeat([0, 1], [len(held), (y == ODD).sum()])
-options = {"hidden": (256, 256), "scale": "global", "max_steps": 700, "random_state": 0}
+options = {
+    "hidden": (128,),
+    "scale": "global",
+    "max_steps": 300,
+    "score_samples_k": 50,
+    "random_state": 0,
+}
 vae, pca = VariationalAutoencoder(LATENT_DIM, **options).fit(train), PCA(LATENT_DIM).fit(train)
 scores = {"VAE": vae.score_samples(mixed), "PCA": pca.score_samples(mixed)}
 auroc = {name: roc_auc_score(odd, -found) for name, found in scores.items()}

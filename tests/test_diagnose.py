@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import build, draw, equal_bits, linear_gaussian, loosen, normal, started, weights
 from nelbo import VAE, diagnose, fit, initialize, objective
@@ -438,6 +439,16 @@ def test_the_headline_tells_healthy_from_what_could_be_better_and_from_what_is_w
     assert str(of("warning")).startswith("Healthy, but could be better: no problem found, 1 warn")
     assert of("problem", leading="overfitting: so").headline == "Overfitting: so"
     assert of("problem", leading="q(z) is far").headline == "q(z) is far"
+
+
+def test_operations_of_a_decode_are_those_of_its_products_and_convolutions() -> None:
+    dense = build((5,), 2, "mlp", hidden=(8,))
+    weights_of = 2 * 8 + 8 + 8 * 5 + 5
+    assert diagnose.operations(dense) == 2 * (weights_of + 5 + 1)  # 5 means, one beta
+    vae = build((1, 8, 8), 2, "conv", channels=(3, 4), hidden=(6,))
+    with FlopCounterMode(display=False) as counter:
+        vae.decoder(torch.zeros(1, 2).double())
+    assert diagnose.operations(vae) == pytest.approx(counter.get_total_flops(), rel=0.1)
 
 
 def test_what_does_not_apply_is_skipped_with_its_reason() -> None:

@@ -121,16 +121,17 @@ TABLES: dict[str, Array] = {
     "negative strides": normal(60, 4)[::-1],
     "big endian": normal(60, 4).astype(">f8"),
 }
+FEW: dict[str, Any] = {"score_samples_k": 16}  # the default is for those who want to know
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "per feature": {"variance": "per_feature"},
     "heteroscedastic": {"variance": "heteroscedastic"},
     "fixed": {"variance": 0.25},
     "linear": {"network": "linear"},
-    "mlp": {"network": "mlp"},
+    "mlp": {"network": "mlp", **FEW},
     "global": {"scale": "global"},
     "all rows": {"validation_fraction": 0.0},
-    "iwae": {"objective": "iwae", "objective_samples": 3, "init": "random"},
+    "iwae": {"objective": "iwae", "objective_samples": 3, "init": "random", **FEW},
 }
 
 
@@ -223,7 +224,8 @@ IMAGES: dict[str, Array] = {
     "one pixel": pictures(30, 1, 1),
     "odd": pictures(30, 5, 7),
 }
-IMAGE_VARIANTS: dict[str, dict[str, Any]] = {
+IMAGE_FEW: dict[str, Any] = {"score_samples_k": 16}  # the default is for those who want to know
+VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "conv": {"network": "conv"},
     "conv encoder": {"encoder": "conv", "decoder": "mlp"},

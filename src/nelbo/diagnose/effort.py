@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
 from ..vae import VAE
 
@@ -47,7 +48,7 @@ class Effort:
         decodes = budget / max(operations(vae), 1.0)
         # a row's q* takes about 30 decodes for each step, and a gradient costs as much as two
         if decodes >= 32 * 3000:
-            return cls(rows=500, gap_rows=32, classified=300, features=100)
+            return cls(rows=300, gap_rows=32, classified=300, features=100)
         return cls(
             rows=120,
             gap_rows=16,
@@ -59,19 +60,33 @@ class Effort:
 
 
 @torch.no_grad()
-def operations(vae: VAE, points: int = 8) -> float:
-    """Return the floating-point operations of one decode, as torch counts those of products and
-    convolutions.
+def operations(vae: VAE) -> float:
+    """Return the floating-point operations of one decode: those of its products and convolutions,
+    two for each weight at each place where it is used, and of the likelihood.
+
+    torch's own counter says the same, but imports its compiler, which takes a second.
 
     Arguments:
         vae: The model.
-        points: How many are decoded.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
+    head = 2.0 * (math.prod(vae.likelihood.in_shape) + _numbers(vae.likelihood))
     if vae.takes_condition:  # whose decoder wants c, too
-        return 2.0 * sum(weight.numel() for weight in vae.decoder.parameters())
-    z = torch.zeros(points, vae.latent_dim, device=vae.device, dtype=vae.dtype)
-    with FlopCounterMode(display=False) as counter:
-        vae.decoder(z)
-    return float(counter.get_total_flops()) / points + 2.0 * math.prod(vae.likelihood.in_shape)
+        return head + 2.0 * _numbers(vae.decoder)
+    found = [head]
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        # of a strided convolution, and of a transposed one, the smaller image counts
+        places = min(math.prod(image.shape[2:]) for image in (inputs[0], output))
+        own = sum(weight.numel() for weight in module.parameters(recurse=False))
+        found.append(2.0 * places * own)
+
+    hooks = [part.register_forward_hook(count) for part in vae.decoder.modules()]
+    vae.decoder(torch.zeros(1, vae.latent_dim, device=vae.device, dtype=vae.dtype))
+    for hook in hooks:
+        hook.remove()
+    return sum(found)
+
+
+def _numbers(module: nn.Module) -> int:
+    """Return how many weights a module has."""
+    return sum(weight.numel() for weight in module.parameters())

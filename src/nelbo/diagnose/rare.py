@@ -69,18 +69,21 @@ def rare_values(
     """
     if len(vae.shape) > 1 or (units is not None and units.columns is None):
         return ()
-    with judged(vae, x, c) as (model, rows):
-        drawn = drawn_like(model, rows, samples, seed).cpu()
     read: Callable[[Tensor], Tensor] = _values
     name: Callable[[int], str] = "column {}".format
     if units is not None:
         read = units.columns or read
         name = units.name or name
+    columns = read(x.cpu()).T.numpy()
+    places = {j: which for j, column in enumerate(columns) if len(which := rare(column))}
+    if not places:  # nothing to draw for
+        return ()
+    with judged(vae, x, c) as (model, rows):
+        drawn = read(drawn_like(model, rows, samples, seed).cpu()).T.numpy()
     found = []
-    columns = zip(read(x.cpu()).T.numpy(), read(drawn).T.numpy(), strict=True)
-    for j, (column, draws) in enumerate(columns):
-        values, counts = distinct(column)
-        for i in rare(column):
+    for j, which in places.items():
+        draws, (values, counts) = drawn[j], distinct(columns[j])
+        for i in which:
             middles = (values[1:] + values[:-1]) / 2
             share = float(np.mean(np.searchsorted(middles, draws) == i))
             found.append(

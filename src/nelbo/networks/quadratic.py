@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Quadratic"]
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -37,7 +38,9 @@ class Quadratic(nn.Module):
         self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
         inputs, outputs = math.prod(in_shape), math.prod(out_shape)
         self.linear = dense(inputs, outputs, generator)
-        pairs = torch.triu_indices(inputs, inputs)
+        # not torch.triu_indices: for a model without memory that imports torch's compiler, a second
+        numbers = [*itertools.combinations_with_replacement(range(inputs), 2)]
+        pairs = torch.tensor(numbers, dtype=torch.long).T.contiguous()
         self.register_buffer("first", pairs[0], persistent=False)
         self.register_buffer("second", pairs[1], persistent=False)
         self.body = Dense(pairs.shape[1], outputs, bias=False)

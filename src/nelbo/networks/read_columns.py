@@ -74,7 +74,10 @@ class ReadColumns(nn.Module):
         self.table: nn.Parameter | None = None
         entries = self._stack("embedded", levels, [k > widest for k in levels])
         if entries:
-            self.table = nn.Parameter(torch.randn(entries, embedding, generator=generator))
+            table = torch.empty(entries, embedding)
+            if not table.is_meta:  # without memory torch would import its compiler to draw nothing
+                table.normal_(generator=generator)
+            self.table = nn.Parameter(table)
 
     def _note(self, name: str, which: Sequence[bool]) -> list[int]:
         """Keep the numbers of some columns, where the module is."""

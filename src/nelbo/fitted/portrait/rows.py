@@ -25,8 +25,9 @@ class Limits:
 
     Attributes:
         fewest: New rows that a model is judged by, at least; where there are fewer, by all rows.
-        judged: Rows whose log p(x) is measured, at most: the standard error of their mean is then
-            small beside the differences that matter.
+        judged: Rows that the model is judged by, at most.
+        scored: Rows of these whose log p(x) is measured, at most: the standard error of their mean
+            is then small beside the differences that matter.
         importance: Importance samples of each, and fewer where few rows could be afforded.
         operations: Floating-point operations that log p(x) of all of them may take: two seconds
             with what fits the proposals.
@@ -53,6 +54,7 @@ class Limits:
 
     fewest: int = 5
     judged: int = 1000
+    scored: int = 500
     importance: tuple[int, int] = (200, 50)
     operations: float = 1e11
     examine: bool = True
@@ -85,7 +87,7 @@ class Limits:
         for samples in self.importance:
             if most / samples >= 300:
                 break
-        return max(60, int(most / samples)), samples
+        return min(self.scored, max(60, int(most / samples))), samples
 
 
 @dataclass(frozen=True, eq=False)
