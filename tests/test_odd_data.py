@@ -121,7 +121,7 @@ TABLES: dict[str, Array] = {
     "negative strides": normal(60, 4)[::-1],
     "big endian": normal(60, 4).astype(">f8"),
 }
-FEW: dict[str, Any] = {"score_samples_k": 16}  # the default is for those who want to know
+FEW: dict[str, Any] = {"score_samples_k": 16}  # the default, which takes longest, is one variant
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "per feature": {"variance": "per_feature"},
@@ -224,14 +224,13 @@ IMAGES: dict[str, Array] = {
     "one pixel": pictures(30, 1, 1),
     "odd": pictures(30, 5, 7),
 }
-IMAGE_FEW: dict[str, Any] = {"score_samples_k": 16}  # the default is for those who want to know
-VARIANTS: dict[str, dict[str, Any]] = {
+IMAGE_VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "conv": {"network": "conv"},
-    "conv encoder": {"encoder": "conv", "decoder": "mlp"},
-    "heteroscedastic conv": {"network": "conv", "variance": "heteroscedastic"},
-    "per feature": {"variance": "per_feature"},
-    "fixed": {"variance": 0.01},
+    "conv": {"network": "conv", **FEW},
+    "conv encoder": {"encoder": "conv", "decoder": "mlp", **FEW},
+    "heteroscedastic conv": {"network": "conv", "variance": "heteroscedastic", **FEW},
+    "per feature": {"variance": "per_feature", **FEW},
+    "fixed": {"variance": 0.01, **FEW},
 }
 
 
