@@ -51,8 +51,8 @@ class Effort:
             return cls(rows=300, gap_rows=32, classified=300, features=100)
         return cls(
             rows=120,
-            gap_rows=16,
-            gap_steps=30,
+            gap_rows=12,
+            gap_steps=20,
             samples=min(100, max(20, int(decodes / 1000))),
             classified=120,
             features=100,

@@ -31,6 +31,7 @@ class Limits:
         importance: Importance samples of each, and fewer where few rows could be afforded.
         operations: Floating-point operations that log p(x) of all of them may take: two seconds
             with what fits the proposals.
+        encoded: Floating-point operations that counting active units may take.
         examine: Whether to look for what is wrong with the model.
         values: Values of these rows, at most: 1,000 rows of 3,072 values.
         trained: Training rows that are looked at, at most.
@@ -57,6 +58,7 @@ class Limits:
     scored: int = 500
     importance: tuple[int, int] = (200, 50)
     operations: float = 1e11
+    encoded: float = 2e10
     examine: bool = True
     values: int = 3_100_000
     trained: int = 10_000
@@ -88,6 +90,15 @@ class Limits:
             if most / samples >= 300:
                 break
         return min(self.scored, max(60, int(most / samples))), samples
+
+
+    def countable(self, one: float) -> int:
+        """Return in how many training rows active units are counted, at most.
+
+        Arguments:
+            one: Floating-point operations of one decode, which takes about as many as an encode.
+        """
+        return max(1000, int(self.encoded / max(one, 1.0)))
 
 
 @dataclass(frozen=True, eq=False)

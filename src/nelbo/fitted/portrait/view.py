@@ -76,10 +76,12 @@ def portray(
     if train is not None:
         rows = rows.beside(model.values(train), limits, seed)
     summary, log_p = None, None
-    if rows.judged is not None:
-        count, samples = limits.affordable(diagnose.operations(model.vae))
+    if rows.judged is not None and rows.any is not None:
+        one = diagnose.operations(model.vae)
+        count, samples = limits.affordable(one)
         few = spread(len(rows.judged), count, seed)
-        summary, scores = measure(model, rows.any, rows.judged[few], samples)
+        known = rows.any[spread(len(rows.any), limits.countable(one), seed)]
+        summary, scores = measure(model, known, rows.judged[few], samples)
         log_p = np.full(len(rows.judged), np.nan)
         if scores is not None:
             log_p[few] = scores.value
