@@ -91,7 +91,6 @@ class Limits:
                 break
         return min(self.scored, max(60, int(most / samples))), samples
 
-
     def countable(self, one: float) -> int:
         """Return in how many training rows active units are counted, at most.
 
