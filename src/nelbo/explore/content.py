@@ -16,6 +16,7 @@ import torch
 from .. import __version__
 from ..data import Values
 from ..data.conditions import Conditions
+from ..diagnose import operations
 from ..distributions import draw
 from ..fitted import Fitted
 from ..fitted.portrait.latent import Embedded, colourings_of, embed, plane_of, usage
@@ -33,22 +34,31 @@ class Limits:
     """How much a page holds.
 
     Attributes:
-        points: Rows on the map, at most.
+        points: Rows on the map, at most, and at most where a decode is expensive.
         codes: Numbers in all z of the map, at most.
         columns: Columns that are shown, at most.
         draws: Draws from the prior.
         conditions: Conditions to choose from, at most.
+        samples: Importance samples behind log p(x) of each row, at least and at most.
+        operations: Floating-point operations that log p(x) of all rows may take: two seconds.
         reach: How far sliders go, as quantiles of the data's means.
         margin: How much farther, in standard deviations.
     """
 
-    points: int = 3000
+    points: tuple[int, int] = (3000, 800)
     codes: int = 100_000
     columns: int = 100
     draws: int = 256
     conditions: int = 60
+    samples: tuple[int, int] = (10, 100)
+    operations: float = 1e11
     reach: tuple[float, float] = (0.005, 0.995)
     margin: float = 0.5
+
+    def most(self, model: Fitted) -> int:
+        """Return how many rows the map of a model shows, at most."""
+        cheap = self.operations / (self.samples[0] * max(operations(model.vae), 1.0))
+        return max(self.points[1], min(self.points[0], int(cheap)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +141,7 @@ def content_of(
         if model.condition is not None:
             given = model.condition.draw(1000, seed)
         values = model.values(model.sample(1000, seed=seed, c=given), given)
-    most = max(20, min(limits.points, limits.codes // model.vae.latent_dim))
+    most = max(20, min(limits.most(model), limits.codes // model.vae.latent_dim))
     rows = of_rows(model, values, labels, label, Portrayed(judged=most), seed)
     judged = rows.judged
     if judged is None:
@@ -145,9 +155,9 @@ def content_of(
     colours = [] if rows.labels is None else [rows.labels[0]]
     colours = [*colourings_of(model, judged, look, colours[0] if colours else None)]
     if model.vae.latent_dim == 1 or not colours:
-        log_p = np.asarray(model.score_samples(judged), dtype=np.float64)
-        colours.append(Colouring("log p(x)", log_p))
-        plane = plane_of(z.mean, log_p)
+        likely = _likely(model, judged, limits)
+        colours.append(likely)
+        plane = plane_of(z.mean, likely.values)
     else:
         plane = plane_of(z.mean)
     drawing = Drawing(model)
@@ -174,6 +184,21 @@ def content_of(
         conditions=_conditions(model, judged, limits),
         called=called,
     )
+
+
+def _likely(model: Fitted, judged: Values, limits: Limits) -> Colouring:
+    """Return how likely rows are: log p(x) where that is quick, else a bound on it."""
+    one = 2 * len(judged) * max(operations(model.vae), 1.0)
+    samples = min(limits.samples[1], int(limits.operations / one))
+    if samples < limits.samples[0]:
+        return Colouring("ELBO, a bound on log p(x)", _numbers(model.elbo(judged)))
+    found = model.log_likelihood(judged, model.plain_method(judged), samples)
+    return Colouring("log p(x)", _numbers(found.value))
+
+
+def _numbers(values: Any) -> Array:
+    """Return a number for each row, in float64."""
+    return np.asarray(values, dtype=np.float64)
 
 
 def _dimensions(z: Embedded, found: Usage, limits: Limits) -> Iterator[dict[str, Any]]:

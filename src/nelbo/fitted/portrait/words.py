@@ -62,6 +62,7 @@ def _health(
     What could be better is no fault: it is told in amber, and what is wrong in red. Nothing is said
     of health where that is not known, but how the model does beside the linear one is.
     """
+    tone: Tone = "bad"
     if isinstance(diagnosis, Absent):
         tone, headline = _beside_linear(baseline)
         return tone, headline, [f"Whether it is healthy is not known: {diagnosis.why}"]
@@ -69,7 +70,6 @@ def _health(
     looked = f"{count.total() - count['skipped']} checks on {diagnosis.rows:,} rows"
     if not diagnosis.healthy:
         why = [f"It is not healthy: {diagnosis.leading}."]
-        tone: Tone = "bad"
         if not diagnosis.known and len(_causes(diagnosis)) == 1:
             tone, why = "open", ["Whether it is healthy on new rows is not known."]
         if diagnosis.advice:
