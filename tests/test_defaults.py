@@ -351,7 +351,9 @@ def test_noise_that_depends_on_z_never_meets_an_outlier_with_nothing() -> None:
 @pytest.mark.parametrize(
     ("rows", "options", "expected"),
     [
-        (9_999, {}, Widths((512, 512))),
+        (9_999, {}, Widths((256, 256), (512, 512))),
+        (9_999, {"likelihood": "bernoulli"}, Widths((512, 512))),
+        (9_999, {"network": "mlp"}, Widths((512, 512))),
         (10_000, {}, Widths((256, 256), (512, 512, 512))),
         (10_000, {"network": "conv"}, Widths((512, 512))),
         (10_000, {"decoder": "conv"}, Widths((512, 512))),
@@ -393,8 +395,8 @@ def test_a_warm_start_keeps_widths_that_were_left_open_and_refuses_others(
     model = vae(hidden=None, max_steps=5, warm_start=True).fit(x)
     monkeypatch.setattr(plain, "PLAIN", plain.Plain(many_rows=50))  # by now they would be others
     model.fit(x)
-    assert model.spec_.hidden == (512, 512)
-    with pytest.raises(ValueError, match="decoder_hidden=None, but that is now"):
+    assert (model.spec_.hidden, model.spec_.decoder_hidden) == ((256, 256), (512, 512))
+    with pytest.raises(ValueError, match=r"decoder_hidden=\(512, 512\), but that is now"):
         model.set_params(decoder_hidden=(64,)).fit(x)
 
 
@@ -403,6 +405,38 @@ def test_options_of_an_objective_are_those_of_the_elbo() -> None:
     assert decided(x).objective.value == "dreg"
     asked = decided(x, objective_options={"corruption": 0.1})
     assert (asked.objective.value, asked.objective_samples.value) == ("elbo", 1)
+
+
+def test_encoders_of_images_are_kept_from_overfitting_where_that_was_found_to_help() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 4, 5))
+    regular = (0.5, 0.5, 0.01)
+
+    def found(x: Array, **options: Any) -> tuple[float, float, float]:
+        recipe = decided(x, **options)
+        assert recipe.budget["weight_decay"] == recipe.weight_decay.value
+        return recipe.input_noise.value, recipe.weight_decay.value, recipe.average.value
+
+    assert found(x) == regular
+    assert found(x, input_noise=0) == (0, *regular[1:])
+    assert found(x, input_noise=0.2, weight_decay=0) == (0.2, 0, 0.01)
+    for other in (
+        {"network": "linear"},
+        {"decoder": "mlp"},
+        {"objective": "stl"},
+        {"likelihood": "bernoulli"},
+        {"likelihood": "discretized_gaussian"},
+    ):
+        assert found(x, **other) == (0, 0, 0)
+    assert found(correlated(100)) == (0, 0, 0.01)
+    table = decided(correlated(100), input_noise=0.2)
+    assert (table.objective.value, table.input_noise.value) == ("elbo", 0.2)
+
+
+def test_noise_on_what_the_encoder_sees_is_refused_where_nothing_would_come_of_it() -> None:
+    with pytest.raises(ValueError, match=r"objective 'iwae' has no option 'input_noise'"):
+        vae(objective="iwae", input_noise=0.1).fit(correlated(40))
+    with pytest.raises(ValueError, match="input_noise must be a number of at least 0"):
+        vae(input_noise=-0.1).fit(correlated(40))
 
 
 def test_what_was_left_open_is_told_with_its_reason(tmp_path: Path) -> None:

@@ -308,3 +308,14 @@ def test_a_run_gets_where_autograd_gets(target: str, monkeypatch: pytest.MonkeyP
         nelbo.fit(trained, x, max_steps=20, batch_size=16)
         weights.append(torch.cat([p.detach().flatten() for p in trained.parameters()]))
     assert float((weights[0] - weights[1]).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("low", [None, torch.bfloat16])
+def test_noise_on_what_the_encoder_sees_is_that_of_autograd(low: torch.dtype | None) -> None:
+    dtype, rtol = (torch.float64, 1e-10) if low is None else (torch.float32, 0.05)
+    x = torch.randn(8, 1, 2, 3, dtype=dtype, generator=torch.Generator().manual_seed(2))
+    vae = model(shape=(1, 2, 3)).to(dtype)
+    noisy = both_ways(objective.ELBO(vae, input_noise=0.4), x, low)
+    assert_equal(noisy, rtol)
+    plain = both_ways(objective.ELBO(vae), x, low)
+    assert float((noisy[0][0] - plain[0][0]).abs().min()) > 1e-3

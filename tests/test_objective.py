@@ -103,6 +103,35 @@ def test_a_corruption_that_is_no_share_is_refused(corruption: object) -> None:
         objective.ELBO(build(), corruption=corruption)  # type: ignore[arg-type]
 
 
+def test_noise_on_what_the_encoder_sees_leaves_a_bound_and_ends_with_training() -> None:
+    model = linear_gaussian()
+    vae, x = started(model), draw(model, 40)
+    loss = objective.ELBO(vae, input_noise=0.5)
+    seen: list[Tensor] = []
+    vae.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    draws = torch.stack([loss(x, rng(seed)).detach() for seed in range(400)])
+    error = draws.std(0) / 20
+    assert bool((draws.mean(0) < model.log_prob(x) + 3 * error).all())
+    # means move by A n, A = M^-1 W^T the encoder's matrix; the posterior's precision is M / beta^2
+    w, variance = model.weight, model.variance
+    m = w.T @ w + variance * torch.eye(2)
+    lost = 0.5 * 0.5**2 / variance * (w @ m.inverse() @ w.T).trace()
+    gone = float((exact_elbo(vae, model, x) - draws.mean(0)).mean())
+    assert gone == pytest.approx(float(lost), rel=0.05)
+    noise = torch.stack(seen) - x
+    assert float(noise.std()) == pytest.approx(0.5, rel=0.01)
+    assert float(noise.mean()) == pytest.approx(0, abs=0.01)
+    assert torch.equal(loss(x, rng(1)), loss(x, rng(1)))
+    loss.eval()
+    assert torch.equal(loss(x, rng(1)), objective.ELBO(vae)(x, rng(1)))
+
+
+@pytest.mark.parametrize("noise", [-0.1, "much", float("inf")])
+def test_noise_that_is_no_standard_deviation_is_refused(noise: object) -> None:
+    with pytest.raises(ValueError, match="input_noise must be a number of at least 0, got"):
+        objective.ELBO(build(), input_noise=noise)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("samples", [1, 3])
 def test_elbo_and_iwae_are_reductions_of_the_same_terms(samples: int) -> None:
     vae, x = build(), normal(5, 6)
@@ -808,7 +837,7 @@ def test_an_unknown_name_or_option_is_refused_with_those_known() -> None:
     ):
         spec.build_objective("capacity", build(), 1, {"beta": 4})
     with pytest.raises(
-        ValueError, match=r"objective 'elbo' has no option 'beta'. Known: corruption\."
+        ValueError, match=r"objective 'elbo' has no option 'beta'. Known: corruption, input_noise\."
     ):
         VariationalAutoencoder(objective_options={"beta": 4}).fit(ROWS.numpy())
     with pytest.raises(ValueError, match=r"objective 'iwae' has no option 'beta'. It has none\."):

@@ -134,8 +134,8 @@ class Options:
         MODEL,
         """
         Widths of the dense hidden layers, from the first to the last. By default (512, 512) for
-        fewer than 10,000 rows and for "conv"; (256, 256) for more rows; and (128, 128) for tables
-        of any length.
+        fewer than 10,000 rows and for "conv"; (256, 256) for more rows, and for the encoder of
+        fewer images; and (128, 128) for tables of any length.
         """,
     )
     decoder_hidden: Sequence[int] | None = _option(
@@ -143,7 +143,8 @@ class Options:
         MODEL,
         """
         Widths of the decoder's hidden layers, if they are to differ from ``hidden``. By default
-        (512, 512, 512) where ``hidden`` is (256, 256) by default.
+        (512, 512, 512) where ``hidden`` is (256, 256) by default, and (512, 512) for fewer than
+        10,000 images.
         """,
     )
     channels: Sequence[int] = _option(
@@ -235,6 +236,17 @@ class Options:
         'Further numbers that the objective takes, such as {"beta": 4}.',
         tied=14,
     )
+    input_noise: float | None = _option(
+        None,
+        FITTING,
+        """
+        Standard deviation of normal noise that the ELBO puts on what the encoder sees in training,
+        against overfitting; in units of the scaled data, whose standard deviation is about 1. By
+        default 0.5 for fewer than 10,000 images, else 0.
+        """,
+        limits="zero or more",
+        tied=16,
+    )
     scale: str | None = _option(
         "auto",
         NOISE,
@@ -302,7 +314,13 @@ class Options:
         "Peak learning rate of AdamW. By default it depends on the length of training.",
         tied=3,
     )
-    weight_decay: float = _option(0.0, FITTING, "Weight decay of AdamW.", tied=4)
+    weight_decay: float | None = _option(
+        None,
+        FITTING,
+        "Weight decay of AdamW. By default 0.5 for fewer than 10,000 images, else 0.",
+        limits="zero or more",
+        tied=4,
+    )
     validation_fraction: float = _option(
         0.1,
         FITTING,

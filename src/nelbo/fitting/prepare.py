@@ -66,13 +66,17 @@ class Prepared:
         return encoded(self.condition, self.values)
 
     def objective(self) -> Objective:
-        """Return what training maximises, for this model."""
-        return spec.build_objective(
-            self.recipe.objective.value,
-            self.vae,
-            self.recipe.objective_samples.value,
-            plain(self.options.objective_options or {}),
-        )
+        """Return what training maximises, for this model.
+
+        Raises:
+            ValueError: The objective does not know an option, such as noise on its inputs.
+        """
+        options = plain(self.options.objective_options or {})
+        noise = self.recipe.input_noise.value
+        if noise:
+            options = {"input_noise": noise} | options
+        name, samples = self.recipe.objective.value, self.recipe.objective_samples.value
+        return spec.build_objective(name, self.vae, samples, options)
 
     @property
     def judged(self) -> bool:

@@ -59,6 +59,8 @@ def fingerprint(options: Options, spec: Spec, values: Values, seed: int | None) 
     places = {field.metadata["tied"]: field.name for field in dataclasses.fields(options)}
     names = [places[place] for place in range(len(places.keys() - {None}))]
     tied = [(name, _sorted(plain(getattr(options, name)))) for name in names]
+    if options.input_noise is None:  # as it was before there was this option
+        tied.remove(("input_noise", None))
     digest.update(repr((array.shape, fields, seed, tied)).encode())
     return digest.hexdigest()
 

@@ -63,6 +63,7 @@ def constraint_of(field: dataclasses.Field[Any]) -> Constraint:
         "int": integer,
         "float": _at_least_zero,
         "float | None": _optional(_positive),
+        "zero or more": _optional(_at_least_zero),
         "str | NetworkFactory": _network,
         "Sequence[int]": _widths,
         "Sequence[str | int]": _condition,

@@ -68,11 +68,13 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
             "elbo", "With one sample per row, the ELBO gets furthest in a given time."
         ),
         objective_samples=_samples(options),
+        input_noise=Choice(0.0, "The encoder sees rows as they are."),
         held_out=held_out(options, held),
         early_stopping=early_stopping(options, held),
         max_epochs=Choice(None, "Passes over the rows are not limited."),
         max_seconds=Choice(None, "Time is not limited."),
         decay=_straight(),
+        weight_decay=Choice(0.0, "Weights do not decay."),
         **once(),
         conditioned=facts.conditioned,
         masked=facts.incomplete,

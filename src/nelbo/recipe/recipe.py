@@ -71,6 +71,8 @@ class Recipe:
     """What is maximised."""
     objective_samples: Choice[int]
     """Draws of z per row in it."""
+    input_noise: Choice[float]
+    """Standard deviation of the noise on what the encoder sees in training, in model units."""
     held_out: Choice[int]
     """Rows held out to stop early and to keep the best weights."""
     early_stopping: Choice[bool]
@@ -85,6 +87,8 @@ class Recipe:
     """The peak rate."""
     decay: Choice[float | None]
     """Share of the run, at its end, over which the rate falls; None is a cosine."""
+    weight_decay: Choice[float]
+    """Of AdamW, on all weights."""
     average: Choice[float]
     """Weight of the newest weights in a running mean; 0 is none."""
     jitter: Choice[bool]

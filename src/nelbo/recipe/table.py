@@ -231,7 +231,7 @@ def _about(field: dataclasses.Field[Any]) -> str:
         return "length"
     if name in ("scale", "objective_samples"):
         return ""
-    if field.metadata["group"] in (MODEL, NOISE) or name.startswith(("objective", "init")):
+    if field.metadata["group"] in (MODEL, NOISE) or name.startswith(("objective", "init", "input_noise")):
         return "model"
     return ""
 
@@ -245,7 +245,7 @@ def _is_open(value: Any, default: Any) -> bool:
 
 def _maximised(recipe: Recipe, options: Options) -> Recipe:
     """Return the recipe with the objective of tables; options of one are those of the ELBO."""
-    if options.objective != "auto" or options.objective_options:
+    if options.objective != "auto" or options.objective_options or options.input_noise:
         return recipe
     why = "Four samples a row make a tighter bound, and tables are cheap."
     return recipe.but(objective=Choice("dreg", why), objective_samples=Choice(TABLE.samples, why))

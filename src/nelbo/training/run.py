@@ -493,8 +493,10 @@ class Run:
         return self.bound_of_some()
 
     def bound_of_some(self) -> float:
-        """Return the mean objective of some training rows."""
+        """Return the mean objective of some training rows: where rows are held out, of as many."""
         most = max(1, self.chunk // inner(self.objective).draws)
+        if self.validation is not None:
+            most = min(most, len(self.validation.x))
         batch = self.prepare(self.rows.some(most))
         return float(self.bound(batch).mean(dtype=torch.float64))
 

@@ -26,6 +26,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from ...distributions import LOG_2PI
 from ...networks.residual import bend
+from ...objective.elbo import noisy
 from ...posterior import SMALLEST_STD
 from .known import Known, Layers, taken_apart
 
@@ -42,6 +43,7 @@ class Direct:
         self.weighs, self.samples = known.weighs, known.samples
         self.values = math.prod(known.shape)
         self.log_variance, self.floor = known.log_variance, known.floor
+        self.input_noise = known.input_noise
         self.encoder, self.decoder = _Passes(known.encoder), _Passes(known.decoder)
 
     @classmethod
@@ -61,12 +63,15 @@ class Direct:
 
         Arguments:
             x: Rows, as the model takes them.
-            generator: Source of the noise of z.
+            generator: Source of the noise of z, and of what the encoder sees.
             low: What the networks' products are computed in, None for what the weights are.
         """
         rows = len(x)
         x = x.flatten(1)
-        h = self.encoder.forward(x, low)
+        seen = x
+        if self.input_noise:
+            seen = noisy(x, self.input_noise, generator)
+        h = self.encoder.forward(seen, low)
         loc, raw = h.chunk(2, -1)
         # softplus and sigmoid of values with gaps between them take several times as long
         raw = raw.contiguous()

@@ -68,6 +68,7 @@ class Known(NamedTuple):
         shape: The shape of one example.
         log_variance: The noise where it is one number; None where it is read off z.
         floor: The smallest variance that is read off z.
+        input_noise: Standard deviation of the noise on what the encoder sees.
     """
 
     weighs: bool
@@ -75,6 +76,7 @@ class Known(NamedTuple):
     shape: tuple[int, ...]
     log_variance: Tensor | None
     floor: float
+    input_noise: float
     encoder: Layers
     decoder: Layers
 
@@ -96,7 +98,10 @@ def taken_apart(objective: nn.Module) -> Known | None:
     elif not is_exactly(head, HeteroscedasticGaussian):
         return None
     weighs = is_exactly(goal, DReG)
-    return Known(weighs, goal.samples, head.shape, log_variance, head.floor, encoder, decoder)
+    noise = getattr(goal, "input_noise", 0.0)
+    return Known(
+        weighs, goal.samples, head.shape, log_variance, head.floor, noise, encoder, decoder
+    )
 
 
 def _is_known_goal(goal: Any) -> bool:
