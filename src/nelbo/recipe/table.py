@@ -231,7 +231,9 @@ def _about(field: dataclasses.Field[Any]) -> str:
         return "length"
     if name in ("scale", "objective_samples"):
         return ""
-    if field.metadata["group"] in (MODEL, NOISE) or name.startswith(("objective", "init", "input_noise")):
+    if field.metadata["group"] in (MODEL, NOISE) or name.startswith(
+        ("objective", "init", "input_noise")
+    ):
         return "model"
     return ""
 
