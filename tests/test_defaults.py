@@ -395,8 +395,8 @@ def test_a_warm_start_keeps_widths_that_were_left_open_and_refuses_others(
     model = vae(hidden=None, max_steps=5, warm_start=True).fit(x)
     monkeypatch.setattr(plain, "PLAIN", plain.Plain(many_rows=50))  # by now they would be others
     model.fit(x)
-    assert (model.spec_.hidden, model.spec_.decoder_hidden) == ((256, 256), (512, 512))
-    with pytest.raises(ValueError, match=r"decoder_hidden=\(512, 512\), but that is now"):
+    assert model.spec_.hidden == (512, 512)
+    with pytest.raises(ValueError, match="decoder_hidden=None, but that is now"):
         model.set_params(decoder_hidden=(64,)).fit(x)
 
 
@@ -407,7 +407,7 @@ def test_options_of_an_objective_are_those_of_the_elbo() -> None:
     assert (asked.objective.value, asked.objective_samples.value) == ("elbo", 1)
 
 
-def test_encoders_of_images_are_kept_from_overfitting_where_that_was_found_to_help() -> None:
+def test_networks_of_few_images_are_kept_from_overfitting_where_that_was_found_to_help() -> None:
     x = np.random.default_rng(0).normal(size=(50, 4, 5))
     regular = (0.5, 0.5, 0.01)
 
@@ -416,7 +416,10 @@ def test_encoders_of_images_are_kept_from_overfitting_where_that_was_found_to_he
         assert recipe.budget["weight_decay"] == recipe.weight_decay.value
         return recipe.input_noise.value, recipe.weight_decay.value, recipe.average.value
 
-    assert found(x) == regular
+    assert found(x) == found(x, max_steps=1_000) == found(x, max_epochs=1_000) == regular
+    assert decided(x).max_steps.value == 1_200 + round(0.3 * 40)
+    assert decided(x, max_steps=3_000).max_steps.value == 3_000
+    assert found(np.random.default_rng(0).normal(size=(50, 300))) == regular
     assert found(x, input_noise=0) == (0, *regular[1:])
     assert found(x, input_noise=0.2, weight_decay=0) == (0.2, 0, 0.01)
     for other in (
@@ -425,8 +428,12 @@ def test_encoders_of_images_are_kept_from_overfitting_where_that_was_found_to_he
         {"objective": "stl"},
         {"likelihood": "bernoulli"},
         {"likelihood": "discretized_gaussian"},
+        {"max_steps": 999},
+        {"max_epochs": 1},
+        {"max_seconds": 60},
     ):
         assert found(x, **other) == (0, 0, 0)
+    assert found(np.zeros((10_000, 2, 2))) == (0, 0, 0)
     assert found(correlated(100)) == (0, 0, 0.01)
     table = decided(correlated(100), input_noise=0.2)
     assert (table.objective.value, table.input_noise.value) == ("elbo", 0.2)

@@ -6,7 +6,7 @@ __all__ = ["build", "going_on", "started"]
 
 from ..data import Schema
 from ..options import Options
-from . import images, mixed, plain, table
+from . import few, images, mixed, plain, table
 from .choice import Choice
 from .facts import Facts
 from .recipe import Recipe, default_or_asked
@@ -36,7 +36,10 @@ def build(
         "table": table.build,
         "mixed": mixed.build,
     }
-    return builders[kind.value](options, facts, kind, latent_dim)
+    recipe = builders[kind.value](options, facts, kind, latent_dim)
+    if kind.value in ("images", "plain"):
+        return few.regularised(recipe, options, facts)
+    return recipe
 
 
 def going_on(recipe: Recipe, options: Options, facts: Facts) -> Recipe:

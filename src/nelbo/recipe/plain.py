@@ -87,16 +87,26 @@ def build(options: Options, facts: Facts, kind: Choice[str], latent_dim: Choice[
     return paced(recipe, options, facts.rows - held)
 
 
-def paced(recipe: Recipe, options: Options, rows: int) -> Recipe:
-    """Return a recipe with the budget of any data, for so many rows to train on."""
+def paced(
+    recipe: Recipe, options: Options, rows: int, steps: Choice[int | None] | None = None
+) -> Recipe:
+    """Return a recipe with the budget of any data, for so many rows to train on.
+
+    Arguments:
+        recipe: The recipe so far.
+        options: What was asked for.
+        rows: How many rows there are to train on.
+        steps: How long to train where no limit was asked for, if not as long as any data.
+    """
+    steps = steps or _steps(options, rows)
     recipe = recipe.but(
-        max_steps=_steps(options, rows),
+        max_steps=steps,
         batch_size=Choice(
             min(rows, default_batch_size(rows)),
             "A power of two that makes at least 16 batches per epoch; smaller ones at first.",
         ),
         learning_rate=Choice(
-            default_learning_rate(options.max_steps or default_steps(rows)),
+            default_learning_rate(options.max_steps or steps.value or default_steps(rows)),
             "Short runs take larger steps. Halved if the validation bound drops sharply.",
         ),
         decay=_straight(),
