@@ -134,8 +134,8 @@ class Options:
         MODEL,
         """
         Widths of the dense hidden layers, from the first to the last. By default (512, 512) for
-        fewer than 10,000 rows and for "conv"; (256, 256) for more rows, and for the encoder of
-        fewer images; and (128, 128) for tables of any length.
+        fewer than 10,000 rows and for "conv"; (256, 256) for more rows, and where there is
+        ``input_noise`` by default; and (128, 128) for tables of any length.
         """,
     )
     decoder_hidden: Sequence[int] | None = _option(
@@ -143,8 +143,7 @@ class Options:
         MODEL,
         """
         Widths of the decoder's hidden layers, if they are to differ from ``hidden``. By default
-        (512, 512, 512) where ``hidden`` is (256, 256) by default, and (512, 512) for fewer than
-        10,000 images.
+        (512, 512, 512) for 10,000 rows or more, and (512, 512) for fewer.
         """,
     )
     channels: Sequence[int] = _option(
@@ -242,7 +241,8 @@ class Options:
         """
         Standard deviation of normal noise that the ELBO puts on what the encoder sees in training,
         against overfitting; in units of the scaled data, whose standard deviation is about 1. By
-        default 0.5 for fewer than 10,000 images, else 0.
+        default 0.5 for fewer than 10,000 images, or rows of more than 256 numbers, in runs of at
+        least 1,000 steps, else 0.
         """,
         limits="zero or more",
         tied=16,
@@ -317,7 +317,8 @@ class Options:
     weight_decay: float | None = _option(
         None,
         FITTING,
-        "Weight decay of AdamW. By default 0.5 for fewer than 10,000 images, else 0.",
+        "Weight decay of AdamW. By default 0.5 for fewer than 10,000 images, or rows of more than 256 numbers, in runs of at
+        least 1,000 steps, else 0.",
         limits="zero or more",
         tied=4,
     )
