@@ -317,8 +317,7 @@ class Options:
     weight_decay: float | None = _option(
         None,
         FITTING,
-        "Weight decay of AdamW. By default 0.5 for fewer than 10,000 images, or rows of more than 256 numbers, in runs of at
-        least 1,000 steps, else 0.",
+        "Weight decay of AdamW. By default 0.5 where ``input_noise`` is by default, too, else 0.",
         limits="zero or more",
         tied=4,
     )
