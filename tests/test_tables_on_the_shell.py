@@ -154,3 +154,44 @@ def test_what_does_not_fit_is_one_line(
     (line,) = err.splitlines()
     assert re.search(match, line), line
     assert shell("score", "run", "cows.csv", "--unknown", "missing", "--quiet")[0] == 0
+
+
+def test_rows_are_drawn_given_what_is_said(shell: Shell, run: Path, place: Path) -> None:
+    draw = ["sample", "run", "-n", "40", "--out", "given.csv", "--overwrite"]
+    code, _, err = shell(*draw, "--given", "kind=cat", "toys=2", "--quiet")
+    assert (code, err) == (0, "")
+    made = pandas.read_csv(place / "given.csv")
+    assert set(made["kind"]) == {"cat"}
+    assert set(made["toys"]) == {2}
+    assert made["size"].nunique() > 10
+    code, _, err = shell(*draw, "--given", "seen=2020-02-01", "--given", "kind=dog", "size=99")
+    assert code == 0
+    told = r"40 rows given seen=2020-02-01, kind=dog, size=99: [\d,]+ effective draws of z stand"
+    assert re.search(told, err)
+    made = pandas.read_csv(place / "given.csv")
+    assert set(made["seen"]) == {"2020-02-01"}
+    assert set(made["size"]) == {99.0}  # beyond the data, and as it was given
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--given", "kind"], "--given must be column=value, such as age=40, got 'kind'"),
+        (["--given", "kind=cow"], "--given: column 'kind' holds 'cow'"),
+        (["--given", "kin=cat"], "names 'kin', which is no column. Did you mean 'kind'?"),
+        (["--given", "toys=-1"], "--given: column 'toys'"),
+        (["--given", "kind=cat", "kind=dog"], "--given names kind twice"),
+        (["--given", "kind=cat", "--with-missing"], "leave --given out"),
+        (["--given", "kind=cat", "--quality", "pets.csv"], "leave --given out"),
+        (["--quality", "renamed.csv"], "renamed.csv: X lacks the column 'size'"),
+        (["--quality", "pets.csv", "--target", "tail"], "'tail' is no column"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_before_anything_is_written(
+    more: list[str], told: str, shell: Shell, run: Path, place: Path
+) -> None:
+    code, _, err = shell("sample", "run", "--out", "never.csv", *more)
+    assert code == 2, err
+    assert told in err
+    assert err.count("\n") == 1
+    assert not (place / "never.csv").exists()

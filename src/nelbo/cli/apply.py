@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from . import conditions, files, progress, show
+from . import given as known
 from .flags import (
     WHOLE,
     Device,
@@ -334,6 +335,7 @@ def sample(
     *,
     count: Annotated[int | None, WHOLE, Parameter(name=("--count", "-n"))] = None,
     condition: str | None = None,
+    given: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     noise: bool = True,
     with_missing: Flag = False,
     seed: Annotated[int, WHOLE] = 0,
@@ -356,6 +358,10 @@ def sample(
         What rows are conditioned on, for a model that was fitted with --condition: name=value,
         separated by commas, such as label=3, or a file that holds those columns, one row for each
         to draw.
+    given
+        Values of some columns of a table that all rows are to have: column=value, one or several,
+        such as --given age=40 sex=Female. How many effective draws stand behind the rows is told;
+        values that hardly occur under the model are refused.
     noise
         Draw x from p(x|z); --no-noise writes its mean f(z) instead.
     with_missing
@@ -371,10 +377,7 @@ def sample(
     target
         With --quality, the column whose prediction is to show what the drawn rows are good for.
     """
-    if target is not None and quality is None:
-        raise ValueError("--target belongs to --quality: name the rows of data, too.")
-    if count is not None and count < 1:
-        raise ValueError(f"--count must be at least 1, got {count}.")
+    _check_sample(count, target, quality, given, with_missing)
     check_seed(seed)
     files.check_output(out, overwrite, pictures=True)
     model = files.open_model(run, device)
@@ -386,16 +389,40 @@ def sample(
     c = conditions.read(model, condition)
     if count is None:
         count = conditions.rows(c)
-    shown = _limits(model, out, limits)
+    values = known.read(model, given)
+    shown, judge = _limits(model, out, limits), None
+    if quality is not None:
+        judge = files.read_for(model, quality, reading).values
+        model.check_quality(judge, target)
     with progress.shown(quiet):
-        rows = model.sample(count, noise, seed, c, missing=with_missing)
+        if values is None:
+            rows = model.sample(count, noise, seed, c, missing=with_missing)
+        else:
+            rows = known.drawn(model, values, count, noise, seed, c, quiet)
     if shown is None:
         shown = _span(model.sample(count, False, seed, c), "their means")
-    _write(model, out, rows, shown)
-    if quality is not None:
-        data = files.read_for(model, quality, reading).values
-        found = model.quality(data, rows, target, seed)
+    _write(model, out, rows, shown, exact=values is not None)
+    if judge is not None:
+        found = model.quality(judge, rows, target, seed)
         print(visible(str(found)), file=sys.stdout if out else sys.stderr)
+
+
+def _check_sample(
+    count: int | None,
+    target: str | None,
+    quality: str | None,
+    given: list[str] | None,
+    with_missing: bool,
+) -> None:
+    """Refuse options that do not go together, before a model is read."""
+    if target is not None and quality is None:
+        raise ValueError("--target belongs to --quality: name the rows of data, too.")
+    if count is not None and count < 1:
+        raise ValueError(f"--count must be at least 1, got {count}.")
+    if given is not None and quality is not None:
+        raise ValueError("--quality judges rows of all kinds: leave --given out, or it.")
+    if given is not None and with_missing:
+        raise ValueError("--with-missing draws whole rows with holes: leave --given out, or it.")
 
 
 def _check_bound(bound: str | None) -> None:
@@ -473,13 +500,23 @@ def _write(
     rows: npt.NDArray[Any],
     limits: tuple[float, float],
     source: Data | None = None,
+    exact: bool = False,
 ) -> None:
-    """Write rows in data units, under the names of the pictures that they were made from."""
+    """Write rows in data units, under the names of the pictures that they were made from.
+
+    Arguments:
+        model: The model.
+        out: The file or the folder; None is standard output.
+        rows: The rows.
+        limits: What pictures show as black and white.
+        source: What they were made from, if anything.
+        exact: Whether values are ones that columns of different kinds can have, as they are.
+    """
     from ..data import to_uint8
 
     schema, pictures_of, lead = model.schema, None, None
     if schema.table is not None:
-        frame = schema.table.decode(rows, library="pyarrow")
+        frame = schema.table.decode(rows, library="pyarrow", exact=exact)
         sys.stdout.writelines(map(visible, write_frame(out, frame)))
         return
     if source is not None:

@@ -269,7 +269,10 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         model = self._fitted()
         integer("n_samples", n_samples)
         seed = self._seed(random_state)
-        return self._named(model.sample(int(n_samples), noise, seed, c, given, missing))
+        rows = model.sample(int(n_samples), noise, seed, c, given, missing)
+        if given is not None and self.schema_.table is not None:
+            return self.schema_.table.decode(rows, exact=True)
+        return self._named(rows)
 
     # -- judge
     # ---------------------------------------------------------------------------------------

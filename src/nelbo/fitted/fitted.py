@@ -529,6 +529,20 @@ class Fitted(Brief):
 
         return quality_of(self, X, synthetic, target, seed)
 
+    def check_quality(self, X: Any, target: str | None = None) -> None:
+        """Refuse rows, or a column to predict, that `quality` could not judge by.
+
+        Arguments:
+            X: Rows of data.
+            target: The column.
+
+        Raises:
+            ValueError: As `quality` raises it.
+        """
+        from .synthetic import check
+
+        check(self, X, target)
+
     def _repr_html_(self) -> str:
         """Return what this model is, and where it comes from, for a notebook."""
         from .portrait import about
@@ -702,6 +716,8 @@ class Fitted(Brief):
         known = ~np.isnan(row[0])
         if self.schema.table is None:
             drawn = drawn.astype(self.dtype)
+        if self.schema.table is not None:
+            drawn = self.schema.table.rounded(drawn)  # what is given may lie beyond the data
         drawn[:, known] = row[0, known]
         return drawn, ess
 

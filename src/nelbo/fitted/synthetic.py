@@ -4,14 +4,14 @@ knows which it was trained on.
 
 from __future__ import annotations
 
-__all__ = ["quality_of"]
+__all__ = ["check", "quality_of"]
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..data import TableSchema
+from ..data import TableSchema, Values
 from ..data.table import Column
 from ..synthesis import Quality, Tables, quality
 from .model import Model
@@ -41,28 +41,20 @@ def quality_of(
         ValueError: Rows are no table, do not fit, or there are none for what was asked.
     """
     values = model.values(X)
-    if values.array.ndim != 2:
-        raise ValueError(
-            f"quality is of tables, but this model's rows have shape {values.array.shape[1:]}."
-        )
+    _check_rows(values)
     if model.condition is not None and synthetic is None:
         raise ValueError(
             "This is a model of p(x|c): draw rows with the conditions that they are to have, and "
             "pass them as synthetic."
         )
-    trained, new, any_seen = values.array, None, True
-    if model.known is not None:
-        seen = model.trained_on(values)
-        any_seen = bool(seen.any())
-        if any_seen and not seen.all():
-            trained, new = values.array[seen], values.array[~seen]
+    trained, new, any_seen = _parted(model, values)
     table = model.schema.table
     if synthetic is None:
         synthetic = model.sample(min(len(trained), most), seed=seed)
     made = model.values(synthetic).array
     if table is not None:
         made = table.encode(table.decode(made))  # in the range and rounding of the columns
-    names = [model.schema.feature_name(j) for j in range(model.schema.n_features)]
+    names = _names(model)
     if table is None:
         return quality(Tables.of(trained, made, new, names, trained=any_seen), target, seed)
     trained, made = _values(table, trained), _values(table, made)
@@ -70,6 +62,57 @@ def quality_of(
         new = _values(table, new)
     levels = [_has_levels(column) for column in table.in_model]
     return quality(Tables.of(trained, made, new, names, levels, trained=any_seen), target, seed)
+
+
+def check(model: Model, X: Any, target: str | None = None) -> None:
+    """Refuse rows, or a column to predict, that synthetic rows cannot be judged by, before any are
+    drawn.
+
+    Arguments:
+        model: The model.
+        X: Rows of data.
+        target: The column.
+
+    Raises:
+        ValueError: They are no table or do not fit, or there is no such column; or no row is new
+            where one is to be predicted.
+    """
+    values = model.values(X)
+    _check_rows(values)
+    if target is None:
+        return
+    names = _names(model)
+    if target not in names:
+        raise ValueError(f"target {target!r} is no column. There are: {', '.join(names)}.")
+    if _parted(model, values)[1] is None:
+        raise ValueError(
+            "Usefulness needs rows that were not trained on beside those that were. Hold some out."
+        )
+
+
+def _check_rows(values: Values) -> None:
+    """Refuse rows that are no table."""
+    if values.array.ndim != 2:
+        raise ValueError(
+            f"quality is of tables, but this model's rows have shape {values.array.shape[1:]}."
+        )
+
+
+def _names(model: Model) -> list[str]:
+    """Return what the columns are called."""
+    return [model.schema.feature_name(j) for j in range(model.schema.n_features)]
+
+
+def _parted(model: Model, values: Values) -> tuple[Array, Array | None, bool]:
+    """Return the rows that the model was trained on, others if there are both, and whether it knows
+    any of them.
+    """
+    if model.known is None:
+        return values.array, None, True
+    seen = model.trained_on(values)
+    if seen.any() and not seen.all():
+        return values.array[seen], values.array[~seen], True
+    return values.array, None, bool(seen.any())
 
 
 def _has_levels(column: Column) -> bool:
