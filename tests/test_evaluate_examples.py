@@ -155,10 +155,14 @@ def test_conditions_that_do_not_fit_are_refused(
         evaluate.elbo(linear(conditional=conditional), rows(12), c=c)
 
 
-def test_a_diagnosis_asks_for_complete_rows() -> None:
+def test_a_diagnosis_looks_at_incomplete_rows_and_says_so() -> None:
     vae = linear(masked=True)
-    with pytest.raises(ValueError, match="train has missing values"):
-        diagnose.diagnose(vae, rows(), incomplete())
+    found = diagnose.diagnose(vae, incomplete(), rows())
+    said = {finding.name: finding for finding in found.findings}
+    assert "missing values" in said
+    assert said["amortisation gap"].verdict != "skipped"
+    with pytest.raises(ValueError, match="NaN"):
+        diagnose.diagnose(linear(), incomplete())
 
 
 def test_incomplete_rows_are_refused_by_a_model_that_does_not_take_them() -> None:

@@ -48,13 +48,31 @@ def models() -> dict[str, Any]:
     return {
         "images": (VariationalAutoencoder(3, **OPTIONS).fit(images), images),
         "table": (VariationalAutoencoder(2, **OPTIONS).fit(frame), frame),
+        "mixed": (VariationalAutoencoder(2, **OPTIONS).fit(mixed := of_kinds()), mixed),
     }
+
+
+def of_kinds() -> Any:
+    """Columns of levels, dates, counts and numbers, with holes."""
+    import pandas as pd
+
+    z = np.random.default_rng(1).normal(size=120)
+    frame = pd.DataFrame(
+        {
+            "kind": np.array(["bird", "cat", EVIL])[np.digitize(z, [-0.5, 0.5])],
+            "seen": np.datetime64("2020-01-01") + (90 * z).astype("timedelta64[D]"),
+            "size": (10 + z).round(1),
+            "fit": z > 0,
+        }
+    )
+    frame.loc[::9, ["kind", "size"]] = None
+    return frame
 
 
 @pytest.fixture(scope="module")
 def pages(models: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("explore")
-    labels = {"images": [EVIL, "b", "c"] * 30, "table": [EVIL, "b"] * 60}
+    labels = {"images": [EVIL, "b", "c"] * 30, "table": [EVIL, "b"] * 60, "mixed": None}
     return {
         name: explore(model.fitted_, folder / f"{name}.html", rows, labels[name], title=EVIL)
         for name, (model, rows) in models.items()
@@ -118,6 +136,20 @@ def test_a_slider_moves_the_picture_to_what_torch_decodes(opened: Any, models: A
     page.keyboard.press("Control+z")
     settled(page, count + 1)
     assert np.array_equal(pixels(page), first)
+
+
+def test_a_row_is_told_in_the_words_of_its_frame(opened: Any, models: Any) -> None:
+    model, _ = models["mixed"]
+    page = opened("mixed")
+    z = np.array(page.evaluate(f"[...{Z}]"), dtype=np.float32)[None]
+    table = model.schema_.table
+    mean = model.fitted_.decode(z)
+    cells = [row.query_selector_all("td") for row in page.query_selector_all("#row tbody tr")]
+    assert [row[0].inner_text() for row in cells] == table.words(table.rounded(mean))[0].tolist()
+    spread = [row[1].inner_text() for row in cells]
+    assert spread[1].endswith(" days")
+    chance = round(100 * max(mean[0, 3], 1 - mean[0, 3]))
+    assert spread[3] == f"{chance} %"
 
 
 def test_a_click_on_the_map_moves_z_there_and_a_dot_is_picked(opened: Any, models: Any) -> None:

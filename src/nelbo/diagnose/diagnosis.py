@@ -30,6 +30,8 @@ from .verdicts import Judge
 
 LEAST_ROWS = 20
 """Fewer rows have no standard errors to speak of."""
+TOO_FEW = f"Fewer than {LEAST_ROWS} rows lack no value."
+"""Why what needs whole rows is left out."""
 
 
 def diagnose(
@@ -51,6 +53,9 @@ def diagnose(
     effort: Effort = Effort(),  # noqa: B008 (frozen)
 ) -> Diagnosis:
     """Find out what is wrong with a model.
+
+    Where values are missing, what cannot be told of incomplete rows is found from the whole ones:
+    residuals, explained variance, copies and rare values, and what a classifier sees.
 
     Causes come before their consequences: of several problems the leading one is the first in the
     order of the findings. A beta^2 that is far too small, for instance, makes every encoder look
@@ -78,8 +83,7 @@ def diagnose(
         effort: How closely to look.
 
     Raises:
-        ValueError: The rows do not fit, are too few or have missing values, or ``rows`` is below
-            20.
+        ValueError: The rows do not fit or are too few, or ``rows`` is below 20.
     """
     for name, count in (("x", len(x)), ("rows", rows)):
         if count < LEAST_ROWS:
@@ -87,16 +91,16 @@ def diagnose(
                 f"{name} must be at least {LEAST_ROWS} rows for standard errors, got {count}. Pass "
                 "more."
             )
-    every, fitted = _complete("x", vae, x, c), None
+    every, fitted = _fitting(vae, x, c), None
     if train is not None:
-        fitted = _complete("train", vae, train, train_c)
+        fitted = _fitting(vae, train, train_c)
     examination = _Examination(
         vae=vae,
         x=subsample(every, rows, seed),
         train=_subsampled(fitted, _Examination.searched, seed),
         linear=_subsampled(linear, rows, seed),
         seen=_subsampled(seen, rows, seed),
-        rare=_rare(vae, fitted or every, units, seed),
+        rare=_rare(vae, _whole(fitted or every), units, seed),
         units=units,
         seed=seed,
         memory=memory,
@@ -116,19 +120,24 @@ def diagnose(
     )
 
 
-def _complete(name: str, vae: VAE, x: Tensor, c: Tensor | None) -> Examples:
-    """Return rows with their conditions, and refuse what does not fit or lacks a value."""
-    with judged(vae, x, c):  # refuses what does not fit
-        pass
-    if bool(x.isnan().any()):
-        raise ValueError(
-            f"{name} has missing values, which a diagnosis cannot look at. Pass complete rows."
-        )
-    return Examples(x, c)
+def _fitting(vae: VAE, x: Tensor, c: Tensor | None) -> Examples:
+    """Return rows with their conditions, and refuse what does not fit."""
+    with judged(vae, x, c):
+        return Examples(x, c)
+
+
+def _whole(x: Examples) -> Examples:
+    """Return the rows that lack no value."""
+    gone = x.x.flatten(1).isnan().any(1)
+    if not bool(gone.any()):
+        return x
+    return x[~gone]
 
 
 def _rare(vae: VAE, x: Examples, units: Units | None, seed: int) -> tuple[RareValue, ...]:
     """Look for rare values in as many rows as there are."""
+    if len(x) < LEAST_ROWS:
+        return ()
     some = subsample(x, _Examination.searched, seed)
     return rare_values(vae, some.x, units, seed, c=some.c)
 
@@ -180,12 +189,7 @@ class _Examination:
         information = mutual_information(self.vae, x, seed=self.seed, memory=self.memory, c=c)
         match = prior_match(self.vae, x, self.seed, c)
         amortisation, approximation = self.judge.gaps(self.gap)
-        train, train_c = self.known
-        share = self.judge.explained(
-            explained(self.vae, x, train, self.units, self.memory, c=c, train_c=train_c)
-        )
-        if self.of_kinds is not None and not bool(self.of_kinds.any()):
-            share = Check("explained variance").skipped("No column is of numbers.")
+        share = self.explained_finding()
         ahead, *copies = self.memory_findings()
         yield self.judge.collapse(collapse(self.vae, x, c), self.noise, self.fixed)
         yield self.noise_finding()
@@ -203,32 +207,59 @@ class _Examination:
             yield from self.judge.calibration(self.noise)
         if self.trained_on:
             yield self.judge.rows(self.trained_on, len(self.x))
+        if len(self.whole) < len(self.x):
+            yield Check("missing values").skipped(
+                f"{len(self.x) - len(self.whole):,} of {len(self.x):,} rows lack values: what "
+                "looks at residuals, explained variance, copies or classes looks at the others."
+            )
         yield self.judge.information(rate, information)
+
+    def explained_finding(self) -> Finding:
+        """Find how much of the variance z explains."""
+        check = Check("explained variance")
+        if self.of_kinds is not None and not bool(self.of_kinds.any()):
+            return check.skipped("No column is of numbers.")
+        if self.too_few:
+            return check.skipped(self.too_few)
+        x, train, train_c = self.whole, None, None
+        if self.train is not None and len(_whole(self.train)) >= LEAST_ROWS:
+            known = _whole(self.train)
+            train, train_c = known.x, known.c
+        found = explained(self.vae, x.x, train, self.units, self.memory, c=x.c, train_c=train_c)
+        return self.judge.explained(found)
 
     def noise_finding(self) -> Finding:
         """Hold beta^2 against the residuals."""
+        if self.too_few:
+            return Check("noise level").skipped(self.too_few)
         if self.noise is None:
             return Check("noise level").skipped(
                 "p(x|z) is not Gaussian: there is no beta^2 to compare residuals with."
             )
-        few = self.few
-        best = calibration(self.vae, few.x, self.gap.q, self.units, self.seed, self.memory, c=few.c)
+        there = ~self.few.x.flatten(1).isnan().any(1)
+        few, q = self.few[there], self.gap.q[there]
+        if len(few) < 2:
+            return Check("noise level").skipped(TOO_FEW)
+        best = calibration(self.vae, few.x, q, self.units, self.seed, self.memory, c=few.c)
         return self.judge.noise(self.noise, best, self.fixed)
 
     def memory_findings(self) -> tuple[Finding, ...]:
         """Hold training rows, where there are any, against unseen ones."""
         if self.train is None:
             return (Check("train against unseen").skipped(self.no_training_rows),)
+        x, train = self.whole, _whole(self.train)
+        if min(len(x), len(train)) < LEAST_ROWS:
+            return (Check("train against unseen").skipped(TOO_FEW),)
         found = memorisation(
             self.vae,
-            self.x.x,
-            self.train.x,
+            x.x,
+            train.x,
             self.units,
             self.seed,
             self.memory,
             self.effort.samples,
-            c=self.x.c,
-            train_c=self.train.c,
+            c=x.c,
+            train_c=train.c,
         )
         gain = None
         if self.linear_model is not None:
@@ -237,20 +268,21 @@ class _Examination:
 
     def two_sample_findings(self) -> Iterator[Finding]:
         """Let a classifier tell samples and reconstructions from the rows."""
-        if len(self.x) < Classifier.fewest:
+        x = self.whole
+        if len(x) < Classifier.fewest:
             yield Check("samples against data").skipped(
-                f"A classifier needs at least {Classifier.fewest} rows to learn from, and there "
-                f"are {len(self.x)}."
+                f"A classifier needs at least {Classifier.fewest} whole rows to learn from, and "
+                f"there are {len(x)}."
             )
             return
         effort = self.effort
         found = two_sample(
             self.vae,
-            self.x.x,
+            x.x,
             self.units,
             self.seed,
             self.memory,
-            self.x.c,
+            x.c,
             effort.classified,
             effort.features,
         )
@@ -292,6 +324,18 @@ class _Examination:
         return self.train.x, self.train.c
 
     @cached_property
+    def whole(self) -> Examples:
+        """The rows that lack no value."""
+        return _whole(self.x)
+
+    @property
+    def too_few(self) -> str:
+        """Why what needs whole rows cannot be told; empty where it can."""
+        if len(self.whole) < LEAST_ROWS:
+            return TOO_FEW
+        return ""
+
+    @cached_property
     def few(self) -> Examples:
         """The rows whose own q* is looked for."""
         return subsample(self.x, self.effort.gap_rows, self.seed)
@@ -307,13 +351,16 @@ class _Examination:
 
     @cached_property
     def noise(self) -> Calibration | None:
-        """Residuals at the encoder's z; None where p(x|z) is not Gaussian."""
-        one = self.x[:1]
+        """Residuals at the encoder's z; None where p(x|z) is not Gaussian, or rows are too few."""
+        if self.too_few:
+            return None
+        x = self.whole
+        one = x[:1]
         with judged(self.vae, one.x, one.c) as (model, rows):
             p = rows.decode(model, rows.encode(model).mean)
             if model.likelihood.beta(p) is None:
                 return None
-        return calibration(self.vae, self.x.x, None, self.units, self.seed, self.memory, c=self.x.c)
+        return calibration(self.vae, x.x, None, self.units, self.seed, self.memory, c=x.c)
 
     @property
     def fixed(self) -> bool:

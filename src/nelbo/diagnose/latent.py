@@ -114,8 +114,13 @@ def collapse(vae: VAE, x: Tensor, c: Tensor | None = None) -> Collapse:
 
 
 def left_by(rows: Examples) -> Tensor:
-    """Return rows (n, D), float64, less what a linear regression on their conditions says."""
+    """Return rows (n, D), float64, less what a linear regression on their conditions says; a value
+    that is missing is the mean of its column, of which directions have no more than the data.
+    """
     x = rows.x.flatten(1).double()
+    gone = x.isnan()
+    if bool(gone.any()):
+        x = torch.where(gone, x.nanmean(0).nan_to_num(0.0), x)
     if rows.c is None:
         return x
     return Regression.of(x, rows.c).residual(x.cpu(), rows.c.cpu()).to(x.device)

@@ -76,7 +76,7 @@ class SpikeAndSlab(Factorised):
         """The point, or the mean of a logistic, that is most probable: on a grid by its own
         probability, else by that of its point or logistic.
         """
-        at, chance = self._rounded(self._locations()), self.logits
+        at, chance = self.rounded(self._locations()), self.logits
         if self.step is not None:
             chance = self.each(at.movedim(-1, 0)).movedim(0, -1)
         return at.gather(-1, chance.argmax(-1, keepdim=True)).squeeze(-1)
@@ -91,13 +91,11 @@ class SpikeAndSlab(Factorised):
         chosen = torch.multinomial(
             share.reshape(-1, share.shape[-1]), count, replacement=True, generator=generator
         ).T.reshape(count, *shape, 1)
-        at = self._locations().expand(count, *share.shape).gather(-1, chosen).squeeze(-1)
-        none = self.scale.new_zeros(*shape, len(self.points))
-        width = torch.cat([none, self.scale], -1).expand(count, *share.shape)
-        width = width.gather(-1, chosen).squeeze(-1)
+        at, width = (part.expand(count, *share.shape) for part in self.parts())
+        at, width = at.gather(-1, chosen).squeeze(-1), width.gather(-1, chosen).squeeze(-1)
         uniform = torch.rand(at.shape, generator=generator, dtype=at.dtype, device=at.device)
         drawn = at + width * uniform.clamp(1e-6, 1 - 1e-6).logit()
-        drawn = torch.where(width > 0, self._rounded(drawn), at)
+        drawn = torch.where(width > 0, self.rounded(drawn), at)
         return drawn.reshape(*sample_shape, *shape)
 
     def each(self, value: Tensor) -> Tensor:
@@ -170,7 +168,15 @@ class SpikeAndSlab(Factorised):
         points = self.points.to(self.loc).expand(*self.loc.shape[:-1], len(self.points))
         return torch.cat([points, self.loc], -1)
 
-    def _rounded(self, value: Tensor) -> Tensor:
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """Return points and means, and the width of each, 0 of a point: both (*batch, *event,
+        P + K).
+        """
+        none = self.scale.new_zeros(*self.loc.shape[:-1], len(self.points))
+        return self._locations(), torch.cat([none, self.scale], -1)
+
+    def rounded(self, value: Tensor) -> Tensor:
+        """Return numbers on the grid, where there is one."""
         if self.step is None:
             return value
         return (value / self.step).round() * self.step

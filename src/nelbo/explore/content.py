@@ -73,7 +73,9 @@ class Content:
             say most first.
         image: Height, width, channels, layout, and the values shown as black and white; None for
             tables.
-        columns: Name, range and categories of each column that is shown.
+        columns: Name, range and categories of each column that is shown; of columns of different
+            kinds also what a value is, after how many decimals it ends, and the range that it is
+            kept to.
         hidden: What is said of columns that are not.
         map: Rows on a plane, and the plane.
         prior: Draws from p(z), (n, latent).
@@ -167,7 +169,7 @@ def content_of(
         latent=model.vae.latent_dim,
         dimensions=tuple(_dimensions(z, found, limits)),
         image=_image(model, look),
-        columns=_columns(array, look, limits),
+        columns=_columns(model, array, look, limits),
         hidden=_hidden(look, limits),
         map={
             "points": packed(plane.points),
@@ -232,7 +234,7 @@ def _image(model: Fitted, look: Look) -> dict[str, Any] | None:
     }
 
 
-def _columns(array: Array, look: Look, limits: Limits) -> tuple[dict[str, Any], ...]:
+def _columns(model: Fitted, array: Array, look: Look, limits: Limits) -> tuple[dict[str, Any], ...]:
     """Return the columns that are shown, with the range of the middle of their values."""
     if look.images:
         return ()
@@ -244,6 +246,10 @@ def _columns(array: Array, look: Look, limits: Limits) -> tuple[dict[str, Any], 
             low, high = low - 0.5, low + 0.5
         ends = {"low": float(low), "high": float(high)}
         found.append({"name": column.name, "levels": [*column.levels], **ends})
+    if model.schema.table is not None:
+        for known, part in zip(found, model.schema.table.in_model, strict=False):
+            known |= {name: getattr(part, name, None) for name in ("form", "decimals")}
+            known |= {"least": getattr(part, "low", None), "most": getattr(part, "high", None)}
     return tuple(found)
 
 

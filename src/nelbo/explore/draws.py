@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Drawing", "drawn", "noise_size"]
+__all__ = ["Drawing", "drawn", "noise_size", "share"]
 
 from functools import singledispatch
 
@@ -15,6 +15,9 @@ from ..distributions import (
     ByColumn,
     Categorical,
     GatedNormals,
+    LogNormal,
+    Ordinal,
+    SpikeAndSlab,
     is_independent_normal,
 )
 from ..export import Decoder
@@ -57,6 +60,42 @@ def _(p: Categorical, u: Tensor) -> Tensor:
 
 
 @noise_size.register
+def _(p: Ordinal) -> int:
+    return p.event_shape.numel()
+
+
+@drawn.register
+def _(p: Ordinal, u: Tensor) -> Tensor:
+    at = p.loc + _logistic(u.reshape(p.loc.shape))
+    return (at[..., None] > p.thresholds).to(u.dtype).sum(-1)
+
+
+@noise_size.register
+def _(p: LogNormal) -> int:
+    return p.event_shape.numel()
+
+
+@drawn.register
+def _(p: LogNormal, u: Tensor) -> Tensor:
+    return (p.log.mean + p.log.stddev * u.reshape(p.log.mean.shape)).exp()
+
+
+@noise_size.register
+def _(p: SpikeAndSlab) -> int:
+    return 2 * p.event_shape.numel()
+
+
+@drawn.register
+def _(p: SpikeAndSlab, u: Tensor) -> Tensor:
+    which, noise = u.reshape(*p.loc.shape[:-1], 2).unbind(-1)
+    at, width = p.parts()
+    below = p.logits.softmax(-1).cumsum(-1)[..., :-1]
+    chosen = (_uniform(which)[..., None] > below).long().sum(-1, keepdim=True)
+    found = at.gather(-1, chosen) + width.gather(-1, chosen) * _logistic(noise)[..., None]
+    return p.rounded(found[..., 0])
+
+
+@noise_size.register
 def _(p: GatedNormals) -> int:
     return p.event_shape.numel() + 1
 
@@ -87,9 +126,29 @@ def _uniform(u: Tensor) -> Tensor:
     return 0.5 * (1 + torch.erf(u * 0.5**0.5))
 
 
+def _logistic(u: Tensor) -> Tensor:
+    """Return standard logistic noise for normal noise."""
+    uniform = _uniform(u).clamp(1e-6, 1 - 1e-6)
+    return uniform.log() - (1 - uniform).log()
+
+
+def share(p: Distribution) -> Tensor:
+    """Return the probability of the most probable level of each column, of the mean's shape; 1 of
+    columns that have no levels.
+    """
+    if isinstance(p, ByColumn):
+        return p.joined([share(part) for part in p.parts])
+    of_levels = getattr(p, "probabilities", None)
+    if of_levels is None:
+        return torch.ones_like(p.mean)
+    found: Tensor = of_levels().amax(-1)
+    return found
+
+
 class Drawing(nn.Module):
     """Map z (n, latent_dim) to the mean x_hat of p(x|z), the deviation of each value, and a draw
-    x_tilde, each (n, *data_shape); without x_tilde where no draw can be made.
+    x_tilde, each (n, *data_shape); without x_tilde where no draw can be made. Of columns of
+    different kinds the share of the most probable level comes before it.
 
     Further inputs are noise u (n, noise), where a draw can be made, and c (n, k), where the model
     is one of p(x|c).
@@ -114,18 +173,21 @@ class Drawing(nn.Module):
         with torch.no_grad():
             p = self.decoder.vae.decode(torch.zeros(2, self.latent_dim), *given)
         self.noise = noise_size(p)
+        self.levels = model.schema.table is not None
         self.inputs = ["z", *["u"] * bool(self.noise), *["c"] * len(given)]
-        self.names = (*self.decoder.names, *["x_tilde"] * bool(self.noise))
+        shares = ["share"] * self.levels
+        self.names = (*self.decoder.names, *shares, *["x_tilde"] * bool(self.noise))
 
     def forward(
         self, z: Tensor, second: Tensor | None = None, third: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Return x_hat, deviations and x_tilde."""
+        """Return x_hat, deviations, shares and x_tilde."""
         others = [one for one in (second, third) if one is not None]
         noise, given = others[: bool(self.noise)], others[bool(self.noise) :]
         p = self.decoder.vae.decode(z, *given)
+        shares = [self.decoder.from_model.whole(share(p), 1.0)] * self.levels
         draws = (self.decoder.from_model(drawn(p, u)) for u in noise)
-        return (*self.decoder.told(p), *draws)
+        return (*self.decoder.told(p), *shares, *draws)
 
     def example(self, rows: int) -> tuple[Tensor, ...]:
         """Return inputs of some rows."""

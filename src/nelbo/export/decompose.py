@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["decomposed", "lgamma", "solve_triangular"]
+__all__ = ["decomposed", "lgamma", "softplus", "solve_triangular"]
 
 import math
 from typing import Any
@@ -17,6 +17,7 @@ def decomposed(program: ExportedProgram) -> ExportedProgram:
     known: dict[Any, Any] = {
         torch.ops.aten.lgamma.default: lgamma,
         torch.ops.aten.linalg_solve_triangular.default: solve_triangular,
+        torch.ops.aten.softplus.default: softplus,
     }
     if not any(node.target in known for node in program.graph.nodes):
         return program  # tracing it again would take a second
@@ -38,6 +39,18 @@ def lgamma(x: Tensor) -> Tensor:
         series = series + coefficient * power
         power = power / (y * y)
     return (y - 0.5) * y.log() - y + 0.5 * math.log(2 * math.pi) + series - product.log()
+
+
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    r"""Return :math:`\log(1 + e^{\beta x}) / \beta`, which ONNX Runtime has for float32 alone.
+
+    Arguments:
+        x: Numbers.
+        beta: How sharp the bend is.
+        threshold: Where torch takes it for linear; not needed here.
+    """
+    y = beta * x
+    return (y.clamp_min(0) + (1 + (-y.abs()).exp()).log()) / beta
 
 
 def solve_triangular(

@@ -6,6 +6,7 @@ __all__ = ["Decoder", "Encoder", "Exact", "Score", "score_of"]
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -20,6 +21,8 @@ from .units import FromModel, ToModel
 
 class Encoder(nn.Module):
     """Map x (n, *data_shape) to mean and standard deviation of q(z|x), both (n, latent_dim).
+
+    Where the model takes missing values, these are NaN.
 
     Arguments:
         model: The model. Where it is one of p(x|c), c (n, k) is a second input.
@@ -74,7 +77,8 @@ class Score(nn.Module):
 
     The K draws u are constants of the graph, so that the same x has the same score anywhere. The
     bound (Burda et al., 2016) is exact where q(z|x) is the posterior, as in linear models;
-    elsewhere `Fitted.score_samples`, which fits its proposals to each row, is tighter.
+    elsewhere `Fitted.score_samples`, which fits its proposals to each row, is tighter. Where the
+    model takes missing values, these are NaN, and it is a bound on log p of what is there.
 
     Arguments:
         model: The model. Where it is one of p(x|c), c (n, k) is a second input.
@@ -85,6 +89,7 @@ class Score(nn.Module):
 
     names = ("log_p",)
     noise: Tensor
+    log_scale: Tensor
 
     def __init__(
         self,
@@ -97,6 +102,9 @@ class Score(nn.Module):
         self.to_model = ToModel(model.schema).to(dtype)
         self.vae = in_precision(model.vae, dtype)
         self.jacobian = model.schema.log_scale_sum
+        self.incomplete = model.vae.takes_missing
+        log_scale = np.broadcast_to(np.log(model.schema.scale), model.schema.shape)
+        self.register_buffer("log_scale", torch.tensor(log_scale.ravel(), dtype=dtype))
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(samples, 1, model.vae.latent_dim, generator=generator)
         self.register_buffer("noise", noise.to(dtype))
@@ -109,7 +117,12 @@ class Score(nn.Module):
             self.noise.expand(-1, x.shape[0], -1)
         )
         weight: Tensor = self.vae.terms_at(t, z, q, c).log_weight
-        return weight.logsumexp(0) - math.log(len(self.noise)) - self.jacobian
+        bound: Tensor = weight.logsumexp(0) - math.log(len(self.noise))
+        if not self.incomplete:
+            return bound - self.jacobian
+        there = (~t.flatten(1).isnan()).to(self.log_scale.dtype)
+        found: Tensor = bound - there @ self.log_scale
+        return found
 
 
 class Exact(nn.Module):

@@ -64,11 +64,18 @@ class Exported(Brief):
         graphs: One for each file.
         opset: The version of ONNX's operators that they need.
         rows: How many rows they were held against torch on.
+        columns: What the numbers of x are, where its columns are of different kinds: of each its
+            name, kind and form, and the levels that 0, 1, … stand for. A date is a number of days
+            since 1970, a duration one of seconds; x_hat of two levels is the probability of the
+            second, of more unordered ones the index of the most probable.
+        missing: Whether x may hold missing values, which are NaN.
     """
 
     graphs: tuple[Graph, ...]
     opset: int
     rows: int
+    columns: tuple[dict[str, Any], ...] = ()
+    missing: bool = False
 
     def __str__(self) -> str:
         rows = [("file", "inputs", "outputs", "KiB", "from torch")]
@@ -81,7 +88,10 @@ class Exported(Brief):
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
         graphs = [graph.to_dict() for graph in self.graphs]
-        return {"opset": self.opset, "rows": self.rows, "graphs": graphs}
+        found = {"opset": self.opset, "rows": self.rows, "missing": self.missing, "graphs": graphs}
+        if self.columns:
+            found["columns"] = list(self.columns)
+        return found
 
 
 def export(
@@ -96,7 +106,9 @@ def export(
     """Write encoder.onnx, decoder.onnx, score.onnx, and graphs.json, which describes them.
 
     Inputs and outputs are float32 in the units and the layout of the data; 8-bit images are
-    x = (u8 + 1/2) / 256. The score is log p(x) where it has a closed form, else a bound by draws
+    x = (u8 + 1/2) / 256. Of a table whose columns are of different kinds x holds the numbers that
+    `nelbo.data.TableSchema.encode` makes of a frame, and graphs.json says what they are: "columns",
+    with the levels of each. The score is log p(x) where it has a closed form, else a bound by draws
     of q(z|x) that are part of the graph (`nelbo.export.Score`).
 
     Arguments:
@@ -145,8 +157,15 @@ def _graphs(
     bound = f"A lower bound on log p(x) in nats, by {samples} draws of q(z|x)."
     if isinstance(score, Exact):
         bound = "log p(x) in nats, exact."
+    holes = x
+    if model.vae.takes_missing:
+        gone = torch.rand(x.shape, generator=generator) < 0.25
+        gone[::2] = False  # every other row is whole
+        holes = x.masked_fill(gone, torch.nan)
+        if not isinstance(score, Exact):
+            x = holes
     tasks: dict[str, tuple[nn.Module, tuple[Tensor, ...], str]] = {
-        "encoder": (Encoder(model), (x, *given), "Mean and standard deviation of q(z|x)."),
+        "encoder": (Encoder(model), (holes, *given), "Mean and standard deviation of q(z|x)."),
         "decoder": (Decoder(model), (z, *given), "Mean of p(x|z), and deviation of its noise."),
         "score": (score, (x, *given), bound),
     }
@@ -163,7 +182,22 @@ def _graphs(
         taken = dict(zip(names, map(_shape, inputs), strict=True))
         graphs.append(Graph(name, says, taken, outputs, gap, len(data)))
         files[name] = data
-    return Exported(tuple(graphs), opset, rows), files
+    columns = _columns(model)
+    return Exported(tuple(graphs), opset, rows, columns, model.vae.takes_missing), files
+
+
+def _columns(model: Fitted) -> tuple[dict[str, Any], ...]:
+    """Return what the numbers of x are, where columns are of different kinds."""
+    table = model.schema.table
+    if table is None:
+        return ()
+    found = []
+    for column in table.in_model:
+        known: dict[str, Any] = {"name": column.name, "kind": column.kind, "form": column.form}
+        if column.labels:
+            known["levels"] = list(column.labels)
+        found.append(known)
+    return tuple(found)
 
 
 def to_onnx(graph: nn.Module, inputs: tuple[Tensor, ...], names: list[str]) -> tuple[bytes, int]:

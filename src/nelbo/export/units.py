@@ -80,6 +80,12 @@ class FromModel(Affine):
                 spread = (spread.square() @ self.get_buffer("mixing").square()).sqrt()
         return self._whole(spread * self.scale, torch.zeros_like(self.get_buffer("constant")))
 
+    def whole(self, values: Tensor, of_others: float) -> Tensor:
+        """Return numbers of the values of t in the user's layout, and another one in the places
+        that are left out.
+        """
+        return self._whole(values, torch.full_like(self.get_buffer("constant"), of_others))
+
     def _whole(self, values: Tensor, constant: Tensor) -> Tensor:
         """Return values in the user's layout, constants in the places that are left out."""
         x = to_user(values, self.layout)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["refuse_unknown", "used"]
+__all__ = ["readable", "refuse_unknown", "used"]
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..data import Values
+from ..data.warned import warn
+from ..vae import VAE
 from .parts import Parts
 
 
@@ -23,6 +26,35 @@ def used(model: Parts) -> dict[str, Any]:
         "kind": model.schema.kind,
         "stopped": model.history.stopped or "steps",
     }
+
+
+def readable(vae: VAE, values: Values, least: int) -> Values:
+    """Return the rows that the networks of a model can read: of one that was fitted to complete
+    rows those that lack no value, which is told.
+
+    Arguments:
+        vae: The model.
+        values: The rows.
+        least: So many are needed.
+
+    Raises:
+        ValueError: There are too few.
+    """
+    if vae.takes_missing or not values.incomplete:
+        return values
+    gone = np.isnan(values.array.reshape(len(values), -1)).any(1)
+    whole = int((~gone).sum())
+    if whole < least:
+        raise ValueError(
+            "The model was fitted to complete rows, so that only such can be looked at, but "
+            f"{whole} of {len(values):,} rows lack no value; {least} are needed. Pass more, or fit "
+            "to rows in which values are missing."
+        )
+    warn(
+        f"{int(gone.sum()):,} of {len(values):,} rows lack values and are left out: the model was "
+        "fitted to complete rows."
+    )
+    return values[~gone]
 
 
 def refuse_unknown(seen: npt.NDArray[np.bool_]) -> None:

@@ -432,11 +432,11 @@ class Fitted(Brief):
         """
         from ..diagnose import LEAST_ROWS, Effort, diagnose, in_python
 
-        X = self.values(X, c)
+        X = diagnosis.readable(self.vae, self.values(X, c), LEAST_ROWS)
         x, model = evaluate.Examples(self._rows(X), self.conditions_of(X)), self
         known: evaluate.Examples | None = None
         if train is not None:
-            train = self.values(train, train_c)
+            train = diagnosis.readable(self.vae, self.values(train, train_c), LEAST_ROWS)
             known = evaluate.Examples(self._rows(train), self.conditions_of(train))
             model = self.with_baseline(train)
         if known is not None and self.known is not None:

@@ -162,7 +162,7 @@ class ReadColumns(nn.Module):
         if self.one_hot_size:
             at = self.get_buffer("one_hot")
             index = x[:, at].long() + self.get_buffer("one_hot_starts")
-            zeros = x.new_zeros(len(x), self.one_hot_size)
+            zeros = x.new_zeros(x.shape[0], self.one_hot_size)
             found.append(zeros.scatter(1, index, there[:, at]))
         if self.table is not None:
             at = self.get_buffer("embedded")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nelbo.data.table.build import words_of
 from nelbo.data.table.cells import Cells, Mark, as_objects, emptied, told
 from nelbo.data.table.column import Column, Unknown
 from nelbo.data.warned import listed, warn
@@ -44,8 +45,9 @@ class Levels(Column):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The levels as text."""
-        return tuple(map(str, self.levels))
+        """The levels as text, as the table writes them."""
+        every = np.arange(len(self.levels), dtype=np.float64)
+        return tuple(map(str, words_of(self, self.decode(every))))
 
     @property
     def of_model(self) -> dict[str, Any]:

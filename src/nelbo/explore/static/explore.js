@@ -43,6 +43,27 @@
     return String(Number(value.toPrecision(4)));
   };
 
+  // A value as the table writes it: a level, a date, or a number in its range with its decimals.
+  const levelAt = (list, index) => list[Math.min(list.length - 1, Math.max(0, Math.round(index)))];
+  function inWords(column, value) {
+    if (column.levels.length) return levelAt(column.levels, value);
+    let kept = value;
+    if (Number.isFinite(column.least)) kept = Math.max(column.least, kept);
+    if (Number.isFinite(column.most)) kept = Math.min(column.most, kept);
+    if (column.form === "date" && Number.isFinite(kept)) {
+      const day = column.decimals === 0 ? Math.round(kept) : kept;
+      const text = new Date(Math.round(day * 86400) * 1000).toISOString();
+      return column.decimals === 0 ? text.slice(0, 10) : text.slice(0, 16).replace("T", " ");
+    }
+    if (column.form === "duration") return `${written(kept)} s`;
+    if (!Number.isFinite(column.decimals)) return written(kept);
+    return (Math.round(kept * 10 ** column.decimals) / 10 ** column.decimals + 0).toFixed(column.decimals);
+  }
+  function spreadInWords(column, deviation, share) {
+    if (column.levels.length) return share === undefined ? "" : `${Math.round(100 * share)} %`;
+    return column.form === "date" ? `${written(deviation)} days` : written(deviation);
+  }
+
   // -- the decoder
 
   async function bytes(id, zipped) {
@@ -122,13 +143,12 @@
     data.columns.forEach((column, j) => {
       const cells = rows[j], value = values[j], spread = last.deviation[j];
       const named = column.levels.length > 0;
-      cells.value.textContent = named
-        ? column.levels[Math.min(column.levels.length - 1, Math.max(0, Math.round(value)))] : written(value);
-      cells.spread.textContent = named ? "" : written(spread);
+      cells.value.textContent = inWords(column, value);
+      cells.spread.textContent = spreadInWords(column, spread, last.share && last.share[j]);
       const reach = column.high - column.low || 1;
-      const at = (v) => 100 * Math.min(1.02, Math.max(-0.02, (v - column.low) / reach));
-      cells.dot.style.left = `${at(value)}%`;
-      const from = at(last.x_hat[j] - spread), to = at(last.x_hat[j] + spread);
+      const place = (v) => 100 * Math.min(1.02, Math.max(-0.02, (v - column.low) / reach));
+      cells.dot.style.left = `${place(value)}%`;
+      const from = place(last.x_hat[j] - spread), to = place(last.x_hat[j] + spread);
       cells.bar.style.left = `${from}%`;
       cells.bar.style.width = named ? "0" : `${Math.max(0, to - from)}%`;
     });
@@ -158,7 +178,7 @@
     shownHead.textContent = noisy ? "x̃ ~ p(x|z)" : "x̂ = f(z)";
     $("caption").textContent = noisy
       ? "A draw at this z, noise and all: what the model takes data to be."
-      : data.image ? "The mean of p(x|z), without noise." : `The mean of p(x|z), ± one standard deviation.${data.hidden}`;
+      : data.image ? "The mean of p(x|z), without noise." : `The mean of p(x|z), ± one standard deviation; of levels the most probable, and how probable it is.${data.hidden}`;
     if (data.image) paintImage(shown()); else paintRow(shown());
   }
 
