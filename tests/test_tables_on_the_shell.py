@@ -195,3 +195,27 @@ def test_what_cannot_be_drawn_is_told_before_anything_is_written(
     assert told in err
     assert err.count("\n") == 1
     assert not (place / "never.csv").exists()
+
+
+def test_standard_input_is_filled_in(
+    shell: Shell, run: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holes = pandas.read_csv(place / "pets.csv", dtype=str, keep_default_na=False)[:6]
+    holes.loc[1, ["kind", "seen"]] = ""
+    text = holes.to_csv(index=False)
+
+    def filled(text: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        return shell("impute", "run", "-", "--quiet")
+
+    code, out, err = filled(text)
+    assert code == 0, err
+    found = pandas.read_csv(io.StringIO(out), dtype=str, keep_default_na=False)
+    assert list(found) == list(holes)
+    assert (found["chip"] == holes["chip"]).all()
+    assert found.loc[1, "kind"] in ("bird", "cat", "dog")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", found.loc[1, "seen"])
+    code, _, err = filled(text.replace("bird", "cow"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "standard input: column 'kind' holds 'cow'" in err
+    assert filled("")[0] == 2

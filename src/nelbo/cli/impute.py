@@ -60,14 +60,14 @@ def impute(
     for place in places:
         files.check_output(place, overwrite)
     model = files.open_model(run, device)
-    source = files.read_for(model, data, reading)
+    with stdin.as_file(data) as path:
+        source, whole = files.read_for(model, path, reading), _frame_of(model, path, reading)
     with progress.shown(quiet):
         found = model.imputed(source.values, statistic, draws=draws, samples=samples, seed=seed)
     values = found.values
     if draws is None:
         values = values[None]
     gone = np.isnan(source.values.array).reshape(len(source.values), -1)
-    whole = _frame_of(model, data, reading)
     for place, rows in zip(places, values, strict=True):
         if whole is None:
             schema = model.schema
@@ -86,18 +86,16 @@ def _frame_of(model: Fitted, data: str, reading: ReadOptions) -> Any:
     columns are numbers.
 
     Raises:
-        ValueError: They are not, and DATA is no file.
+        ValueError: They are not, and DATA holds no table.
     """
     from ..data.read.load import load_frame
 
     if model.schema.table is None:
         return None
     asked = {key: value for key, value in reading.arguments().items() if key != "resize"}
-    found = None
-    if data not in (stdin.STANDARD_INPUT, stdin.NAME):
-        found = load_frame(data, **asked)
+    found = load_frame(data, **asked)
     if found is None:
-        raise ValueError("Columns of different kinds are filled in where they are a file: pass it.")
+        raise ValueError(f"{data} is no table of columns of different kinds, as the model takes.")
     return found[0]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["NAME", "STANDARD_INPUT", "read"]
+__all__ = ["NAME", "STANDARD_INPUT", "as_file", "read"]
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from .reading import Data
@@ -30,26 +31,44 @@ def read(read_file: Callable[[str, str], Data]) -> Data:
         ValueError: It is closed, empty, or cannot be read.
     """
     import dataclasses
+
+    with as_file(STANDARD_INPUT) as path:
+        data = read_file(path, NAME)
+    notes = tuple(note.replace(path, NAME) for note in data.notes)
+    return dataclasses.replace(data, notes=notes)
+
+
+@contextlib.contextmanager
+def as_file(data: str) -> Iterator[str]:
+    """Yield the name of a file that holds DATA, for who reads it twice: of standard input a copy,
+    else its own. Errors and warnings call the copy standard input.
+
+    Arguments:
+        data: DATA.
+
+    Raises:
+        ValueError: Standard input is closed or empty; or what is raised inside.
+    """
     import tempfile
     import warnings
     from pathlib import Path
 
+    if data not in (STANDARD_INPUT, NAME):
+        yield data
+        return
     with tempfile.TemporaryDirectory(prefix="nelbo-") as folder:
-        path = _kept(Path(folder))
+        path = str(_kept(Path(folder)))
         said: list[warnings.WarningMessage] = []
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                data = read_file(str(path), NAME)
+                yield path
         except (ValueError, ImportError) as error:
-            raise type(error)(str(error).replace(str(path), NAME)) from error
+            raise type(error)(str(error).replace(path, NAME)) from error
         finally:
             for warning in said:
-                warnings.warn(
-                    str(warning.message).replace(str(path), NAME), warning.category, stacklevel=2
-                )
-    notes = tuple(note.replace(str(path), NAME) for note in data.notes)
-    return dataclasses.replace(data, notes=notes)
+                told = str(warning.message).replace(path, NAME)
+                warnings.warn(told, warning.category, stacklevel=3)
 
 
 def _kept(folder: Path) -> Path:

@@ -9,6 +9,7 @@ which on a number is a warning or a problem, and `Cure` is what may be changed.
 from __future__ import annotations
 
 from .calibration import Calibration, calibration
+from .column_calibration import ColumnCalibration, column_calibration
 from .comparison import Baseline, Memorisation, PriorMatch, baseline, memorisation, prior_match
 from .cures import Cure, Spell, in_python
 from .diagnosis import LEAST_ROWS, diagnose
@@ -29,6 +30,7 @@ __all__ = [
     "Baseline",
     "Calibration",
     "Collapse",
+    "ColumnCalibration",
     "Cure",
     "Diagnosis",
     "Effort",
@@ -51,6 +53,7 @@ __all__ = [
     "calibration",
     "classifier_auc",
     "collapse",
+    "column_calibration",
     "diagnose",
     "explained",
     "in_python",

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from ..diagnose import ColumnCalibration
 from . import charts
 from .pictures import heat, packed, sheet
 from .portrait import (
@@ -428,6 +429,8 @@ def _lines(found: Interpolations, look: Look) -> Section:
 
 def _calibration(portrait: Portrait, found: Any) -> Section:
     """Show residuals beside the noise."""
+    if isinstance(found, ColumnCalibration):
+        return _of_columns(portrait, found)
     half, most = (estimate.value for estimate in found.coverage)
     section: Section = {
         "chart": _chart(
@@ -444,6 +447,33 @@ def _calibration(portrait: Portrait, found: Any) -> Section:
         section["heat"] = _heat(
             scale.reshape(shape), "Root mean square of the residuals of each pixel, in units of β"
         )
+    return section
+
+
+def _of_columns(portrait: Portrait, found: ColumnCalibration) -> Section:
+    """Show where numbers lie in p(x|z), and whether levels are as frequent as they are probable."""
+    columns = portrait.look.columns
+    section: Section = {}
+    if found.numbers:
+        half, most = found.coverage.mean(0).tolist()
+        worst = int((found.coverage[:, 1] - 0.9).abs().argmax())
+        told = (
+            "Numbers, counts and amounts: a flat histogram is calibrated. Central 50 % intervals "
+            f"hold {half:.1%} of the values, 90 % ones {most:.1%}; farthest from that is "
+            f"{columns[found.numbers[worst]].name} with {float(found.coverage[worst, 1]):.1%}."
+        )
+        section["chart"] = _chart(charts.draw_pit(found.pit.mean(0).numpy()), told)
+    if found.levels:
+        worst, error = int(found.error.argmax()), found.error
+        told = (
+            "Levels: on the diagonal they are as frequent as they are probable. The mean "
+            f"difference is {float(error.mean()):.1%}, at most {float(error[worst]):.1%} "
+            f"({columns[found.levels[worst]].name})."
+        )
+        picture = charts.draw_reliability(
+            found.predicted.numpy(), found.observed.numpy(), found.cases.numpy()
+        )
+        section["levels"] = _chart(picture, told)
     return section
 
 

@@ -38,7 +38,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..diagnose import Calibration, Diagnosis
+from ..diagnose import Calibration, ColumnCalibration, Diagnosis
 from ..plain import plain
 from ..training import History
 
@@ -411,7 +411,7 @@ class Portrait:
         map: The latent space.
         traversals: What single dimensions do.
         interpolations: Lines between rows.
-        calibration: Residuals beside the noise.
+        calibration: Residuals beside the noise, or columns beside what is said of them.
         noise: beta of each feature.
         extremes: Improbable and typical rows.
         neighbours: The training rows nearest to samples.
@@ -432,7 +432,7 @@ class Portrait:
     map: LatentMap | Absent
     traversals: Traversals | Absent
     interpolations: Interpolations | Absent
-    calibration: Calibration | Absent
+    calibration: Calibration | ColumnCalibration | Absent
     noise: NoiseLevel | Absent
     extremes: Extremes | Absent
     neighbours: Neighbours | Absent

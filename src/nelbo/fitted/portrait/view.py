@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["portray", "portray_fit"]
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from ... import diagnose, evaluate
 from ...data import Values
-from ...diagnose import Calibration, Diagnosis, Spell
+from ...diagnose import Calibration, ColumnCalibration, Diagnosis, Spell
 from ...report.portrait import (
     Absent,
     Blocks,
@@ -258,11 +259,18 @@ class _View:
             return Absent(NO_ROWS)
         return latent.interpolations(self.model, self.rows, self.z, self.limits)
 
-    def calibration(self) -> Calibration | Absent:
-        """Residuals beside the noise."""
+    def calibration(self) -> Calibration | ColumnCalibration | Absent:
+        """Residuals beside the noise, or columns of different kinds beside what is said of them."""
         if self.rows.judged is None:
             return Absent(NO_ROWS)
         some = latent.examples(self.model, self.rows.judged[: self.calibrated])
+        if self.model.schema.table is not None:
+            found = diagnose.column_calibration(self.model.vae, some.x, seed=self.seed, c=some.c)
+            kept = self.model.schema.kept.tolist()
+            numbers, levels = (
+                tuple(kept[j] for j in mine) for mine in (found.numbers, found.levels)
+            )
+            return dataclasses.replace(found, numbers=numbers, levels=levels)
         return diagnose.calibration(
             self.model.vae, some.x, units=self.model.units, seed=self.seed, c=some.c
         )

@@ -5,7 +5,13 @@ from __future__ import annotations
 from .columns import draw_correlations, draw_marginal, draw_missing, draw_pair, draw_points
 from .curves import draw_bound, draw_noise_level, draw_parts
 from .latent import draw_changes, draw_usage
-from .residuals import draw_by_feature, draw_distances, draw_log_p, draw_pit
+from .residuals import (
+    draw_by_feature,
+    draw_distances,
+    draw_log_p,
+    draw_pit,
+    draw_reliability,
+)
 
 __all__ = [
     "draw_bound",
@@ -21,5 +27,6 @@ __all__ = [
     "draw_parts",
     "draw_pit",
     "draw_points",
+    "draw_reliability",
     "draw_usage",
 ]

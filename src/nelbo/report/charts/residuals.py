@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_by_feature", "draw_distances", "draw_log_p", "draw_pit"]
+__all__ = ["draw_by_feature", "draw_distances", "draw_log_p", "draw_pit", "draw_reliability"]
 
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,31 @@ def draw_pit(pit: Array) -> str:
 
     told = ", ".join(f"{share:.0%}" for share in pit)
     return drawn(draw, f"Share of values in each tenth of p(x|z), which should be 10 %: {told}.")
+
+
+def draw_reliability(predicted: Array, observed: Array, cases: Array) -> str:
+    """Draw how frequent levels are, by how probable they were said to be.
+
+    Arguments:
+        predicted, observed: The mean probability and the share of cases in each bin, (bins,); NaN
+            in a bin without cases.
+        cases: How many there were.
+    """
+    some = cases > 0
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=Colour.ORANGE, lw=1.4, ls="--")
+        size = 12 + 90 * cases[some] / cases.max()
+        axes.scatter(predicted[some], observed[some], size, color=Colour.BLUE, zorder=3)
+        axes.plot(predicted[some], observed[some], color=Colour.BLUE, lw=1)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("probability of a level in p(x|z)")
+        axes.set_ylabel("share that has it")
+
+    both = zip(predicted[some], observed[some], strict=True)
+    told = ", ".join(f"{share:.0%} of those given {given:.0%}" for given, share in both)
+    return drawn(draw, f"How frequent levels are, by their probability: {told}.")
 
 
 def draw_by_feature(share: Array, told: list[str], names: list[str], most: int = 24) -> str:
