@@ -268,6 +268,30 @@ def test_its_z_and_its_units_are_those_of_the_data(
     assert bool((noise < unit**2).all())
 
 
+def test_incomplete_rows_become_a_mixture_that_fills_in_what_is_missing(
+    new: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    whole = scaled(160)
+    gone = np.random.default_rng(0).random(whole.shape) < 0.25
+    rows = np.where(gone, np.nan, whole)
+    model = VariationalAutoencoder(objective_samples=1, random_state=0).fit(rows)
+    assert model.recipe_["start"]["value"] == "mixture of factor analysers"
+    assert model.log_likelihood(rows[:9]).method == "exact"
+    left = ((model.impute(rows) - whole) / whole.std(0))[gone]
+    linear = VariationalAutoencoder(network="linear", max_steps=1, random_state=0).fit(rows)
+    of_linear = ((linear.impute(rows) - whole) / whole.std(0))[gone]
+    assert np.square(left).mean() < 0.3 * np.square(of_linear).mean()
+    assert model.score(new) > linear.score(new) + 1
+    z, of_whole = model.transform(rows), model.transform(whole)
+    poor = model.transform(np.where(gone, np.nanmean(rows, 0), rows))
+    assert np.abs(z - of_whole).mean() < np.abs(poor - of_whole).mean()
+    assert model.elbo(rows).mean() <= model.score(rows)
+    model.save(tmp_path / "run")
+    again = VariationalAutoencoder.load(tmp_path / "run")
+    np.testing.assert_array_equal(again.score_samples(rows), model.score_samples(rows))
+    np.testing.assert_array_equal(again.transform(rows), z)
+
+
 def test_no_better_q_is_looked_for_where_the_encoder_has_the_posterior(
     fitted: VariationalAutoencoder, new: np.ndarray[Any, Any]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from helpers import normal, rng
 from nelbo.linear import (
@@ -20,6 +22,7 @@ from nelbo.linear import (
     moments,
 )
 from nelbo.linear.expectation import ExpectationMaximisation, _Parts, _Step
+from nelbo.linear.seen import seen
 
 
 def planted(components: int = 3, features: int = 5, latents: int = 2) -> MixtureOfFactorAnalysers:
@@ -34,6 +37,12 @@ def planted(components: int = 3, features: int = 5, latents: int = 2) -> Mixture
     )
     share = torch.arange(1, components + 1, dtype=torch.float64)
     return MixtureOfFactorAnalysers(share / share.sum(), parts)
+
+
+def holes(x: Tensor, share: float) -> Tensor:
+    """Rows of which this share of the values is missing."""
+    gone = torch.rand(x.shape, generator=rng(17)) < share
+    return x.masked_fill(gone, torch.nan)
 
 
 # -- the density -----------------------------------------------------------------------------------
@@ -95,18 +104,22 @@ def test_a_mixture_that_is_none_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("latents", "strength"), [*itertools.product([1, 2, 4, 5], [0.0, 8.0])], ids=str
+    ("latents", "strength", "missing"),
+    [*itertools.product([1, 2, 4, 5], [0.0, 8.0], [0.0]), (1, 0.0, 0.3), (4, 8.0, 0.3)],
+    ids=str,
 )
-def test_no_step_of_em_loses_likelihood(latents: int, strength: float) -> None:
+def test_no_step_of_em_loses_likelihood(latents: int, strength: float, missing: float) -> None:
     x = planted().sample(300, rng()) + normal(300, 5, seed=3)
+    x = holes(x, missing)
     how = ExpectationMaximisation(latents, strength, max_iter=1, rounds=1)
     parts, heights = _Parts.of(how(x, 4)), []
-    step = _Step.first(how, x, 4).around(parts, x)
-    for _ in range(40):
-        joint = parts.log_joint(x)
+    rows = dataclasses.replace(seen(x), **{"least": 0.0} if missing else {})
+    step = _Step.first(how, rows, 4).around(parts, rows)
+    for _ in range(20 if missing else 40):
+        joint = parts.log_joint(rows)
         torch.testing.assert_close(joint, parts.mixture().log_joint(x))
         heights.append(float(joint.logsumexp(1).sum()) + step.log_density(parts))
-        parts = step(parts, x, joint.softmax(1))
+        parts = step(parts, rows, joint.softmax(1))
     steps = np.diff(heights)
     assert steps.min() > -1e-8
     assert steps[0] > 0
@@ -122,6 +135,56 @@ def test_em_finds_the_mixture_that_the_rows_are_drawn_from() -> None:
     torch.testing.assert_close(found.share[order], truth.share, atol=0.03, rtol=0)
     torch.testing.assert_close(found.means[order], truth.means, atol=0.15, rtol=0)
     torch.testing.assert_close(found.covariances[order], truth.covariances, atol=0.2, rtol=0.15)
+
+
+def test_em_finds_it_from_incomplete_rows_too() -> None:
+    truth = planted()
+    x, new = holes(truth.sample(2000, rng()), 0.3), truth.sample(3000, rng(1))
+    found = mixture_of_factor_analysers(x, 3, 4, starts=1, max_iter=60)
+    assert 0 < float((truth.log_prob(new) - found.log_prob(new)).mean()) < 0.1
+    order = torch.cdist(truth.means, found.means).argmin(1)
+    torch.testing.assert_close(found.share[order], truth.share, atol=0.04, rtol=0)
+    torch.testing.assert_close(found.means[order], truth.means, atol=0.4, rtol=0)
+
+
+def test_of_incomplete_rows_one_component_has_the_greatest_likelihood() -> None:
+    """At its mean and covariance the likelihood of what is there has no slope."""
+    x = holes(normal(300, 4) @ normal(4, 4, seed=1) + 1, 0.4)
+    full = mixture_of_factor_analysers(x, 1, 4, max_iter=2000, tol=1e-12)
+    mean, root = full.means[0].requires_grad_(), torch.linalg.cholesky(full.covariances[0])
+    root = root.requires_grad_()
+    total = torch.zeros((), dtype=torch.float64)
+    for row in x:
+        there = ~row.isnan()
+        if bool(there.any()):
+            covariance = (root @ root.T)[there][:, there]
+            total = total + MultivariateNormal(mean[there], covariance).log_prob(row[there])
+    total.backward()
+    assert mean.grad is not None
+    assert root.grad is not None
+    assert float(mean.grad.abs().max()) < 0.1  # of sums over 300 rows
+    assert float(root.grad.tril().abs().max()) < 0.1
+
+
+def test_the_predictive_has_the_moments_of_student_t() -> None:
+    """Of a normal whose covariance has an inverse Wishart prior, the next row is Student-t."""
+    x, rows = normal(40, 3), 9
+    model = mixture_of_factor_analysers(x, 1, 3)
+    wide = model.predictive(x[:rows], strength=3.0)
+    scale = model.covariances[0] * 13 / (12 - 3 - 1)  # nu = 12 degrees of freedom in all
+    torch.testing.assert_close(wide.covariances[0], scale)
+    few = model.predictive(x[:1], strength=0.0)
+    torch.testing.assert_close(few.covariances[0], 3 * model.covariances[0])
+
+
+def test_rows_and_columns_without_values_change_nothing() -> None:
+    x = holes(planted().sample(200, rng()), 0.2)
+    empty = torch.full_like(x[:5], torch.nan)
+    with_rows = mixture_of_factor_analysers(torch.cat([x, empty]), 2, 4, strength=4.0)
+    assert bool(with_rows.log_prob(x).isfinite().all())
+    column = torch.cat([x, torch.full_like(x[:, :1], torch.nan)], 1)
+    with_column = mixture_of_factor_analysers(column, 2, 5, strength=4.0)
+    assert bool(with_column.log_prob(column).isfinite().all())
 
 
 def test_one_component_is_factor_analysis_or_the_normal_itself() -> None:
@@ -166,7 +229,7 @@ def test_the_seed_alone_says_where_em_starts() -> None:
     ("x", "options", "words"),
     [
         (normal(3, 2), {"components": 4}, "at least one row for each of 4 components"),
-        (normal(3, 2).log(), {}, "NaN or infinity"),
+        (normal(3, 2) / 0, {}, "holds infinity"),
         (normal(3, 2), {"latent_dim": 0}, "latent_dim must be at least 1, got 0"),
         (normal(3, 2), {"strength": -1.0}, "strength must be at least 0"),
         (normal(3, 2), {"floor": 0.0}, "floor must be positive"),

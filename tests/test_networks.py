@@ -9,9 +9,11 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import softplus
 
 from helpers import equal_bits, normal, rng, weights
 from nelbo import networks
+from nelbo.linear import LinearGaussian
 from nelbo.networks.activation import ACTIVATIONS
 from nelbo.networks.residual import soft_clip
 
@@ -199,3 +201,22 @@ def test_impossible_networks_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         make(name, *shapes, **options)
+
+
+def test_a_factor_encoder_is_the_posterior_of_what_is_there() -> None:
+    w, b, psi = normal(5, 2), normal(5, seed=1), normal(5, seed=2).exp()
+    network = networks.FactorEncoder((5,), (4,)).double()
+    network.start_at(w, b, psi)
+    x = normal(6, 5, seed=3)
+    x[0, [1, 3]], x[1] = math.nan, math.nan
+    loc, raw = network(x).chunk(2, -1)
+    for row, mean, width in zip(x, loc, softplus(raw), strict=True):
+        there = ~row.isnan()
+        inner = torch.eye(2) + w[there].T @ (w[there] / psi[there, None])
+        pull = w[there].T @ ((row - b)[there] / psi[there])
+        torch.testing.assert_close(mean, torch.linalg.solve(inner, pull))
+        torch.testing.assert_close(width, inner.diagonal().rsqrt())
+    complete = LinearGaussian(w, b, psi).posterior(x[2:])[0]
+    torch.testing.assert_close(loc[2:], complete)
+    with pytest.raises(ValueError, match="got 3 numbers, which are no pairs"):
+        networks.FactorEncoder((5,), (3,))

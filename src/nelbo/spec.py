@@ -402,6 +402,7 @@ def _read_by(
     if spec.condition:
         both = networks.Conditioned.shape(in_shape, spec.condition, channels)
     read = both
+    masked = masked and not _takes_missing(network)
     if masked:
         read = networks.Masked.shape(both)
     built = _network(spec, network, read, out_shape, generator)
@@ -410,6 +411,13 @@ def _read_by(
     if spec.condition:
         return networks.Conditioned(built, channels)
     return built
+
+
+def _takes_missing(network: str | NetworkFactory) -> bool:
+    """Return whether a network is one of ours that leaves out missing values by itself."""
+    if not isinstance(network, str):
+        return False
+    return bool(getattr(resolve("network", network), "takes_missing", False))
 
 
 def _network(

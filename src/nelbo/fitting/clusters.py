@@ -27,6 +27,7 @@ from .. import evaluate
 from ..likelihood import VARIANCE_FLOOR
 from ..linear import LinearGaussian, MixtureOfFactorAnalysers
 from ..linear.expectation import ExpectationMaximisation
+from ..networks.paths import name_of
 from ..options import Options
 from ..paired import surely_greater, trimmed_mean
 from ..recipe.choice import Entry
@@ -36,6 +37,14 @@ from ..vae import VAE
 
 MIXTURE_KEPT = "mixture of factor analysers"
 """What a recipe calls the start that was kept."""
+
+PARTS: dict[str, Any] = {
+    "decoder": "quadratic",
+    "likelihood": "clustered_gaussian",
+    "prior": "mixture",
+    "posterior": "diagonal_normal",
+}
+"""The parts of a VAE that has become a mixture, beside its encoder, by the names of options."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,9 @@ class Search:
             the mixture is ahead of the linear start: two standard errors of many rows.
         judges, samples: Held-out rows that compare it with the network, at most, and importance
             samples of each.
+        predictive: Whether components get the width of rows to come, rather than that of those
+            seen. With it, intervals of what is missing hold what they should.
+        power: Which power of the number of columns a step of EM takes, for each row.
     """
 
     strengths: tuple[tuple[float, tuple[int, ...]], ...] = (
@@ -137,11 +149,28 @@ class Search:
     sure: float = 0.9772
     judges: int = 1_000
     samples: int = 300
+    predictive: bool = False
+    power: int = 2
+
+    def of_incomplete(self) -> Search:
+        """Return which mixtures are fitted where values are missing: EM then takes a factorisation
+        for each row and component, so there are fewer; a few values a row need a stronger prior.
+        """
+        return dataclasses.replace(
+            self,
+            strengths=((1.0, (4, 8, 16, 32)), (10.0, (4, 8, 16, 32))),
+            with_factors=(),
+            members=3,
+            rows=2_000,
+            steps=30,
+            predictive=True,
+            power=3,
+        )
 
     def kinds(self, rows: int, columns: int) -> list[Kind]:
         """Return the kinds of mixtures of a table of this size, the normal first."""
         rows = min(rows, self.rows)
-        most = min(rows // self.rows_each, int(self.work / (rows * columns**2)))
+        most = min(rows // self.rows_each, int(self.work / (rows * columns**self.power)))
         found = [Kind(k, s) for s, components in self.strengths for k in components]
         if columns > 2 * self.factors:
             found += [Kind(k, factors=self.factors) for k in self.with_factors]
@@ -156,7 +185,16 @@ class Search:
 
     def fitted(self, kind: Kind, x: Tensor) -> MixtureOfFactorAnalysers:
         """Return the first mixture of a kind, fitted to rows x (n, D)."""
-        return self.how(kind, x.shape[1])(_spaced(x, self.rows), kind.components, 0)
+        few = _spaced(x, self.rows)
+        return self._wide(self.how(kind, x.shape[1])(few, kind.components, 0), few, kind)
+
+    def _wide(
+        self, found: MixtureOfFactorAnalysers, x: Tensor, kind: Kind
+    ) -> MixtureOfFactorAnalysers:
+        """Return a mixture of a kind with the width that its components are to have."""
+        if not self.predictive:
+            return found
+        return found.predictive(x, kind.strength)
 
     def average(
         self, first: dict[Kind, MixtureOfFactorAnalysers], weights: dict[Kind, float], x: Tensor
@@ -172,7 +210,7 @@ class Search:
             if kind.components > 1:
                 seeds = range(1, self.members)
                 members += [em(x, kind.components, seed) for seed in seeds]
-            found += members
+            found += [self._wide(member, x, kind) for member in members]
             shares += [weight / len(members)] * len(members)
         return MixtureOfFactorAnalysers.average(found, shares)
 
@@ -203,6 +241,9 @@ def adopt(
         Entries of the recipe, what was kept and why; none where the model stays what it was.
     """
     x, held, everything = rows
+    missing = bool(x.isnan().any())
+    if missing:
+        search = search.of_incomplete()
     held = _spaced(held, search.judges)
     kinds = search.kinds(*x.shape)
     first = {kind: search.fitted(kind, x) for kind in kinds}
@@ -217,17 +258,19 @@ def adopt(
     weights = zip(kinds, search.stack.weights(each).tolist(), strict=True)
     kept = {kind: weight for kind, weight in weights if weight > 0}
     model = search.average(first, kept, everything)
-    for name, part in clustered(model, linear).to(vae.device, vae.dtype).named_children():
+    found = clustered(model, linear, missing=missing)
+    for name, part in found.to(vae.device, vae.dtype).named_children():
         setattr(vae, name, part)
-    return _entries(model, mixture - network)
+    return _entries(model, mixture - network, name_of(found.encoder))
 
 
-def _entries(model: MixtureOfFactorAnalysers, gain: Tensor) -> dict[str, Entry]:
+def _entries(model: MixtureOfFactorAnalysers, gain: Tensor, encoder: str) -> dict[str, Entry]:
     """Return what was kept and why, by the names of a recipe.
 
     Arguments:
         model: The mixture.
         gain: By how much its log p(x) of held-out rows is above the trained network's, (n,).
+        encoder: What options call the encoder.
     """
     mean, error = trimmed_mean(gain)
     part = "A part of the mixture that was kept."
@@ -239,7 +282,7 @@ def _entries(model: MixtureOfFactorAnalysers, gain: Tensor) -> dict[str, Entry]:
             f"{len(gain):,} held-out rows is {mean:+.2f} ± {error:.2f} nats beside the trained "
             "network.",
         },
-        "encoder": {"value": "linear", "reason": "z is that of the linear start."},
+        "encoder": {"value": encoder, "reason": "z is that of the linear start."},
         "decoder": {"value": "quadratic", "reason": part},
         "likelihood": {"value": "clustered_gaussian", "reason": part},
         "prior": {"value": f"mixture of {model.components} normals", "reason": part},
@@ -251,7 +294,8 @@ def spec_of(spec: Spec, vae: VAE) -> Spec:
     options = vae.prior.options
     parts = dataclasses.replace(
         spec,
-        **_names(),
+        **PARTS,
+        encoder=name_of(vae.encoder),
         likelihood_options={"components": options["components"]},
         prior_options=options,
     )
@@ -260,8 +304,9 @@ def spec_of(spec: Spec, vae: VAE) -> Spec:
 
 def is_of(spec: Spec) -> bool:
     """Return whether this is the configuration of a VAE that has become a mixture."""
-    names = all(getattr(spec, name) == value for name, value in _names().items())
-    return names and not spec.prior_options.get("learned", True)
+    names = all(getattr(spec, name) == value for name, value in PARTS.items())
+    encoder = spec.encoder in ("linear", "factor_encoder")
+    return names and encoder and not spec.prior_options.get("learned", True)
 
 
 def going_on(options: Options, spec: Spec) -> Options:
@@ -269,15 +314,4 @@ def going_on(options: Options, spec: Spec) -> Options:
     if not is_of(spec):
         return options
     given = {"likelihood_options": spec.likelihood_options, "prior_options": spec.prior_options}
-    return options.having(**_names(), **given)
-
-
-def _names() -> dict[str, Any]:
-    """Return the parts of a VAE that has become a mixture, by the names of options."""
-    return {
-        "encoder": "linear",
-        "decoder": "quadratic",
-        "likelihood": "clustered_gaussian",
-        "prior": "mixture",
-        "posterior": "diagonal_normal",
-    }
+    return options.having(**PARTS, encoder=spec.encoder, **given)

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .covariance import moments
 from .mixture import MixtureOfFactorAnalysers
 from .model import LinearGaussian
+from .seen import Complete, Incomplete, seen
+
+Rows = Complete | Incomplete
 
 
 def mixture_of_factor_analysers(
@@ -37,7 +39,8 @@ def mixture_of_factor_analysers(
     leaves no more than one direction to the noise, to the covariance of the cluster itself.
 
     Args:
-        x: rows, shape (n, D), without missing values.
+        x: rows, shape (n, D); a missing value is NaN, and is summed over (Ghahramani & Jordan,
+            1994).
         components: K >= 1.
         latent_dim: q >= 1, the number of columns of each W_k.
         strength: how many rows the prior of each covariance counts for: an inverse Wishart around
@@ -52,8 +55,8 @@ def mixture_of_factor_analysers(
         tol: stop when a step gains less than this many nats per row.
 
     Raises:
-        ValueError: x is no matrix of finite numbers, has fewer rows than components, or a number
-            is out of range.
+        ValueError: x is no matrix of numbers, holds infinity, has fewer rows than components, or a
+            number is out of range.
     """
     how = ExpectationMaximisation(latent_dim, strength, floor, starts, max_iter, tol)
     return how(x, components, seed)
@@ -86,25 +89,25 @@ class ExpectationMaximisation:
     def __call__(self, x: Tensor, components: int, seed: int = 0) -> MixtureOfFactorAnalysers:
         """Fit a mixture to rows x (n, D), from starts of its own."""
         self._check(x, components)
-        x = x.double()
-        step = _Step.first(self, x, components)
+        rows = seen(x)
+        step = _Step.first(self, rows, components)
         generator = torch.Generator().manual_seed(seed)
-        few = min(self.few, self.max_iter)
+        few, filled = min(self.few, self.max_iter), rows.filled()
         tried = []
         for _ in range(min(self.starts, components)):  # one component has one start
-            shares = _one_hot(_clusters(x, components, generator), components)
-            tried.append(self._climbed(step.start(x, shares), x, step, few))
+            shares = _one_hot(_clusters(filled, components, generator), components)
+            tried.append(self._climbed(step.start(rows, shares), rows, step, few))
         best, _ = max(tried, key=lambda found: found[1])
-        return self._finished(best, x, step)
+        return self._finished(best, rows, step)
 
     @torch.no_grad()
     def further(self, model: MixtureOfFactorAnalysers, x: Tensor) -> MixtureOfFactorAnalysers:
         """Go on from a mixture, on rows x (n, D), which may be others."""
         self._check(x, model.components)
-        x = x.double()
-        return self._finished(_Parts.of(model), x, _Step.first(self, x, model.components))
+        rows = seen(x)
+        return self._finished(_Parts.of(model), rows, _Step.first(self, rows, model.components))
 
-    def _finished(self, parts: _Parts, x: Tensor, step: _Step) -> MixtureOfFactorAnalysers:
+    def _finished(self, parts: _Parts, x: Rows, step: _Step) -> MixtureOfFactorAnalysers:
         """Climb to the top, with the prior that clusters have in common, or the one given."""
         if self.scale is not None:
             return self._climbed(parts, x, step, self.max_iter)[0].mixture()
@@ -114,7 +117,7 @@ class ExpectationMaximisation:
         parts, _ = self._climbed(parts, x, step.around(parts, x), self.max_iter)
         return parts.mixture()
 
-    def _climbed(self, parts: _Parts, x: Tensor, step: _Step, most: int) -> tuple[_Parts, float]:
+    def _climbed(self, parts: _Parts, x: Rows, step: _Step, most: int) -> tuple[_Parts, float]:
         """Take steps of EM while they bring something; return the components, and the height
         before the last step in nats per row.
         """
@@ -133,8 +136,8 @@ class ExpectationMaximisation:
                 f"x must have shape (n, D) with at least one row for each of {components} "
                 f"components, got {tuple(x.shape)}."
             )
-        if not bool(x.isfinite().all()):
-            raise ValueError("x holds NaN or infinity. Remove or impute those rows first.")
+        if bool(x.isinf().any()):
+            raise ValueError("x holds infinity. Remove those rows first.")
         for name, value, least in (
             ("latent_dim", self.latent_dim, 1),
             ("starts", self.starts, 1),
@@ -184,19 +187,9 @@ class _Parts:
         count = self.count.clamp_min(1e-9)
         return count / count.sum()
 
-    def log_joint(self, x: Tensor) -> Tensor:
-        """`log p(x, k)` of rows x (n, D), (n, K)."""
-        components, features = self.mean.shape
-        triangle = torch.linalg.cholesky(self.covariance)
-        identity = torch.eye(features, dtype=torch.float64, device=x.device)
-        inverse = torch.linalg.solve_triangular(triangle, identity.expand_as(triangle), upper=False)
-        log_det = triangle.diagonal(dim1=1, dim2=2).log().sum(1)
-        constant = self.share.log() - log_det - 0.5 * features * math.log(2 * math.pi)
-        joint = x.new_empty(components, len(x))
-        for k in range(components):
-            joint[k] = ((x - self.mean[k]) @ inverse[k].T).square_().sum(1)
-        found: Tensor = constant - 0.5 * joint.T
-        return found
+    def log_joint(self, x: Rows) -> Tensor:
+        """`log p(x, k)` of n rows, (n, K)."""
+        return x.log_joint(self.share, self.mean, self.covariance)
 
 
 @dataclass(frozen=True)
@@ -216,9 +209,9 @@ class _Step:
     least: float
 
     @classmethod
-    def first(cls, how: ExpectationMaximisation, x: Tensor, components: int) -> _Step:
+    def first(cls, how: ExpectationMaximisation, x: Rows, components: int) -> _Step:
         """The step before anything is known of the clusters."""
-        _, covariance = moments(x)
+        _, covariance = x.moments
         features = len(covariance)
         typical = float(covariance.diagonal().mean())
         least = how.floor
@@ -229,10 +222,10 @@ class _Step:
             scale = covariance / components ** (2 / features)
         return cls(scale, how.strength, max(1, min(how.latent_dim, features - 1)), least)
 
-    def around(self, parts: _Parts, x: Tensor) -> _Step:
-        """The step whose prior is around the mean covariance of the clusters of rows x (n, D)."""
+    def around(self, parts: _Parts, x: Rows) -> _Step:
+        """The step whose prior is around the mean covariance of the clusters of rows."""
         free = dataclasses.replace(self, strength=0.0)
-        count, _, covariances = free._moments(x, parts.log_joint(x).softmax(1), parts.mean)
+        count, _, covariances = free._moments(x, parts.log_joint(x).softmax(1), parts)
         scale = (count[:, None, None] * covariances).sum(0) / count.sum()
         return dataclasses.replace(self, scale=scale)
 
@@ -246,13 +239,22 @@ class _Step:
         misfit = torch.linalg.solve(parts.covariance, scale).diagonal(dim1=1, dim2=2).sum()
         return -0.5 * self.strength * float(torch.logdet(parts.covariance).sum() + misfit)
 
-    def start(self, x: Tensor, share: Tensor) -> _Parts:
-        """Probabilistic PCA of rows x (n, D) shared so, (n, K)."""
-        return self._ppca(*self._moments(x, share, x.mean(0).expand(share.shape[1], -1)))
+    def start(self, x: Rows, share: Tensor) -> _Parts:
+        """Probabilistic PCA of rows shared so, (n, K)."""
+        components = share.shape[1]
+        mean, covariance = x.moments
+        covariance = covariance + self.least * torch.eye(len(mean)).to(covariance)
+        normal = _Parts(
+            share.sum(0),
+            mean.expand(components, -1),
+            covariance.expand(components, -1, -1),
+            covariance.new_zeros(components, len(mean), 1),
+        )
+        return self._ppca(*self._moments(x, share, normal))
 
-    def __call__(self, parts: _Parts, x: Tensor, share: Tensor) -> _Parts:
+    def __call__(self, parts: _Parts, x: Rows, share: Tensor) -> _Parts:
         """Return the components of these shares of rows, which are no worse than the last."""
-        count, mean, covariance = self._moments(x, share, parts.mean)
+        count, mean, covariance = self._moments(x, share, parts)
         features = mean.shape[1]
         if self.latent_dim >= features - 1:
             return self._ppca(count, mean, covariance)
@@ -265,19 +267,18 @@ class _Step:
         noise = torch.diag_embed(noise.clamp_min(self.least))
         return _Parts(count, mean, weight @ weight.mT + noise, weight)
 
-    def _moments(self, x: Tensor, share: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _moments(self, x: Rows, share: Tensor, before: _Parts) -> tuple[Tensor, Tensor, Tensor]:
         """How many rows each component has, (K,), their mean, and the covariance that best explains
         them and the prior.
 
-        A component without rows stays where it was.
+        A component without rows stays where it was; what is missing is as it was expected there.
         """
         count, nothing = share.sum(0), 1e-9
-        mean = (share.T @ x + nothing * before) / (count + nothing)[:, None]
+        total = x.sums(share, before.mean, before.covariance)
+        mean = (total + nothing * before.mean) / (count + nothing)[:, None]
         strength = self.strength + nothing
         covariance = (strength * self.scale).repeat(len(count), 1, 1)
-        for k, part in enumerate(covariance):
-            centred = x - mean[k]
-            part.addmm_((share[:, k, None] * centred).T, centred)
+        x.scatter(covariance, share, mean, before.mean, before.covariance)
         return count, mean, covariance / (count + strength)[:, None, None]
 
     def _ppca(self, count: Tensor, mean: Tensor, covariance: Tensor) -> _Parts:

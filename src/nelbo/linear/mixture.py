@@ -130,6 +130,31 @@ class MixtureOfFactorAnalysers(Brief):
             means.append((others.softmax(1) * mean).sum(1))
         return torch.cat(nats), torch.cat(means)
 
+    def predictive(self, x: Tensor, strength: float, most: float = 3.0) -> MixtureOfFactorAnalysers:
+        r"""The mixture whose components are as wide as what is known of them says.
+
+        Given n rows, and a prior of its covariance that counts for so many more, the next row of a
+        component is Student-t (Gelman et al., 2013, section 3.6), of which this is the normal with
+        the same moments: n_k and strength sum to nu, and the covariance grows by
+
+        .. math:: \frac{\nu + 1}{\nu - D - 1}
+
+        Args:
+            x: the rows that it was fitted to, (n, D). Each counts by the share of its values that
+                are there.
+            strength: how many rows the prior of each covariance counts for.
+            most: the factor that no component exceeds, where rows are few.
+        """
+        there = (~x.isnan()).double().mean(1)
+        counts = (self.responsibilities(x) * there[:, None]).sum(0) + strength
+        free = (counts - x.shape[1] - 1).clamp_min(1e-9)
+        factors = ((counts + 1) / free).clamp_max(most)
+        parts = tuple(
+            LinearGaussian(factor.sqrt() * part.weight, part.bias, factor * part.variance)
+            for factor, part in zip(factors, self.parts, strict=True)
+        )
+        return MixtureOfFactorAnalysers(self.share, parts)
+
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw n rows, shape (n, D), float64."""
         chosen = torch.multinomial(self.share, n, replacement=True, generator=generator)

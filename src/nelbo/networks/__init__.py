@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from .conditioned import Conditioned
 from .conv import Conv
+from .factor_encoder import FactorEncoder
 from .filled import Filled
 from .linear import Linear
 from .masked import Masked
@@ -22,6 +23,7 @@ __all__ = [
     "MLP",
     "Conditioned",
     "Conv",
+    "FactorEncoder",
     "Filled",
     "Linear",
     "Masked",

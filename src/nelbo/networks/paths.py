@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from .conditioned import Conditioned
 from .conv import Conv
+from .factor_encoder import FactorEncoder
 from .linear import Linear
 from .masked import Masked
 from .mlp import MLP
@@ -29,6 +30,7 @@ from .residual import Residual
 
 NAMES: dict[type[nn.Module], str] = {
     Conv: "conv",
+    FactorEncoder: "factor_encoder",
     Linear: "linear",
     MLP: "mlp",
     Quadratic: "quadratic",

@@ -198,8 +198,6 @@ def _clusters(options: Options, facts: Facts, held: int) -> Choice[bool]:
     asked = _asked_for(options)
     if held == 0 or facts.conditioned:
         return Choice(False, "No held-out rows could say so, or the rows have conditions.")
-    if facts.incomplete:
-        return Choice(False, "Values are missing, and mixtures are fitted to complete rows.")
     if options.scale in ("global", None) or "model" in asked:
         return Choice(False, "Another model, or a number of latents, was asked for.")
     if "length" in asked:

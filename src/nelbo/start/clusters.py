@@ -22,11 +22,11 @@ from __future__ import annotations
 __all__ = ["clustered"]
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..likelihood import VARIANCE_FLOOR, ClusteredGaussian
 from ..linear import LinearGaussian, MixtureOfFactorAnalysers
-from ..networks import Linear, Quadratic
+from ..networks import FactorEncoder, Linear, Quadratic
 from ..posterior import DiagonalNormal
 from ..prior import Mixture
 from ..vae import VAE
@@ -34,7 +34,11 @@ from ..vae import VAE
 
 @torch.no_grad()
 def clustered(
-    model: MixtureOfFactorAnalysers, linear: LinearGaussian, floor: float = VARIANCE_FLOOR
+    model: MixtureOfFactorAnalysers,
+    linear: LinearGaussian,
+    floor: float = VARIANCE_FLOOR,
+    *,
+    missing: bool = False,
 ) -> VAE:
     """Return the VAE with the p(x) of a mixture and the q(z|x) of a linear model.
 
@@ -43,17 +47,25 @@ def clustered(
         linear: The linear model whose posterior says what z is; where that is not diagonal, the
             diagonal nearest to it.
         floor: The smallest variance of the noise.
+        missing: Whether values of the rows may be missing: then z is encoded by those that are
+            there.
     """
     features, latents = linear.weight.shape
     components = model.components
     generator = torch.Generator()  # of weights that are filled below
-    encoder, posterior = Linear((features,), (2 * latents,), generator), DiagonalNormal(latents)
-    weight, bias = posterior.start_at(linear)
-    encoder.linear.weight.copy_(weight)
-    encoder.linear.bias.copy_(bias)
+    posterior = DiagonalNormal(latents)
+    weight, bias = (one.float() for one in posterior.start_at(linear))
     # As they are after rounding, or else q(z|x) would be the posterior of another model.
-    a, offset = encoder.linear.weight[:latents].double(), encoder.linear.bias[:latents].double()
-    noise = posterior(encoder.linear.bias).stddev.double().square()
+    a, offset = weight[:latents].double(), bias[:latents].double()
+    noise = posterior(bias).stddev.double().square()
+    encoder: nn.Module
+    if missing:
+        encoder = FactorEncoder((features,), (2 * latents,), generator)
+        encoder.start_at(linear.weight, linear.bias, linear.variance)
+    else:
+        encoder = Linear((features,), (2 * latents,), generator)
+        encoder.linear.weight.copy_(weight)
+        encoder.linear.bias.copy_(bias)
     means, covariances = model.means, model.covariances
     where = means @ a.T + offset
     spread = a @ covariances @ a.T + torch.diag(noise)
