@@ -48,7 +48,7 @@ def test_choices_are_the_concrete_classes_in_all(
         (
             "network",
             "residul",
-            "'residul' is unknown. Did you mean 'residual'.*conv, factor_encoder, linear, mlp, quad",
+            "'residul' is unknown. Did you mean 'residual'.*conv, factor_encoder, linear, mlp",
         ),
         ("objective", "Elbo", "'elbo'"),
         (
