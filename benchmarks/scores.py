@@ -9,7 +9,8 @@ wine_red, satellite   tables, latent 8; without a number of latents they become 
 mammography        a table, with Student-t noise
 
 Seconds are those of the processor, on one thread: the least of three, taken in turns. Models are
-kept in ``--models``, so that a second run fits none. ``--before`` names an older checkout (``git
+kept in ``--models``, so that a second run fits none; rows of data that are not asked for stay in
+the table. ``--before`` names an older checkout (``git
 worktree add /tmp/before COMMIT``): its "auto" is timed in a process of its own, on its own model of
 the same data and seed.
 """
@@ -33,7 +34,7 @@ from sklearn.model_selection import train_test_split
 
 from nelbo import VariationalAutoencoder
 
-from ._common import images, machine, report
+from ._common import images, kept, machine, report
 from ._versus import ROOT
 from .tables import noised, part, read
 
@@ -81,9 +82,10 @@ def main() -> None:
     if options.one:
         print("FOUND", json.dumps(automatic(options.one, options.models)))
         return
-    before, rows = machine(), []
+    before, lines = machine(), kept("scores", HEAD)
     for name in options.only:
-        rows.append(measured(name, options.models, options.before))
+        lines[name] = list(measured(name, options.models, options.before))
+        rows = [lines[other] for other in OPTIONS if other in lines]
         report("scores", HEAD, rows, before)
 
 
