@@ -274,11 +274,11 @@ class _Step:
         A component without rows stays where it was; what is missing is as it was expected there.
         """
         count, nothing = share.sum(0), 1e-9
-        total = x.sums(share, before.mean, before.covariance)
-        mean = (total + nothing * before.mean) / (count + nothing)[:, None]
+        rows = x.shared(share, before.mean, before.covariance)
+        mean = (rows.total + nothing * before.mean) / (count + nothing)[:, None]
         strength = self.strength + nothing
         covariance = (strength * self.scale).repeat(len(count), 1, 1)
-        x.scatter(covariance, share, mean, before.mean, before.covariance)
+        rows.scatter(covariance, mean)
         return count, mean, covariance / (count + strength)[:, None, None]
 
     def _ppca(self, count: Tensor, mean: Tensor, covariance: Tensor) -> _Parts:

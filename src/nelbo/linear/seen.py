@@ -14,6 +14,7 @@ from __future__ import annotations
 __all__ = ["Complete", "Incomplete", "seen"]
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -66,24 +67,71 @@ class Complete:
         """Return the rows, (n, D)."""
         return self.x
 
-    def sums(self, share: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
-        """Return the sum of the rows of each component, (K, D).
+    def shared(self, share: Tensor, mean: Tensor, covariance: Tensor) -> _SharedComplete:
+        """Return the rows as components share them.
 
         Arguments:
             share: Which share of each row is of which component, (n, K).
             mean, covariance: The components, which say what is missing.
         """
-        return share.T @ self.x
+        return _SharedComplete(self.x, share)
 
-    def scatter(
-        self, onto: Tensor, share: Tensor, centre: Tensor, mean: Tensor, covariance: Tensor
-    ) -> None:
-        """Add what the rows of each component scatter around its new centre (K, D) onto matrices
-        (K, D, D); the other arguments are those of `sums`.
+
+@dataclass(frozen=True, eq=False)
+class _SharedComplete:
+    """Complete rows (n, D) as components share them, (n, K)."""
+
+    x: Tensor
+    share: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the rows of each component, (K, D)."""
+        return self.share.T @ self.x
+
+    def scatter(self, onto: Tensor, centre: Tensor) -> None:
+        """Add what the rows of each component scatter around its centre (K, D) onto matrices
+        (K, D, D).
         """
         for k, part in enumerate(onto):
             centred = self.x - centre[k]
-            part.addmm_((share[:, k, None] * centred).T, centred)
+            part.addmm_((self.share[:, k, None] * centred).T, centred)
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Rows of which as many values are there.
+
+    Attributes:
+        rows: Which of all rows they are, (r,).
+        at: Which values are there, (r, m).
+        x: Those, (r, m).
+    """
+
+    rows: Tensor
+    at: Tensor
+    x: Tensor
+
+    def __getitem__(self, some: Tensor) -> _Group:
+        return _Group(self.rows[some], self.at[some], self.x[some])
+
+    def split(self, size: int) -> Iterator[_Group]:
+        """Yield so many of them at a time."""
+        for some in torch.arange(len(self.rows)).split(size):
+            yield self[some]
+
+    def of(self, covariance: Tensor) -> Tensor:
+        """Return what is of the values that are there, (..., r, m, m), of one matrix (..., D, D)
+        for all of them.
+        """
+        return covariance[..., self.at[:, :, None], self.at[:, None, :]]
+
+    def each_of(self, covariance: Tensor) -> Tensor:
+        """Return what is of the values that are there, (r, m, m), of a matrix (r, D, D) for
+        each.
+        """
+        number = torch.arange(len(self.rows))[:, None, None]
+        return covariance[number, self.at[:, :, None], self.at[:, None, :]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,85 +154,138 @@ class Incomplete:
         """Mean (D,) and covariance (D, D) of all rows, and of what is missing from them."""
         return moments(self.x)
 
+    @cached_property
+    def _groups(self) -> list[_Group]:
+        """The rows by how many of their values are there: small matrices where these are few."""
+        there = ~self.x.isnan()
+        counts = there.sum(1)
+        order = (~there).to(torch.uint8).argsort(dim=1, stable=True)
+        found = []
+        for count in counts.unique().tolist():
+            rows = (counts == count).nonzero()[:, 0]
+            at = order[rows, :count]
+            found.append(_Group(rows, at, self.x[rows[:, None], at]))
+        return found
+
     def log_joint(self, share: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
         """Return log(share N(x_O | mean_O, covariance_OO)) of what is there, for each row and
         component, (n, K); the arguments are those of `Complete.log_joint`.
         """
-        parts = []
-        for x in self.x.split(self._together(covariance.numel())):
-            there = ~x.isnan()[:, None].expand(-1, len(mean), -1)
-            triangle = _triangle(covariance, there)
-            centred = (x[:, None] - mean).nan_to_num(0.0)
-            scaled = torch.linalg.solve_triangular(triangle, centred[..., None], upper=False)
-            log_det = 2 * triangle.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-            constant = there.sum(-1) * math.log(2 * math.pi)
-            parts.append(-0.5 * (scaled[..., 0].square().sum(-1) + log_det + constant))
-        return share.log() + torch.cat(parts)
+        found = self.x.new_empty(len(mean), len(self.x))
+        for group in self._groups:
+            for part in group.split(_together(len(mean) * group.at.shape[1] ** 2)):
+                triangle = torch.linalg.cholesky(part.of(covariance))
+                centred = part.x - mean[:, part.at]
+                scaled = torch.linalg.solve_triangular(triangle, centred[..., None], upper=False)
+                square = scaled[..., 0].square().sum(-1)
+                log_det = 2 * triangle.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+                constant = part.at.shape[1] * math.log(2 * math.pi)
+                found[:, part.rows] = -0.5 * (square + log_det + constant)
+        return share.log() + found.T
 
     def filled(self) -> Tensor:
         """Return the rows with what is missing as one normal of all rows expects it, (n, D)."""
         mean, covariance = self.moments
         covariance = covariance + 1e-6 * torch.diag(covariance.diagonal().clamp_min(1e-300))
         one = self.x.new_ones(len(self.x), 1)
-        rows, _, found = self._expected(one, mean[None], covariance[None])
-        return self.x.new_zeros(self.x.shape).index_add_(0, rows, found)
+        total = self.x.new_zeros(self.x.shape)
+        for part, of in self._shared(one):
+            triangle = torch.linalg.cholesky(part.of(covariance))
+            total[part.rows] = _expected(part, of, triangle, mean[None], covariance[None])
+        return total
 
-    def sums(self, share: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
-        """Return the sum of the rows of each component with what it expects where values are
-        missing, (K, D); the arguments are those of `Complete.sums`.
+    def shared(self, share: Tensor, mean: Tensor, covariance: Tensor) -> _SharedIncomplete:
+        """Return the rows as components share them, what is missing as each expects it; the
+        arguments are those of `Complete.shared`.
         """
-        rows, of, found = self._expected(share, mean, covariance)
-        return torch.zeros_like(mean).index_add_(0, of, share[rows, of, None] * found)
+        counts, total = torch.zeros_like(share[0]), torch.zeros_like(mean)
+        spread, precision = torch.zeros_like(covariance), torch.zeros_like(covariance)
+        for part, of in self._shared(share):
+            weight = share[part.rows, of]
+            counts.index_add_(0, of, weight)
+            triangle = torch.linalg.cholesky(part.each_of(covariance[of]))
+            centred = _expected(part, of, triangle, mean, covariance) - mean[of]
+            total.index_add_(0, of, weight[:, None] * centred)
+            for k, some in _by_component(of):
+                spread[k].addmm_((weight[some, None] * centred[some]).T, centred[some])
+            inverse = weight[:, None, None] * torch.cholesky_inverse(triangle)
+            where = (of[:, None, None], part.at[:, :, None], part.at[:, None, :])
+            precision.index_put_(where, inverse, accumulate=True)
+        # what is missing has the covariance of all values, less what those that are there say of it
+        spread += counts[:, None, None] * covariance - covariance @ precision @ covariance
+        return _SharedIncomplete(counts, mean, total, spread)
 
-    def scatter(
-        self, onto: Tensor, share: Tensor, centre: Tensor, mean: Tensor, covariance: Tensor
-    ) -> None:
-        """Do what `Complete.scatter` does, of rows filled in, and add the covariance that what is
-        missing has.
+    def _shared(self, share: Tensor) -> Iterator[tuple[_Group, Tensor]]:
+        """Yield rows, each as often as components have a share of it, and which component, (r,)."""
+        for group in self._groups:
+            number, of = (share[group.rows] >= self.least).nonzero(as_tuple=True)
+            size = _together(self.x.shape[1] ** 2)
+            for some, k in zip(number.split(size), of.split(size), strict=True):
+                yield group[some], k
+
+
+@dataclass(frozen=True, eq=False)
+class _SharedIncomplete:
+    """Incomplete rows as components share them.
+
+    Attributes:
+        counts: How many rows each component has, (K,).
+        about: A point of each, (K, D).
+        from_there: The sum of the rows of each, less that point, (K, D).
+        spread: What they scatter around it, (K, D, D).
+    """
+
+    counts: Tensor
+    about: Tensor
+    from_there: Tensor
+    spread: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the rows of each component, (K, D)."""
+        return self.from_there + self.counts[:, None] * self.about
+
+    def scatter(self, onto: Tensor, centre: Tensor) -> None:
+        """Add what the rows of each component scatter around its centre (K, D), and the covariance
+        of what is missing, onto matrices (K, D, D).
         """
-        rows, of, found = self._expected(share, mean, covariance)
-        order, sizes = of.argsort(), torch.bincount(of, minlength=len(mean)).tolist()
-        centred = (found - centre[of])[order].split(sizes)
-        weights = share[rows, of][order].split(sizes)
-        for part, values, weight in zip(onto, centred, weights, strict=True):
-            part.addmm_((weight[:, None] * values).T, values)
-        onto += self._spread(share, covariance)
+        move = centre - self.about
+        crossed = self.from_there[:, :, None] * move[:, None, :]
+        onto += self.spread - crossed - crossed.mT
+        onto += self.counts[:, None, None] * move[:, :, None] * move[:, None, :]
 
-    def _expected(
-        self, share: Tensor, mean: Tensor, covariance: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return E[x | x_O, k] of each row for each component that has a share of it: their
-        numbers, both (m,), and the rows, (m, D).
-        """
-        rows, of = (share >= self.least).nonzero(as_tuple=True)
-        parts = []
-        size = self._together(covariance[0].numel())
-        for n, k in zip(rows.split(size), of.split(size), strict=True):
-            x = self.x[n]
-            there = ~x.isnan()
-            centred = (x - mean[k]).nan_to_num(0.0)
-            slope = torch.cholesky_solve(centred[..., None], _triangle(covariance, there, k))
-            expected = mean[k] + (covariance[k] @ slope)[..., 0]
-            parts.append(torch.where(there, x, expected))
-        return rows, of, torch.cat(parts)
 
-    def _spread(self, share: Tensor, covariance: Tensor) -> Tensor:
-        """Return the sum of Cov[x | x_O, k] over the rows of each component, (K, D, D)."""
-        rows, of = (share >= self.least).nonzero(as_tuple=True)
-        total = torch.zeros_like(covariance)
-        size = self._together(covariance[0].numel())
-        for n, k in zip(rows.split(size), of.split(size), strict=True):
-            there = ~self.x[n].isnan()
-            precision = torch.cholesky_inverse(_triangle(covariance, there, k))
-            precision *= (there[:, :, None] & there[:, None, :]) * share[n, k, None, None]
-            total.index_add_(0, k, precision)
-        looked_at = torch.zeros(len(covariance), dtype=torch.float64, device=of.device)
-        looked_at.index_add_(0, of, share[rows, of])
-        return looked_at[:, None, None] * covariance - covariance @ total @ covariance
+def _expected(
+    part: _Group, of: Tensor, triangle: Tensor, mean: Tensor, covariance: Tensor
+) -> Tensor:
+    """Return E[x | x_O, k] of rows, (r, D).
 
-    def _together(self, numbers: int) -> int:
-        """Return how many rows are looked at at once, where each needs so many numbers."""
-        return max(1, CHUNK_ELEMENTS // numbers)
+    Arguments:
+        part: The rows.
+        of: The component of each, (r,).
+        triangle: The Cholesky factor of the covariance of what is there, (r, m, m).
+        mean, covariance: The components.
+    """
+    own = covariance[of]
+    centred = part.x - mean[of[:, None], part.at]
+    slope = torch.zeros_like(own[..., 0])
+    slope.scatter_(1, part.at, torch.cholesky_solve(centred[..., None], triangle)[..., 0])
+    found = mean[of] + (own @ slope[..., None])[..., 0]
+    return found.scatter_(1, part.at, part.x)
+
+
+def _by_component(of: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield each component that is there, and the numbers of its rows."""
+    order, components = of.argsort(), int(of.max()) + 1 if len(of) else 0
+    sizes = torch.bincount(of, minlength=components).tolist()
+    for k, some in enumerate(order.split(sizes)):
+        if len(some):
+            yield k, some
+
+
+def _together(numbers: int) -> int:
+    """Return how many rows are looked at at once, where each needs so many numbers."""
+    return max(1, CHUNK_ELEMENTS // max(1, numbers))
 
 
 def seen(x: Tensor) -> Complete | Incomplete:
@@ -193,21 +294,3 @@ def seen(x: Tensor) -> Complete | Incomplete:
     if bool(x.isnan().any()):
         return Incomplete(x)
     return Complete(x)
-
-
-def _triangle(covariance: Tensor, there: Tensor, of: Tensor | None = None) -> Tensor:
-    """Return the Cholesky factor of each covariance of what is there, and 1 on the diagonal where
-    nothing is.
-
-    Arguments:
-        covariance: Of each component, (K, D, D).
-        there: Whether each value is, (n, K, D), or (n, D) where ``of`` says of which component.
-        of: The component of each row, (n,); None is every one.
-    """
-    if of is not None:
-        covariance = covariance[of]
-    both = there[..., :, None] & there[..., None, :]
-    some = torch.where(both, covariance, 0.0)
-    some.diagonal(dim1=-2, dim2=-1).add_((~there).to(some.dtype))
-    found: Tensor = torch.linalg.cholesky(some)
-    return found
