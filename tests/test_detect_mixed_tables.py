@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,17 @@ def test_the_shell_fits_to_a_mixed_file(tmp_path: Path, monkeypatch: pytest.Monk
 
 def _two_steps(**options: Any) -> VariationalAutoencoder:
     return VariationalAutoencoder(1, max_steps=2, score_samples_k=20, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_the_tutorial_runs_on_some_of_its_rows(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pandas.read_csv(data_dir / "tables" / "adult.csv").to_csv("adult.csv", index=False)
+    page = (Path(__file__).parent.parent / "docs" / "anomalies.md").read_text("utf-8")
+    code = "\n".join(re.findall(r"^```py\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    session: dict[str, Any] = {}
+    exec(code.replace("[:8000]", "[:1000]").replace("8000:10_000", "8000:8100"), session)
+    assert session["why"].most(3)[2].tolist().count(4) == 1  # education-num

@@ -344,6 +344,8 @@ def test_rows_that_do_not_fit_are_refused_by_name(fitted: VariationalAutoencoder
         quick().fit(X[["id", "where"]])
     with pytest.raises(ValueError, match="at least 2"):
         quick().fit(X[:1])
+    with pytest.raises(ValueError, match=r"no column that a model can learn from \(id: "):
+        quick().fit(X[["id"]])
 
 
 @pytest.mark.data

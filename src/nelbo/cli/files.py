@@ -88,8 +88,8 @@ def _read_file(where: str, name: str, reading: ReadOptions, kinds: Kinds) -> Dat
         try:
             found = kinds.read(where, name, reading)
         except ValueError as error:
-            told = f"{name}: {_in_lines(str(error), where, reading)}"
-            raise ValueError(told) from error
+            told = _in_lines(str(error).removeprefix(f"{name}: "), where, reading)
+            raise ValueError(f"{name}: {told}") from error
         if found is None:
             raise
         return found

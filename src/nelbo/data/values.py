@@ -127,8 +127,14 @@ class Values(Brief):
 
         Raises:
             ValueError: The frame does not fit, as `TableSchema.encode` says; it has no rows; or
-                values are missing.
+                values are missing; or all columns are left out.
         """
+        if not table.names:
+            why = "; ".join(f"{column}: {reason}" for column, reason in table.left_out.items())
+            raise ValueError(
+                f"X has no column that a model can learn from ({why}). Pass others as well, or say "
+                "what they are by schema=."
+            )
         return cls.of_codes(table.encode(frame, unknown), table, c=c, missing=missing)
 
     @classmethod
