@@ -55,7 +55,7 @@ def diagnose(
     """Find out what is wrong with a model.
 
     Where values are missing, what cannot be told of incomplete rows is found from the whole ones:
-    residuals, explained variance, copies and rare values, and what a classifier sees.
+    residuals, copies and rare values, and what a classifier sees.
 
     Causes come before their consequences: of several problems the leading one is the first in the
     order of the findings. A beta^2 that is far too small, for instance, makes every encoder look
@@ -210,7 +210,7 @@ class _Examination:
         if len(self.whole) < len(self.x):
             yield Check("missing values").skipped(
                 f"{len(self.x) - len(self.whole):,} of {len(self.x):,} rows lack values: what "
-                "looks at residuals, explained variance, copies or classes looks at the others."
+                "looks at residuals, copies or classes looks at the others."
             )
         yield self.judge.information(rate, information)
 
@@ -219,12 +219,9 @@ class _Examination:
         check = Check("explained variance")
         if self.of_kinds is not None and not bool(self.of_kinds.any()):
             return check.skipped("No column is of numbers.")
-        if self.too_few:
-            return check.skipped(self.too_few)
-        x, train, train_c = self.whole, None, None
-        if self.train is not None and len(_whole(self.train)) >= LEAST_ROWS:
-            known = _whole(self.train)
-            train, train_c = known.x, known.c
+        x, train, train_c = self.x, None, None
+        if self.train is not None and len(self.train) >= LEAST_ROWS:
+            train, train_c = self.known
         found = explained(self.vae, x.x, train, self.units, self.memory, c=x.c, train_c=train_c)
         return self.judge.explained(found)
 

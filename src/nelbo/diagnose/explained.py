@@ -85,6 +85,33 @@ def explained(
     known = Examples(x, c)
     if train is not None:
         known = Examples(train, train_c)[:: math.ceil(train.numel() / values)]
+    x, x_hat, reference, numbers = _compared(x, x_hat, known, units, c)
+    incomplete = bool(x.isnan().any() or reference.isnan().any())
+    if incomplete:  # of the values that are there
+        x_hat = torch.where(x.isnan(), 0.0, x_hat)
+        x = x.nan_to_num(0.0)
+    total, error = x.square().sum(1), (x - x_hat).square().sum(1)
+    share = _ratio(total - error, total)
+    alone = numbers or incomplete or x.shape[1] > widest
+    if alone or len(reference) < 3 or not bool(total.sum() > 0):
+        return Explained(share)
+    pca, shrunk = _left_by_components(x, reference, vae.latent_dim, crossed=train is None)
+    return Explained(
+        share,
+        _ratio(total - pca, total),
+        _ratio(total - shrunk, total),
+        _ratio(error - pca, total),
+        _ratio(error - shrunk, total),
+    )
+
+
+def _compared(
+    x: Tensor, x_hat: Tensor, known: Examples, units: Units | None, c: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, bool]:
+    """Return rows, their reconstructions, and the rows that components are found in, all in
+    standardised columns of numbers and less what conditions say; and whether columns that are no
+    numbers were left out.
+    """
     shift, scale = _scaling(known.x, units)
     x, x_hat, reference = (
         (_columns(t, units) - shift) / scale for t in (x.cpu(), x_hat, known.x.cpu())
@@ -96,30 +123,21 @@ def explained(
         regression = Regression.of(reference, known.c)
         x, x_hat = (regression.residual(t, c.cpu()) for t in (x, x_hat))
         reference = regression.residual(reference, known.c.cpu())
-    incomplete = bool(x.isnan().any() or reference.isnan().any())
-    if incomplete:  # of the values that are there
-        x_hat = torch.where(x.isnan(), 0.0, x_hat)
-        x = x.nan_to_num(0.0)
-    total, error = x.square().sum(1), (x - x_hat).square().sum(1)
-    share = _ratio(total - error, total)
-    alone = numbers is not None or incomplete or x.shape[1] > widest
-    if alone or len(reference) < 3 or not bool(total.sum() > 0):
-        return Explained(share)
-    left = [torch.zeros(len(x), dtype=torch.float64) for _ in range(2)]
-    for fitted, others in _folds(len(x), reference, x, crossed=train is None):
-        linear = ppca(*moments(fitted), vae.latent_dim)
+    return x, x_hat, reference, numbers is not None
+
+
+def _left_by_components(
+    x: Tensor, reference: Tensor, latent_dim: int, crossed: bool
+) -> tuple[Tensor, Tensor]:
+    """Return what principal components leave of each row, and their posterior means, both (n,)."""
+    left = (torch.zeros(len(x), dtype=torch.float64), torch.zeros(len(x), dtype=torch.float64))
+    for fitted, others in _folds(len(x), reference, x, crossed):
+        linear = ppca(*moments(fitted), latent_dim)
         for residual, x_bar in zip(
-            left, _reconstructions(linear, x[others], vae.latent_dim), strict=True
+            left, _reconstructions(linear, x[others], latent_dim), strict=True
         ):
             residual[others] = (x[others] - x_bar).square().sum(1)
-    pca, shrunk = left
-    return Explained(
-        share,
-        _ratio(total - pca, total),
-        _ratio(total - shrunk, total),
-        _ratio(error - pca, total),
-        _ratio(error - shrunk, total),
-    )
+    return left
 
 
 def _decoded(vae: VAE, x: Tensor, c: Tensor | None, memory: int) -> Tensor:

@@ -119,6 +119,7 @@ def content_of(
     title: str = "",
     limits: Limits = Limits(),
     seed: int = 0,
+    drawing: Drawing | None = None,
 ) -> Content:
     """Find what the explorer of a model shows.
 
@@ -131,6 +132,7 @@ def content_of(
         title: What the data are called.
         limits: How much the page holds.
         seed: Seed of what is drawn.
+        drawing: The decoder of the page; None makes it.
 
     Raises:
         ValueError: X does not fit the model.
@@ -149,7 +151,7 @@ def content_of(
     if judged is None:
         raise ValueError("There are no rows to put on the map. Pass some.")
     if X is not None:
-        told, called = f"{len(judged):,} of {rows.of:,} rows {rows.which}", "Row"
+        told, called = rows.some(len(judged)), "Row"
     z = embed(model, judged)
     found = usage(model, judged, z)
     array = in_units(model, judged.array)
@@ -162,7 +164,7 @@ def content_of(
         plane = plane_of(z.mean, likely.values)
     else:
         plane = plane_of(z.mean)
-    drawing = Drawing(model)
+    drawing = drawing or Drawing(model)
     return Content(
         title=title or "A variational autoencoder",
         told=f"{model.vae.latent_dim} latent dimension{'s' * (model.vae.latent_dim > 1)}; {told}.",

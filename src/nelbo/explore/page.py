@@ -54,8 +54,8 @@ def explore(
     if page.suffix.lower() != ".html":
         raise ValueError(f"The explorer is a page: its name must end in .html, got {page.name!r}.")
     parts = {"runtime": browser.module(), "wasm": browser.wasm()}
-    content = content_of(model, X, labels, label, title, seed=seed)
     drawing = Drawing(model).eval()
+    content = content_of(model, X, labels, label, title, seed=seed, drawing=drawing)
     graph, _ = to_onnx(drawing, drawing.example(2), drawing.inputs)
     text = _with_decoder(content, parts, graph)
     if len(text) > LARGEST:
