@@ -59,6 +59,11 @@
     if (!Number.isFinite(column.decimals)) return written(kept);
     return (Math.round(kept * 10 ** column.decimals) / 10 ** column.decimals + 0).toFixed(column.decimals);
   }
+  // A value that the map is coloured by, which may be a column.
+  function colourInWords(part, value) {
+    const column = data.columns.find((one) => one.name === part.name);
+    return column && column.form ? inWords(column, value) : written(value);
+  }
   function spreadInWords(column, deviation, share) {
     if (column.levels.length) return share === undefined ? "" : `${Math.round(100 * share)} %`;
     return column.form === "date" ? `${written(deviation)} days` : written(deviation);
@@ -237,7 +242,8 @@
     const code = (v) => scale[Math.min(8, Math.max(0, Math.floor(9 * (v - low) / (high - low || 1))))];
     return {
       of: (i) => (part.values[i] === null ? style("--muted") : code(part.values[i])),
-      legend: [[scale[0], `${written(low)} and less`], [scale[4], written((low + high) / 2)], [scale[8], `${written(high)} and more`]],
+      legend: [[scale[0], `${colourInWords(part, low)} and less`], [scale[4], colourInWords(part, (low + high) / 2)],
+        [scale[8], `${colourInWords(part, high)} and more`]],
     };
   }
   let background = null;
@@ -329,7 +335,7 @@
   function said(i) {
     return map.colourings.slice(0, 6).map((part) => {
       const value = part.values[i];
-      const text = value === null ? "missing" : part.levels.length ? part.levels[Math.round(value)] : written(value);
+      const text = value === null ? "missing" : part.levels.length ? part.levels[Math.round(value)] : colourInWords(part, value);
       return `${part.name} ${text}`;
     }).join(", ");
   }
