@@ -270,6 +270,9 @@ def test_the_text_of_fit_says_all_there_is_to_say(here: Callable[..., Run]) -> N
     ):
         assert part in result.stdout
     assert str(Path("text", "picture.png")) in result.stdout
+    assert result.stdout.endswith(
+        "Open text/report.html in a browser; nelbo explore text writes a second page.\n"
+    )
 
 
 def test_a_test_set_of_its_own_is_measured_and_all_rows_are_trained_on(
@@ -336,7 +339,9 @@ def interrupted(number: int, *arguments: str, cwd: Path) -> Run:
     return subprocess.CompletedProcess(arguments, process.returncode, out, seen + err)
 
 
-def test_a_fit_that_is_interrupted_twice_and_resumed_is_the_fit_that_was_not(place: Path) -> None:
+def test_a_fit_that_is_interrupted_twice_and_resumed_is_the_fit_that_was_not(
+    here: Callable[..., Run], place: Path
+) -> None:
     options = (
         "fit",
         "table.csv",
@@ -347,8 +352,7 @@ def test_a_fit_that_is_interrupted_twice_and_resumed_is_the_fit_that_was_not(pla
         "0",
         *SMALL,
     )
-    whole = nelbo(*options, "--out", "whole", cwd=place)
-    assert whole.returncode == 0
+    assert here(*options, "--out", "whole").returncode == 0
 
     stopped = interrupted(signal.SIGINT, *options, "--out", "halves", cwd=place)
     assert stopped.returncode == 130
@@ -364,7 +368,7 @@ def test_a_fit_that_is_interrupted_twice_and_resumed_is_the_fit_that_was_not(pla
     at = json.loads((place / "halves.partial" / "config.json").read_text())["state"]["step"]
     assert 0 < at < 1500
 
-    resumed = nelbo(*options, "--out", "halves", "--resume", cwd=place)
+    resumed = here(*options, "--out", "halves", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert not (place / "halves.partial").exists()
     for name in ("model.safetensors", "run.toml"):

@@ -185,6 +185,7 @@ def test_the_shell_shows_the_same_baseline_after_fit_in_results_and_in_evaluate(
         "2",
         "--max-steps",
         "5",
+        "--no-report",
     ]
     assert main(fit) == 0
     error = expected.std(ddof=1) / len(expected) ** 0.5

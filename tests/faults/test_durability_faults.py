@@ -617,6 +617,7 @@ ARGUMENTS = (
     "--quiet",
     "--samples",
     "20",
+    "--no-report",
 )
 
 

@@ -248,6 +248,7 @@ def test_the_shell_chooses_a_size_too_and_says_why(
 ) -> None:
     np.save(tmp_path / "plane.npy", plane())
     command = ["fit", str(tmp_path / "plane.npy"), "--latent-dim", "auto", "--network", "linear"]
+    command += ["--no-report"]
     assert main([*command, "--max-steps", "30", "--out", str(tmp_path / "run")]) == 0
     told = json.loads((tmp_path / "run" / "results.json").read_text())
     assert told["latent_dim"] == told["recipe"]["latent_dim"]["value"] == 4
@@ -256,6 +257,7 @@ def test_the_shell_chooses_a_size_too_and_says_why(
         "fit",
         "--config",
         str(tmp_path / "run" / "run.toml"),
+        "--no-report",
         "--quiet",
         "--out",
         str(tmp_path / "again"),

@@ -53,7 +53,12 @@ def fit(
     ]
     if summary.warnings:
         lines += ["", *(f"Note: {text}" for text in summary.warnings)]
-    return "\n".join([*lines, "", "Written:", *(f"  {path}" for path in written)]) + "\n"
+    lines += ["", "Written:", *(f"  {path}" for path in written)]
+    for page in written:
+        run, _, name = page.rpartition("/")
+        if name == "report.html":
+            lines += ["", f"Open {page} in a browser; nelbo explore {run} writes a second page."]
+    return "\n".join(lines) + "\n"
 
 
 def _ended(stopped: str) -> str:

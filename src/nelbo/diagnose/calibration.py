@@ -171,7 +171,7 @@ def _residuals(
         r, beta = vae.likelihood.residuals(p, part.x), vae.likelihood.beta(p)
         if r is None or beta is None:
             raise ValueError(
-                f"Residuals are held against Gaussian noise, but p(x|z) is {type(p).__name__}."
+                "Residuals are held against Gaussian noise, which p(x|z) does not have here."
             )
         yield r.flatten(2).cpu(), beta.flatten(2).double().cpu()
 
