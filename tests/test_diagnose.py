@@ -260,7 +260,9 @@ def test_correlated_residuals_are_seen() -> None:
 
 def test_noise_is_refused_where_it_is_not_gaussian() -> None:
     vae = build((6,), likelihood="bernoulli", network="mlp")
-    with pytest.raises(ValueError, match="Gaussian noise, but p\\(x\\|z\\) is Bernoulli"):
+    with pytest.raises(
+        ValueError, match="held against Gaussian noise, which p\\(x\\|z\\) does not have"
+    ):
         diagnose.calibration(vae, normal(30, 6).gt(0).double())
 
 

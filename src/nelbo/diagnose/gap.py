@@ -36,6 +36,7 @@ from ..evaluate import (
     rows_at_once,
     without_sampling,
 )
+from ..training.optimisers import AdamW
 from ..vae import VAE
 from ..watching import pieces
 from .standard_error import Estimate, log_density, mean
@@ -231,10 +232,9 @@ class _Ascent:
         """
         keys = x.keys()
         move, stretch = (torch.zeros_like(start.loc, requires_grad=True) for _ in range(2))
-        optimiser = torch.optim.Adam([move, stretch], lr=self.step_size, betas=(0.9, 0.99))
+        optimiser = AdamW([move, stretch], betas=(0.9, 0.99))
         for step in pieces(range(self.steps), "looking for the best q(z|x)"):
-            for group in optimiser.param_groups:
-                group["lr"] = self.step_size * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+            rate = self.step_size * 0.5 * (1 + math.cos(math.pi * step / self.steps))
             seed = self.seed + _Seed.CLIMB
             half = normals(keys, self.samples // 2, vae.latent_dim, seed, step, x.x)
             with torch.enable_grad():
@@ -247,7 +247,7 @@ class _Ascent:
                 move.grad, stretch.grad = torch.autograd.grad(-bound.sum(), (move, stretch))
             for gradient in (move.grad, stretch.grad):
                 gradient.nan_to_num_(0.0, 0.0, 0.0)
-            optimiser.step()
+            optimiser.step(rate, None, True)
         return _moved(start, move.detach(), stretch.detach())
 
 

@@ -12,7 +12,7 @@ __all__ = ["AdamW"]
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class AdamW:
@@ -21,16 +21,21 @@ class AdamW:
     Arguments:
         parameters: What to optimise, of any dtypes.
         weight_decay: Shrinks every weight by this times the learning rate at each step.
+        betas: How much of the running means of gradients and of their squares is kept at each step.
     """
 
-    beta1, beta2 = 0.9, 0.999
-    """How much of the running means of gradients and of their squares is kept at each step."""
     epsilon = 1e-8
     """What is added to the root of the mean square that gradients are divided by."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ) -> None:
         self.parameters = list(parameters)
         self.weight_decay = weight_decay
+        self.beta1, self.beta2 = betas
         self.count = torch.zeros((), dtype=torch.float32)
         if self.parameters:
             self.count = self.count.to(self.parameters[0].device)
