@@ -124,7 +124,10 @@ class Options:
         """,
     )
     encoder: str | NetworkFactory | None = _option(
-        None, MODEL, "Network of the encoder, if it is to differ from ``network``."
+        None,
+        MODEL,
+        "Network of the encoder, if it is to differ from ``network``; factor_encoder is that of "
+        "factor analysis, by the values that are there.",
     )
     decoder: str | NetworkFactory | None = _option(
         None, MODEL, "Network of the decoder, if it is to differ from ``network``."
