@@ -71,8 +71,11 @@ def _health(
     if not diagnosis.healthy:
         why = [f"It is not healthy: {diagnosis.leading}."]
         if not diagnosis.known and len(_causes(diagnosis)) == 1:
-            tone, why = "open", ["Whether it is healthy on new rows is not known."]
-        if diagnosis.advice:
+            tone = "open"
+            why = [
+                "Whether it is healthy on new rows is not known. Pass some that it has not seen."
+            ]
+        elif diagnosis.advice:
             why.append(f"What to change first: {diagnosis.advice.rstrip('.')}.")
         return tone, diagnosis.headline, why
     if not diagnosis.warnings:
@@ -133,7 +136,8 @@ def _model(model: Model) -> str:
     )
     trained = _counted(model)
     if trained is not None:
-        text += f" Fitted to {trained:,} rows in {model.n_iter:,} epochs"
+        epochs = {1: "1 epoch"}.get(model.n_iter, f"{model.n_iter:,} epochs")
+        text += f" Fitted to {trained:,} rows in {epochs}"
         text += f" and {model.history.steps:,} steps."
     if model.kept_start:
         text += " Training did not beat its closed-form linear start, which was kept."
