@@ -322,10 +322,11 @@ def test_a_part_of_ones_own_says_what_it_cannot_start_at() -> None:
 def test_a_network_says_its_name_and_its_linear_path() -> None:
     for name in spec.choices("network"):
         shape = (1, 4, 4) if name == "conv" else (5,)
-        network = build(shape, 2, name).encoder
+        decoder = "mlp" if name == "factor_encoder" else name  # which has a posterior to give
+        network = spec.build(spec.Spec(shape, 2, name, decoder)).encoder
         assert paths.name_of(network) == name
         assert paths.is_linear(network) == (name == "linear")
-        assert (paths.linear_path(network) is None) == (name == "mlp")
+        assert (paths.linear_path(network) is None) == (name in ("mlp", "factor_encoder"))
         assert (paths.random_features(network) is None) == (name != "residual")
     stranger = Bump(5, 4)
     assert paths.name_of(stranger) == "custom"
