@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -236,9 +237,53 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path: Path
         [*command, ROOT / "docs", tmp_path], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    reference = (tmp_path / "api.html").read_text(encoding="utf-8")
+    for name in re.findall(r"automodule:: (\S+)", (ROOT / "docs" / "api.md").read_text()):
+        module = importlib.import_module(name)
+        assert [one for one in module.__all__ if f'id="{name}.{one}"' not in reference] == []
     for page in tmp_path.glob("*.html"):
         loaded = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"([^\"]+)\"", page.read_text())
         assert [name for name in loaded if "://" in name] == []
+
+
+@pytest.mark.parametrize("part", ["prior", "likelihood", "posterior", "objective", "networks",
+                                  "distributions", "linear"])  # fmt: skip
+def test_theory_names_every_public_class_and_each_has_a_formula(part: str) -> None:
+    """From formula to class and back: both ways of each page are whole."""
+    module = importlib.import_module(f"nelbo.{part}")
+    classes = {name: getattr(module, name) for name in module.__all__}
+    classes = {name: found for name, found in classes.items() if isinstance(found, type)}
+    chunks = {"Chunks"}  # how rows are handed over, no part of the theory
+    named = {name.rsplit(".", 1)[1] for name in names(THEORY) if f"nelbo.{part}." in name}
+    assert set(classes) - named <= chunks
+    if part in {"prior", "likelihood", "posterior", "objective", "distributions"}:
+        docs = {
+            name: f"{c.__doc__}{sys.modules[c.__module__].__doc__}" for name, c in classes.items()
+        }
+        abstract = {name for name, found in classes.items() if inspect.isabstract(found)}
+        assert {name for name, text in docs.items() if "math:" not in text} <= abstract
+
+
+def test_every_benchmark_has_its_question_on_a_page() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    there = {path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")}
+    assert {name for name in there if f"`{name}`" not in page} == set()
+
+
+def test_the_page_of_commands_has_every_command_and_option(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from nelbo.cli import COMMANDS, main
+
+    def flags(text: str) -> set[str]:
+        return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", text))
+
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert set(COMMANDS) == set(re.findall(r"^\$ nelbo (\w+) --help", page, re.MULTILINE))
+    for command in COMMANDS:
+        assert main([command, "--help"]) == 0
+        shown = page.split(f"$ nelbo {command} --help")[1].split("```")[0]
+        assert flags(capsys.readouterr().out) <= flags(shown), f"{command}: run `make transcripts`"
 
 
 def test_the_reference_has_every_module() -> None:
