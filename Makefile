@@ -77,6 +77,7 @@ bench: $(STAMP)-bench peers  ## every benchmark, one after the other (most need 
 
 transcripts: $(STAMP)-test  ## run what README and docs show, and write into them what comes out
 	$(PY) docs/transcripts.py
+	$(PY) docs/pictures.py
 
 docs: $(STAMP)-docs  ## the documentation, into docs/_build/html
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html

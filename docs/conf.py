@@ -44,7 +44,7 @@ html_title = "nelbo"
 html_show_sourcelink = False
 html_theme_options = {
     "navbar_center": [],
-    "navbar_align": "right",
+    "show_toc_level": 2,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "article_header_start": [],  # breadcrumbs would say "Home" and the title: there are no chapters
