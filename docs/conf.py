@@ -42,6 +42,8 @@ html_css_files = ["pages.css"]
 html_sidebars = {"**": ["sidebar-nav-bs"]}
 html_title = "nelbo"
 html_show_sourcelink = False
+html_show_search_summary = False  # would fetch pages, which a browser forbids from disk
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "navbar_center": [],
     "show_toc_level": 2,
