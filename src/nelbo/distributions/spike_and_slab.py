@@ -169,8 +169,8 @@ class SpikeAndSlab(Factorised):
         return torch.cat([points, self.loc], -1)
 
     def parts(self) -> tuple[Tensor, Tensor]:
-        """Return points and means, and the width of each, 0 of a point: both (*batch, *event,
-        P + K).
+        """Return points and means, and the width of each, 0 of a point:
+        both (*batch, *event, P + K).
         """
         none = self.scale.new_zeros(*self.loc.shape[:-1], len(self.points))
         return self._locations(), torch.cat([none, self.scale], -1)
