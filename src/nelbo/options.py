@@ -320,7 +320,7 @@ class Options:
     weight_decay: float | None = _option(
         None,
         FITTING,
-        "Weight decay of AdamW. By default 0.5 where ``input_noise`` is by default, too, else 0.",
+        "Weight decay of AdamW. By default 0.1 where ``input_noise`` is by default, too, else 0.",
         limits="zero or more",
         tied=4,
     )
