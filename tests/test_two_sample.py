@@ -131,7 +131,7 @@ def test_too_few_rows_are_skipped_with_the_reason(exact: VAE) -> None:
     found = diagnose.diagnose(exact, rows[:60])
     finding = found["samples against data"]
     assert finding.verdict == "skipped"
-    assert "at least 100 rows to learn from, and there are 60" in finding.sentence
+    assert "at least 100 whole rows to learn from, and there are 60" in finding.sentence
     with pytest.raises(ValueError, match="at least 100"):
         two_sample(exact, rows[:60])
     found = diagnose.diagnose(exact, rows, rows=200)
