@@ -437,12 +437,17 @@ class Schema:
         self._check_unmixed()
         return of_model - self._log_scale_there(~x.isnan()).to(of_model)
 
+    @property
+    def log_scales(self) -> npt.NDArray[np.float64]:
+        """The logarithm of the scale of each value of the model, flat."""
+        found: npt.NDArray[np.float64] = np.log(np.broadcast_to(self.scale, self.shape)).ravel()
+        return found
+
     def _log_scale_there(self, there: Tensor) -> Tensor:
         """Return the sum of log scale over the values of each row that are ``there``, (n,)."""
         if self.discrete:
             return torch.zeros(len(there), dtype=torch.float64)
-        log_scale = torch.from_numpy(np.log(np.broadcast_to(self.scale, self.shape)))
-        return there.double().flatten(1).cpu() @ log_scale.flatten()
+        return there.double().flatten(1).cpu() @ torch.from_numpy(self.log_scales)
 
     def _check_unmixed(self) -> None:
         """Refuse missing values where each value of the model is made of all columns.

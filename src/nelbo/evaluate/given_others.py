@@ -27,7 +27,7 @@ from .exact import solved
 from .examples import Examples
 from .gauss_newton import Blend, fitted
 from .judging import MEMORY, judged, rows_at_once
-from .posterior import weighted
+from .posterior import levels_of, weighted
 from .proposal import Normal
 
 
@@ -106,7 +106,7 @@ def _of_rows(vae: VAE, x: Examples, each: int, seed: int, memory: int) -> tuple[
     for column, how in enumerate(vae.likelihood.readings()):
         levels = None
         if how["as"] == "levels":
-            levels = decoded.probabilities(column)  # type: ignore[attr-defined]
+            levels = levels_of(decoded, column)
         if levels is not None:
             share = (weight[..., column, None] * levels).sum(0)
             expected[:, column] = share.argmax(-1).to(expected)

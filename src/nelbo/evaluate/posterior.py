@@ -10,7 +10,7 @@ mixture of normals, whose conditionals are exact.
 
 from __future__ import annotations
 
-__all__ = ["Weighted", "weighted"]
+__all__ = ["Weighted", "levels_of", "weighted"]
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,6 +60,24 @@ class Weighted:
         sampling importance resampling (Rubin, 1987).
         """
         return torch.multinomial(self.weight.T, draws, replacement=True, generator=generator).T
+
+
+def levels_of(p: Distribution, column: int) -> Tensor | None:
+    """Return the probabilities of the levels of one column, (*batch, levels); None where it has no
+    levels.
+
+    Arguments:
+        p: The distribution of rows.
+        column: Its place among those of the model.
+    """
+    of_column = getattr(p, "probabilities", None)
+    if of_column is None:
+        return None
+    try:
+        each: Tensor | None = of_column(column)
+    except TypeError:  # every column has these levels
+        each = of_column()[..., column, :]
+    return each
 
 
 def weighted(

@@ -6,7 +6,6 @@ __all__ = ["Decoder", "Encoder", "Exact", "Score", "score_of"]
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -103,8 +102,8 @@ class Score(nn.Module):
         self.vae = in_precision(model.vae, dtype)
         self.jacobian = model.schema.log_scale_sum
         self.incomplete = model.vae.takes_missing
-        log_scale = np.broadcast_to(np.log(model.schema.scale), model.schema.shape)
-        self.register_buffer("log_scale", torch.tensor(log_scale.ravel(), dtype=dtype))
+        log_scale = torch.tensor(model.schema.log_scales, dtype=dtype)
+        self.register_buffer("log_scale", log_scale)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(samples, 1, model.vae.latent_dim, generator=generator)
         self.register_buffer("noise", noise.to(dtype))

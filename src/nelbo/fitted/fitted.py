@@ -360,7 +360,7 @@ class Fitted(Brief):
         values = self.values(X, c)
         value = np.zeros((len(values), self.schema.n_features))
         of_z = np.zeros(len(values))
-        log_scale = np.broadcast_to(np.log(self.schema.scale), self.schema.shape).ravel()
+        log_scale = self.schema.log_scales
         for view in self.views(values):
             count = samples or self.score_count
             each, rest = evaluate.of_each_column(view.vae, view.x, count, seed, c=view.c)

@@ -44,7 +44,6 @@ def given_others(view: View, samples: int, seed: int) -> GivenOthers:
     schema, x = view.schema, view.x
     known, expected = evaluate.given_others(view.vae, x, samples, seed, c=view.c)
     there = ~x.isnan().cpu().numpy()
-    log_scale = np.broadcast_to(np.log(schema.scale), schema.shape).ravel()
     nats = np.zeros((len(x), schema.n_features))
-    nats[:, schema.kept] = known.numpy() - log_scale * there
+    nats[:, schema.kept] = known.numpy() - schema.log_scales * there
     return GivenOthers(nats, schema.from_model(expected))

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..data import Schema
 from ..distributions import draw
-from ..evaluate.posterior import Weighted, weighted
+from ..evaluate.posterior import Weighted, levels_of, weighted
 from ..integers import integer
 from ..likelihood import Likelihood
 from .incomplete import View
@@ -155,13 +155,7 @@ def _most_probable(found: Weighted, likelihood: Likelihood, t: Tensor) -> Tensor
 
 def _levels(found: Weighted, column: int) -> Tensor | None:
     """Return p(level | x_O) of one column, (n, levels); None where it has no levels."""
-    of_column = getattr(found.p, "probabilities", None)
-    if of_column is None:
-        return None
-    try:
-        each: Tensor | None = of_column(column)
-    except TypeError:  # every column has these levels
-        each = of_column()[..., column, :]
+    each = levels_of(found.p, column)
     return None if each is None else found.mean(each)
 
 
