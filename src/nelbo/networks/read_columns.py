@@ -52,12 +52,7 @@ class ReadColumns(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        kinds = ("number", "count", "levels", "points", *LOGARITHMS)
-        for number, how in enumerate(readings):
-            if how.get("as") not in kinds:
-                raise ValueError(
-                    f"readings[{number}] must be read as one of {', '.join(kinds)}, got {how!r}."
-                )
+        _check(readings)
         self.network, self.columns, self.masked = network, len(readings), masked
         levels = [int(how.get("levels", 0)) for how in readings]
         self._note("continuous", [how["as"] != "levels" for how in readings])
@@ -74,10 +69,7 @@ class ReadColumns(nn.Module):
         self.table: nn.Parameter | None = None
         entries = self._stack("embedded", levels, [k > widest for k in levels])
         if entries:
-            table = torch.empty(entries, embedding)
-            if not table.is_meta:  # without memory torch would import its compiler to draw nothing
-                table.normal_(generator=generator)
-            self.table = nn.Parameter(table)
+            self.table = _drawn(entries, embedding, generator)
 
     def _note(self, name: str, which: Sequence[bool]) -> list[int]:
         """Keep the numbers of some columns, where the module is."""
@@ -169,3 +161,21 @@ class ReadColumns(nn.Module):
             index = x[:, at].long() + self.get_buffer("embedded_starts")
             found.append((self.table[index] * there[:, at, None]).flatten(1))
         return found
+
+
+def _check(readings: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse columns that are to be read in no known way."""
+    kinds = ("number", "count", "levels", "points", *LOGARITHMS)
+    for number, how in enumerate(readings):
+        if how.get("as") not in kinds:
+            raise ValueError(
+                f"readings[{number}] must be read as one of {', '.join(kinds)}, got {how!r}."
+            )
+
+
+def _drawn(entries: int, embedding: int, generator: torch.Generator | None) -> nn.Parameter:
+    """Return a table of standard normal numbers, (entries, embedding)."""
+    table = torch.empty(entries, embedding)
+    if not table.is_meta:  # without memory torch would import its compiler to draw nothing
+        table.normal_(generator=generator)
+    return nn.Parameter(table)

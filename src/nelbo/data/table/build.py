@@ -159,11 +159,7 @@ def _number(value: Any, decimals: int | None) -> str | None:
 def _pandas(pandas: Any, values: Array, column: Column) -> Any:
     dtype = column.dtype
     if dtype == "category":
-        levels = list(getattr(column, "levels", ())) or None
-        if values.dtype.kind == "f" and levels and all(float(v).is_integer() for v in levels):
-            levels = [int(level) for level in levels]
-        kind = pandas.CategoricalDtype(levels, ordered=column.kind == "ordinal")
-        return pandas.Series(pandas.Categorical(values, dtype=kind))
+        return _pandas_categories(pandas, values, column)
     if _is_text(dtype) and column.form != "truth":
         values = _words(values, column)
     series = pandas.Series(values)
@@ -176,6 +172,14 @@ def _pandas(pandas: Any, values: Array, column: Column) -> Any:
     if series.dtype.kind == "M" and "," in dtype:
         series = series.dt.tz_localize("UTC")
     return _cast(series, dtype)
+
+
+def _pandas_categories(pandas: Any, values: Array, column: Column) -> Any:
+    levels = list(getattr(column, "levels", ())) or None
+    if values.dtype.kind == "f" and levels and all(float(v).is_integer() for v in levels):
+        levels = [int(level) for level in levels]
+    kind = pandas.CategoricalDtype(levels, ordered=column.kind == "ordinal")
+    return pandas.Series(pandas.Categorical(values, dtype=kind))
 
 
 def _cast(series: Any, dtype: str) -> Any:
