@@ -6,6 +6,7 @@ r"""The net of two stochastic layers of Burda et al. (2016), and IWAE with a thr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -135,7 +136,8 @@ class Resampled(DReG):
         if not torch.is_grad_enabled() or self.kept >= self.samples:
             return super().forward(x, generator, c)
         q = self.vae.encode(x)
-        u = torch.randn(self.samples, len(x), self.vae.latent_dim, generator=generator)
+        noise = (self.samples, len(x), self.vae.latent_dim)
+        u = torch.randn(noise, generator=generator, device=x.device)
         with torch.no_grad():
             log_weight = self.vae.terms_at(x, q.from_noise(u), q).log_weight
         share = log_weight.softmax(0)
@@ -149,12 +151,12 @@ class Resampled(DReG):
         path = terms.log_joint - (slope * (z - z.detach())).sum(-1)
         weight = share.gather(0, chosen)[..., None]
         z.register_hook(lambda gradient: gradient * weight)
-        bound = log_weight.logsumexp(0) - torch.tensor(float(self.samples)).log()
+        bound = log_weight.logsumexp(0) - math.log(self.samples)
         return bound + (path - path.detach()).mean(0)
 
     def _chosen(self, share: Tensor, generator: torch.Generator | None) -> Tensor:
         """Draw numbers of samples by their weights, (kept, n)."""
-        first = torch.rand(share.shape[1], 1, generator=generator)
-        steps = (torch.arange(self.kept) + first) / self.kept
+        first = torch.rand(share.shape[1], 1, generator=generator, device=share.device)
+        steps = (torch.arange(self.kept, device=share.device) + first) / self.kept
         ends = share.cumsum(0).T.contiguous()
         return torch.searchsorted(ends, steps).clamp_max(self.samples - 1).T

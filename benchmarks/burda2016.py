@@ -30,6 +30,7 @@ from torch import Tensor
 from nelbo import VAE, diagnose, distributions, evaluate, fit, objective, prior
 from nelbo.checkpoint.store import Folder
 from nelbo.data import as_rows
+from nelbo.training.precision import resolve_device
 
 from ._common import (
     RESULTS,
@@ -56,7 +57,7 @@ HEAD = (
     "active",
     "wall s",
     "CPU s",
-    "threads",
+    "on",
     "k>0.7",
 )
 
@@ -143,6 +144,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5000, help="importance samples for each")
     parser.add_argument("--gradient", default="dreg", help="iwae or dreg, where K is above 1")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: a GPU if any")
     parser.add_argument(
         "--weights", type=Path, default=RESULTS.parent / "weights", help="where trained weights go"
     )
@@ -153,13 +155,15 @@ def main() -> None:
     parser.add_argument("--judge", action="store_true", help="judge weights that are there already")
     parser.add_argument("--trial", action="store_true", help="print, but write no result")
     options = parser.parse_args()
+    options.device = resolve_device(options.device)
     keep_memory()
-    before, found = machine(), kept("burda2016", HEAD)
+    before = machine()
     for name in [options.only] if options.only else ROWS:
         row = run(name, options)
         print(*row, flush=True)
-        found[name] = list(row)
         if not options.trial:
+            # read again: another row may have come in from another process
+            found = {**kept("burda2016", HEAD), name: list(row)}
             report("burda2016", HEAD, [found[key] for key in ROWS if key in found], before)
 
 
@@ -181,6 +185,7 @@ def run(name: str, options: argparse.Namespace) -> tuple[Any, ...]:
         save_weights(weights, vae, **facts)
     grey = test[: options.test].float() / 255
     x = torch.bernoulli(grey, generator=torch.Generator().manual_seed(1))
+    vae.to(options.device)
     found = evaluate.log_likelihood(vae, x, "importance", options.samples)
     return (
         name,
@@ -191,12 +196,19 @@ def run(name: str, options: argparse.Namespace) -> tuple[Any, ...]:
         -found.mean,
         found.mean_standard_error,
         float(evaluate.elbo(vae, x).mean()),
-        diagnose.active_units(vae, test.float() / 255).count,
+        diagnose.active_units(vae, (test.float() / 255).to(vae.device)).count,
         facts["wall"],
         facts["cpu"],
-        torch.get_num_threads(),
+        place(vae.device),
         float(found.unreliable.double().mean()),
     )
+
+
+def place(device: torch.device) -> str:
+    """Return where a row was computed."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} thread(s)"
 
 
 def trained(
@@ -225,6 +237,7 @@ def trained(
             learning_rate=options.rate or row.rate,
             decay=None,
             precision=options.precision,
+            device=options.device,
             callbacks=[curve],
             store=store,
             **limits,
@@ -274,8 +287,9 @@ class Curve:
         """Return the bound of held-out images by 50 samples, with the same noise each time."""
         if self.held is None:
             return None
-        generator = torch.Generator().manual_seed(3)
-        parts = [self.judge(part, generator) for part in self.held.split(100)]
+        device = self.judge.vae.device
+        generator = torch.Generator(device).manual_seed(3)
+        parts = [self.judge(part, generator) for part in self.held.to(device).split(100)]
         return float(torch.cat(parts).mean())
 
     def facts(self) -> dict[str, float]:
