@@ -159,19 +159,37 @@ def test_any_number_of_columns_and_latents_is_shown(width: int, latents: int) ->
     assert len(to_html(portray(model, rows, limits=QUICK))) < 3_000_000
 
 
-def test_missing_values_are_shown_complete_rows_examined_and_names_are_text() -> None:
+def test_missing_values_are_shown_incomplete_rows_examined_and_names_are_text() -> None:
     import pandas as pd
 
     rows = np.where(RNG.random(TABLE.shape) < 0.03, np.nan, TABLE)
     frame = pd.DataFrame(rows, columns=[f"{EVIL} {j}" for j in range(5)])
     found = portray(fitted(frame[:110]).fitted_, frame)
     assert not isinstance(found.missing, Absent)
-    assert np.allclose(found.missing, np.isnan(rows[:110]).mean(0))
+    assert np.allclose(found.missing.share, np.isnan(rows[:110]).mean(0))
+    lost = np.isnan(rows).any(1)
+    assert (found.missing.incomplete, found.missing.rows) == (lost[:110].sum(), 110)
     assert not isinstance(found.diagnosis, Absent)
-    assert found.diagnosis.rows == (~np.isnan(rows[110:]).any(1)).sum()
+    assert found.diagnosis.rows == len(rows[110:])
     text = to_html(found)
+    assert f"{lost[:110].sum()} of 110 rows trained on lack at least one value." in text
+    assert f"{lost[110:].sum()} of {len(rows[110:])} rows lack values" in text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
+
+
+def test_a_model_of_complete_rows_is_judged_by_such_and_says_so(table: Fitted) -> None:
+    rows = TABLE.copy()
+    rows[110:120, 0] = np.nan
+    found = portray(table, rows, limits=QUICK)
+    assert found.verdict.warnings[0].startswith("10 of 140 rows lack values and are left out")
+    assert not isinstance(found.map, Absent)
+    assert not set(found.map.numbers) & {*range(110, 120)}
+    rows[:, 0] = np.nan
+    with pytest.raises(
+        ValueError, match="Every row that the model is to be judged by lacks a value"
+    ):
+        portray(table, rows, limits=QUICK)
 
 
 def test_categories_have_their_names() -> None:

@@ -26,6 +26,7 @@ from .portrait import (
     Interpolations,
     LatentMap,
     Look,
+    Missing,
     Neighbours,
     NoiseLevel,
     Portrait,
@@ -556,12 +557,14 @@ def _synthetic(found: Synthetic, look: Look) -> Section:
     return section
 
 
-def _missing(found: Array, look: Look) -> Section:
+def _missing(found: Missing, look: Look) -> Section:
     """Show what is missing."""
     return {
+        "lead": f"{found.incomplete:,} of {found.rows:,} rows {found.which} lack at least one "
+        "value.",
         "chart": _chart(
-            charts.draw_missing(found, look.columns), "Share of values that are missing."
-        )
+            charts.draw_missing(found.share, look.columns), "Share of values that are missing."
+        ),
     }
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Level",
     "Look",
     "Marginal",
+    "Missing",
     "Neighbours",
     "NoiseLevel",
     "Portrait",
@@ -379,6 +380,23 @@ class Synthetic:
     left: int
 
 
+@dataclass(frozen=True, eq=False)
+class Missing:
+    """What is missing from a table.
+
+    Attributes:
+        share: The share of missing values of each column, (D,).
+        incomplete: How many rows lack at least one value.
+        rows: How many rows were looked at.
+        which: What they are called.
+    """
+
+    share: Array
+    incomplete: int
+    rows: int
+    which: str
+
+
 @dataclass(frozen=True)
 class Fact:
     """A name and what it is."""
@@ -416,7 +434,7 @@ class Portrait:
         extremes: Improbable and typical rows.
         neighbours: The training rows nearest to samples.
         synthetic: A table beside a synthetic one.
-        missing: The share of missing values of each column.
+        missing: What is missing from a table.
         recipe: What was decided, and why.
         options: What was asked for.
         provenance: Data, versions, seed.
@@ -437,7 +455,7 @@ class Portrait:
     extremes: Extremes | Absent
     neighbours: Neighbours | Absent
     synthetic: Synthetic | Absent
-    missing: Array | Absent
+    missing: Missing | Absent
     recipe: tuple[Decision, ...] = ()
     options: tuple[Fact, ...] = ()
     provenance: tuple[Fact, ...] = field(default=())

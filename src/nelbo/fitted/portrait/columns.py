@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...report.portrait import Absent, Column, ColumnPair, Look, Marginal, Synthetic
+from ...report.portrait import Absent, Column, ColumnPair, Look, Marginal, Missing, Synthetic
 from ...report.style import span
 from ..model import Model
 from .look import correlations
@@ -41,16 +41,17 @@ def synthetic(model: Model, rows: Rows, look: Look, limits: Limits) -> Synthetic
     return Synthetic(len(data), which, marginals, pairs, both, left)
 
 
-def missing(rows: Rows, look: Look) -> Array | Absent:
-    """Return the share of missing values of each column."""
+def missing(rows: Rows, look: Look) -> Missing | Absent:
+    """Count what is missing, by column and by row."""
     if look.images:
         return Absent("Rows are images.")
     if rows.any is None:
         return Absent("No rows were passed.")
-    share = np.isnan(np.asarray(rows.any.array, dtype=np.float64)).mean(0)
-    if not share.any():
-        return Absent("No value is missing in the rows that were looked at.")
-    return np.asarray(share)
+    for values, which in ((rows.train, "trained on"), (rows.judged, rows.which)):
+        if values is not None and values.incomplete:
+            gone = np.isnan(np.asarray(values.array, dtype=np.float64))
+            return Missing(gone.mean(0), int(gone.any(1).sum()), len(gone), which)
+    return Absent("No value is missing in the rows that were looked at.")
 
 
 def _marginal(data: Array, drawn: Array, column: Column, j: int, bins: int = 25) -> Marginal:

@@ -113,6 +113,7 @@ class Rows:
         train_numbers: Their numbers in the data.
         new: Whether the model was fitted to none of those it is judged by, as far as is known.
         labels: A label of each row that is judged, and of those that it was fitted to, if any.
+        note: Which rows were left out, and why; empty if none.
     """
 
     judged: Values | None
@@ -123,6 +124,7 @@ class Rows:
     train_numbers: Array
     new: bool
     labels: tuple[Colouring, Colouring] | None = None
+    note: str = ""
 
     @property
     def said(self) -> str:
@@ -180,14 +182,40 @@ def of_rows(
     if values is None:
         return Rows(None, nothing, "", 0, None, nothing, new=True)
     chosen = model.choose(values, least=limits.fewest)
-    judged = np.flatnonzero(chosen.mask)
+    readable, note = _readable(model, values, chosen.mask)
+    judged = np.flatnonzero(chosen.mask & readable)
     trained = nothing
     if chosen.seen is not None:
-        trained = np.flatnonzero(chosen.seen)
+        trained = np.flatnonzero(chosen.seen & readable)
     which = {"held-out": "held out", "trained": "trained on"}.get(chosen.which, "passed")
     if not chosen.judged_as_new:
         which = "trained on"
-    return _some(values, judged, trained, which, chosen.judged_as_new, labels, name, limits, seed)
+    rows = _some(values, judged, trained, which, chosen.judged_as_new, labels, name, limits, seed)
+    return dataclasses.replace(rows, note=note)
+
+
+def _readable(
+    model: Model, values: Values, judged: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.bool_], str]:
+    """Return which rows the networks of a model can read, and what to know of the others.
+
+    Raises:
+        ValueError: They can read none of those that it is to be judged by.
+    """
+    if model.vae.takes_missing or not values.incomplete:
+        return np.ones(len(values), dtype=np.bool_), ""
+    whole = np.asarray(~np.isnan(values.array.reshape(len(values), -1)).any(1), dtype=np.bool_)
+    if not (whole & judged).any():
+        raise ValueError(
+            "Every row that the model is to be judged by lacks a value, and it was fitted to "
+            "complete rows, so that it can read none of them. Pass complete rows, or fit to rows "
+            "in which values are missing."
+        )
+    lost = len(values) - int(whole.sum())
+    return whole, (
+        f"{lost:,} of {len(values):,} rows lack values and are left out: the model was fitted to "
+        "complete rows."
+    )
 
 
 def of_fit(train: Values, held_out: Values | None, limits: Limits, seed: int = 0) -> Rows:

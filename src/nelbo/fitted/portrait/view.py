@@ -121,17 +121,6 @@ def portray_fit(
     return view.portrait(Absent(later))
 
 
-def _complete(values: Values | None) -> Values | None:
-    """Return the rows that lack no value, which alone a diagnosis looks at; if there are too few of
-    them, all."""
-    if values is None or not values.incomplete:
-        return values
-    there = ~np.isnan(values.array.reshape(len(values), -1)).any(1)
-    if there.sum() < diagnose.LEAST_ROWS:
-        return values
-    return values[there]
-
-
 def attempt(find: Callable[..., Found], *arguments: Any) -> Found | Absent:
     """Return what is found, or why it cannot be."""
     try:
@@ -196,14 +185,14 @@ class _View:
             return Absent(NO_ROWS)
         if not self.limits.examine:
             return Absent("It was not examined.")
-        judged, train, which = _complete(rows.judged), _complete(rows.train), None
+        judged, train, which = rows.judged, rows.train, None
         if not rows.new:
             train, which = None, "all"
         least = diagnose.LEAST_ROWS
-        if judged is None or len(judged) < least:
+        if len(judged) < least:
             return Absent(
                 f"An examination needs at least {least} rows for standard errors, and there are "
-                f"{len(rows.judged)} {rows.which}."
+                f"{len(judged)} {rows.which}."
             )
         model, effort = self.model, diagnose.Effort.quick(self.model.vae)
 

@@ -40,7 +40,7 @@ def verdict_of(
     if summary is not None:
         baseline = summary.baseline
     tone, headline, why = _health(diagnosis, baseline)
-    sentences, levels, warnings = [], [], []
+    sentences, levels, warnings = [], [], [rows.note] * bool(rows.note)
     if summary is None:
         sentences.append("How good it is on rows is not known: none were passed.")
     else:
@@ -48,7 +48,7 @@ def verdict_of(
             levels = _levels(model, rows, summary.density, summary.baseline)
             sentences.append(_compared(rows, summary.density, summary.baseline))
         sentences.append(_explained(summary.explained, summary))
-        warnings = [*summary.warnings]
+        warnings += summary.warnings
     return Verdict(
         tone, headline, _model(model), (*sentences, *why), tuple(levels), tuple(warnings)
     )
