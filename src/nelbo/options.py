@@ -244,7 +244,7 @@ class Options:
         """
         Standard deviation of normal noise that the ELBO puts on what the encoder sees in training,
         against overfitting; in units of the scaled data, whose standard deviation is about 1. By
-        default 0.5 for fewer than 10,000 images, or rows of more than 256 numbers, in runs of at
+        default 0.4 for fewer than 10,000 images, or rows of more than 256 numbers, in runs of at
         least 1,000 steps, else 0.
         """,
         limits="zero or more",

@@ -347,6 +347,13 @@ def test_nothing_in_use_is_advised_by_the_model_alone() -> None:
     assert "learned prior" not in "".join(told)
 
 
+@pytest.mark.parametrize(("noise", "objective"), [(0.0, "elbo"), (0.4, "elbo"), (0.0, "iwae")])
+def test_a_weak_encoder_is_to_see_noise_where_a_fit_has_none(noise: float, objective: str) -> None:
+    used = {"input_noise": noise, "objective": objective, "encoder": "residual"}
+    told = cures.advise(remedies()["weak encoder"], used)
+    assert told.startswith("noise on what the encoder sees") == (noise == 0 and objective == "elbo")
+
+
 @pytest.mark.parametrize("objective", ["elbo", "iwae", "dreg"])
 def test_what_only_the_estimator_knows_to_be_in_use_is_not_advised(objective: str) -> None:
     model = small(network="mlp", objective=objective, max_steps=20, scale="global").fit(rows(200))

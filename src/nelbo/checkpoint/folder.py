@@ -70,7 +70,7 @@ class Form:
 
     format: str = "nelbo"
     version: int = 1
-    """Of the schema. A newer one is refused."""
+    """The version of the schema; a folder of a newer one is refused."""
     config: str = "config.json"
     tensors: str = "model.safetensors"
     manifest: str = "manifest.json"

@@ -49,6 +49,11 @@ def remedies() -> Mapping[str, tuple[Cure, ...]]:
     larger = Cure("a larger beta^2", {"variance": None}, fixed)
     fewer_latents = Cure("fewer latents", {"latent_dim": None}, several)
     more_latents = Cure("more latents", {"latent_dim": None})
+    noisy_input = Cure(
+        "noise on what the encoder sees in training",
+        {"input_noise": None},
+        {"input_noise": (0,), "objective": ("elbo",), "encoder": (*dense, *conv)},
+    )
     narrower = (
         Cure("narrower layers", {"hidden": None}, {"decoder": dense}),
         Cure("narrower stages", {"channels": None}, {"decoder": conv}),
@@ -78,6 +83,7 @@ def remedies() -> Mapping[str, tuple[Cure, ...]]:
             "overfitting": overfitting,
             "unlike the training rows": (*overfitting, Cure("rows like those trained on")),
             "weak encoder": (
+                noisy_input,
                 longer,
                 past_the_stop,
                 Cure("a wider encoder", {"hidden": None}, {"encoder": dense}),

@@ -21,6 +21,7 @@ def used(model: Parts) -> dict[str, Any]:
     return {
         **vars(options),
         "objective": model.objective,
+        "input_noise": model.recipe.get("input_noise", {"value": 0})["value"],
         "early_stopping": bool(options.early_stopping and options.validation_fraction),
         "scale": model.schema.scaling,
         "kind": model.schema.kind,

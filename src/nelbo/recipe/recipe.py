@@ -78,7 +78,7 @@ class Recipe:
     early_stopping: Choice[bool]
     """Whether they do so; else the last weights are kept."""
     max_epochs: Choice[int | None]
-    """A limit of training, as the next two are; None is none."""
+    """The largest number of passes over the rows; None is no limit, here and in the next two."""
     max_steps: Choice[int | None]
     max_seconds: Choice[float | None]
     batch_size: Choice[int]
@@ -88,7 +88,7 @@ class Recipe:
     decay: Choice[float | None]
     """Share of the run, at its end, over which the rate falls; None is a cosine."""
     weight_decay: Choice[float]
-    """Of AdamW, on all weights."""
+    """The weight decay of AdamW, which acts on all weights."""
     average: Choice[float]
     """Weight of the newest weights in a running mean; 0 is none."""
     jitter: Choice[bool]

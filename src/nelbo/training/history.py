@@ -29,8 +29,9 @@ class Record:
         epoch: Passes over the training rows, a fraction.
         seconds: The time since the start of training.
         train: Mean objective over the training rows seen since the last record, nats per example;
-            None at the start. Where training gives the KL another weight, the plain bound of up to
-            1,024 training rows at this step.
+            None at the start. Where training maximises something else than validation measures
+            (another weight of the KL, noise on what the encoder sees, or hidden values), it is
+            the plain bound at this step, of as many training rows as are held out, at most 1,024.
         validation: Mean objective over the validation rows, nats per example; None without
             validation rows.
         kl: Mean KL(q(z|x) || p(z)), nats per example; None where it has no closed form.
