@@ -69,7 +69,8 @@ def given_others(
 
 def _exactly(vae: VAE, x: Tensor, memory: int) -> tuple[Tensor, Tensor]:
     """Return both for a model of which x is a mixture of normals."""
-    log_p = torch.zeros(x.shape, dtype=torch.float64)
+    x = x.to(vae.device)
+    log_p = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
     expected = x.double().clone()
     for column in range(x.shape[1]):
         for found in weighted(vae, _without(x, column), memory=memory):
@@ -78,7 +79,7 @@ def _exactly(vae: VAE, x: Tensor, memory: int) -> tuple[Tensor, Tensor]:
             there = ~x[rows, column].isnan()
             log_p[rows, column] = _each(found.p, value)[0, :, column] * there
             expected[rows, column] = found.p.mean[0, :, column]
-    return log_p, expected
+    return log_p.cpu(), expected.cpu()
 
 
 def _of_rows(vae: VAE, x: Examples, each: int, seed: int, memory: int) -> tuple[Tensor, Tensor]:

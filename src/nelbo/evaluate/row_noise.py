@@ -27,9 +27,10 @@ def row_keys(x: Tensor) -> Tensor:
     """
     numbers = x.flatten(1).to(torch.float64) + 0.0  # which makes -0.0 the 0.0 that it equals
     numbers = numbers.masked_fill(numbers.isnan(), math.nan)
-    flat = numbers.contiguous().view(torch.int64).cpu()
+    flat = numbers.contiguous().view(torch.int64)
     generator = torch.Generator().manual_seed(7)
     odd = torch.randint(-(2**62), 2**62, (flat.shape[1],), generator=generator) | 1
+    odd = odd.to(flat.device)
     mixed = flat ^ (flat >> 29)  # integer sums wrap around, so their order does not matter
     return _scramble((mixed * odd).sum(1)) & (2**62 - 1)
 
@@ -51,7 +52,8 @@ def block(keys: Tensor, size: int, seed: int, number: int, like: Tensor) -> Tens
     pairs = math.ceil(size / 2)
     # 2^64 / golden ratio, odd: steps of this size visit all 64-bit integers as evenly as can be
     golden = -7046029254386353131
-    place = torch.arange(1, BLOCK * pairs + 1).reshape(BLOCK, 1, pairs) * golden
+    count = torch.arange(1, BLOCK * pairs + 1, device=keys.device)
+    place = count.reshape(BLOCK, 1, pairs) * golden
     bits = _scramble(place + _scramble(keys ^ stream(seed, number))[:, None])
     # Box & Muller (1958): two normals of one hash; half a unit keeps the logarithm finite.
     radius = (

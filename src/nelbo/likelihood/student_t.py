@@ -135,7 +135,7 @@ class StudentT(SharedVariance):
         if self.learns_df:
             self.log_df.fill_(math.log(FIRST) / PACE)
         if self.learned:
-            df = self.df.double()
+            df = self.df.double().to(model.variance.device)
             share = ((df - 2) / df).clamp_min(0.25)
             log_variance = (model.variance.expand_as(model.bias).reshape(self.shape) * share).log()
             if self.log_variance.ndim == 0:
