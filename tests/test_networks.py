@@ -16,6 +16,7 @@ from nelbo import networks
 from nelbo.linear import LinearGaussian
 from nelbo.networks.activation import ACTIVATIONS
 from nelbo.networks.residual import soft_clip
+from nelbo.networks.sub_pixel import quickened
 
 IMAGES = [
     (1, 28, 28),
@@ -220,3 +221,21 @@ def test_a_factor_encoder_is_the_posterior_of_what_is_there() -> None:
     torch.testing.assert_close(loc[2:], complete)
     with pytest.raises(ValueError, match="got 3 numbers, which are no pairs"):
         networks.FactorEncoder((5,), (3,))
+
+
+@pytest.mark.parametrize("image", [(1, 28, 28), (3, 7, 9), (2, 1, 6)])
+def test_a_quickened_decoder_maps_alike(image: tuple[int, int, int]) -> None:
+    slow = loud(make("Conv", (4,), image))
+    quick = quickened(slow)
+    kinds = [type(part) for part in quick.modules()]
+    assert kinds.count(nn.Conv2d) == 2
+    z = normal(5, 4).float().requires_grad_()
+    found, expected = quick(z), slow(z)
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+    slopes = [torch.autograd.grad(x.sum(), z)[0] for x in (found, expected)]
+    assert torch.allclose(*slopes, rtol=1e-3, atol=1e-4)
+
+
+def test_what_has_no_slow_layer_is_left_as_it_is() -> None:
+    network = make("MLP", (4,), (3,))
+    assert quickened(network) is network

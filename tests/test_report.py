@@ -59,6 +59,8 @@ def test_the_verdict_is_about_rows_that_the_model_has_not_seen(table: Fitted, se
     assert "30 rows held out" in seen.verdict.sentences[0]
     assert seen.diagnosis.rows == 30
     assert seen.diagnosis.train_rows == 110
+    unseen = seen.diagnosis["train against unseen"].values[1]
+    assert unseen.number.value == pytest.approx(level.mean)
 
 
 def test_the_map_is_that_of_principal_components(table: Fitted, seen: Any) -> None:

@@ -90,6 +90,7 @@ def memorisation(
     searched: int = 10_000,
     c: Tensor | None = None,
     train_c: Tensor | None = None,
+    log_p: Tensor | None = None,
 ) -> Memorisation:
     """Hold training rows against unseen ones.
 
@@ -105,6 +106,8 @@ def memorisation(
         searched: Training rows in which nearest neighbours are looked for, at most.
         c, train_c: Conditions of the rows, (n, k) and (m, k), for a model of p(x|c): samples have
             those of x.
+        log_p: log p(x) of each row of x in the units of the data, (n,), by as many samples, where
+            that is known already.
 
     Raises:
         ValueError: Rows that do not fit.
@@ -114,13 +117,16 @@ def memorisation(
     if method == "importance":  # as scores are: the encoder alone may be nats too low
         settings["proposal"] = "mixture"
     seen = subsample(Examples(train, train_c), len(x), seed)
-    first, second = (
-        mean(
-            log_likelihood(vae, rows.x, method, samples, seed, memory, rows.c, **settings).value,
-            shift,
-        )
-        for rows in (seen, Examples(x, c))
-    )
+
+    def scored(rows: Examples) -> Estimate:
+        found = log_likelihood(vae, rows.x, method, samples, seed, memory, rows.c, **settings)
+        return mean(found.value, shift)
+
+    first = scored(seen)
+    if log_p is None:
+        second = scored(Examples(x, c))
+    else:
+        second = mean(log_p)
     error = math.hypot(first.standard_error, second.standard_error)
     with judged(vae, x, c) as (model, rows):
         known = subsample(train, searched, seed).to(rows.x)

@@ -42,6 +42,7 @@ def diagnose(
     rows: int = 1000,
     units: Units | None = None,
     linear: Tensor | None = None,
+    log_p: Tensor | None = None,
     seen: Tensor | None = None,
     seed: int = 0,
     memory: int = MEMORY,
@@ -71,6 +72,8 @@ def diagnose(
         units: Units of the data; None are the model's own.
         linear: log p(x) of each row of x under exact pPCA, in the units of the data, where that is
             known; else it is found from ``train``, taken as they are.
+        log_p: log p(x) of each row of x under the model, by ``effort.samples`` importance samples
+            and in the units of the data, where that is known; else it is found.
         seen: Which rows of x the model was trained on, of shape (n,), where that is known: a model
             is not called healthy by such rows.
         seed: The seed of everything drawn. Equal calls give equal answers.
@@ -99,6 +102,7 @@ def diagnose(
         x=subsample(every, rows, seed),
         train=_subsampled(fitted, _Examination.searched, seed),
         linear=_subsampled(linear, rows, seed),
+        log_p=_subsampled(log_p, rows, seed),
         seen=_subsampled(seen, rows, seed),
         rare=_rare(vae, _whole(fitted or every), units, seed),
         units=units,
@@ -157,6 +161,7 @@ class _Examination:
         x: The rows looked at.
         train: Rows it was fitted to, or None.
         linear: log p(x) of each row of x under exact pPCA, or None.
+        log_p: log p(x) of each row of x under the model, or None.
         seen: Which rows of x it was fitted to, or None where that is not known.
         rare: The rare values that were compared.
         units: Units of the data.
@@ -171,6 +176,7 @@ class _Examination:
     x: Examples
     train: Examples | None
     linear: Tensor | None
+    log_p: Tensor | None
     seen: Tensor | None
     rare: tuple[RareValue, ...]
     units: Units | None
@@ -257,6 +263,7 @@ class _Examination:
             self.effort.samples,
             c=x.c,
             train_c=train.c,
+            log_p=self.log_p_of_whole,
         )
         gain = None
         if self.linear_model is not None:
@@ -324,6 +331,13 @@ class _Examination:
     def whole(self) -> Examples:
         """The rows that lack no value."""
         return _whole(self.x)
+
+    @property
+    def log_p_of_whole(self) -> Tensor | None:
+        """log p(x) of the rows that lack no value, where it is known."""
+        if self.log_p is None:
+            return None
+        return self.log_p[~self.x.x.flatten(1).isnan().any(1).cpu()]
 
     @property
     def too_few(self) -> str:

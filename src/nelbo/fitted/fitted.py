@@ -38,6 +38,7 @@ from ..data.table.column import Unknown
 from ..data.values import check_finite, is_frame
 from ..distributions import draw
 from ..markup import card
+from ..networks.sub_pixel import quickened
 from ..options import Options
 from ..recipe import Entries
 from ..training import History, Units
@@ -411,6 +412,7 @@ class Fitted(Brief):
         c: Any = None,
         train_c: Any = None,
         effort: Effort | None = None,
+        log_p: Array | None = None,
     ) -> Diagnosis:
         """Find out what is wrong with this model: verdicts, and one diagnosis with its cure.
 
@@ -426,6 +428,8 @@ class Fitted(Brief):
             c, train_c: What the rows, and those of ``train``, are conditioned on, for a model of
                 p(x|c).
             effort: How closely to look; None is as closely as is worth while.
+            log_p: log p(x) of each row of X, as `log_likelihood` finds it by `plain_method` and
+                ``effort.samples`` importance samples, where that is known already.
 
         Raises:
             ValueError: Rows do not fit or are too few, or there are none of those asked for.
@@ -434,6 +438,11 @@ class Fitted(Brief):
 
         X = diagnosis.readable(self.vae, self.values(X, c), LEAST_ROWS)
         x, model = evaluate.Examples(self._rows(X), self.conditions_of(X)), self
+        if log_p is not None and len(log_p) != len(X):
+            raise ValueError(
+                f"log_p has {len(log_p):,} values, but {len(X):,} rows are looked at. Pass one for "
+                "each row, or none."
+            )
         known: evaluate.Examples | None = None
         if train is not None:
             train = diagnosis.readable(self.vae, self.values(train, train_c), LEAST_ROWS)
@@ -462,12 +471,22 @@ class Fitted(Brief):
             rows=limit,
             units=self.units,
             linear=None if linear is None else torch.from_numpy(linear)[mask],
+            log_p=None if log_p is None else torch.from_numpy(log_p)[mask],
             seen=None if told is None else torch.from_numpy(told)[mask],
             seed=seed,
             used=diagnosis.used(self),
             spell=spell or in_python,
             effort=effort or Effort(),
         )
+
+    def quickened(self) -> Fitted:
+        """Return a model that is the same but for rounding, and takes less time for each decode
+        where its decoder is a convolutional one; it is not for training or saving."""
+        vae, decoder = self.vae, quickened(self.vae.decoder)
+        if decoder is vae.decoder:
+            return self
+        swift = VAE(vae.prior, decoder, vae.likelihood, vae.encoder, vae.posterior)
+        return dataclasses.replace(self, vae=swift.train(vae.training))
 
     def report(
         self,

@@ -34,7 +34,7 @@ from ...report.portrait import (
     Usage,
 )
 from ..model import Model
-from .look import deviations, in_units
+from .look import in_units
 from .rows import Limits, Rows, coloured, spread
 
 Array = npt.NDArray[Any]
@@ -206,11 +206,21 @@ def traversals(
     z: Embedded | None,
     found: Usage | None,
     log_p: Array | None,
+    deviations: Array,
     limits: Limits,
 ) -> Traversals:
     """Vary one dimension after the other, all others as in a row of middling log p(x).
 
     Without rows all others are at the mean of p(z).
+
+    Arguments:
+        model: The model.
+        rows: The rows.
+        z: What the encoder says of them.
+        found: How much each dimension says.
+        log_p: log p(x) of each row, where it is known.
+        deviations: The standard deviation of each value of the data, (D,).
+        limits: How much is shown.
     """
     width = model.vae.latent_dim
     kl, active = np.full(width, np.nan), np.ones(width, dtype=bool)
@@ -230,7 +240,7 @@ def traversals(
         values,
         decoded.reshape(len(chosen), limits.steps, *decoded.shape[1:]),
         number,
-        deviations(model, rows.any),
+        deviations,
         int(active.sum()) - len(chosen),
     )
 

@@ -32,6 +32,9 @@ class Limits:
         operations: Floating-point operations that log p(x) of all of them may take: two seconds
             with what fits the proposals.
         encoded: Floating-point operations that counting active units may take.
+        residuals: Rows whose residuals are looked at, at least and at most: of 784 pixels each,
+            the fewest leave an error of a tenth of a per cent in the histogram.
+        decoded: Floating-point operations that finding residuals may take.
         examine: Whether to look for what is wrong with the model.
         values: Values of these rows, at most: 1,000 rows of 3,072 values.
         trained: Training rows that are looked at, at most.
@@ -59,6 +62,8 @@ class Limits:
     importance: tuple[int, int] = (200, 50)
     operations: float = 1e11
     encoded: float = 2e10
+    residuals: tuple[int, int] = (150, 500)
+    decoded: float = 1.5e10
     examine: bool = True
     values: int = 3_100_000
     trained: int = 10_000
@@ -89,7 +94,18 @@ class Limits:
         for samples in self.importance:
             if most / samples >= 300:
                 break
-        return min(self.scored, max(60, int(most / samples))), samples
+        # fewer than 120 rows are too few for the classifier of an examination
+        return min(self.scored, max(120, int(most / samples))), samples
+
+    def calibrated(self, one: float, draws: int = 8) -> int:
+        """Return of how many rows residuals are looked at.
+
+        Arguments:
+            one: Floating-point operations of one decode.
+            draws: Draws of z for each row.
+        """
+        fewest, most = self.residuals
+        return min(most, max(fewest, int(self.decoded / (draws * max(one, 1.0)))))
 
     def countable(self, one: float) -> int:
         """Return in how many training rows active units are counted, at most.

@@ -6,7 +6,7 @@ __all__ = ["portray", "portray_fit"]
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -70,13 +70,13 @@ def portray(
     Raises:
         ValueError: X, c or labels do not fit.
     """
-    limits, values = limits or Limits(), None
+    limits, values, model = limits or Limits(), None, model.quickened()
     if X is not None:
         values = model.values(X, c)
     rows = of_rows(model, values, labels, label, limits, seed)
     if train is not None:
         rows = rows.beside(model.values(train), limits, seed)
-    summary, log_p = None, None
+    summary, log_p, samples = None, None, 0
     if rows.judged is not None and rows.any is not None:
         one = diagnose.operations(model.vae)
         count, samples = limits.affordable(one)
@@ -86,7 +86,7 @@ def portray(
         log_p = np.full(len(rows.judged), np.nan)
         if scores is not None:
             log_p[few] = scores.value
-    view = _View(model, rows, summary, log_p, title, limits, seed)
+    view = _View(model, rows, summary, log_p, title, limits, seed, samples)
     return view.portrait(view.examined(spell))
 
 
@@ -141,7 +141,7 @@ class _View:
         title: What the data are called.
         limits: How much is shown.
         seed: The seed of everything drawn.
-        calibrated: Rows whose residuals are looked at.
+        samples: Importance samples behind each log p(x).
     """
 
     model: Model
@@ -151,7 +151,7 @@ class _View:
     title: str
     limits: Limits
     seed: int
-    calibrated: int = field(default=500)
+    samples: int = 0
 
     def portrait(self, diagnosis: Diagnosis | Absent) -> Portrait:
         """Find every section."""
@@ -185,7 +185,10 @@ class _View:
             return Absent(NO_ROWS)
         if not self.limits.examine:
             return Absent("It was not examined.")
-        judged, train, which = rows.judged, rows.train, None
+        judged, train, which, log_p = rows.judged, rows.train, None, None
+        if self.log_p is not None and np.isfinite(self.log_p).sum() >= diagnose.LEAST_ROWS:
+            known = np.isfinite(self.log_p)
+            judged, log_p = judged[known], self.log_p[known]
         if not rows.new:
             train, which = None, "all"
         least = diagnose.LEAST_ROWS
@@ -195,10 +198,19 @@ class _View:
                 f"{len(judged)} {rows.which}."
             )
         model, effort = self.model, diagnose.Effort.quick(self.model.vae)
+        if log_p is not None:  # training rows are then held against these
+            effort = dataclasses.replace(effort, samples=self.samples)
 
         def look() -> Diagnosis:
             return model.diagnose(
-                judged, train, effort.rows, self.seed, spell, which, effort=effort
+                judged,
+                train,
+                effort.rows,
+                self.seed,
+                spell,
+                which,
+                effort=effort,
+                log_p=log_p,
             )
 
         return attempt(look)
@@ -217,6 +229,11 @@ class _View:
         if self.rows.judged is None:
             return None
         return latent.embed(self.model, self.rows.judged)
+
+    @cached_property
+    def deviations(self) -> Array:
+        """The standard deviation of each value of the data."""
+        return look.deviations(self.model, self.rows.any)
 
     @cached_property
     def usage(self) -> Usage | Absent:
@@ -239,8 +256,12 @@ class _View:
         """What single dimensions do."""
         found = self.usage
         if isinstance(found, Absent):
-            return latent.traversals(self.model, self.rows, None, None, None, self.limits)
-        return latent.traversals(self.model, self.rows, self.z, found, self.log_p, self.limits)
+            return latent.traversals(
+                self.model, self.rows, None, None, None, self.deviations, self.limits
+            )
+        return latent.traversals(
+            self.model, self.rows, self.z, found, self.log_p, self.deviations, self.limits
+        )
 
     def interpolations(self) -> Interpolations | Absent:
         """Lines between rows."""
@@ -252,7 +273,8 @@ class _View:
         """Residuals beside the noise, or columns of different kinds beside what is said of them."""
         if self.rows.judged is None:
             return Absent(NO_ROWS)
-        some = latent.examples(self.model, self.rows.judged[: self.calibrated])
+        count = self.limits.calibrated(diagnose.operations(self.model.vae))
+        some = latent.examples(self.model, self.rows.judged[:count])
         if self.model.schema.table is not None:
             found = diagnose.column_calibration(self.model.vae, some.x, seed=self.seed, c=some.c)
             kept = self.model.schema.kept.tolist()
@@ -268,8 +290,8 @@ class _View:
         """The noise of each feature."""
         kind = self.model.vae.likelihood.noise().kind
         beta = np.sqrt(np.atleast_1d(self.model.noise))
-        deviation = look.deviations(self.model, self.rows.any)
-        return NoiseLevel(kind, beta, beta / np.where(deviation > 0, deviation, np.inf))
+        share = beta / np.where(self.deviations > 0, self.deviations, np.inf)
+        return NoiseLevel(kind, beta, share)
 
     def extremes(self) -> Extremes | Absent:
         """Improbable and typical rows."""
