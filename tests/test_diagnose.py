@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import build, draw, equal_bits, linear_gaussian, loosen, normal, started, weights
+from helpers import build, draw, equal_bits, linear_gaussian, loosen, normal, rng, started, weights
 from nelbo import VAE, diagnose, fit, initialize, objective
 from nelbo.baseline import fit_baseline
 from nelbo.data.units import Units
 from nelbo.diagnose import Diagnosis, Estimate
+from nelbo.evaluate import Normal
 from nelbo.linear import LinearGaussian, moments, ppca
+from nelbo.networks import Filled
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
 
@@ -127,6 +129,28 @@ def test_log_densities_are_in_the_units_of_the_data_and_differences_have_none() 
     assert noise.beta == pytest.approx(3 * plain_noise.beta)
     assert noise.residual == pytest.approx(3 * plain_noise.residual)
     assert noise.dispersion == plain_noise.dispersion
+
+
+def test_values_that_are_missing_have_no_residual() -> None:
+    model = linear_gaussian()
+    full, x = started(model), draw(model, 60)
+    filled = Filled(full.encoder)
+    vae = VAE(full.prior, full.decoder, full.likelihood, filled, full.posterior).eval()
+    gone = torch.rand(x.shape, generator=rng(5)) < 0.2
+    gone[:, 3] = True
+    gone[7] = True
+    q = Normal(normal(60, vae.latent_dim), torch.full((60, vae.latent_dim), 1e-9).double())
+    found = diagnose.calibration(vae, x.masked_fill(gone, math.nan), q)
+    for j in range(x.shape[1]):
+        rows = ~gone[:, j]
+        if j != 3:
+            alone = diagnose.calibration(full, x[rows], q[rows])
+            assert found.scale_by_feature[j] == pytest.approx(float(alone.scale_by_feature[j]))
+            both = zip(found.coverage_by_feature, alone.coverage_by_feature, strict=True)
+            assert all(mine[j] == pytest.approx(float(theirs[j])) for mine, theirs in both)
+    assert found.pit.sum() == pytest.approx(1)
+    assert found.dispersion.rows == 59
+    assert math.isfinite(found.residual + found.beta + found.dispersion.value)
 
 
 @pytest.mark.parametrize(("latent_dim", "variance"), [(1, 0.3), (2, 0.3), (3, 1.0)])

@@ -113,6 +113,23 @@ def test_it_is_light_or_dark_as_the_reader_wishes(opened: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["images", "table"])
+def test_paper_is_white_and_as_wide_as_what_is_on_it(opened: Any, name: str) -> None:
+    """A4 less its margins is 688 pixels wide. Nothing is cut, and no buttons are printed."""
+    page = opened(name, width=688, scheme="dark")
+    page.emulate_media(media="print")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    assert page.evaluate("document.documentElement.scrollWidth") == 688
+    cut = """[...document.querySelectorAll("td, th, .wide, figure, p")].filter(part =>
+        part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).overflowX !== "visible")
+        .length"""
+    assert page.evaluate(cut) == 0
+    assert not any(page.is_visible(part) for part in ("header", "#theme", "#colour", "#item"))
+    assert "coloured by" in page.inner_text(".axes")
+    assert len(page.pdf(format="A4")) > 10_000
+
+
+@pytest.mark.parametrize("name", ["images", "table"])
 def test_a_phone_of_400_pixels_does_not_scroll_sideways(opened: Any, name: str) -> None:
     page = opened(name, width=400)
     assert page.evaluate("document.documentElement.scrollWidth") == 400

@@ -4,7 +4,7 @@ r"""Whether the noise is what the model says: residuals at posterior samples,
 If x and z come from the model, r is standard normal, independent over features, and so
 :math:`\Phi(r)` is uniform: the probability integral transform (Dawid, 1984; Gneiting et al., 2007),
 taken at z ~ q(z|x). Its mean square is 1 exactly where a learned :math:`\beta^2` stands at its
-optimum.
+optimum. Values that are missing have no residual, and do not count.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Calibration(Brief):
         gain: Nats per row that one :math:`\beta^2` per feature would add to E log p(x|z); None
             where the model does not have one :math:`\beta^2` for all.
         correlation: Mean square of the residuals' correlation over pairs of features, less 1/n,
-            which independent ones would show; 0 if white, and None for a single feature.
+            which independent ones would show; 0 if white, and None for a single feature, or where
+            values are missing.
         beta, residual: Root mean square over features of :math:`\beta` and of the residuals, in the
             data's units.
     """
@@ -72,7 +73,7 @@ def calibration(
 
     Arguments:
         vae: The model; its p(x|z) must be a diagonal normal.
-        x: Rows of shape (n, *vae.shape), in model units.
+        x: Rows of shape (n, *vae.shape), in model units; NaN is a missing value.
         q: Where z is drawn from; None is the encoder's q(z|x).
         units: Units of the data; None are the model's own.
         seed: The seed of the draws.
@@ -91,22 +92,23 @@ def calibration(
         sums = _Sums(size, bins, units)
         dispersion, coverage, some = [], [], []
         for r, std in _residuals(model, rows, q, samples, seed, memory):
-            dispersion.append(r.square().mean((0, 2)))
+            dispersion.append(r.square().nanmean((0, 2)))
             coverage.append(sums.add(r, std))
             some.append(r[0, :, ::step])
     n = len(rows)
-    half, most = torch.cat(coverage, 1)
-    square = sums.square / n
+    some_there = ~torch.cat(dispersion).isnan()
+    half, most = torch.cat(coverage, 1)[:, some_there]
+    square = sums.by_feature(sums.square)
     return Calibration(
-        dispersion=mean(torch.cat(dispersion)),
+        dispersion=mean(torch.cat(dispersion)[some_there]),
         coverage=(mean(half), mean(most)),
-        coverage_by_feature=sums.covered / n,
+        coverage_by_feature=torch.stack([sums.by_feature(part) for part in sums.covered]),
         pit=sums.bins / sums.bins.sum(),
         scale_by_feature=square.sqrt(),
         gain=_gain(model, square, n),
         correlation=_correlation(torch.cat(some)),
-        beta=math.sqrt(sums.beta / n),
-        residual=math.sqrt(sums.residual / n),
+        beta=math.sqrt(float(sums.by_feature(sums.beta).mean())),
+        residual=math.sqrt(float(sums.by_feature(sums.residual).mean())),
     )
 
 
@@ -130,11 +132,12 @@ class _Sums:
             [math.sqrt(2) * torch.special.erfinv(torch.tensor(p)).item() for p in self.levels]
         )
         self.edges = torch.special.ndtri(torch.arange(1, bins, dtype=torch.float64) / bins)
+        self.count = torch.zeros(size, dtype=torch.float64)
         self.square = torch.zeros(size, dtype=torch.float64)
         self.covered = torch.zeros(len(self.levels), size, dtype=torch.float64)
         self.bins = torch.zeros(bins, dtype=torch.float64)
-        self.beta = 0.0
-        self.residual = 0.0
+        self.beta = torch.zeros(size, dtype=torch.float64)
+        self.residual = torch.zeros(size, dtype=torch.float64)
 
     def add(self, r: Tensor, std: Tensor) -> Tensor:
         """Add residuals r = (x - f(z)) / beta with their beta, both (samples, rows, D).
@@ -142,15 +145,22 @@ class _Sums:
         Returns:
             The share of each row's values inside the central intervals, of shape (levels, rows).
         """
+        there = ~r[0].isnan()
         hit = (r.abs() < self.limits.to(r)[:, None, None, None]).double()
-        self.square += r.square().mean(0).sum(0)
+        self.count += there.sum(0)
+        self.square += r.square().mean(0).nansum(0)
         self.covered += hit.mean(1).sum(1)
-        self.bins += torch.bincount(
-            torch.bucketize(r.flatten(), self.edges), minlength=len(self.bins)
-        )
-        self.beta += float((std * self.scale).square().mean((0, 2)).sum())
-        self.residual += float((r * std * self.scale).square().mean((0, 2)).sum())
-        return hit.mean((1, 3))
+        known = r[there.expand_as(r)]
+        self.bins += torch.bincount(torch.bucketize(known, self.edges), minlength=len(self.bins))
+        self.beta += torch.where(there, (std * self.scale).square().mean(0), 0.0).sum(0)
+        self.residual += (r * std * self.scale).square().mean(0).nansum(0)
+        return hit.mean(1).sum(2) / there.sum(1)
+
+    def by_feature(self, total: Tensor) -> Tensor:
+        """Return means over the rows that have a feature, (D,); one that none has is as the others
+        are on average."""
+        means = total / self.count
+        return means.nan_to_num(float(means.nanmean()))
 
 
 def _residuals(
@@ -192,10 +202,10 @@ def _gain(vae: VAE, square: Tensor, n: int) -> float | None:
 
 def _correlation(r: Tensor) -> Estimate | None:
     """Return the mean squared correlation of residuals (n, features) over pairs,
-    less what independence shows.
+    less what independence shows; None where values are missing.
     """
     features = r.shape[1]
-    if features < 2 or len(r) < 3:
+    if features < 2 or len(r) < 3 or bool(r.isnan().any()):
         return None
 
     def statistic(rows: Tensor) -> float:

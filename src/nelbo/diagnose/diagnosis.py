@@ -56,7 +56,7 @@ def diagnose(
     """Find out what is wrong with a model.
 
     Where values are missing, what cannot be told of incomplete rows is found from the whole ones:
-    residuals, copies and rare values, and what a classifier sees.
+    copies and rare values, and what a classifier sees.
 
     Causes come before their consequences: of several problems the leading one is the first in the
     order of the findings. A beta^2 that is far too small, for instance, makes every encoder look
@@ -216,7 +216,7 @@ class _Examination:
         if len(self.whole) < len(self.x):
             yield Check("missing values").skipped(
                 f"{len(self.x) - len(self.whole):,} of {len(self.x):,} rows lack values: what "
-                "looks at residuals, copies or classes looks at the others."
+                "looks for copies, rare values or classes looks at the others."
             )
         yield self.judge.information(rate, information)
 
@@ -233,16 +233,11 @@ class _Examination:
 
     def noise_finding(self) -> Finding:
         """Hold beta^2 against the residuals."""
-        if self.too_few:
-            return Check("noise level").skipped(self.too_few)
         if self.noise is None:
             return Check("noise level").skipped(
                 "p(x|z) is not Gaussian: there is no beta^2 to compare residuals with."
             )
-        there = ~self.few.x.flatten(1).isnan().any(1)
-        few, q = self.few[there], self.gap.q[there]
-        if len(few) < 2:
-            return Check("noise level").skipped(TOO_FEW)
+        few, q = self.few, self.gap.q
         best = calibration(self.vae, few.x, q, self.units, self.seed, self.memory, c=few.c)
         return self.judge.noise(self.noise, best, self.fixed)
 
@@ -339,13 +334,6 @@ class _Examination:
             return None
         return self.log_p[~self.x.x.flatten(1).isnan().any(1).cpu()]
 
-    @property
-    def too_few(self) -> str:
-        """Why what needs whole rows cannot be told; empty where it can."""
-        if len(self.whole) < LEAST_ROWS:
-            return TOO_FEW
-        return ""
-
     @cached_property
     def few(self) -> Examples:
         """The rows whose own q* is looked for."""
@@ -362,10 +350,8 @@ class _Examination:
 
     @cached_property
     def noise(self) -> Calibration | None:
-        """Residuals at the encoder's z; None where p(x|z) is not Gaussian, or rows are too few."""
-        if self.too_few:
-            return None
-        x = self.whole
+        """Residuals at the encoder's z; None where p(x|z) is not Gaussian."""
+        x = self.x
         one = x[:1]
         with judged(self.vae, one.x, one.c) as (model, rows):
             p = rows.decode(model, rows.encode(model).mean)

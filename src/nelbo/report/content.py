@@ -362,6 +362,8 @@ def _colouring(found: Colouring, shades: int = 9) -> Section:
         {"code": f"s{shades // 2}", "text": f"median: {_number(np.median(known))}"},
         {"code": f"s{shades - 1}", "text": f"high: {_number(known.max())}"},
     ]
+    if len(known) < len(values):
+        legend.append({"code": "n", "text": f"not known: {len(values) - len(known):,} rows"})
     return {"name": found.name, "codes": codes, "told": told, "legend": legend}
 
 
@@ -570,7 +572,7 @@ def _missing(found: Missing, look: Look) -> Section:
 
 def _number(value: float) -> str:
     """Return a number in a few digits."""
-    value = float(value)
+    value = float(value) + 0.0  # -0 is 0
     if not math.isfinite(value):
         return "–"
     text = f"{value:.4g}"

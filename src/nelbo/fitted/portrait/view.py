@@ -286,8 +286,10 @@ class _View:
             self.model.vae, some.x, units=self.model.units, seed=self.seed, c=some.c
         )
 
-    def noise(self) -> NoiseLevel:
+    def noise(self) -> NoiseLevel | Absent:
         """The noise of each feature."""
+        if self.model.schema.table is not None:
+            return Absent("columns have noise of their own kinds, which no β stands for.")
         kind = self.model.vae.likelihood.noise().kind
         beta = np.sqrt(np.atleast_1d(self.model.noise))
         share = beta / np.where(self.deviations > 0, self.deviations, np.inf)

@@ -108,6 +108,7 @@
 
   function paint(k) {
     const part = data.colourings[k];
+    document.getElementById("by").textContent = part.name;
     points.forEach((point, i) => point.setAttribute("class", part.codes[i]));
     legend.replaceChildren(...part.legend.map((entry) => {
       const li = document.createElement("li"), key = document.createElement("span");
