@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from helpers import serious_faults
 from nelbo import VariationalAutoencoder
+from nelbo.distributions import draw
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -45,10 +47,17 @@ def models() -> dict[str, Any]:
     images = images.astype(np.uint8)
     rows = RNG.normal(size=(120, 2)) @ RNG.normal(size=(2, 4)) + 0.1 * RNG.normal(size=(120, 4))
     frame = pd.DataFrame(rows, columns=[EVIL, "b & <b>", "c", "a_very_long_name_" * 4])
+    noisy = frame + RNG.normal(size=rows.shape)
     return {
         "images": (VariationalAutoencoder(3, **OPTIONS).fit(images), images),
         "table": (VariationalAutoencoder(2, **OPTIONS).fit(frame), frame),
         "mixed": (VariationalAutoencoder(2, **OPTIONS).fit(mixed := of_kinds()), mixed),
+        "given": (
+            VariationalAutoencoder(2, condition=["k"], prior="mixture", **OPTIONS).fit(
+                both := noisy.assign(k=np.where(RNG.random(120) < 0.4, "odd", "even"))
+            ),
+            both,
+        ),
     }
 
 
@@ -74,7 +83,7 @@ def pages(models: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> d
     folder = tmp_path_factory.mktemp("explore")
     labels = {"images": [EVIL, "b", "c"] * 30, "table": [EVIL, "b"] * 60, "mixed": None}
     return {
-        name: explore(model.fitted_, folder / f"{name}.html", rows, labels[name], title=EVIL)
+        name: explore(model.fitted_, folder / f"{name}.html", rows, labels.get(name), title=EVIL)
         for name, (model, rows) in models.items()
     }
 
@@ -172,6 +181,36 @@ def test_a_click_on_the_map_moves_z_there_and_a_dot_is_picked(opened: Any, model
     shown = page.inner_text("#row tbody td.number >> nth=0")
     value = model.inverse_transform(means[row][None])
     assert float(shown) == pytest.approx(np.asarray(value)[0, 0], rel=1e-3)
+
+
+def test_a_condition_is_chosen_and_a_row_brings_its_own(opened: Any, models: Any) -> None:
+    page, (model, frame) = opened("given"), models["given"]
+    own = "document.querySelector('#condition').selectedOptions[0].textContent"
+    row = page.evaluate("JSON.parse(document.getElementById('data').textContent).map.numbers[0]")
+    began = page.evaluate(own)
+    assert began == f"k = {frame['k'][row]}"
+    count = page.evaluate("nelbo.drawn()")
+    page.select_option("#condition", index=1 - page.evaluate("nelbo.state.given"))
+    settled(page, count)
+    other = page.evaluate(own).removeprefix("k = ")
+    assert other != frame["k"][row]
+    z = np.array(page.evaluate(f"[...{Z}]"))[None]
+    decoded = model.fitted_.decode(z, np.array([other]))[0]
+    assert float(page.inner_text("#row tbody td.number >> nth=0")) == pytest.approx(
+        decoded[0], rel=1e-3
+    )
+    page.click("#reset")
+    until(page, f"{own} === {began!r}")
+
+
+def test_draws_are_those_of_the_models_own_prior(opened: Any, models: Any) -> None:
+    page, model = opened("given"), models["given"][0].fitted_
+    assert model.spec.prior == "mixture"
+    page.click("#prior")
+    z = torch.tensor(page.evaluate(f"[...{Z}]"))
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw(model.vae.prior(), (256,), generator, gradients=False)
+    assert float((drawn - z).abs().amax(1).min()) < 1e-6
 
 
 def test_noise_is_drawn_and_drawn_anew(opened: Any, models: Any) -> None:

@@ -77,7 +77,8 @@ class Content:
             kinds also what a value is, after how many decimals it ends, and the range that it is
             kept to.
         hidden: What is said of columns that are not.
-        map: Rows on a plane, and the plane.
+        map: Rows on a plane, and the plane; "given" is the number of each row's own condition, -1
+            where it is not among ``conditions``, and None for a model of p(x).
         prior: Draws from p(z), (n, latent).
         noise: How many numbers of noise a draw from p(x|z) takes; 0 where none can be made.
         called: What a point of the map is.
@@ -165,6 +166,7 @@ def content_of(
     else:
         plane = plane_of(z.mean)
     drawing = drawing or Drawing(model)
+    conditions, own = _conditions(model, judged, limits)
     return Content(
         title=title or "A variational autoencoder",
         told=f"{model.vae.latent_dim} latent dimension{'s' * (model.vae.latent_dim > 1)}; {told}.",
@@ -182,10 +184,11 @@ def content_of(
             "centre": plane.centre.tolist(),
             "plane": plane.basis.tolist(),
             "colourings": [_colouring(part) for part in colours],
+            "given": own,
         },
         prior=_prior(model, limits, seed),
         noise=drawing.noise,
-        conditions=_conditions(model, judged, limits),
+        conditions=conditions,
         called=called,
     )
 
@@ -276,15 +279,23 @@ def _prior(model: Fitted, limits: Limits, seed: int) -> Array:
     return np.asarray(drawn.cpu().numpy())
 
 
-def _conditions(model: Fitted, judged: Values, limits: Limits) -> tuple[dict[str, Any], ...] | None:
-    """Return the conditions that rows have, the most frequent first; None without any."""
+def _conditions(
+    model: Fitted, judged: Values, limits: Limits
+) -> tuple[tuple[dict[str, Any], ...] | None, list[int] | None]:
+    """Return the conditions that rows have, the most frequent first, and which of these each row
+    has, -1 for none of them; None without any."""
     given, c = judged.conditions, model.conditions_of(judged)
     if given is None or c is None:
-        return None
+        return None, None
     rows = np.asarray(c.numpy())
-    _, first, count = np.unique(rows, axis=0, return_index=True, return_counts=True)
-    order = first[np.argsort(-count, kind="stable")][: limits.conditions]
-    return tuple({"told": _told(given, int(i)), "c": rows[i].tolist()} for i in order)
+    _, first, which, count = np.unique(
+        rows, axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.argsort(-count, kind="stable")[: limits.conditions]
+    place = np.full(len(count), -1)
+    place[order] = np.arange(len(order))
+    told = tuple({"told": _told(given, int(i)), "c": rows[i].tolist()} for i in first[order])
+    return told, place[which.reshape(-1)].tolist()
 
 
 def _told(given: Conditions, row: int) -> str:

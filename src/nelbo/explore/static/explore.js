@@ -12,7 +12,10 @@
   const points = floats(map.points), codes = floats(map.z), draws = floats(data.prior);
   const count = points.length / 2;
   const begin = codes.slice(0, size); // the first row of the map
+  // the condition of a row of the map, where it is among those that can be chosen
+  const own = (i) => (map.given && map.given[i] >= 0 ? map.given[i] : state.given);
   const state = { z: begin.slice(), noise: false, seed: 1, given: 0, picked: 0, a: null, b: null };
+  state.given = own(0);
   const past = [];
   let session = null, ort = null, busy = false, wanted = false, last = null, drawn = 0;
 
@@ -332,6 +335,11 @@
     clearTimeout(timer);
     timer = setTimeout(keep, 150);
   }
+  function pick(i) { // with the row's own condition: what is shown is its reconstruction
+    state.given = own(i);
+    settings();
+    moved(codes.slice(i * size, (i + 1) * size), i);
+  }
   function said(i) {
     return map.colourings.slice(0, 6).map((part) => {
       const value = part.values[i];
@@ -385,7 +393,7 @@
     canvas.setPointerCapture(event.pointerId);
     remember();
     const [px, py] = at(event), hit = nearest(px, py, 8);
-    if (hit >= 0) moved(codes.slice(hit * size, (hit + 1) * size), hit);
+    if (hit >= 0) pick(hit);
     else moved(moveTo(toPlane(px, py)));
   });
   canvas.addEventListener("pointermove", (event) => { if (dragging) moved(moveTo(toPlane(...at(event)))); });
@@ -418,7 +426,7 @@
   $("noise").addEventListener("click", () => { remember(); state.noise = !state.noise; settings(); keep(); refresh(); });
   $("again").addEventListener("click", () => { remember(); state.seed += 1; keep(); refresh(); });
   $("undo").addEventListener("click", undo);
-  $("reset").addEventListener("click", () => { remember(); state.noise = false; state.a = state.b = null; ends(); settings(); moved(begin, 0); });
+  $("reset").addEventListener("click", () => { remember(); state.noise = false; state.a = state.b = null; ends(); pick(0); });
   let draw = Math.floor(Math.random() * (draws.length / size));
   $("prior").addEventListener("click", () => {
     remember();
