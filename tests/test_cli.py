@@ -564,7 +564,13 @@ def test_wrong_use_ends_a_process_with_2_and_one_line(place: Path) -> None:
         ("sample run -n 0", "at least 1"),
         ("sample run --out pictures", "exists"),
         ("sample run --out pictures --overwrite", "other files"),
-        ("transmogrify run", "Available commands"),
+        ("transmogrify run", "sample, explore, export, doctor. See: nelbo --help"),
+        ("score run", "nelbo score needs DATA. See: nelbo score --help"),
+        ("detect", "nelbo detect needs DATA, or a RUN and DATA."),
+        ("fit table.csv other.csv --out never", "'other.csv' is too much."),
+        ("fit table.csv --out", "--out needs a value."),
+        ("sample run -n many", '"many" is no whole number.'),
+        ("score pictures table.csv", "this is no folder that nelbo wrote"),
     ],
 )
 def test_wrong_use_is_one_line_with_its_cure(

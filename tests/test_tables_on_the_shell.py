@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from helpers import in_process, without_pages
-from nelbo import VariationalAutoencoder
+from nelbo import DataWarning, VariationalAutoencoder
+from nelbo.cli.reading import ReadOptions
 from nelbo.data import TableSchema
 
 pandas = pytest.importorskip("pandas")
@@ -87,6 +88,49 @@ def test_a_run_holds_its_schema_which_another_fit_takes(
     assert "less/schema.toml" in out.replace("\\", "/")
     code, out, err = shell("fit", "pets.csv", "--explain")
     assert re.search(r"^toys .* count", out, re.MULTILINE), out
+
+
+def test_what_stops_a_fit_of_words_names_the_option_to_leave_out(shell: Shell) -> None:
+    code, _, err = shell("fit", "pets.csv", "--likelihood", "student_t", "--out", "never")
+    assert code == 2
+    assert re.search(r"--missing \w+\. Or leave out --likelihood student_t", err), err
+    with pytest.raises(ValueError, match="Or leave out scale='global', which is for numbers"):
+        VariationalAutoencoder(scale="global").fit(table())
+
+
+def test_a_map_is_coloured_by_a_column_with_holes(shell: Shell, run: Path, place: Path) -> None:
+    from nelbo.cli.report import rows_of
+    from nelbo.fitted import Fitted
+    from nelbo.fitted.portrait.rows import Limits, of_rows
+
+    model, read = Fitted.load(run), ReadOptions()
+    X = table()
+    X.loc[::4, ["kind", "size"]] = None
+    X.to_csv(place / "holed.csv", index=False)
+    for name, levels in (("kind", ("bird", "cat", "dog")), ("size", ())):
+        found = rows_of(model, "run", "holed.csv", name, read)
+        for labels in (found.labels, X[name]):
+            rows = of_rows(model, found.values, labels, name, Limits())
+            assert rows.labels is not None
+            assert rows.labels[0].levels == levels
+            gone = X[name].isna().to_numpy()[rows.numbers]
+            np.testing.assert_array_equal(np.isnan(rows.labels[0].values), gone)
+    assert (
+        "has no column 'kin' to colour by. Did you mean 'kind'?"
+        in (shell("report", "run", "holed.csv", "--color", "kin", "--out", "page.html")[2])
+    )
+
+
+def test_a_value_far_from_all_others_is_told_where_it_counts() -> None:
+    X = table()
+    X.loc[3, "size"] = 1e4
+    for kind, told in (("gaussian", "call the column student_t in the schema"), ("student_t", "")):
+        model = VariationalAutoencoder(1, hidden=(8,), max_steps=1, schema={"size": kind})
+        with pytest.warns(DataWarning) as caught:
+            model.fit(X)
+        said = " ".join(str(warning.message) for warning in caught)
+        assert ("Far from all others" in said) == bool(told)
+        assert told in said
 
 
 def test_files_of_all_kinds_are_scored_alike(shell: Shell, run: Path, place: Path) -> None:

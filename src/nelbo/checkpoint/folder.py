@@ -106,6 +106,16 @@ def _damaged(what: str) -> CheckpointError:
     return CheckpointError(f"{what}; restore it from a copy, or fit and save again.")
 
 
+def _absent(where: str) -> CheckpointError:
+    """Return the error for a file that is not there: without its manifest a folder is no run."""
+    if not where.endswith(Form.manifest):
+        return _damaged(f"{where} is missing")
+    return CheckpointError(
+        f"{where} is missing: this is no folder that nelbo wrote, or a damaged one. Name the "
+        "folder that fit wrote, or restore the file from a copy."
+    )
+
+
 def _changed(where: str) -> CheckpointError:
     """Return the error for a file that is not the one the manifest lists."""
     return _damaged(f"{where} was changed after it was written (its sha256 differs)")
@@ -541,7 +551,7 @@ def _read_bytes(path: Path, shown: str, entry: Any = None, most: int = 2**24) ->
         with path.open("rb") as file:
             data = file.read(most + 1)
     except FileNotFoundError as error:
-        raise _damaged(f"{where} is missing") from error
+        raise _absent(where) from error
     except OSError as error:
         raise _damaged(f"{where} cannot be read ({error.strerror})") from error
     if entry is not None and (len(data), _sha256(data)) != (size, digest):

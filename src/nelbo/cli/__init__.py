@@ -11,7 +11,6 @@ __all__ = ["main"]
 
 import contextlib
 import os
-import re
 import sys
 import traceback
 import warnings
@@ -116,6 +115,8 @@ def _run(tokens: list[str]) -> int:
     app = _app()
     # "-" would be taken for an option
     tokens = [stdin.NAME if token == stdin.STANDARD_INPUT else token for token in tokens]
+    if tokens[:1] == ["help"]:
+        tokens = [*tokens[1:], "--help"]
     if tokens[:1] == ["fit"]:
         from . import config
 
@@ -123,14 +124,9 @@ def _run(tokens: list[str]) -> int:
     try:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        command = [name for name in tokens[:1] if name in COMMANDS]
-        message = re.sub(
-            r"parameter --(data|run)\b",
-            lambda match: match[1].upper(),
-            _one_line(error).rstrip("."),
-        )
-        cure = " ".join(["nelbo", *command, "--help"])
-        raise ValueError(f"{message}. See: {cure}") from error
+        from .wrong_use import told
+
+        raise ValueError(told(error, tokens, [*COMMANDS])) from error
     if isinstance(result, int):
         return result
     return 0

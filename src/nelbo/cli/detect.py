@@ -233,6 +233,8 @@ def _print(
         head += "  what makes it so (value, not the expected one, nats beyond the usual)"
     text += [head]
     text += [_line(line) for line in lines]
+    if any(line["flagged"] for line in lines):
+        text += ["* flagged"]
     if out is not None:
         text += ["", f"Written: {out}"]
     print(visible("\n".join(text)))
@@ -244,8 +246,14 @@ def _line(line: dict[str, Any]) -> str:
     for k in range(1, len(line)):
         if not line.get(f"column_{k}"):
             break
-        value, expected = _shown(line[f"value_{k}"]), _shown(line[f"expected_{k}"])
-        parts.append(f"{line[f'column_{k}']} {value}, not {expected} ({line[f'excess_{k}']:+.1f})")
+        value, expected = line[f"value_{k}"], _shown(line[f"expected_{k}"])
+        if value is None:
+            continue  # a missing value makes no row improbable
+        beside = f"not {expected}"
+        if _shown(value) == expected:
+            beside = "as expected"
+        excess = line[f"excess_{k}"]
+        parts.append(f"{line[f'column_{k}']} {_shown(value)}, {beside} ({excess:+.1f})")
     mark = " *"[line["flagged"]]
     left = f"{line['row']:>5,}{mark} {line['log_p']:>10.2f}  {line['p_value']:>7.2g}"
     return f"{left}  {'; '.join(parts)}".rstrip()

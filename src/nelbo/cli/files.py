@@ -161,7 +161,14 @@ def read_for(model: Fitted, where: str, reading: ReadOptions) -> Data:
     if model.condition is not None:
         condition = model.condition.names
     kinds = Kinds(model.schema.table, condition, model.options.missing == "auto")
-    data = read(where, reading, kinds)
+    try:
+        data = read(where, reading, kinds)
+    except ValueError as error:
+        size = model.schema.data_shape[:2]
+        if model.schema.kind != "images" or "brings them to one size" not in str(error):
+            raise
+        told = re.sub(r"resize=.*", f"resize={size} brings them to that of the model.", str(error))
+        raise ValueError(told) from error
     model.views(data.values[:1], "centre")  # says where columns or shape are others
     model.conditions_of(data.values)
     return data

@@ -342,9 +342,12 @@ def _rows(
     data: str, options: FitOptions, reading: ReadOptions
 ) -> tuple[Values, Values | None, Values | None]:
     """Read DATA; return the rows to train on, those to be held out, and those of --test."""
-    schema = options.schema if options.estimator().looks_for_kinds else None
+    model, schema = options.estimator(), None
+    if model.looks_for_kinds:
+        schema = options.schema
     kinds = Kinds(schema, options.columns(), options.missing_values != "refuse")
-    values = files.read(data, reading, kinds).values
+    with model.numbers_alone():
+        values = files.read(data, reading, kinds).values
     test = None
     if options.test is not None:
         kinds = dataclasses.replace(kinds, schema=values.table)

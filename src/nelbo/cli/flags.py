@@ -114,14 +114,24 @@ def in_flags(text: str, options: type) -> str:
     every, longer = "|".join(names), "|".join(name for name in names if "_" in name)
     begin = r"(?<![\w/.=\[-])"
     value = r"""("[^"]*"|'[^']*'|\([\d, ]*\)|None|True|False|-?\d[\d.e+-]*\d|\d)"""
-    text = re.sub(
-        rf"{begin}({every})={value}", lambda found: as_flag(found[1], _value(found[2])), text
-    )
+    text = re.sub(rf"{begin}({every})={value}", _as_flag, text)
     text = re.sub(rf"^({every})(?= (?:must|is|cannot)\b)", lambda found: as_flag(found[1]), text)
     text = re.sub(rf"{begin}({longer})(?![\w/=-]|\.\w)", lambda found: as_flag(found[1]), text)
     if text.startswith("--"):  # a tuple among what the flag takes
         text = re.sub(r"\((\d+(?:, \d+)*),?\)", lambda found: found[1].replace(" ", ""), text)
     return text
+
+
+def _as_flag(found: re.Match[str]) -> str:
+    """Return name=value as a flag: a mark of missing cells is an option of reading, and a size has
+    an x.
+    """
+    name, value = found[1], _value(found[2])
+    if name == "missing" and value not in ("auto", "refuse"):
+        return f"--missing {value}"
+    if name == "resize":
+        value = str(value).replace(",", "x")
+    return as_flag(name, value)
 
 
 def _value(text: str) -> str | bool:

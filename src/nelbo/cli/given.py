@@ -44,7 +44,11 @@ def read(model: Fitted, said: Sequence[str] | None) -> dict[str | int, str] | No
     try:
         row_of(model.schema, found)
     except ValueError as error:
-        raise ValueError(f"--given: {error}") from None
+        said, unknown, _ = str(error).partition("; 1 such cells")
+        said = said.removeprefix("given ").replace(" in row 0 (counting from 0)", "")
+        if unknown:
+            said += ". Give one of these."
+        raise ValueError(f"--given: {said}") from None
     return found
 
 

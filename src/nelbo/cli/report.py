@@ -180,8 +180,6 @@ def _labels(data: str, color: str | None, reading: ReadOptions) -> tuple[str, An
     Without being asked: the labels of digits, those beside images in an .npz, and the subfolders of
     pictures, where there are any.
     """
-    from ..data import load
-
     name = color
     if color is None:
         name = _usual(data)
@@ -190,14 +188,33 @@ def _labels(data: str, color: str | None, reading: ReadOptions) -> tuple[str, An
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # told when the rows were read
         try:
-            found = load(data, **reading.arguments(), condition=[str(name)]).conditions
-        except ValueError:
+            found = _cells(data, str(name), reading)
+        except ValueError as error:
             if color is not None:
-                raise
+                said = str(error).replace("to condition on", "to colour by")
+                said = said.replace("Pass such columns, or conditions beside the rows", "Name one")
+                raise ValueError(f"--color {color}: {said}") from error
             return "label", None
-    if found is None:
-        return "label", None
-    return str(name), found.columns[0]
+    return str(name), found
+
+
+def _cells(data: str, name: str, reading: ReadOptions) -> Any:
+    """Return a column of DATA: of a table with None where a cell is missing.
+
+    Raises:
+        ValueError: DATA has no such column, or array.
+    """
+    from ..data import load
+    from ..data.conditions import places_of
+    from ..data.read.load import load_frame
+
+    asked = reading.arguments()
+    frame = load_frame(data, **{key: value for key, value in asked.items() if key != "resize"})
+    if frame is None:
+        found = load(data, **asked, condition=[name]).conditions
+        return None if found is None else found.columns[0]
+    names = frame[0].column_names
+    return frame[0].column(places_of([name], names, len(names), data)[0]).to_pylist()
 
 
 def _usual(data: str) -> str | None:

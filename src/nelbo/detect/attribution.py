@@ -34,7 +34,8 @@ class Attribution(Brief):
     """How improbable each value of some rows is, given the others of its row.
 
     Attributes:
-        nats: -log p(x_j | x_-j) of each value, (n, d): nats, in the units of the data.
+        nats: -log p(x_j | x_-j) of each value, (n, d): nats, in the units of the data; of a
+            missing value what is usual, so that nothing is said of it.
         usual: The median of that over rows drawn from the model, for each column, (d,).
         expected: E[x_j | x_-j], in the units of the data, (n, d); of categories the index of the
             most probable level.
@@ -105,7 +106,9 @@ def attribute(model: Fitted, X: Any, draws: int = 256) -> Attribution:
     drawn = Values.of(model.sample(draws, c=given), columns=values.columns, c=given)
     usual, _ = _conditionals(model, drawn)
     names = tuple(schema.feature_name(j) for j in range(schema.n_features))
-    return Attribution(nats, np.median(usual, axis=0), expected, names, schema.table)
+    middle = np.median(usual, axis=0)
+    nats = np.where(np.isnan(values.array), middle, nats)
+    return Attribution(nats, middle, expected, names, schema.table)
 
 
 def _conditionals(model: Fitted, values: Values) -> tuple[Array, Array]:

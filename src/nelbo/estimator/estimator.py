@@ -7,9 +7,10 @@ from __future__ import annotations
 
 __all__ = ["VariationalAutoencoder"]
 
+import contextlib
 import dataclasses
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,9 @@ from ..data import Schema, Values
 from ..data.condition_schema import ConditionSchema
 from ..data.conditions import apart
 from ..data.known import KnownRows
+from ..data.read.cells import NotNumbers
 from ..data.table.door import schema_for
+from ..data.warned import listed
 from ..fitted import Fitted
 from ..fitted.by_column import ByColumn
 from ..fitted.conditional import Names
@@ -675,7 +678,8 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         elif not isinstance(X, Values) and self.looks_for_kinds:
             table = schema_for(X, self.schema)
         if table is None or isinstance(X, Values):
-            return Values.of(X, c=c, missing=takes)
+            with self.numbers_alone():
+                return Values.of(X, c=c, missing=takes)
         return Values.of_table(X, table, c=c, unknown=self.unknown, missing=takes)
 
     @property
@@ -688,6 +692,22 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             or self.schema != "auto"
             or (self.likelihood == "gaussian" and self.scale == self.dequantize == "auto")
         )
+
+    @contextlib.contextmanager
+    def numbers_alone(self) -> Iterator[None]:
+        """Say of text where numbers are required which option requires them, if one does."""
+        try:
+            yield
+        except NotNumbers as error:
+            if self.looks_for_kinds:
+                raise
+            usual = {"likelihood": "gaussian", "scale": "auto", "dequantize": "auto"}
+            asked = {name: getattr(self, name) for name in usual}
+            odd = [f"{name}={asked[name]!r}" for name in usual if asked[name] != usual[name]]
+            raise NotNumbers(
+                f"{error} Or leave out {listed(odd)}, which is for numbers alone: then each column "
+                "has the likelihood of its kind."
+            ) from error
 
     def _apart(self, X: Any, c: Any) -> tuple[Any, Any]:
         """Return rows of a fit without their conditions, and these.

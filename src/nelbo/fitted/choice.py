@@ -28,11 +28,13 @@ class Chosen:
         which: "held-out", "trained" or "all".
         mask: Whether each row is one of them, of shape (n,).
         seen: Whether the model was trained on each row, of shape (n,); None where that is unknown.
+        too_few: Whether all are looked at as those that are new are too few.
     """
 
     which: str
     mask: npt.NDArray[np.bool_]
     seen: npt.NDArray[np.bool_] | None
+    too_few: bool = False
 
     @property
     def total(self) -> int:
@@ -70,7 +72,10 @@ class Chosen:
         if self.which == "trained":
             return f"{told}; this is about them, and says nothing about new rows."
         if log_p is None:
-            return f"{told}; this is about all of them, and says little about new rows."
+            why = ""
+            if self.too_few:
+                why = f", as {rest} are too few to judge by"
+            return f"{told}; this is about all of them{why}, and says little about new rows."
         means = [float(log_p[part].mean()) for part in (self.seen, ~self.seen)]
         return f"{told}: mean log p(x) {means[0]:.2f} nats over them, {means[1]:.2f} over {rest}."
 
@@ -159,9 +164,11 @@ def choose(use: Uses | None, rows: int, which: str | None = None, least: int = 1
         if which not in (None, "all"):
             raise ValueError(f"{UNKNOWN} Take --rows all, or fit it again.")
         return Chosen("all", np.ones(rows, dtype=np.bool_), None)
-    seen = fitted(use)
+    seen, too_few = fitted(use), False
     if which is None:
-        which = "held-out" if seen.any() and (~seen).sum() >= least else "all"
+        new = int((~seen).sum())
+        too_few = 0 < new < least
+        which = "held-out" if seen.any() and new >= least else "all"
     mask = {"held-out": ~seen, "trained": seen, "all": np.ones_like(seen)}[which]
     if not mask.any():
         told = {
@@ -171,4 +178,4 @@ def choose(use: Uses | None, rows: int, which: str | None = None, least: int = 1
         raise ValueError(
             f"{told}, so there are none for --rows {which}. Pass other rows, or --rows all."
         )
-    return Chosen(which, mask, seen)
+    return Chosen(which, mask, seen, too_few)

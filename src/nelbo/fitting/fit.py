@@ -167,7 +167,7 @@ def rows_of(options: Options, X: Any) -> Values:
     if len(values) < 2:
         raise ValueError(
             "X has n_samples=1 row, but at least 2 are needed to fit a model, got shape "
-            f"{values.shape}."
+            f"{values.shape}. Pass more rows."
         )
     door.check_values(spec.resolve("likelihood", options.likelihood), values)
     return values

@@ -41,8 +41,8 @@ def settled(options: Options, values: Values) -> Options:
     if options.likelihood not in ("gaussian", LIKELIHOOD) or options.likelihood_options:
         raise ValueError(
             f"likelihood={options.likelihood!r} is one for all columns, but these are of different "
-            "kinds, each with a likelihood of its own. Leave it out, and say kinds by schema=, "
-            "such as {'age': 'student_t'}."
+            "kinds, each with a likelihood of its own. Leave it out: the schema says the kind of "
+            "a column, in Python {'age': 'student_t'}, on the shell in a TOML file."
         )
     for name, usual in (("scale", "auto"), ("dequantize", "auto"), ("variance", "auto")):
         if getattr(options, name) != usual:

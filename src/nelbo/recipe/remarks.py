@@ -131,9 +131,13 @@ def _peculiar(schema: Schema, array: np.ndarray) -> Remarks:
                 "value": [schema.feature_name(int(kept[j])) for j in columns],
                 "reason": reason,
             }
-    if seen.far:
-        places = [schema.feature_name(int(kept[cell.column])) for cell in seen.far]
-        cells = [_cell(place, cell) for place, cell in zip(places, seen.far, strict=True)]
+    far = seen.far
+    if schema.table is not None:
+        kinds = [column.kind for column in schema.table.in_model]
+        far = tuple(cell for cell in far if not _bears(kinds[int(kept[cell.column])]))
+    if far:
+        places = [schema.feature_name(int(kept[cell.column])) for cell in far]
+        cells = [_cell(place, cell) for place, cell in zip(places, far, strict=True)]
         found["far_cells"] = {
             "value": cells,
             "columns": places,
@@ -142,6 +146,12 @@ def _peculiar(schema: Schema, array: np.ndarray) -> Remarks:
                 "from all other values: it sets the column's scale."
             ),
         }
+    return found
+
+
+def _bears(kind: str) -> bool:
+    """Return whether a value far from all others hardly counts in a column of a kind."""
+    found: bool = resolve("likelihood", kind).bears_outliers
     return found
 
 
@@ -227,12 +237,14 @@ def _told(found: Remarks, unbounded: bool, bears_outliers: bool) -> list[str]:
             "Drop one column of each such group."
         )
     if far and not bears_outliers:
+        cure = "use likelihood='student_t'"
+        if "columns" in found:
+            cure = "call the column student_t in the schema"
         told.append(
             f"Far from all others: {listed(far)} (rows count from 0). Such a value sets the scale "
             "of its column, and "
             "differences between the others are hardly seen. If it is a slip or stands for a "
-            "missing cell, mend it or "
-            "leave the row out, or use likelihood='student_t'."
+            f"missing cell, mend it or leave the row out, or {cure}."
         )
     return told
 

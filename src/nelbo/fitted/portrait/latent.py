@@ -195,6 +195,8 @@ def colourings_of(
         found += [coloured(cells, cells, name) for name, cells in pairs]
     for j in look.telling[:most]:
         column = look.columns[j]
+        if given is not None and given.name == column.name:
+            continue
         values = np.asarray(shown.array[:, j], dtype=np.float64)
         found.append(Colouring(column.name, values, column.levels))
     return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ["Limits", "Rows", "of_fit", "of_rows", "spread"]
 
 import dataclasses
+import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...data import Values
+from ...data.read.cells import is_missing
 from ...report.portrait import Colouring
 from ..model import Model
 
@@ -275,7 +278,7 @@ def _some(
                 f"labels has {len(labels):,} entries, but X has {len(values):,} rows. Pass one "
                 "label for each row."
             )
-        coloured = _coloured(np.asarray(labels), name, few, known)
+        coloured = _coloured(_cells(labels), name, few, known)
     return Rows(values[few], few, which, len(judged), train, known, new, coloured)
 
 
@@ -284,20 +287,46 @@ def _coloured(labels: Array, name: str, few: Array, known: Array) -> tuple[Colou
     return coloured(labels[few], labels, name), coloured(labels[known], labels, name)
 
 
+def _cells(labels: Sequence[Any]) -> Array:
+    """Return labels as an array: objects as numbers where all are, else as text; a missing one is
+    NaN, or None.
+    """
+    array = np.asarray(labels)
+    if array.dtype.kind in "biufU":
+        return array
+    found = [None if _is_unknown(cell) else cell for cell in array.tolist()]
+    if all(cell is None or isinstance(cell, numbers.Real) for cell in found):
+        return np.array(found, dtype=np.float64)
+    return np.array([cell if cell is None else str(cell) for cell in found], dtype=object)
+
+
+def _is_unknown(cell: object) -> bool:
+    """Return whether a label is missing."""
+    return is_missing(cell) or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _there(cells: Array) -> npt.NDArray[np.bool_]:
+    """Return which labels are not missing, (n,)."""
+    if cells.dtype.kind == "f":
+        return ~np.isnan(cells)
+    return np.array([cell is not None for cell in cells.tolist()], dtype=np.bool_)
+
+
 def coloured(cells: Array, every: Array, name: str, most: int = 20) -> Colouring:
     """Return cells as a colouring: categories where they are text or take up to ``most`` values.
 
     Arguments:
-        cells: The cells (n,).
+        cells: The cells (n,); a missing one is NaN, or None beside text.
         every: All cells there are.
         name: What they are called.
         most: How many whole numbers are categories.
     """
-    levels = np.unique(every)
-    numbers = levels.dtype.kind in "fiub"
-    if numbers and (len(levels) > most or (levels != np.round(levels)).any()):
+    levels, there = np.unique(every[_there(every)]), _there(cells)
+    of_numbers = levels.dtype.kind in "fiub"
+    if of_numbers and (len(levels) > most or (levels != np.round(levels)).any()):
         return Colouring(name, np.asarray(cells, dtype=np.float64))
-    codes = np.searchsorted(levels, cells).astype(np.float64)
+    codes = np.full(len(cells), np.nan)
+    codes[there] = np.searchsorted(levels, cells[there])
     return Colouring(name, codes, tuple(_told(level) for level in levels.tolist()))
 
 
