@@ -34,8 +34,8 @@ class Attribution(Brief):
     """How improbable each value of some rows is, given the others of its row.
 
     Attributes:
-        nats: -log p(x_j | x_-j) of each value, (n, d): nats, in the units of the data; of a
-            missing value what is usual, so that nothing is said of it.
+        nats: -log p(x_j | x_-j) of each value, (n, d): nats, in the units of the data;
+            0 where a value is missing.
         usual: The median of that over rows drawn from the model, for each column, (d,).
         expected: E[x_j | x_-j], in the units of the data, (n, d); of categories the index of the
             most probable level.
@@ -51,9 +51,8 @@ class Attribution(Brief):
 
     @property
     def excess(self) -> Array:
-        """``nats`` beyond what is usual for the column, (n, d)."""
-        found: Array = self.nats - self.usual
-        return found
+        """``nats`` beyond what is usual for the column, (n, d): 0 where a value is missing."""
+        return np.where(self.nats == 0, 0.0, self.nats - self.usual)
 
     @property
     def expected_frame(self) -> Any:
@@ -107,7 +106,6 @@ def attribute(model: Fitted, X: Any, draws: int = 256) -> Attribution:
     usual, _ = _conditionals(model, drawn)
     names = tuple(schema.feature_name(j) for j in range(schema.n_features))
     middle = np.median(usual, axis=0)
-    nats = np.where(np.isnan(values.array), middle, nats)
     return Attribution(nats, middle, expected, names, schema.table)
 
 
