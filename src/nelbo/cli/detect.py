@@ -6,6 +6,7 @@ __all__ = ["detect"]
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -231,8 +232,10 @@ def _print(
     head = "  row    log p(x)  p-value"
     if columns > 0 and found.attribution is not None:
         head += "  what makes it so (value, not the expected one, nats beyond the usual)"
+    if rows.files is not None:
+        head += "  file"
     text += [head]
-    text += [_line(line) for line in lines]
+    text += [_line(line, rows.files) for line in lines]
     if any(line["flagged"] for line in lines):
         text += ["* flagged"]
     if out is not None:
@@ -240,9 +243,11 @@ def _print(
     print(visible("\n".join(text)))
 
 
-def _line(line: dict[str, Any]) -> str:
-    """Return one row as text: * marks those that are flagged."""
+def _line(line: dict[str, Any], names: Sequence[str] | None) -> str:
+    """Return one row as text: * marks those that are flagged, and a picture has its name."""
     parts = []
+    if names is not None:
+        parts.append(names[line["row"]])
     for k in range(1, len(line)):
         if not line.get(f"column_{k}"):
             break
