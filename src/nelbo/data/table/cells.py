@@ -362,23 +362,57 @@ def _of_objects(cells: Array, name: str, dtype: str, mixed: bool = False) -> Cel
         mixed: Whether objects of any kind may be taken as text.
     """
     kinds = {type(cell) for cell in cells.tolist()} - {type(None)}
-    if all(issubclass(kind, str) for kind in kinds):
-        return Cells(name, "text", cells, dtype)
-    if all(issubclass(kind, bool | np.bool_) for kind in kinds):
-        return Cells(name, "truth", real_numbers(cells[:, None], "X", (name,))[:, 0], dtype)
-    if all(issubclass(kind, numbers.Real | Decimal | np.bool_) for kind in kinds):
-        return Cells(name, "number", real_numbers(cells[:, None], "X", (name,))[:, 0], "float64")
-    if all(issubclass(kind, datetime.date | np.datetime64) for kind in kinds):
-        return Cells(name, "date", _days(cells.astype("datetime64[us]")), "datetime.date")
-    if all(issubclass(kind, datetime.timedelta | np.timedelta64) for kind in kinds):
-        return Cells(name, "duration", _floats(cells.astype("timedelta64[us]")) / 1e6, dtype)
-    known = str | numbers.Real | Decimal | np.bool_
-    odd = next((kind for kind in kinds if not issubclass(kind, known)), None)
-    if odd is not None and not mixed:
-        row = next(i for i, cell in enumerate(cells) if type(cell) is odd)
-        raise TypeError(
-            f"column {name!r} holds {odd.__name__} in row {row} (counting from 0), but numbers, "
-            "text, dates or durations are required. Drop the column, or convert it."
-        )
+    for classes, read in _READERS:
+        if all(issubclass(kind, classes) for kind in kinds):
+            return read(cells, name, dtype)
+    if not mixed:
+        _check_words_and_numbers(cells, kinds, name)
     words = as_objects([None if cell is None else told(cell) for cell in cells.tolist()])
     return Cells(name, "text", words, dtype, mixed=not mixed)
+
+
+def _text_of(cells: Array, name: str, dtype: str) -> Cells:
+    return Cells(name, "text", cells, dtype)
+
+
+def _truths_of(cells: Array, name: str, dtype: str) -> Cells:
+    return Cells(name, "truth", real_numbers(cells[:, None], "X", (name,))[:, 0], dtype)
+
+
+def _numbers_of(cells: Array, name: str, dtype: str) -> Cells:
+    return Cells(name, "number", real_numbers(cells[:, None], "X", (name,))[:, 0], "float64")
+
+
+def _dates_of(cells: Array, name: str, dtype: str) -> Cells:
+    return Cells(name, "date", _days(cells.astype("datetime64[us]")), "datetime.date")
+
+
+def _durations_of(cells: Array, name: str, dtype: str) -> Cells:
+    return Cells(name, "duration", _floats(cells.astype("timedelta64[us]")) / 1e6, dtype)
+
+
+_REAL: tuple[type, ...] = (numbers.Real, Decimal, np.bool_)
+_READERS: tuple[tuple[tuple[type, ...], Callable[[Array, str, str], Cells]], ...] = (
+    ((str,), _text_of),
+    ((bool, np.bool_), _truths_of),
+    (_REAL, _numbers_of),
+    ((datetime.date, np.datetime64), _dates_of),
+    ((datetime.timedelta, np.timedelta64), _durations_of),
+)
+"""How Python objects are read where all of them are of some classes; the first that fit."""
+
+
+def _check_words_and_numbers(cells: Array, kinds: set[type], name: str) -> None:
+    """Refuse cells that are neither text nor numbers.
+
+    Raises:
+        TypeError: There is such a cell.
+    """
+    odd = next((kind for kind in kinds if not issubclass(kind, (str, *_REAL))), None)
+    if odd is None:
+        return
+    row = next(i for i, cell in enumerate(cells) if type(cell) is odd)
+    raise TypeError(
+        f"column {name!r} holds {odd.__name__} in row {row} (counting from 0), but numbers, "
+        "text, dates or durations are required. Drop the column, or convert it."
+    )

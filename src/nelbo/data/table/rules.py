@@ -112,30 +112,37 @@ class Rules:
         return _numbers(cells, kind, f"a {cells.form}, in {unit}: {why}")
 
     def _number(self, cells: Cells, there: Array) -> Column:
-        values = np.unique(there)
-        n, whole = len(there), bool((there == np.floor(there)).all())
+        values, whole = np.unique(there), bool((there == np.floor(there)).all())
         span = f"{len(values):,} values, {'whole, ' if whole else ''}" + _range(there)
-        if len(values) == 2 and (n >= 2 * self.rows_a_level or {0.0, 1.0} == set(values)):
-            pair = tuple(values.tolist())
-            return _levels(cells, "bernoulli", f"two values, {_range(there)}", levels=pair)
-        if len(values) <= self.few and n >= self.rows_a_level * len(values):
-            levels = tuple(values.tolist())
-            return _levels(cells, "ordinal", f"{span}: ordered levels", levels=levels)
+        few = self._few_values(cells, there, values, span)
+        if few is not None:
+            return few
         if whole and self._is_key(there, len(values)):
-            return _left_out(cells, f"{n:,} different whole numbers in as many rows: a key")
-        zero, width = float((there == 0).mean()), there.max() - there.min() + 1
-        if there.min() == 0 and zero >= self.zeros and (not whole or width > self.widest):
-            why = f"{zero:.0%} zeros beside positive numbers up to {told(float(there.max()))}"
-            return self._amount(cells, there, why)
-        if whole and there.min() >= 0 and width <= self.widest:
+            return _left_out(
+                cells, f"{len(there):,} different whole numbers in as many rows: a key"
+            )
+        narrow = whole and there.max() - there.min() < self.widest
+        if there.min() == 0 and (there == 0).mean() >= self.zeros and not narrow:
+            return self._amount(cells, there)
+        if there.min() >= 0 and narrow:
             return self._whole(cells, there, span)
         kind, why = self._density(there)
-        return self._spiked(cells, there, span, COSTS[kind](there)) or _numbers(
-            cells, kind, f"{span}: {why}"
-        )
+        spiked = self._spiked(cells, there, span, COSTS[kind](there))
+        return spiked or _numbers(cells, kind, f"{span}: {why}")
 
-    def _amount(self, cells: Cells, there: Array, why: str) -> Column:
+    def _few_values(self, cells: Cells, there: Array, values: Array, span: str) -> Column | None:
+        """Return two values, or ordered levels, where there are so few ``values``; else None."""
+        n, levels = len(there), tuple(values.tolist())
+        if len(levels) == 2 and (n >= 2 * self.rows_a_level or {0.0, 1.0} == set(levels)):
+            return _levels(cells, "bernoulli", f"two values, {_range(there)}", levels=levels)
+        if len(levels) <= self.few and n >= self.rows_a_level * len(levels):
+            return _levels(cells, "ordinal", f"{span}: ordered levels", levels=levels)
+        return None
+
+    def _amount(self, cells: Cells, there: Array) -> Column:
         """Return amounts beside zeros: points of their own where most of them are repeated."""
+        zero, most = float((there == 0).mean()), told(float(there.max()))
+        why = f"{zero:.0%} zeros beside positive numbers up to {most}"
         some = there[there > 0]
         options = self.points.options(some, decimals_of(some))
         cost = math.inf
