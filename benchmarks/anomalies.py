@@ -10,16 +10,22 @@ The defaults of `VAEDetector` were chosen on the sets that ``CHOSEN_ON`` names, 
 are not of ADBench. Published figures are those of Livernoche et al. (2024).
 
 --contaminated trains on half of the ordinary rows and anomalies that make up a share of the rows,
-and is tested on all others: how much of it the default bears, and without leaving rows out.
+and is tested on all others: how much of it is borne where a tenth of the rows is left out, the
+default of tables of numbers, and where none is. In the census ("adult") anomalies are people with
+cells of others: see `benchmarks._planted`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+import multiprocessing
+import os
+import sys
+import time
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -27,7 +33,10 @@ from sklearn.preprocessing import StandardScaler
 
 from nelbo import VAEDetector
 
-from ._common import data_file, machine, place, report, table, timed
+from ._common import data_file, kept, machine, place, report
+from ._planted import KINDS as PLANTED
+from ._planted import planted
+from ._versus import PEERS as PYTHON_OF_PEERS
 from ._versus import run, stored
 
 Array = np.ndarray[Any, Any]
@@ -58,7 +67,9 @@ PEERS = ("VAE", "ECOD", "IForest", "KNN")
 PUBLISHED = ("VAE", "KNN", "IForest", "DTE-C")
 MOST = 50_000
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2)
-CURVES = ("2_annthyroid", "32_shuttle")
+CENSUS, CENSUS_SHARES = "adult, ", (0.0, 0.01, 0.02, 0.05, 0.1)
+CURVES = ("2_annthyroid", "32_shuttle", *(CENSUS + kind for kind in PLANTED))
+TRIMS = (0.1, 0.0)
 NAME = "anomalies"
 
 
@@ -70,37 +81,67 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--jobs", type=int, default=2, help="processes, each with one thread")
+    parser.add_argument("--again", action="store_true", help="score what is there already, too")
     parser.add_argument("--contaminated", action="store_true", help="the curves instead")
+    parser.add_argument("--curves", nargs="+", choices=CURVES, default=list(CURVES))
     parser.add_argument("--quick", action="store_true", help="one small set, one seed")
     options = parser.parse_args()
     if options.quick:
         options.only, options.seeds = ["14_glass"], [0]
     before = machine()
     if options.contaminated:
-        curves(options.seeds, before, options.quick)
+        curves(options.seeds, options.curves, before, options.quick)
         return
-    scores = Scores(options.quick)
-    for name in options.only:
-        for protocol in PROTOCOLS:
-            for seed in options.seeds:
-                judge(scores, (protocol, name, seed), options.peers)
-    summarise(scores, before, options.quick)
+    scores = Scores(options.quick, options.again)
+    methods = ["nelbo", *options.peers]
+    largest = sorted(options.only, key=lambda name: -read(name)[0].size)  # begun first
+    jobs = [
+        Job(protocol, name, tuple(options.seeds), tuple(methods))
+        for name in largest
+        for protocol in PROTOCOLS
+        if scores.missing(protocol, name, options.seeds, methods)
+    ]
+    if options.peers and jobs and not PYTHON_OF_PEERS.exists():
+        sys.exit(
+            f"{PYTHON_OF_PEERS} is missing: `make peers` installs the packages to compare with."
+        )
+    begun, minutes = time.perf_counter(), 0.0
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        for job, found in pool.imap_unordered(judged, jobs, chunksize=1):
+            scores.add(found)
+            minutes = (time.perf_counter() - begun) / 60
+            print(f"{job.protocol} {job.name} done after {minutes:.1f} minutes", flush=True)
+    summarise(scores, before, options.quick, {"jobs": options.jobs, "minutes": minutes})
+
+
+class Job(NamedTuple):
+    """A set and a protocol, and who is to be scored with which seeds."""
+
+    protocol: str
+    name: str
+    seeds: tuple[int, ...]
+    methods: tuple[str, ...]
 
 
 class Scores:
-    """AUROC and seconds by protocol, set, seed and method, kept in the result's file."""
+    """AUROC and processor seconds by protocol, set, seed and method, kept beside the results."""
 
-    def __init__(self, quick: bool) -> None:
-        path = place(NAME, quick)
+    def __init__(self, quick: bool, again: bool = False) -> None:
+        self.path = place(f"{NAME}_scores", quick)
         self.found: dict[str, list[float]] = {}
-        if path.exists():
-            self.found = json.loads(path.read_text()).get("scores", {})
+        if self.path.exists() and not again:
+            self.found = json.loads(self.path.read_text())
 
-    def missing(self, key: tuple[str, str, int], methods: list[str]) -> list[str]:
-        return [m for m in methods if " ".join(map(str, (*key, m))) not in self.found]
+    def missing(self, protocol: str, name: str, seeds: list[int], methods: list[str]) -> bool:
+        keys = (f"{protocol} {name} {seed} {method}" for seed in seeds for method in methods)
+        return any(key not in self.found for key in keys)
 
-    def add(self, key: tuple[str, str, int], method: str, auroc: float, seconds: float) -> None:
-        self.found[" ".join(map(str, (*key, method)))] = [auroc, seconds]
+    def add(self, found: dict[str, list[float]]) -> None:
+        """Take scores, and keep all on disk, so that a run that is cut off can go on."""
+        self.found |= found
+        self.path.write_text(json.dumps(self.found, indent=1) + "\n")
 
     def of(self, protocol: str, name: str, method: str) -> list[float]:
         """Return AUROC in per cent for each seed."""
@@ -108,25 +149,50 @@ class Scores:
         split = ((key.split(), value) for key, value in self.found.items())
         return [value[0] for (p, n, _, m), value in split if (p, n, m) == wanted]
 
+    def seconds(self) -> dict[str, float]:
+        """Return the processor seconds that each method took in all, fits and scores."""
+        total: dict[str, float] = {}
+        for key, (_, seconds) in self.found.items():
+            method = key.split()[-1]
+            total[method] = total.get(method, 0.0) + seconds
+        return total
 
-def judge(scores: Scores, key: tuple[str, str, int], peers: list[str]) -> None:
-    """Score all methods on one split that have no score yet."""
-    if not scores.missing(key, ["nelbo", *peers]):
-        return
-    train, test, y = split(*key)
-    if scores.missing(key, ["nelbo"]):
-        detector = VAEDetector(random_state=key[2])
-        found, seconds = timed(lambda: -detector.fit(train).score_samples(test))
-        scores.add(key, "nelbo", 100 * roc_auc_score(y, found), seconds)
-    wanted = scores.missing(key, peers)
-    if wanted:
-        with stored(train, test) as folder:
-            theirs = run("pyod_detectors", data=folder, detectors=wanted, seed=key[2])
-        for name, result in theirs.items():
-            auroc = 100 * roc_auc_score(y, np.nan_to_num(np.array(result["scores"])))
-            scores.add(key, name, auroc, result["seconds"])
-    latest = {m: scores.of(key[0], key[1], m)[-1:] for m in ["nelbo", *peers]}
-    print(*key, {m: round(v[0], 1) for m, v in latest.items() if v}, flush=True)
+
+def judged(job: Job) -> tuple[Job, dict[str, list[float]]]:
+    """Return AUROC and processor seconds of every method and seed, in a process of its own."""
+    found = {}
+    with contextlib.ExitStack() as stack:
+        splits, labels = [], {}
+        for seed in job.seeds:
+            train, test, y = split(job.protocol, job.name, seed)
+            labels[seed] = y
+            begun = time.process_time()
+            ours = -VAEDetector(random_state=seed).fit(train).score_samples(test)
+            seconds = time.process_time() - begun
+            found[f"{job.protocol} {job.name} {seed} nelbo"] = [auroc(y, ours), seconds]
+            splits.append({"data": stack.enter_context(stored(train, test)), "seed": seed})
+        for seed, theirs in zip(job.seeds, of_peers(job, splits), strict=True):
+            for name, result in theirs.items():
+                key = f"{job.protocol} {job.name} {seed} {name}"
+                found[key] = [auroc(labels[seed], result["scores"]), result["seconds"]]
+    return job, found
+
+
+def of_peers(job: Job, splits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the scores and seconds of each peer on each split."""
+    peers = job.methods[1:]
+    if not peers:
+        return [{} for _ in splits]
+    try:
+        found: list[dict[str, Any]] = run("pyod_detectors", splits=splits, detectors=peers)["found"]
+    except SystemExit as error:  # which would end this process, and leave the pool waiting
+        raise RuntimeError(str(error)) from error
+    return found
+
+
+def auroc(y: Array, scores: Any) -> float:
+    """Return AUROC in per cent; a score that is no number counts as ordinary."""
+    return float(100 * roc_auc_score(y, np.nan_to_num(np.array(scores))))
 
 
 def read(name: str) -> tuple[Array, Array]:
@@ -151,7 +217,7 @@ def split(protocol: str, name: str, seed: int) -> tuple[Array, Array, Array]:
     return scaler.transform(X[train]), scaler.transform(X[test]), y[test]
 
 
-def summarise(scores: Scores, before: dict[str, Any], quick: bool) -> None:
+def summarise(scores: Scores, before: dict[str, Any], quick: bool, took: dict[str, float]) -> None:
     """Print a line for each set and protocol, and means over sets."""
     published = json.loads(data_file("adbench/published_auroc.json").read_text())
     head = ["protocol", "set", "nelbo", "s.e.", *PEERS, *(f"{m}, published" for m in PUBLISHED)]
@@ -168,7 +234,7 @@ def summarise(scores: Scores, before: dict[str, Any], quick: bool) -> None:
             part = [cells for name, cells in each.items() if name in chosen]
             if part:
                 rows.append([protocol, title, *means(part)])
-    report(NAME, head, rows, before, quick, scores=scores.found)
+    report(NAME, head, rows, before, quick, processor_seconds=scores.seconds(), **took)
 
 
 def line(scores: Scores, protocol: str, name: str, published: dict[str, Any]) -> list[Any] | None:
@@ -197,23 +263,41 @@ def means(part: list[list[Any]]) -> list[float]:
     return [float(value) for value in found]
 
 
-def curves(seeds: list[int], before: dict[str, Any], quick: bool) -> None:
+def curves(seeds: list[int], names: list[str], before: dict[str, Any], quick: bool) -> None:
     """Measure AUROC by the share of anomalies among the rows fitted."""
-    head = ["set", "share", "default", "s.e.", "trim=0", "s.e."]
-    rows = []
-    for name in CURVES:
-        for share in SHARES:
-            found = [list(contaminated(name, share, seed)) for seed in seeds]
-            array = np.array(found)
+    head = ("set", "share", "seeds", *(cell for trim in TRIMS for cell in (f"trim={trim}", "s.e.")))
+    found = kept("anomalies_contaminated", head, 2)
+    for name in names:
+        for share in CENSUS_SHARES if name.startswith(CENSUS) else SHARES:
+            cases = [_case(name, share, seed) for seed in seeds]
+            array = np.array([[c.auroc(trim) for trim in TRIMS] for c in cases])
             mean, error = array.mean(0), array.std(0, ddof=min(1, len(seeds) - 1))
             error = error / math.sqrt(len(seeds))
-            rows.append([name, share, mean[0], error[0], mean[1], error[1]])
-            print(table(head, rows[-1:]), flush=True)
-    report("anomalies_contaminated", head, rows, before, quick)
+            cells = [float(cell) for pair in zip(mean, error, strict=True) for cell in pair]
+            found[name, share] = [name, share, len(seeds), *cells]
+            report("anomalies_contaminated", head, [*found.values()], before, quick)
 
 
-def contaminated(name: str, share: float, seed: int) -> Iterator[float]:
-    """Yield AUROC of the default, and without leaving rows out."""
+class Case(NamedTuple):
+    """Rows to fit, rows to judge, labels of these, and the arguments of a detector."""
+
+    train: Any
+    test: Any
+    y: Array
+    arguments: dict[str, Any]
+
+    def auroc(self, trim: float) -> float:
+        """Return the AUROC in per cent of a detector that leaves a share of the rows out."""
+        detector = VAEDetector(trim=trim, **self.arguments).fit(self.train)
+        return auroc(self.y, -detector.score_samples(self.test))
+
+
+def _case(name: str, share: float, seed: int) -> Case:
+    """Return the rows of a set, or people of the census some of whom have cells of others."""
+    if name.startswith(CENSUS):
+        people = planted(name.removeprefix(CENSUS), share, seed)
+        arguments = {"random_state": seed, "schema": people.schema}
+        return Case(people.train, people.test, people.y, arguments)
     X, y = read(name)
     rng = np.random.default_rng(seed)
     ordinary = rng.permutation(np.flatnonzero(y == 0))[:10_000]
@@ -225,13 +309,8 @@ def contaminated(name: str, share: float, seed: int) -> Iterator[float]:
     train = np.append(ordinary[:half], anomalous[:added])
     test = np.append(ordinary[half:], anomalous[len(anomalous) // 2 :])
     scaler = StandardScaler().fit(X[train])
-    made: tuple[Callable[[], VAEDetector], ...] = (
-        lambda: VAEDetector(random_state=seed),
-        lambda: VAEDetector(random_state=seed, trim=0.0),
-    )
-    for make in made:
-        detector = make().fit(scaler.transform(X[train]))
-        yield 100 * roc_auc_score(y[test], -detector.score_samples(scaler.transform(X[test])))
+    rows = (scaler.transform(X[part]) for part in (train, test))
+    return Case(*rows, y[test], {"random_state": seed})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from nelbo import VAE, VAEDetector, VariationalAutoencoder, evaluate, likelihood, posterior, prior
 from nelbo.cli import main
 from nelbo.detect import attribute
+from nelbo.estimator.detector import FirstFit
 
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")
@@ -192,6 +194,20 @@ def test_trimming_fits_again_without_the_least_probable_rows() -> None:
     assert trained.sum() == 109  # 90 % of them
     assert not trained[-2:].any()
     assert detector.decision_scores_.shape == (122,)
+
+
+def test_all_rows_of_a_mixed_table_are_fitted_unless_a_share_is_to_be_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quickly = dataclasses.replace(FirstFit(), steps=2)
+    monkeypatch.setattr("nelbo.estimator.detector.VariationalAutoencoder", _two_steps)
+    monkeypatch.setattr("nelbo.estimator.detector.FirstFit", lambda: quickly)
+    X = frame(60)
+    for detector, count in ((VAEDetector(), 60), (VAEDetector(trim=0.1), 54)):
+        assert detector.fit(X).fitted_.trained_on(X).sum() == count
+    own = VAEDetector(estimator=_two_steps(random_state=0)).fit(X)
+    whole = VAEDetector().fit(X)
+    np.testing.assert_array_equal(own.decision_scores_, whole.decision_scores_)
 
 
 def test_what_does_not_fit_is_refused_by_name(fitted: VAEDetector) -> None:

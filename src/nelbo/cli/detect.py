@@ -30,7 +30,7 @@ def detect(
     rate: float = 0.1,
     storey: Flag = False,
     confidence: float | None = None,
-    trim: float = 0.1,
+    trim: float | None = None,
     columns: Annotated[int, WHOLE] = 3,
     first: Annotated[int, WHOLE] = 10,
     save: str | None = None,
@@ -70,7 +70,8 @@ def detect(
         Make p-values hold with this probability given the rows held out, such as 0.9, instead of on
         average over such rows.
     trim
-        The share of the rows that has no part in the fit, those farthest from the bulk.
+        The share of the rows that has no part in the fit, those farthest from the bulk; by default
+        a tenth, and none of tables whose columns are of different kinds.
     columns
         How many columns to tell of each row, those that say most.
     first
@@ -155,7 +156,9 @@ def _of_run(
     return detector.fitted_, _rule(detector, known)
 
 
-def _fitted(train: Data, contamination: float, held: float, trim: float, seed: int) -> VAEDetector:
+def _fitted(
+    train: Data, contamination: float, held: float, trim: float | None, seed: int
+) -> VAEDetector:
     """Fit a detector to rows."""
     from ..estimator import VAEDetector
 

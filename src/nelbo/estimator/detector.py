@@ -10,6 +10,7 @@ __all__ = ["VAEDetector"]
 import dataclasses
 import json
 import warnings
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,30 @@ FILE = "detector.json"
 """What lies beside a saved model: thresholds and the scores of rows held out."""
 
 
+@dataclass(frozen=True)
+class FirstFit:
+    """How the least probable rows are found, which the model is then not fitted to.
+
+    Attributes:
+        trim: The share of rows left out, as of tables of numbers, where rows are of one kind.
+        mixed: The same for tables of words, counts and amounts: there the least probable rows are
+            mostly rare ones, not wrong ones. With up to a tenth of anomalies among people of a
+            census, leaving out a tenth of the rows never helped.
+        steps: Steps of the first fit of such a table, a fifth of what a fit takes: of a census, its
+            bounds put 97 rows in 100 on the side that a whole fit does.
+    """
+
+    trim: float = 0.1
+    mixed: float = 0.0
+    steps: int = 400
+
+    def trim_of(self, values: Values) -> float:
+        """Return the share of these rows that is left out where none was asked for."""
+        if values.table is None:
+            return self.trim
+        return self.mixed
+
+
 class VAEDetector(OutlierMixin, BaseEstimator):
     r"""Anomaly detection by log p(x), the density of a variational autoencoder.
 
@@ -64,8 +89,9 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         calibration_fraction: The share of the rows that are kept from the fit, so that `p_values`
             can compare with them; below 1. They must be ordinary for p-values to mean something.
         trim: The share of the rows fitted that has no part in p(x), so that anomalies among them do
-            not make themselves probable: by default those farthest from the bulk, with an
-            ``estimator`` the least probable ones of a first fit. 0 fits all.
+            not make themselves probable: of tables of numbers those farthest from the bulk, of all
+            else, and with an ``estimator``, the least probable ones of a first fit. 0 fits all.
+            None is 0 for tables with columns of different kinds, and else 0.1.
         random_state: Seed of the samples, and of the rows kept.
 
     Attributes:
@@ -96,7 +122,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         schema: Any = "auto",
         unknown: str = "error",
         calibration_fraction: float = 0.0,
-        trim: float = 0.1,
+        trim: float | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.contamination = contamination
@@ -261,10 +287,12 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         own: dict[str, Any] = {
             "contamination": float(self.contamination),
             "calibration_fraction": float(self.calibration_fraction),
-            "trim": float(self.trim),
+            "trim": self.trim,
             "offset": self.offset_,
             "calibration": None,
         }
+        if self.trim is not None:
+            own["trim"] = float(self.trim)
         if self.calibration_ is not None:
             own["calibration"] = self.calibration_.scores.tolist()
         text = json.dumps(own, allow_nan=False) + "\n"
@@ -318,7 +346,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
             )
         for name in ("calibration_fraction", "trim"):
             value = getattr(self, name)
-            if not 0 <= value < 1:
+            if value is not None and not 0 <= value < 1:
                 raise ValueError(f"{name} must be from 0 to below 1, got {value!r}.")
         if self.estimator is not None and not hasattr(self.estimator, "explain"):
             raise TypeError(
@@ -342,13 +370,27 @@ class VAEDetector(OutlierMixin, BaseEstimator):
             warnings.simplefilter("ignore", DataWarning)
             complete = len(values.shape) == 2 and not np.isnan(values.array).any()
             if self.estimator is None and complete and values.table is None:
-                return fit_subsamples(values, names, LATENTS, seed, Subsamples(trim=self.trim))
+                how = Subsamples()
+                if self.trim is not None:
+                    how = dataclasses.replace(how, trim=self.trim)
+                return fit_subsamples(values, names, LATENTS, seed, how)
+            trim = self.trim
+            if trim is None:
+                trim = FirstFit().trim_of(values)
+            if trim > 0:
+                scores = self._first_scores(values, seed)
+                values = values[scores <= np.quantile(scores, 1 - trim)]
             model = self._own(seed).fit(values).fitted_
-            if self.trim > 0:
-                scores = improbability(model, values)
-                kept = scores <= np.quantile(scores, 1 - self.trim)
-                model = self._own(seed).fit(values[kept]).fitted_
             return dataclasses.replace(model, names=names)
+
+    def _first_scores(self, values: Values, seed: int) -> Array:
+        """Return the scores of rows by a first fit, the largest of which are left out, (n,)."""
+        first = self._own(seed)
+        if self.estimator is not None or values.table is None:
+            return improbability(first.fit(values).fitted_, values)
+        first.set_params(max_steps=FirstFit().steps)
+        bound: Array = first.fit(values).fitted_.elbo(values)
+        return -bound
 
     def _own(self, seed: int) -> VariationalAutoencoder:
         """Return an unfitted estimator: the user's, or for other rows than complete tables ours."""
