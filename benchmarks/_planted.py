@@ -1,7 +1,8 @@
-"""People of the census some of whose cells are another person's: anomalies among words and counts.
+"""People of the census with five wrong cells: anomalies among words, counts and amounts.
 
-Scattered: in each row other cells of another person. Alike: in all rows the same cells of the same
-person, as a mistake made again and again, which makes itself probable where it is frequent.
+Scattered: in each row other cells, which are another person's. Alike: in all rows the same cells,
+with the same values, each drawn from those that there are, rare or not: a mistake made again and
+again, which makes itself probable where it is frequent.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from nelbo.data import TableSchema
 from ._common import data_file
 
 CELLS = 5
-"""How many of the 15 cells of a row are another's."""
+"""How many of the 15 cells of a row are wrong."""
 KINDS = ("scattered", "alike")
 
 
@@ -50,7 +51,8 @@ def planted(
     fitted, known, new, donors = parts
     if kind == "alike":
         columns = np.tile(rng.permutation(frame.shape[1])[:CELLS], (spoiled + odd, 1))
-        donors = donors.iloc[np.zeros(spoiled + odd, dtype=int)].reset_index(drop=True)
+        one = pandas.DataFrame({name: [rng.choice(frame[name].unique())] for name in frame})
+        donors = one.iloc[np.zeros(spoiled + odd, dtype=int)].reset_index(drop=True)
     else:
         columns = rng.random((spoiled + odd, frame.shape[1])).argsort(1)[:, :CELLS]
     fitted = _with_cells(fitted, donors[:spoiled], columns[:spoiled])

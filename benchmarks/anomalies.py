@@ -64,6 +64,7 @@ CHOSEN_ON = (
 )
 PROTOCOLS = ("semi", "unsup")
 PEERS = ("VAE", "ECOD", "IForest", "KNN")
+SLOW = ("VAE",)
 PUBLISHED = ("VAE", "KNN", "IForest", "DTE-C")
 MOST = 50_000
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2)
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--slow-seeds", type=int, default=1, help="with how many of them VAE runs")
     parser.add_argument("--jobs", type=int, default=2, help="processes, each with one thread")
     parser.add_argument("--again", action="store_true", help="score what is there already, too")
     parser.add_argument("--contaminated", action="store_true", help="the curves instead")
@@ -96,12 +98,11 @@ def main() -> None:
     scores = Scores(options.quick, options.again)
     methods = ["nelbo", *options.peers]
     largest = sorted(options.only, key=lambda name: -read(name)[0].size)  # begun first
-    jobs = [
-        Job(protocol, name, tuple(options.seeds), tuple(methods))
-        for name in largest
-        for protocol in PROTOCOLS
-        if scores.missing(protocol, name, options.seeds, methods)
-    ]
+    quick_ones = [method for method in methods if method not in SLOW]
+    by_seed = dict.fromkeys(options.seeds, quick_ones)
+    by_seed |= dict.fromkeys(options.seeds[: options.slow_seeds], methods)
+    every = [Job(protocol, name, by_seed) for name in largest for protocol in PROTOCOLS]
+    jobs = [job for job in map(scores.missing, every) if job.methods]
     if options.peers and jobs and not PYTHON_OF_PEERS.exists():
         sys.exit(
             f"{PYTHON_OF_PEERS} is missing: `make peers` installs the packages to compare with."
@@ -117,12 +118,14 @@ def main() -> None:
 
 
 class Job(NamedTuple):
-    """A set and a protocol, and who is to be scored with which seeds."""
+    """A set and a protocol, and who is to be scored with each seed."""
 
     protocol: str
     name: str
-    seeds: tuple[int, ...]
-    methods: tuple[str, ...]
+    methods: dict[int, list[str]]
+
+    def key(self, seed: int, method: str) -> str:
+        return f"{self.protocol} {self.name} {seed} {method}"
 
 
 class Scores:
@@ -134,9 +137,13 @@ class Scores:
         if self.path.exists() and not again:
             self.found = json.loads(self.path.read_text())
 
-    def missing(self, protocol: str, name: str, seeds: list[int], methods: list[str]) -> bool:
-        keys = (f"{protocol} {name} {seed} {method}" for seed in seeds for method in methods)
-        return any(key not in self.found for key in keys)
+    def missing(self, job: Job) -> Job:
+        """Return what is left to do of a job."""
+        left = {
+            seed: [method for method in methods if job.key(seed, method) not in self.found]
+            for seed, methods in job.methods.items()
+        }
+        return job._replace(methods={seed: methods for seed, methods in left.items() if methods})
 
     def add(self, found: dict[str, list[float]]) -> None:
         """Take scores, and keep all on disk, so that a run that is cut off can go on."""
@@ -160,31 +167,33 @@ class Scores:
 
 def judged(job: Job) -> tuple[Job, dict[str, list[float]]]:
     """Return AUROC and processor seconds of every method and seed, in a process of its own."""
-    found = {}
+    found, labels = {}, {}
     with contextlib.ExitStack() as stack:
-        splits, labels = [], {}
-        for seed in job.seeds:
-            train, test, y = split(job.protocol, job.name, seed)
-            labels[seed] = y
-            begun = time.process_time()
-            ours = -VAEDetector(random_state=seed).fit(train).score_samples(test)
-            seconds = time.process_time() - begun
-            found[f"{job.protocol} {job.name} {seed} nelbo"] = [auroc(y, ours), seconds]
-            splits.append({"data": stack.enter_context(stored(train, test)), "seed": seed})
-        for seed, theirs in zip(job.seeds, of_peers(job, splits), strict=True):
+        splits: list[dict[str, Any]] = []
+        for seed, methods in job.methods.items():
+            train, test, labels[seed] = split(job.protocol, job.name, seed)
+            if "nelbo" in methods:
+                begun = time.process_time()
+                ours = -VAEDetector(random_state=seed).fit(train).score_samples(test)
+                seconds = time.process_time() - begun
+                found[job.key(seed, "nelbo")] = [auroc(labels[seed], ours), seconds]
+            peers = [method for method in methods if method != "nelbo"]
+            if peers:
+                folder = stack.enter_context(stored(train, test))
+                splits.append({"data": folder, "seed": seed, "detectors": peers})
+        for task, theirs in zip(splits, of_peers(splits), strict=True):
             for name, result in theirs.items():
-                key = f"{job.protocol} {job.name} {seed} {name}"
-                found[key] = [auroc(labels[seed], result["scores"]), result["seconds"]]
+                score = auroc(labels[task["seed"]], result["scores"])
+                found[job.key(task["seed"], name)] = [score, result["seconds"]]
     return job, found
 
 
-def of_peers(job: Job, splits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def of_peers(splits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the scores and seconds of each peer on each split."""
-    peers = job.methods[1:]
-    if not peers:
-        return [{} for _ in splits]
+    if not splits:
+        return []
     try:
-        found: list[dict[str, Any]] = run("pyod_detectors", splits=splits, detectors=peers)["found"]
+        found: list[dict[str, Any]] = run("pyod_detectors", splits=splits)["found"]
     except SystemExit as error:  # which would end this process, and leave the pool waiting
         raise RuntimeError(str(error)) from error
     return found

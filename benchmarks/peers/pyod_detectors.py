@@ -18,15 +18,15 @@ def main() -> None:
     folder = Path(sys.argv[1])
     job = json.loads((folder / "job.json").read_text())
     torch.set_num_threads(1)
-    found = [judged(split, job["detectors"]) for split in job["splits"]]
+    found = [judged(split) for split in job["splits"]]
     (folder / "result.json").write_text(json.dumps({"found": found}))
 
 
-def judged(split: dict[str, Any], detectors: list[str]) -> dict[str, Any]:
-    """Return the scores of the test rows of a split by each detector, and processor seconds."""
+def judged(split: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores of the test rows of a split by its detectors, and processor seconds."""
     train, test = (np.load(Path(split["data"]) / f"{part}.npy") for part in ("train", "test"))
     result = {}
-    for name in detectors:
+    for name in split["detectors"]:
         detector = made(name, split["seed"], train.shape[1])
         begun = time.process_time()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -49,8 +49,7 @@ class FirstFit:
     Attributes:
         trim: The share of rows left out, as of tables of numbers, where rows are of one kind.
         mixed: The same for tables of words, counts and amounts: there the least probable rows are
-            mostly rare ones, not wrong ones. With up to a tenth of anomalies among people of a
-            census, leaving out a tenth of the rows never helped.
+            mostly rare ones, not wrong ones (measured on a census: see ``docs/anomalies.md``).
         steps: Steps of the first fit of such a table, a fifth of what a fit takes: of a census, its
             bounds put 97 rows in 100 on the side that a whole fit does.
     """
