@@ -107,14 +107,14 @@ def main() -> None:
         sys.exit(
             f"{PYTHON_OF_PEERS} is missing: `make peers` installs the packages to compare with."
         )
-    begun, minutes = time.perf_counter(), 0.0
+    begun, took = time.perf_counter(), {"jobs": options.jobs, "minutes": 0.0}
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         for job, found in pool.imap_unordered(judged, jobs, chunksize=1):
             scores.add(found)
-            minutes = (time.perf_counter() - begun) / 60
-            print(f"{job.protocol} {job.name} done after {minutes:.1f} minutes", flush=True)
-    summarise(scores, before, options.quick, {"jobs": options.jobs, "minutes": minutes})
+            took["minutes"] = (time.perf_counter() - begun) / 60
+            print(f"{job.protocol} {job.name} done after {took['minutes']:.1f} minutes", flush=True)
+    summarise(scores, before, options.quick, took)
 
 
 class Job(NamedTuple):
