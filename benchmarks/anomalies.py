@@ -283,8 +283,9 @@ def curves(seeds: list[int], names: list[str], before: dict[str, Any], quick: bo
         for share in CENSUS_SHARES if name.startswith(CENSUS) else SHARES:
             cases = [_case(name, share, seed) for seed in seeds]
             array = np.array([[c.auroc(trim) for trim in TRIMS] for c in cases])
-            mean, error = array.mean(0), array.std(0, ddof=min(1, len(seeds) - 1))
-            error = error / math.sqrt(len(seeds))
+            mean, error = array.mean(0), np.full(len(TRIMS), math.nan)
+            if len(seeds) > 1:
+                error = array.std(0, ddof=1) / math.sqrt(len(seeds))
             cells = [float(cell) for pair in zip(mean, error, strict=True) for cell in pair]
             found[name, share] = [name, share, len(seeds), *cells]
             report("anomalies_contaminated", head, [*found.values()], before, quick)
