@@ -271,6 +271,7 @@ class VAE(nn.Module):
             raise ValueError(UNCONDITIONAL)
         if c.ndim != 1:
             raise ValueError(f"c must be one condition, of shape (k,), got {tuple(c.shape)}.")
+        c = c.to(self.device)
         encoder, decoder = _Given.of(self.encoder, c), _Given.of(self.decoder, c)
         found = VAE(self.prior_given(c), decoder, self.likelihood, encoder, self.posterior)
         return found.train(self.training)

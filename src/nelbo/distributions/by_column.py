@@ -61,7 +61,10 @@ class ByColumn(Factorised):
         """
         numbers = torch.arange(self.event_shape[0])
         for part, place in zip(self.parts, self.places, strict=True):
-            mine = numbers[place].tolist()
+            at = place
+            if isinstance(place, Tensor):
+                at = place.cpu()
+            mine = numbers[at].tolist()
             if column in mine and hasattr(part, "probabilities"):
                 levels: Tensor = part.probabilities()
                 return levels[..., mine.index(column), :]

@@ -155,7 +155,8 @@ def fit(
         except StateError as error:
             refuse = getattr(store, "refuse", ValueError)
             raise refuse(f"the state of training is damaged: {error}") from error
-    run.history.threads = run.threads
+    if run.device.type == "cpu":
+        run.history.threads = run.threads
     if run.finished:
         run.objective.eval()
         return run.history
