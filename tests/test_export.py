@@ -115,6 +115,14 @@ def test_other_parts(options: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_rounded_values(tmp_path: Path) -> None:
+    images = RNG.integers(0, 256, size=(60, 6, 5), dtype=np.uint8)
+    model = VariationalAutoencoder(2, likelihood="discretized_gaussian", **OPTIONS).fit(images)
+    found = export(model.fitted_, tmp_path / "run", samples=5)
+    assert max(graph.gap for graph in found.graphs) < 1e-4
+
+
+@pytest.mark.slow
 def test_convolutions(tmp_path: Path) -> None:
     images = RNG.integers(0, 256, size=(60, 12, 12), dtype=np.uint8)
     model = VariationalAutoencoder(2, network="conv", random_state=0, max_steps=30).fit(images)

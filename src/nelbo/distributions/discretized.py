@@ -221,7 +221,11 @@ def _log_mass(
     by_mean = torch.where(outer, width * rate, by_mean)
     by_log_width = torch.where(outer, -edge * rate, by_log_width)
     hard = (outer & (edge > Ranges.far)) | (~outer & ((p > Ranges.narrow) | (width > 1.0)))
-    if bool(hard.any()):
+    if torch.compiler.is_exporting():  # a graph has no branches: all bins go both ways
+        exact = _hard(edge, w, p, outer)
+        both = zip(exact, (log_mass, by_mean, by_log_width), strict=True)
+        log_mass, by_mean, by_log_width = (torch.where(hard, put, known) for put, known in both)
+    elif bool(hard.any()):
         exact = _hard(edge[hard], w[hard], p[hard], outer[hard])
         for values, put in zip((log_mass, by_mean, by_log_width), exact, strict=True):
             values[hard] = put
@@ -295,7 +299,8 @@ def _mean_index(mean: Tensor, width: Tensor, bins: int) -> Tensor:
         smooth = smooth + sign * (
             (t * torch.special.ndtr(t) + density) / narrow - narrow * density * ends
         )
-    if not bool((width > Ranges.coarse).any()):
+    # a graph has no branches
+    if not torch.compiler.is_exporting() and not bool((width > Ranges.coarse).any()):
         return smooth
     nearest = mean.detach().round().clamp(-Ranges.reach, bins + Ranges.reach)
     total = (nearest - (Ranges.reach + 1)).clamp(0, bins - 1)

@@ -44,7 +44,8 @@ class Encoder(nn.Module):
 
 class Decoder(nn.Module):
     """Map z (n, latent_dim) to the mean x_hat of p(x|z), (n, *data_shape), and to the standard
-    deviation of each value there; of Student's t it is the scale.
+    deviation of each value there; of Student's t it is the scale, and of rounded values that of the
+    normal before rounding.
 
     Arguments:
         model: The model. Where it is one of p(x|c), c (n, k) is a second input.

@@ -210,8 +210,29 @@ def to_onnx(graph: nn.Module, inputs: tuple[Tensor, ...], names: list[str]) -> t
 
     Raises:
         ImportError: A package of the extra ``onnx`` is missing.
+        CheckpointError: torch cannot export it.
     """
     _needed()
+    try:
+        program = _program(graph, inputs, names)
+    except RuntimeError as error:  # of torch.export, and of torch.onnx.export
+        raise CheckpointError(
+            f"{type(graph).__name__} of this model cannot be written as a graph: "
+            f"{_first_line(error)}. Parts of your own must be such that torch.export takes them."
+        ) from error
+    if program is None:
+        raise CheckpointError("torch.onnx.export returned no graph.")
+    return program.model_proto.SerializeToString(), int(program.model.opset_imports.get("", 0))
+
+
+def _first_line(error: Exception) -> str:
+    """Return the kind of an error, and the first line of what it says."""
+    said = " ".join(str(error).strip().splitlines()[:1])
+    return f"{type(error).__name__} {said}".strip().rstrip(".")
+
+
+def _program(graph: nn.Module, inputs: tuple[Tensor, ...], names: list[str]) -> Any:
+    """Return what torch's exporter makes of a graph."""
     shapes = tuple({0: torch.export.Dim("n", min=2)} for _ in inputs)
     with _quiet(), torch.no_grad():
         traced = torch.export.export(
@@ -221,7 +242,7 @@ def to_onnx(graph: nn.Module, inputs: tuple[Tensor, ...], names: list[str]) -> t
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
-        program = torch.onnx.export(
+        return torch.onnx.export(
             decomposed(traced),
             (),
             dynamo=True,
@@ -229,9 +250,6 @@ def to_onnx(graph: nn.Module, inputs: tuple[Tensor, ...], names: list[str]) -> t
             output_names=[*graph.names],  # type: ignore[misc]
             verbose=False,
         )
-    if program is None:
-        raise CheckpointError("torch.onnx.export returned no graph.")
-    return program.model_proto.SerializeToString(), int(program.model.opset_imports.get("", 0))
 
 
 def _held_against(

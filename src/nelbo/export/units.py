@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 
 from ..data import Schema
 from ..data.steps.layout import to_event, to_user
+from ..distributions import DiscretizedNormal
 
 
 class Affine(nn.Module):
@@ -75,7 +76,7 @@ class FromModel(Affine):
         if beta is None and self.mixed and hasattr(p, "variance_along"):
             spread = p.variance_along(self.get_buffer("mixing")).sqrt()
         else:
-            spread = p.variance.sqrt() if beta is None else beta.expand(p.mean.shape)
+            spread = _width(p) if beta is None else beta.expand(p.mean.shape)
             if self.mixed:
                 spread = (spread.square() @ self.get_buffer("mixing").square()).sqrt()
         return self._whole(spread * self.scale, torch.zeros_like(self.get_buffer("constant")))
@@ -93,3 +94,10 @@ class FromModel(Affine):
             return x
         whole = constant.expand(x.shape[0], -1)
         return whole.index_copy(1, self.kept, x)
+
+
+def _width(p: Distribution) -> Tensor:
+    """Return the standard deviation of each value; of rounded ones that of the normal before."""
+    if isinstance(p, DiscretizedNormal):
+        return p.scale.expand(p.mean.shape)
+    return p.variance.sqrt()

@@ -299,7 +299,7 @@ def _usage(found: Usage) -> Section:
 def _map(found: LatentMap, look: Look, width: int = 640, height: int = 480) -> Section:
     """Place the points, colour them, and list what is shown of each."""
     low, high = np.nanmin(found.points, 0), np.nanmax(found.points, 0)
-    unit = (found.points - low) / np.where(high > low, high - low, 1)
+    unit = np.where(high > low, (found.points - low) / np.where(high > low, high - low, 1), 0.5)
     x = np.round(14 + (width - 28) * unit[:, 0], 1)
     y = np.round(height - 14 - (height - 28) * unit[:, 1], 1)
     colourings = [_colouring(part) for part in found.colourings]

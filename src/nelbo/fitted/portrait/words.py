@@ -210,7 +210,7 @@ def _explained(found: Explained, summary: Summary) -> str:
     active = f"{summary.active_units} of {summary.latent_dim} latent dimensions are active."
     if found.share is None:
         return active
-    text = f"z explains {100 * found.share:.0f} % of the variance"
+    text = f"z explains {round(100 * found.share)} % of the variance"
     if found.pca is not None:
         text += f" (as many principal components: {100 * found.pca:.0f} %)"
     return f"{text}; {active}"

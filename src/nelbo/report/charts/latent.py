@@ -24,6 +24,7 @@ def draw_usage(usage: Usage, most: int = 64) -> str:
     def draw(axes: Axes) -> None:
         colours = [(Colour.GREY, Colour.BLUE)[int(usage.active[u])] for u in order]
         axes.bar(range(len(order)), kl, color=colours, width=0.8)
+        axes.set_ylim(0, 1.05 * max(float(kl.max()), 0.01))  # rounding errors are no bars
         axes.set_ylabel("KL, nats")
         axes.set_xlabel("latent dimension")
         step = max(1, len(order) // 16)
