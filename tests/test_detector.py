@@ -131,9 +131,7 @@ def test_rows_of_the_fit_do_not_calibrate(fitted: VAEDetector, rows: Array) -> N
         copy.deepcopy(fitted).calibrate(rows[:100])
 
 
-def test_a_tenth_of_a_table_of_numbers_has_no_part_by_default(
-    fitted: VAEDetector, rows: Array
-) -> None:
+def test_a_tenth_of_a_table_of_numbers_has_no_part_by_default(rows: Array) -> None:
     same = VAEDetector(trim=0.1).fit(rows).score_samples(rows)
     np.testing.assert_array_equal(VAEDetector().fit(rows).score_samples(rows), same)
 
