@@ -79,7 +79,7 @@ def fitted(
 
 def steps_for(seconds: float, x: np.ndarray, latents: int, made: dict[str, Any]) -> int:
     """Return the number of steps that take so many seconds, by two short runs."""
-    few, many = 20, 80
+    few, many = 130, 190  # the first 128 steps may have smaller batches
     times = [fitted(x, latents, count, 0, made)[1] for count in (few, many)]
     return max(few, round(seconds / max((times[1] - times[0]) / (many - few), 1e-4)))
 
@@ -109,9 +109,13 @@ def measure(name: str, seed: int, seconds: float, found: dict[Any, list[Any]]) -
     known: dict[str, int] = {}
     for prior, made in PRIORS.items():
         kind = "standard_normal" if prior.endswith(("normal", "fitted")) else prior
-        if kind not in known:
-            known[kind] = steps_for(seconds, x, LATENTS[name], PRIORS[kind])
-        model, spent = fitted(x, LATENTS[name], known[kind], seed, made)
+        try:
+            if kind not in known:
+                known[kind] = steps_for(seconds, x, LATENTS[name], PRIORS[kind])
+            model, spent = fitted(x, LATENTS[name], known[kind], seed, made)
+        except ImportError as error:
+            print(f"{prior} left out: {error}", flush=True)
+            continue
         scored = model.log_likelihood(test, "importance")
         values = np.asarray(scored.value)
         plain = values if plain is None else plain

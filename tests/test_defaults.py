@@ -21,7 +21,7 @@ from nelbo.data.rows import Batch
 from nelbo.data.steps import whitening
 from nelbo.fitting import story
 from nelbo.options import Options
-from nelbo.recipe import Facts, Recipe, Widths, build, plain
+from nelbo.recipe import Facts, Recipe, Widths, build, many, plain
 from nelbo.recipe.whitening import whitens
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
@@ -437,6 +437,43 @@ def test_networks_of_few_images_are_kept_from_overfitting_where_that_was_found_t
     assert found(correlated(100)) == (0, 0, 0.01)
     table = decided(correlated(100), input_noise=0.2)
     assert (table.objective.value, table.input_noise.value) == ("elbo", 0.2)
+
+
+def test_the_prior_of_many_images_is_judged_where_there_is_time_for_it() -> None:
+    x = np.zeros((10_000, 2, 2))
+
+    def found(x: Array, **options: Any) -> str:
+        return str(decided(x, **options).prior.value)
+
+    assert found(x) == found(x, max_steps=1_000) == found(x, max_seconds=30) == "judged"
+    assert found(x, likelihood="bernoulli") == found(x, network="conv") == "judged"
+    assert found(x, prior="mixture") == "fitted mixture"
+    for other in (
+        {"prior": "standard_normal"},
+        {"network": "linear"},
+        {"objective": "iwae"},
+        {"max_steps": 999},
+        {"max_epochs": 1},
+        {"max_seconds": 29},
+    ):
+        assert found(x, **other) == "standard_normal"
+    assert found(x[:9_999]) == found(x.reshape(len(x), -1), scale=None) == "standard_normal"
+
+
+def test_many_images_get_a_prior_that_is_where_their_z_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "PLAIN", plain.Plain(many_rows=300))
+    monkeypatch.setattr(many, "MANY", many.Many(shortest=100))
+    rng = np.random.default_rng(0)
+    centres = 5 * np.eye(9)[rng.integers(3, size=300)]
+    x = (centres + 0.1 * rng.normal(size=(300, 9))).reshape(300, 3, 3)
+    options = {"latent_dim": 2, "hidden": (16,), "max_steps": 150, "random_state": 0}
+    plainly = VariationalAutoencoder(prior="standard_normal", **options).fit(x)
+    model = VariationalAutoencoder(**options).fit(x)
+    assert model.recipe_["prior"]["value"].startswith("mixture of ")
+    assert model.score(x) > plainly.score(x)
+    np.testing.assert_array_equal(model.transform(x), plainly.transform(x))
+    timed = VariationalAutoencoder(max_seconds=30, **options).fit(x)
+    assert timed.recipe_["prior"]["value"].startswith("mixture of ")
 
 
 def test_noise_on_what_the_encoder_sees_is_refused_where_nothing_would_come_of_it() -> None:

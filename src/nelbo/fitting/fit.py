@@ -260,7 +260,11 @@ def _prior(plan: Prepared, kept: dict[str, Entry]) -> dict[str, Entry]:
     if kept and wanted == "judged":
         return _normal("The closed-form start was kept, whose z are normal.")
     _, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)
-    found = mixture.adopt(plan.vae, plan.values, plan.schema, held, asked_for)
+    limits = mixture.Limits()
+    if wanted == "judged" and plan.recipe.data.value == "images":
+        limits = mixture.Limits.of_images()
+    whole = asked_for or plan.recipe.max_seconds.value is None
+    found = mixture.adopt(plan.vae, plan.values, plan.schema, held, asked_for, limits, whole)
     if wanted == "fitted flow":
         options = plan.options.prior_options or {}
         found = flow.adopt(plan.vae, plan.values, plan.schema, held, options) or found

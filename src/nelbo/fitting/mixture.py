@@ -78,6 +78,13 @@ class Limits:
     elsewhere: float = 0.01
     ridge: float = 1e-3
 
+    @classmethod
+    def of_images(cls) -> Limits:
+        """Return those of images: they are costly to judge, and have no columns with rare
+        values.
+        """
+        return cls(components=(1, 4, 16), judges=500)
+
 
 @dataclasses.dataclass(frozen=True)
 class Aggregate:

@@ -30,6 +30,7 @@ from ..evaluate import Examples
 from ..linear import LinearGaussian, Regression
 from ..objective import Objective
 from ..recipe.choice import Entry
+from ..recipe.many import MANY
 from ..training.settings import Settings
 from . import clusters, mixture, resume
 from .prepare import Prepared, split
@@ -99,9 +100,12 @@ class Task:
 
     def seconds_left(self) -> float | None:
         """How much of the time limit is left; None where there is none."""
-        limit = self.plan.recipe.max_seconds.value
+        recipe = self.plan.recipe
+        limit = recipe.max_seconds.value
         if limit is None:
             return None
+        if recipe.prior.value == "judged":  # it is fitted after training, in the same time
+            limit -= MANY.prior_seconds
         return max(limit - (time.monotonic() - self.begun), 1e-3)
 
     def phase(self, name: str) -> training.Store | None:

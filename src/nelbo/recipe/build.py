@@ -6,7 +6,7 @@ __all__ = ["build", "going_on", "started"]
 
 from ..data import Schema
 from ..options import Options
-from . import few, images, mixed, plain, table
+from . import few, images, many, mixed, plain, table
 from .choice import Choice
 from .facts import Facts
 from .recipe import Recipe, default_or_asked
@@ -38,7 +38,8 @@ def build(
     }
     recipe = builders[kind.value](options, facts, kind, latent_dim)
     if kind.value in ("images", "plain"):
-        return few.regularised(recipe, options, facts)
+        recipe = few.regularised(recipe, options, facts)
+        return many.with_fitted_prior(recipe, options, facts)
     return recipe
 
 
