@@ -170,7 +170,7 @@ def several(
     points = rows_at_once(vae, x, 1, memory)
     if starts:
         began, top = joint_heights(vae, x, torch.stack([q.loc, normal.loc]), points)
-        start, height, spent = Starts().of(vae, x, normal, starts, memory)
+        start, height, spent = Starts().of(vae, x, normal, top, starts, memory)
         worth = doubt.worth(top - began, top - height, vae.latent_dim)
         found, climbed = _from_elsewhere(vae, x, start, worth, normal, memory)
         normals += found
@@ -227,33 +227,36 @@ class Starts:
         conditional: Draws for each row where the prior or the decoder reads conditions, and all
             have to be decoded.
         beyond: Posterior standard deviations from the known mode within which nothing starts.
+        alike: Nats of log p(x, z) by which the mirror image of one latent may lie below the known
+            mode: a sign that is lost changes nothing, and other images are worse starts than draws.
         seed: The seed of the draws.
     """
 
     pool: int = 128
     conditional: int = 16
     beyond: float = 6.0
+    alike: float = 8.0
     seed: int = 11
 
     def of(
-        self, vae: VAE, x: Examples, known: Normal, count: int, memory: int
+        self, vae: VAE, x: Examples, known: Normal, peak: Tensor, count: int, memory: int
     ) -> tuple[Tensor, Tensor, Cost]:
         """Return starts (count, n, latent_dim), log p(x, z) there, (count, n), and what it took.
 
-        Each is the best of its own share of the draws; the first may be the point opposite to the
-        known mode instead, where likelihoods that do not see the sign of z have another.
+        Each is the best of its own share of the draws; the first may be a mirror image of the known
+        mode instead, where likelihoods that do not see a sign of z have another.
 
         Arguments:
             vae: The model.
             x: The examples.
             known: Normals of the mode that is known.
+            peak: log p(x, z) there, (n,).
             count: How many.
             memory: Bytes for intermediate results.
         """
         z, height, cost = self.drawn(vae, x, count, memory)
         height = torch.where(known.reaches(z, self.beyond), -math.inf, height)
-        other = -known.loc
-        top = joint_heights(vae, x, other[None], rows_at_once(vae, x, 1, memory))[0]
+        other, top, mirrored = self.mirrored(vae, x, known, peak, memory)
         row = torch.arange(len(x), device=x.device)
         starts, heights = [], []
         for share in range(count):
@@ -264,7 +267,21 @@ class Starts:
                 best = torch.maximum(top, best)
             starts.append(chosen)
             heights.append(best)
-        return torch.stack(starts), torch.stack(heights), cost + Cost(decodes=len(x))
+        return torch.stack(starts), torch.stack(heights), cost + mirrored
+
+    def mirrored(
+        self, vae: VAE, x: Examples, known: Normal, peak: Tensor, memory: int
+    ) -> tuple[Tensor, Tensor, Cost]:
+        """Return the mirror image of each known mode with the greatest log p(x, z), (n,
+        latent_dim), which is that: all of z, or one latent dimension, with the opposite sign.
+        """
+        turned = 1 - 2 * torch.eye(vae.latent_dim).to(known.loc)
+        z = torch.cat([-known.loc[None], known.loc * turned[:, None]])
+        height = joint_heights(vae, x, z, rows_at_once(vae, x, 1, memory))
+        unlike = known.reaches(z[1:], self.beyond) | (height[1:] < peak - self.alike)
+        height[1:].masked_fill_(unlike, -math.inf)
+        top, which = height.max(0)
+        return z[which, torch.arange(len(x), device=x.device)], top, Cost(decodes=height.numel())
 
     def drawn(self, vae: VAE, x: Examples, count: int, memory: int) -> tuple[Tensor, Tensor, Cost]:
         """Return draws of the prior, (draws, n or 1, latent_dim), log p(x, z) there, (draws, n),
