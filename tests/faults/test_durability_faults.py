@@ -710,14 +710,14 @@ def test_a_full_disk_leaves_no_empty_results(
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "a fraction of a latent": (
         ("fit", "digits", "--out", "r", "--latent-dim", "2.5"),
-        "--latent-dim.*into int",
+        "--latent-dim.*no whole number",
     ),
     "a fraction of a step": (
         ("fit", "digits", "--out", "r", "--max-steps", "1.0e2"),
-        "--max-steps.*into int",
+        "--max-steps.*no whole number",
     ),
-    "a fraction of a seed": (("sample", "run", "--seed", "0.5"), "--seed.*into int"),
-    "a fraction of a row": (("sample", "run", "-n", "1.5"), "-n.*into int"),
+    "a fraction of a seed": (("sample", "run", "--seed", "0.5"), "--seed.*no whole number"),
+    "a fraction of a row": (("sample", "run", "-n", "1.5"), "-n.*no whole number"),
     "the current folder": (("fit", "digits", "--out", "."), "--out . is no name"),
     "the folder above": (("fit", "digits", "--out", "runs/.."), "is no name"),
     "a device without numbers": (

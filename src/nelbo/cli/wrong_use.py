@@ -11,7 +11,7 @@ WORDS = (
     (r'Command "(\w+)" parameter --(data|run|source) requires an argument', r"nelbo \1 needs \2"),
     (r'Command "(\w+)" (DATA|RUN) requires an argument', r"nelbo \1 needs \2"),
     (r'Command "\w+" parameter (--[\w-]+) requires an argument', r"\1 needs a value"),
-    (r'unable to convert ("[^"]*") into int(\|None)?', r"\1 is no whole number"),
+    (r'unable to convert ("[^"]*") into int(\|[^ ]*)?', r"\1 is no whole number"),
     (r'unable to convert ("[^"]*") into float(\|None)?', r"\1 is no number"),
     (r"Unused Tokens: \[(.*)\]", r"\1 is too much"),
     (r"Available commands: .*", ""),
