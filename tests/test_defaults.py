@@ -354,7 +354,11 @@ def test_noise_that_depends_on_z_never_meets_an_outlier_with_nothing() -> None:
         (9_999, {}, Widths((256, 256), (512, 512))),
         (9_999, {"likelihood": "bernoulli"}, Widths((512, 512))),
         (9_999, {"network": "mlp"}, Widths((512, 512))),
-        (10_000, {}, Widths((256, 256), (512, 512, 512))),
+        (10_000, {}, Widths((256, 256), (512, 512, 1024))),
+        (10_000, {"latent_dim": 7}, Widths((256, 256), (512, 512, 512))),
+        (10_000, {"max_steps": 2_999}, Widths((256, 256), (512, 512, 512))),
+        (10_000, {"max_seconds": 29}, Widths((256, 256), (512, 512, 512))),
+        (10_000, {"likelihood": "bernoulli"}, Widths((256, 256), (512, 512, 512))),
         (10_000, {"network": "conv"}, Widths((512, 512))),
         (10_000, {"decoder": "conv"}, Widths((512, 512))),
         (10_000, {"hidden": (9,)}, Widths((9,))),
@@ -433,7 +437,8 @@ def test_networks_of_few_images_are_kept_from_overfitting_where_that_was_found_t
         {"max_seconds": 60},
     ):
         assert found(x, **other) == (0, 0, 0)
-    assert found(np.zeros((10_000, 2, 2))) == (0, 0, 0)
+    assert found(np.zeros((10_000, 2, 2))) == (0.3, 0.05, 0)
+    assert found(np.zeros((10_000, 2, 2)), latent_dim=4) == (0, 0, 0)
     assert found(correlated(100)) == (0, 0, 0.01)
     table = decided(correlated(100), input_noise=0.2)
     assert (table.objective.value, table.input_noise.value) == ("elbo", 0.2)

@@ -146,7 +146,8 @@ class Options:
         MODEL,
         """
         Widths of the decoder's hidden layers, if they are to differ from ``hidden``. By default
-        (512, 512, 512) for 10,000 rows or more, and (512, 512) for fewer.
+        (512, 512, 512) for 10,000 rows or more, (512, 512, 1024) where these have ``input_noise``
+        by default, and (512, 512) for fewer.
         """,
     )
     channels: Sequence[int] = _option(
@@ -245,7 +246,8 @@ class Options:
         Standard deviation of normal noise that the ELBO puts on what the encoder sees in training,
         against overfitting; in units of the scaled data, whose standard deviation is about 1. By
         default 0.4 for fewer than 10,000 images, or rows of more than 256 numbers, in runs of at
-        least 1,000 steps, else 0.
+        least 1,000 steps; 0.3 for more images with 8 latents or more, in runs of at least 3,000
+        steps or 30 seconds; else 0.
         """,
         limits="zero or more",
         tied=16,
@@ -320,7 +322,8 @@ class Options:
     weight_decay: float | None = _option(
         None,
         FITTING,
-        "Weight decay of AdamW. By default 0.1 where ``input_noise`` is by default, too, else 0.",
+        "Weight decay of AdamW. By default 0.1, of many images 0.05, where ``input_noise`` is by "
+        "default, too, else 0.",
         limits="zero or more",
         tied=4,
     )

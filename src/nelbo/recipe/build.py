@@ -39,6 +39,7 @@ def build(
     recipe = builders[kind.value](options, facts, kind, latent_dim)
     if kind.value in ("images", "plain"):
         recipe = few.regularised(recipe, options, facts)
+        recipe = many.widened(recipe, options, facts)
         return many.with_fitted_prior(recipe, options, facts)
     return recipe
 

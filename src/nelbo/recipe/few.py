@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["regularised"]
+__all__ = ["against_overfitting", "is_usual", "regularised"]
 
 import math
 from dataclasses import dataclass
@@ -54,15 +54,8 @@ def regularised(recipe: Recipe, options: Options, facts: Facts) -> Recipe:
     """
     if not _may_overfit(recipe, facts) or _is_short(recipe, options, facts):
         return recipe
-    recipe = recipe.but(
+    recipe = against_overfitting(recipe, FEW.input_noise, FEW.weight_decay).but(
         hidden=Choice(FEW.hidden, "Larger networks overfit so few rows, encoders first."),
-        input_noise=Choice(
-            FEW.input_noise,
-            "Normal noise on what the encoder sees in training keeps it from overfitting.",
-        ),
-        weight_decay=Choice(
-            FEW.weight_decay, "Smaller weights overfit less, most of all those of the encoder."
-        ),
         average=Choice(
             FEW.average, "The weight of the newest weights in a running mean, which is steadier."
         ),
@@ -75,14 +68,30 @@ def regularised(recipe: Recipe, options: Options, facts: Facts) -> Recipe:
     return recipe.as_asked(options)
 
 
+def against_overfitting(recipe: Recipe, noise: float, decay: float) -> Recipe:
+    """Return the recipe with noise on what the encoder sees, and weights that decay."""
+    return recipe.but(
+        input_noise=Choice(
+            noise, "Normal noise on what the encoder sees in training keeps it from overfitting."
+        ),
+        weight_decay=Choice(
+            decay, "Smaller weights overfit less, most of all those of the encoder."
+        ),
+    )
+
+
+def is_usual(recipe: Recipe) -> bool:
+    """Return whether real values train the default networks by the ELBO."""
+    networks = {recipe.encoder.value, recipe.decoder.value}
+    real = resolve("likelihood", recipe.likelihood.value).takes == "real"
+    return real and recipe.objective.value == "elbo" and networks == {"residual"}
+
+
 def _may_overfit(recipe: Recipe, facts: Facts) -> bool:
     """Return whether these are few rows of many real values, in networks as they are by default."""
     if recipe.data.value != "images" and facts.columns <= TABLE.most_columns:
         return False
-    networks = {recipe.encoder.value, recipe.decoder.value}
-    real = resolve("likelihood", recipe.likelihood.value).takes == "real"
-    plainly = recipe.objective.value == "elbo" and networks == {"residual"}
-    return real and plainly and facts.rows < PLAIN.many_rows
+    return is_usual(recipe) and facts.rows < PLAIN.many_rows
 
 
 def _is_short(recipe: Recipe, options: Options, facts: Facts) -> bool:
