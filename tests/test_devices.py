@@ -74,7 +74,7 @@ ANSWERS: dict[str, Callable[[Fitted, Any], Any]] = {
     "given others": lambda model, x: model.given_others(x).nats,
     "given": lambda model, x: model.score_samples(x, 64, given=[0]),
 }
-QUICK = ("default", "frame")
+QUICK = ("frame",)
 MARKS = {name: pytest.mark.slow for name in MODELS if name not in QUICK}
 TABLES = ("given others", "given", "impute")
 

@@ -78,18 +78,27 @@ def of_kinds() -> Any:
     return frame
 
 
+class Pages(dict[str, Path]):
+    """The page of each model, written when it is asked for."""
+
+    def __init__(self, models: dict[str, Any], folder: Path) -> None:
+        self.models, self.folder = models, folder
+
+    def __missing__(self, name: str) -> Path:
+        labels = {"images": [EVIL, "b", "c"] * 30, "table": [EVIL, "b"] * 60}
+        model, rows = self.models[name]
+        path = self.folder / f"{name}.html"
+        self[name] = explore(model.fitted_, path, rows, labels.get(name), title=EVIL)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def pages(models: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("explore")
-    labels = {"images": [EVIL, "b", "c"] * 30, "table": [EVIL, "b"] * 60, "mixed": None}
-    return {
-        name: explore(model.fitted_, folder / f"{name}.html", rows, labels.get(name), title=EVIL)
-        for name, (model, rows) in models.items()
-    }
+def pages(models: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    return Pages(models, tmp_path_factory.mktemp("explore"))
 
 
 @pytest.fixture
-def opened(opened_from_disk: Any, pages: dict[str, Path]) -> Any:
+def opened(opened_from_disk: Any, pages: Pages) -> Any:
     """Opens a page by name, and waits for its decoder."""
 
     def open_page(name: str, **options: Any) -> Any:

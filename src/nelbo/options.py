@@ -245,9 +245,8 @@ class Options:
         """
         Standard deviation of normal noise that the ELBO puts on what the encoder sees in training,
         against overfitting; in units of the scaled data, whose standard deviation is about 1. By
-        default 0.4 for fewer than 10,000 images, or rows of more than 256 numbers, in runs of at
-        least 1,000 steps; 0.3 for more images with 8 latents or more, in runs of at least 3,000
-        steps or 30 seconds; else 0.
+        default, in long runs, 0.4 for fewer than 10,000 images, or rows of more than 256 numbers,
+        and 0.3 for more images with 8 latents or more; else 0.
         """,
         limits="zero or more",
         tied=16,
