@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["readable", "refuse_unknown", "used"]
+__all__ = ["picked", "readable", "refuse_unknown", "used"]
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from ..data import Values
 from ..data.warned import warn
@@ -56,6 +58,13 @@ def readable(vae: VAE, values: Values, least: int) -> Values:
         "fitted to complete rows."
     )
     return values[~gone]
+
+
+def picked(known: npt.NDArray[Any] | None, mask: Tensor) -> Tensor | None:
+    """Return what is known of the rows of a mask; None where nothing is."""
+    if known is None:
+        return None
+    return torch.from_numpy(known)[mask]
 
 
 def refuse_unknown(seen: npt.NDArray[np.bool_]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["against_overfitting", "is_usual", "regularised"]
+__all__ = ["against_overfitting", "is_short", "is_usual", "regularised"]
 
 import math
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def regularised(recipe: Recipe, options: Options, facts: Facts) -> Recipe:
     """Return the recipe with noise on what the encoder sees, weights that decay, and their running
     mean, where that was found to help: in the ELBO of real values and the default networks.
     """
-    if not _may_overfit(recipe, facts) or _is_short(recipe, options, facts):
+    if not _may_overfit(recipe, facts) or is_short(recipe, options, facts, FEW.shortest):
         return recipe
     recipe = against_overfitting(recipe, FEW.input_noise, FEW.weight_decay).but(
         hidden=Choice(FEW.hidden, "Larger networks overfit so few rows, encoders first."),
@@ -94,14 +94,16 @@ def _may_overfit(recipe: Recipe, facts: Facts) -> bool:
     return is_usual(recipe) and facts.rows < PLAIN.many_rows
 
 
-def _is_short(recipe: Recipe, options: Options, facts: Facts) -> bool:
-    """Return whether training was asked to be short, or may be as its time is limited."""
-    if options.max_seconds is not None:
+def is_short(
+    recipe: Recipe, options: Options, facts: Facts, shortest: int, seconds: float = math.inf
+) -> bool:
+    """Return whether training was asked to be shorter than so many steps or seconds; by default it
+    is where its time is limited at all.
+    """
+    if options.max_seconds is not None and options.max_seconds < seconds:
         return True
-    steps = FEW.shortest
-    if options.max_steps is not None:
-        steps = options.max_steps
+    steps = recipe.max_steps.value or shortest
     if options.max_epochs is not None:
         epoch = facts.rows / recipe.batch_size.value
         steps = min(steps, math.ceil(options.max_epochs * epoch))
-    return steps < FEW.shortest
+    return steps < shortest

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..options import Options
 from .choice import Choice
 from .facts import Facts
-from .few import against_overfitting, is_usual
+from .few import against_overfitting, is_short, is_usual
 from .plain import PLAIN
 from .recipe import Recipe, Widths
 
@@ -50,7 +50,7 @@ def widened(recipe: Recipe, options: Options, facts: Facts) -> Recipe:
     """
     many = recipe.data.value == "images" and facts.rows >= PLAIN.many_rows
     enough = recipe.latent_dim.value >= MANY.fewest_latents
-    short = _is_short(recipe, options, facts, MANY.steps, MANY.least_seconds)
+    short = is_short(recipe, options, facts, MANY.steps, MANY.least_seconds)
     # who hides values from the encoder, say, wants no noise on top
     usual = is_usual(recipe) and not options.objective_options
     if short or not (many and enough and usual):
@@ -69,22 +69,9 @@ def with_fitted_prior(recipe: Recipe, options: Options, facts: Facts) -> Recipe:
     able = recipe.held_out.value > 0 and not (facts.conditioned or facts.incomplete)
     # z of a linear decoder are normal: the model is pPCA
     plainly = recipe.objective.value == "elbo" and recipe.decoder.value != "linear"
-    if not (able and plainly) or _is_short(
+    if not (able and plainly) or is_short(
         recipe, options, facts, MANY.shortest, MANY.least_seconds
     ):
         return recipe
     why = "A mixture is fitted to z after training, and kept if held-out log p(x) improves."
     return recipe.but(prior=Choice("judged", why)).as_asked(options)
-
-
-def _is_short(
-    recipe: Recipe, options: Options, facts: Facts, shortest: int, seconds: float
-) -> bool:
-    """Return whether training was asked to be shorter than so many steps or seconds."""
-    if options.max_seconds is not None and options.max_seconds < seconds:
-        return True
-    steps = recipe.max_steps.value or shortest
-    if options.max_epochs is not None:
-        epochs = options.max_epochs * facts.rows / recipe.batch_size.value
-        steps = min(steps, round(epochs))
-    return steps < shortest

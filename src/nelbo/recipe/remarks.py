@@ -37,14 +37,7 @@ def describe(schema: Schema, array: np.ndarray, likelihood: str) -> Remarks:
         }
     if has_missing(array):
         found["missing"] = _missing(schema, array)
-    constant = [(j, value) for j, value in schema.left_out if not np.isnan(value)]
-    if constant:
-        names = [schema.feature_name(j) for j, _ in constant]
-        found["left_out"] = {
-            "value": {name: value for name, (_, value) in zip(names, constant, strict=True)},
-            "reason": f"{listed(names)} had one value in all rows, so there is nothing to "
-            "model. Results hold that value; under the model any other is impossible.",
-        }
+    found |= _constant(schema)
     if schema.table is not None:
         found |= _columns(schema.table)
     if numbers:
@@ -55,6 +48,20 @@ def describe(schema: Schema, array: np.ndarray, likelihood: str) -> Remarks:
             "column's scale nor for the start."
         )
     return found
+
+
+def _constant(schema: Schema) -> Remarks:
+    """Say which columns are left out because they had one value."""
+    constant = {
+        schema.feature_name(j): value for j, value in schema.left_out if not np.isnan(value)
+    }
+    if not constant:
+        return {}
+    why = (
+        f"{listed([*constant])} had one value in all rows, so there is nothing to "
+        "model. Results hold that value; under the model any other is impossible."
+    )
+    return {"left_out": {"value": constant, "reason": why}}
 
 
 def _columns(table: TableSchema) -> Remarks:
@@ -131,22 +138,23 @@ def _peculiar(schema: Schema, array: np.ndarray) -> Remarks:
                 "value": [schema.feature_name(int(kept[j])) for j in columns],
                 "reason": reason,
             }
-    far = seen.far
+    return found | _far(schema, kept, seen.far)
+
+
+def _far(schema: Schema, kept: np.ndarray, far: tuple[FarCell, ...]) -> Remarks:
+    """Say which values are far from all others, in columns where that counts."""
     if schema.table is not None:
         kinds = [column.kind for column in schema.table.in_model]
         far = tuple(cell for cell in far if not _bears(kinds[int(kept[cell.column])]))
-    if far:
-        places = [schema.feature_name(int(kept[cell.column])) for cell in far]
-        cells = [_cell(place, cell) for place, cell in zip(places, far, strict=True)]
-        found["far_cells"] = {
-            "value": cells,
-            "columns": places,
-            "reason": (
-                "Each makes up most of the variance of its column, or is 10 standard deviations "
-                "from all other values: it sets the column's scale."
-            ),
-        }
-    return found
+    if not far:
+        return {}
+    places = [schema.feature_name(int(kept[cell.column])) for cell in far]
+    cells = [_cell(place, cell) for place, cell in zip(places, far, strict=True)]
+    why = (
+        "Each makes up most of the variance of its column, or is 10 standard deviations "
+        "from all other values: it sets the column's scale."
+    )
+    return {"far_cells": {"value": cells, "columns": places, "reason": why}}
 
 
 def _bears(kind: str) -> bool:
@@ -237,16 +245,20 @@ def _told(found: Remarks, unbounded: bool, bears_outliers: bool) -> list[str]:
             "Drop one column of each such group."
         )
     if far and not bears_outliers:
-        cure = "use likelihood='student_t'"
-        if "columns" in found:
-            cure = "call the column student_t in the schema"
         told.append(
             f"Far from all others: {listed(far)} (rows count from 0). Such a value sets the scale "
             "of its column, and "
             "differences between the others are hardly seen. If it is a slip or stands for a "
-            f"missing cell, mend it or leave the row out, or {cure}."
+            f"missing cell, mend it or leave the row out, or {_cure(found)}."
         )
     return told
+
+
+def _cure(found: Remarks) -> str:
+    """Say which likelihood bears values that are far from all others."""
+    if "columns" in found:
+        return "call the column student_t in the schema"
+    return "use likelihood='student_t'"
 
 
 def _takes(names: list[str]) -> str:
