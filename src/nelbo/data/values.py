@@ -194,6 +194,13 @@ class Values(Brief):
         """Whether any value is missing."""
         return self.array.dtype.kind == "f" and has_missing(self.array)
 
+    @property
+    def lacking(self) -> npt.NDArray[np.bool_]:
+        """Which rows lack a value, (n,)."""
+        if not self.incomplete:
+            return np.zeros(len(self), dtype=np.bool_)
+        return np.asarray(np.isnan(self.array.reshape(len(self), -1)).any(1), dtype=np.bool_)
+
     def __getitem__(self, rows: Any) -> Values:
         """Some of the rows: a slice, a mask, or their numbers."""
         given = self.conditions and self.conditions[rows]

@@ -45,7 +45,7 @@ def readable(vae: VAE, values: Values, least: int) -> Values:
     """
     if vae.takes_missing or not values.incomplete:
         return values
-    gone = np.isnan(values.array.reshape(len(values), -1)).any(1)
+    gone = values.lacking
     whole = int((~gone).sum())
     if whole < least:
         raise ValueError(

@@ -984,7 +984,7 @@ class Fitted(Brief):
         every = torch.ones(len(values), dtype=torch.bool)
         if not values.incomplete or vae.takes_missing:
             return [View(every, vae, self.schema, self._rows(values, noise), c)]
-        gone = np.isnan(values.array.reshape(len(values), -1)).any(1)
+        gone = values.lacking
         vae, schema = of_incomplete(self.vae, self.schema)
         x = door.to_model(schema, self.vae.likelihood, values, noise)
         other = torch.from_numpy(gone)

@@ -223,7 +223,7 @@ def _readable(
     """
     if model.vae.takes_missing or not values.incomplete:
         return np.ones(len(values), dtype=np.bool_), ""
-    whole = np.asarray(~np.isnan(values.array.reshape(len(values), -1)).any(1), dtype=np.bool_)
+    whole = ~values.lacking
     if not (whole & judged).any():
         raise ValueError(
             "Every row that the model is to be judged by lacks a value, and it was fitted to "
