@@ -183,6 +183,7 @@ def test_categories_are_imputed_by_their_most_probable_level() -> None:
     model = small(**options).fit(rows)
     chances = model.probabilities(rows, 1)
     np.testing.assert_allclose(chances.sum(1), 1, atol=1e-5)
+    assert model.levels(1) == (0, 1, 2)
     for statistic in ("mean", "median", "mode"):
         filled = model.impute(rows, statistic)
         lost = gone[:, 1]

@@ -221,6 +221,27 @@ def test_probabilities_of_discrete_columns_sum_to_one() -> None:
     assert total == pytest.approx(1, abs=0.01)
 
 
+def test_probabilities_of_a_frame_have_its_index_and_the_levels_as_columns(
+    fitted: VariationalAutoencoder,
+) -> None:
+    X = frame(20, seed=4)
+    found = fitted.probabilities(X, "team")
+    assert found.index.equals(X.index)
+    assert found.columns.name == "team"
+    assert [*found] == [*fitted.levels("team")] == ["a", "b", "c"]
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    hidden = fitted.impute(X.assign(team=None))["team"]
+    pandas.testing.assert_series_equal(
+        found.idxmax(axis=1), hidden, check_dtype=False, check_names=False
+    )
+    assert fitted.levels("fit") == (False, True)
+    of_arrow = fitted.probabilities(pyarrow.Table.from_pandas(X, preserve_index=False), "team")
+    assert of_arrow.column_names == ["a", "b", "c"]
+    np.testing.assert_array_equal(of_arrow.to_pandas(), found)
+    with pytest.raises(ValueError, match="height has no levels"):
+        fitted.levels("height")
+
+
 def test_columns_that_are_left_out_are_named_with_the_reason() -> None:
     with pytest.warns(DataWarning, match=r"Left out of the model: id \(400 different words"):
         model = quick(max_steps=2).fit(frame())

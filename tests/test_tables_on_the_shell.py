@@ -263,3 +263,21 @@ def test_standard_input_is_filled_in(
     assert (code, err.count("\n")) == (2, 1)
     assert "standard input: column 'kind' holds 'cow'" in err
     assert filled("")[0] == 2
+
+
+def test_probabilities_of_a_column_are_written_with_its_levels_as_the_header(
+    shell: Shell, run: Path
+) -> None:
+    code, out, err = shell("impute", "run", "pets.csv", "--probabilities", "kind", "--quiet")
+    assert code == 0, err
+    found = pandas.read_csv(io.StringIO(out))
+    assert [*found] == ["bird", "cat", "dog"]
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    assert len(found) == N
+    for column, says in (("size", "size has no levels"), ("knd", "Did you mean 'kind'")):
+        code, _, err = shell("impute", "run", "pets.csv", "--probabilities", column)
+        assert code == 2
+        assert says in err
+    code, _, err = shell("impute", "run", "pets.csv", "--probabilities", "kind", "--draws", "2")
+    assert code == 2
+    assert "--probabilities writes" in err

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from . import files, progress, stdin
 from .flags import WHOLE, Device, Overwrite, Quiet, Run, check_seed, visible
 from .mixed import write_frame
-from .reading import ReadOptions
+from .reading import Data, ReadOptions
 
 if TYPE_CHECKING:
     from ..fitted import Fitted
@@ -25,6 +25,7 @@ def impute(
     draws: Annotated[int | None, WHOLE] = None,
     samples: Annotated[int | None, WHOLE] = None,
     seed: Annotated[int, WHOLE] = 0,
+    probabilities: str | None = None,
     out: str | None = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -47,6 +48,9 @@ def impute(
         Draws of z for each row, 1,000 by default for tables.
     seed
         Seed of the draws.
+    probabilities
+        Name of a column of categories: write, in place of filled rows, how probable each of its
+        levels is in each row, given the row's other values. The header names the levels.
     out
         File to write: .npy, .csv or .parquet. Without it, CSV goes to standard output.
     """
@@ -56,12 +60,22 @@ def impute(
 
     check(statistic, draws, samples)
     check_seed(seed)
+    if probabilities is not None and (draws is not None or statistic != "mean"):
+        raise ValueError(
+            "--probabilities writes how probable levels are, and fills in nothing. Leave out "
+            "--draws and --statistic."
+        )
     places = _places(out, draws)
     for place in places:
         files.check_output(place, overwrite)
     model = files.open_model(run, device)
     with stdin.as_file(data) as path:
-        source, whole = files.read_for(model, path, reading), _frame_of(model, path, reading)
+        source = files.read_for(model, path, reading)
+        if probabilities is not None:
+            with progress.shown(quiet):
+                _write_probabilities(model, source, probabilities, samples, seed, out)
+            return
+        whole = _frame_of(model, path, reading)
     with progress.shown(quiet):
         found = model.imputed(source.values, statistic, draws=draws, samples=samples, seed=seed)
     values = found.values
@@ -79,6 +93,14 @@ def impute(
     if not quiet:
         told = f"{gone.sum():,} values filled in, in {gone.any(1).sum():,} of {len(gone):,} rows."
         print(visible(f"nelbo: {told}"), file=sys.stderr)
+
+
+def _write_probabilities(
+    model: Fitted, source: Data, column: str, samples: int | None, seed: int, out: str | None
+) -> None:
+    """Write how probable each level of a column is in each row."""
+    found = model.probabilities(source.values, column, samples=samples, seed=seed)
+    files.write_rows(out, found, [*map(str, model.levels(column))], lead=files.named(source))
 
 
 def _frame_of(model: Fitted, data: str, reading: ReadOptions) -> Any:

@@ -28,6 +28,7 @@ from ..data.conditions import apart
 from ..data.known import KnownRows
 from ..data.read.cells import NotNumbers
 from ..data.table.door import schema_for
+from ..data.values import is_frame
 from ..data.warned import listed
 from ..fitted import Fitted
 from ..fitted.by_column import ByColumn
@@ -345,13 +346,33 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             return found
         return self._named(found, X)
 
-    def probabilities(self, X: Any, column: str | int, c: Any = None) -> Array:
-        """Return p(level | all other values) of a column of categories for each row: (n, levels).
+    def probabilities(self, X: Any, column: str | int, c: Any = None) -> Any:
+        """Return p(level | all other values) of a column of categories for each row.
+
+        Of a data frame X it is one with its index, whose columns are the levels; of an array one of
+        shape (n, levels), in the order of `levels`.
+
+        Arguments:
+            X: Rows; what they hold in this column makes no difference.
+            column: The column, by name or place.
+            c: What each row is conditioned on, for a model of p(x|c).
 
         Raises:
             ValueError: The column is unknown, or has no levels.
         """
-        return self._fitted().probabilities(self._values(X, c), column)
+        found = self._fitted().probabilities(self._values(X, c), column)
+        if isinstance(X, Values) or not is_frame(X):
+            return found
+        return self.fitted_.frame_of_levels(found, column, X)
+
+    def levels(self, column: str | int) -> tuple[Any, ...]:
+        """Return the levels of a column of categories, in the order of `probabilities`; of an array
+        0, 1, ….
+
+        Raises:
+            ValueError: The column is unknown, or has no levels.
+        """
+        return self._fitted().levels(column)
 
     def log_likelihood(
         self,

@@ -33,10 +33,11 @@ from ..data.conditions import apart
 from ..data.known import KnownRows, Uses
 from ..data.read.frames import with_columns
 from ..data.rows import Batch
-from ..data.table.build import library_of
+from ..data.table.build import library_of, side_by_side
 from ..data.table.column import Unknown
 from ..data.values import check_finite, is_frame
 from ..distributions import draw
+from ..evaluate.posterior import levels_of
 from ..markup import card
 from ..networks.sub_pixel import quickened
 from ..options import Options
@@ -257,7 +258,7 @@ class Fitted(Brief):
         c: Any = None,
     ) -> Array:
         """Return p(level | all other values that are there) of a column of categories for each row,
-        of shape (n, levels).
+        of shape (n, levels), in the order of `levels`.
 
         Arguments:
             X: Rows; what they hold in this column makes no difference.
@@ -279,10 +280,50 @@ class Fitted(Brief):
             number = samples or self.score_count
             found = imputing.level_probabilities(views, int(inside[0]), number, seed)
         if found is None:
-            raise ValueError(
-                f"{self.schema.feature_name(place)} has no levels, so no probabilities."
-            )
+            raise self._no_levels(place)
         return np.asarray(found.cpu().numpy())
+
+    def levels(self, column: str | int) -> tuple[Any, ...]:
+        """Return the levels of a column of categories, in the order of `probabilities`: text,
+        numbers or true and false, as in the frame that was fitted; of an array 0, 1, ….
+
+        Raises:
+            ValueError: The column is unknown, or has no levels.
+        """
+        place = self.schema.place_of(column)
+        if self.schema.table is not None:
+            found = self.schema.table.in_model[place].cells
+        else:
+            found = tuple(range(self._level_count(place)))
+        if not found:
+            raise self._no_levels(place)
+        return found
+
+    @torch.no_grad()
+    def _level_count(self, place: int) -> int:
+        """Return how many levels a column of the array has; 0 where it has none."""
+        inside = np.flatnonzero(self.schema.kept == place)
+        if not len(inside):
+            return 0
+        z = torch.zeros(1, self.vae.latent_dim, device=self.vae.device, dtype=self.vae.dtype)
+        c = None if self.condition is None else z.new_zeros(1, self.condition.width)
+        found = levels_of(self.vae.decode(z, c), int(inside[0]))
+        return 0 if found is None else found.shape[-1]
+
+    def _no_levels(self, place: int) -> ValueError:
+        return ValueError(f"{self.schema.feature_name(place)} has no levels, so no probabilities.")
+
+    def frame_of_levels(self, shares: Array, column: str | int, like: Any) -> Any:
+        """Return what `probabilities` found as a data frame, whose columns are the levels.
+
+        Arguments:
+            shares: (n, levels).
+            column: The column that has these levels.
+            like: The frame that they were computed from; one of pandas hands down its index.
+        """
+        name = self.schema.feature_name(self.schema.place_of(column))
+        index = getattr(like, "index", None)
+        return side_by_side(shares, self.levels(column), name, library_of(like), index)
 
     def given_others(
         self, X: Any, samples: int | None = None, seed: int = 0, c: Any = None

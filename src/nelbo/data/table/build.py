@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nelbo.data.table.cells import Form, as_objects, emptied
 from nelbo.data.table.column import Column
 
-__all__ = ["LIBRARIES", "frame_of", "library_of", "words_of"]
+__all__ = ["LIBRARIES", "frame_of", "library_of", "objects_of", "side_by_side", "words_of"]
 
 Array = npt.NDArray[Any]
 LIBRARIES = ("pandas", "polars", "pyarrow")
@@ -41,12 +41,7 @@ def frame_of(
     Raises:
         ImportError: The library is not installed.
     """
-    try:
-        module = importlib.import_module(library)
-    except ImportError:
-        raise ImportError(
-            f"A frame of {library} needs {library}. Install it with: pip install {library}"
-        ) from None
+    module = _imported(library)
     values = [_in_form(one, column) for one, column in zip(cells, columns, strict=True)]
     makers = {"pandas": _pandas, "polars": _polars, "pyarrow": _pyarrow}
     series = [
@@ -62,6 +57,50 @@ def frame_of(
     if index is not None:
         found.index = index
     return found
+
+
+def _imported(library: str) -> Any:
+    try:
+        return importlib.import_module(library)
+    except ImportError:
+        raise ImportError(
+            f"A frame of {library} needs {library}. Install it with: pip install {library}"
+        ) from None
+
+
+def side_by_side(
+    array: Array, names: Sequence[Any], of: str, library: str, index: Any = None
+) -> Any:
+    """Return a frame of numbers, one column for each level of another column.
+
+    Arguments:
+        array: Numbers (n, k).
+        names: The k levels: of a frame of pandas they are the columns as they are, of others in
+            words.
+        of: The name of the column whose levels they are, which the columns of pandas take.
+        library: "pandas", "polars" or "pyarrow".
+        index: The index of a frame of pandas.
+
+    Raises:
+        ImportError: The library is not installed.
+    """
+    module = _imported(library)
+    if library == "pandas":
+        return module.DataFrame(array, index=index, columns=module.Index(names, name=of))
+    columns = {str(name): array[:, place] for place, name in enumerate(names)}
+    if library == "polars":
+        return module.DataFrame(columns)
+    return module.table(columns)
+
+
+def objects_of(column: Column, cells: Array) -> tuple[Any, ...]:
+    """Return cells that are there, as `Column.decode` returned them, as Python's own objects: text,
+    true and false, dates, and numbers, which are whole where all of them are.
+    """
+    found = _typed(cells, _gone(cells), column.form).tolist()
+    if column.form == "number" and all(number.is_integer() for number in found):
+        found = [int(number) for number in found]
+    return tuple(found)
 
 
 def words_of(column: Column, cells: Array, digits: int = 6) -> Array:

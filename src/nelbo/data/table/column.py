@@ -61,6 +61,13 @@ class Column(abc.ABC):
         return ()
 
     @property
+    def cells(self) -> tuple[Any, ...]:
+        """What the values 0, 1, … stand for, as cells of a frame; empty where a value stands for
+        itself.
+        """
+        return ()
+
+    @property
     def of_model(self) -> dict[str, Any]:
         """The kind and its options, as `nelbo.likelihood.Columns` takes them."""
         return {"kind": self.kind, **self.options}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nelbo.data.table.build import words_of
+from nelbo.data.table.build import objects_of, words_of
 from nelbo.data.table.cells import Cells, Mark, as_objects, emptied, told
 from nelbo.data.table.column import Column, Unknown
 from nelbo.data.warned import listed, warn
@@ -48,6 +48,12 @@ class Levels(Column):
         """The levels as text, as the table writes them."""
         every = np.arange(len(self.levels), dtype=np.float64)
         return tuple(map(str, words_of(self, self.decode(every))))
+
+    @property
+    def cells(self) -> tuple[Any, ...]:
+        """The levels as the cells of a frame: text, numbers, or true and false."""
+        every = np.arange(len(self.levels), dtype=np.float64)
+        return objects_of(self, self.decode(every))
 
     @property
     def of_model(self) -> dict[str, Any]:
