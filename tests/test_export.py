@@ -83,17 +83,21 @@ def test_the_score_is_a_bound_between_elbo_and_log_p(whitened: Any) -> None:
 def test_colour_images_given_labels(tmp_path: Path) -> None:
     images = RNG.integers(0, 256, size=(60, 6, 5, 3), dtype=np.uint8)
     labels = np.repeat([0, 1, 2], 20)
-    model = VariationalAutoencoder(2, **OPTIONS).fit(images, c=labels)
+    parts: dict[str, Any] = {"prior": "mixture", "posterior": "full_normal", "init": "random"}
+    model = VariationalAutoencoder(2, **parts, **OPTIONS).fit(images, c=labels)
     export(model.fitted_, tmp_path / "images", samples=5)
     x, c = (images[:4] + 0.5) / 256, np.eye(3)[labels[:4]]
-    mean, _ = run(tmp_path / "images", "encoder", x=x, c=c)
-    np.testing.assert_allclose(mean, model.transform(images[:4], c=labels[:4]), atol=1e-4)
+    mean, wide = run(tmp_path / "images", "encoder", x=x, c=c)
+    z, std = model.transform(images[:4], return_std=True, c=labels[:4])
+    np.testing.assert_allclose(mean, z, atol=1e-4)
+    np.testing.assert_allclose(wide, std, atol=1e-4)
     x_hat, deviation = run(tmp_path / "images", "decoder", z=mean, c=c)
     np.testing.assert_allclose(x_hat, model.inverse_transform(mean, c=labels[:4]), atol=1e-5)
     np.testing.assert_allclose(deviation, model.noise_variance_**0.5, rtol=1e-5)
     told = json.loads((tmp_path / "images" / "graphs.json").read_text())
     assert told["graphs"][0]["inputs"] == {"x": ["n", 6, 5, 3], "c": ["n", 3]}
     assert told["graphs"][0]["gap"] < 1e-4
+    assert [one["values"] for one in told["condition"]] == [[0, 1, 2]]
 
 
 @pytest.mark.slow
@@ -112,6 +116,33 @@ def test_other_parts(options: dict[str, Any], tmp_path: Path) -> None:
     model.fit(table())
     found = export(model.fitted_, tmp_path / "run")
     assert max(graph.gap for graph in found.graphs) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", ["mixture", "flow"])
+def test_tables_with_holes_given_conditions(prior: str, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    x = table()
+    x[RNG.random(x.shape) < 0.2] = np.nan
+    team = np.where(RNG.random(120) < 0.1, None, np.repeat(["a", "b", "c"], 40))
+    X = pandas.DataFrame({"size": x[:, 0], "weight": x[:, 3], "team": team})
+    c = pandas.DataFrame({"where": np.tile(["in", "out"], 60), "age": RNG.normal(size=120)})
+    parts: dict[str, Any] = {"prior": prior, "posterior": "full_normal", "init": "random"}
+    model = VariationalAutoencoder(2, **parts, **OPTIONS).fit(X, c=c)
+    found = export(model.fitted_, tmp_path / "run", samples=5)
+    assert found.missing
+    assert max(graph.gap for graph in found.graphs) < 1e-4
+    inputs = {
+        "x": model.schema_.table.encode(X),
+        "c": model.fitted_.conditions_of(model._values(X, c)),
+    }
+    mean, deviation = run(tmp_path / "run", "encoder", **inputs)
+    z, std = model.transform(X, return_std=True, c=c)
+    np.testing.assert_allclose(mean, z, atol=1e-4)
+    np.testing.assert_allclose(deviation, std, atol=1e-4)
+    (score,) = run(tmp_path / "run", "score", **inputs)
+    assert model.elbo(X, c=c).mean() < score.mean() < model.score_samples(X, c=c).mean() + 0.2
 
 
 @pytest.mark.slow

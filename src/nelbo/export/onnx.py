@@ -69,6 +69,9 @@ class Exported(Brief):
             since 1970, a duration one of seconds; x_hat of two levels is the probability of the
             second, of more unordered ones the index of the most probable.
         missing: Whether x may hold missing values, which are NaN.
+        condition: What the numbers of c are, in their order: "labels" has one for each of its
+            values, 1 for the one it is and 0 for the others, and "number" one, less its centre and
+            over its scale.
     """
 
     graphs: tuple[Graph, ...]
@@ -76,6 +79,7 @@ class Exported(Brief):
     rows: int
     columns: tuple[dict[str, Any], ...] = ()
     missing: bool = False
+    condition: tuple[dict[str, Any], ...] = ()
 
     def __str__(self) -> str:
         rows = [("file", "inputs", "outputs", "KiB", "from torch")]
@@ -91,6 +95,8 @@ class Exported(Brief):
         found = {"opset": self.opset, "rows": self.rows, "missing": self.missing, "graphs": graphs}
         if self.columns:
             found["columns"] = list(self.columns)
+        if self.condition:
+            found["condition"] = list(self.condition)
         return found
 
 
@@ -182,8 +188,8 @@ def _graphs(
         taken = dict(zip(names, map(_shape, inputs), strict=True))
         graphs.append(Graph(name, says, taken, outputs, gap, len(data)))
         files[name] = data
-    columns = _columns(model)
-    return Exported(tuple(graphs), opset, rows, columns, model.vae.takes_missing), files
+    told = _columns(model), model.vae.takes_missing, _condition(model)
+    return Exported(tuple(graphs), opset, rows, *told), files
 
 
 def _columns(model: Fitted) -> tuple[dict[str, Any], ...]:
@@ -198,6 +204,14 @@ def _columns(model: Fitted) -> tuple[dict[str, Any], ...]:
             known["levels"] = list(column.labels)
         found.append(known)
     return tuple(found)
+
+
+def _condition(model: Fitted) -> tuple[dict[str, Any], ...]:
+    """Return what the numbers of c are."""
+    if model.condition is None:
+        return ()
+    found = [column.to_dict() for column in model.condition.columns]
+    return tuple({key: value for key, value in one.items() if key != "shares"} for one in found)
 
 
 def to_onnx(graph: nn.Module, inputs: tuple[Tensor, ...], names: list[str]) -> tuple[bytes, int]:
