@@ -8,6 +8,7 @@ which on a number is a warning or a problem, and `Cure` is what may be changed.
 
 from __future__ import annotations
 
+from .amortised import Amortised, amortised
 from .calibration import Calibration, calibration
 from .column_calibration import ColumnCalibration, column_calibration
 from .comparison import Baseline, Memorisation, PriorMatch, baseline, memorisation, prior_match
@@ -27,6 +28,7 @@ from .verdicts import Judge
 __all__ = [
     "LEAST_ROWS",
     "ActiveUnits",
+    "Amortised",
     "Baseline",
     "Calibration",
     "Collapse",
@@ -48,6 +50,7 @@ __all__ = [
     "TwoSample",
     "Value",
     "active_units",
+    "amortised",
     "baseline",
     "best_normal",
     "calibration",

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..data.units import Units
 from ..evaluate import MEMORY, Examples, judged
 from ..vae import VAE
+from .amortised import amortised
 from .calibration import Calibration, calibration
 from .comparison import Baseline, baseline, memorisation, prior_match
 from .cures import Spell, in_python, used_by
@@ -194,7 +195,7 @@ class _Examination:
         )
         information = mutual_information(self.vae, x, seed=self.seed, memory=self.memory, c=c)
         match = prior_match(self.vae, x, self.seed, c)
-        amortisation, approximation = self.judge.gaps(self.gap)
+        amortisation, approximation = self.gap_findings()
         share = self.explained_finding()
         ahead, *copies = self.memory_findings()
         yield self.judge.collapse(collapse(self.vae, x, c), self.noise, self.fixed)
@@ -219,6 +220,14 @@ class _Examination:
                 "looks for copies, rare values or classes looks at the others."
             )
         yield self.judge.information(rate, information)
+
+    def gap_findings(self) -> tuple[Finding, Finding]:
+        """Judge amortisation, by what the encoder loses of the best z, and approximation."""
+        few, (train, train_c) = self.few, self.known
+        found = amortised(
+            self.vae, few.x, self.gap.q, train, self.units, self.memory, few.c, train_c
+        )
+        return self.judge.gaps(self.gap, found)
 
     def explained_finding(self) -> Finding:
         """Find how much of the variance z explains."""

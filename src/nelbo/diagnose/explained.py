@@ -11,7 +11,7 @@ both.
 
 from __future__ import annotations
 
-__all__ = ["Explained", "explained"]
+__all__ = ["Explained", "compared", "explained", "ratio"]
 
 import math
 from collections.abc import Iterator
@@ -85,27 +85,27 @@ def explained(
     known = Examples(x, c)
     if train is not None:
         known = Examples(train, train_c)[:: math.ceil(train.numel() / values)]
-    x, x_hat, reference, numbers = _compared(x, x_hat, known, units, c)
+    x, x_hat, reference, numbers = compared(x, x_hat, known, units, c)
     incomplete = bool(x.isnan().any() or reference.isnan().any())
     if incomplete:  # of the values that are there
         x_hat = torch.where(x.isnan(), 0.0, x_hat)
         x = x.nan_to_num(0.0)
     total, error = x.square().sum(1), (x - x_hat).square().sum(1)
-    share = _ratio(total - error, total)
+    share = ratio(total - error, total)
     alone = numbers or incomplete or x.shape[1] > widest
     if alone or len(reference) < 3 or not bool(total.sum() > 0):
         return Explained(share)
     pca, shrunk = _left_by_components(x, reference, vae.latent_dim, crossed=train is None)
     return Explained(
         share,
-        _ratio(total - pca, total),
-        _ratio(total - shrunk, total),
-        _ratio(error - pca, total),
-        _ratio(error - shrunk, total),
+        ratio(total - pca, total),
+        ratio(total - shrunk, total),
+        ratio(error - pca, total),
+        ratio(error - shrunk, total),
     )
 
 
-def _compared(
+def compared(
     x: Tensor, x_hat: Tensor, known: Examples, units: Units | None, c: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, bool]:
     """Return rows, their reconstructions, and the rows that components are found in, all in
@@ -190,7 +190,7 @@ def _reconstructions(linear: LinearGaussian, x: Tensor, latent_dim: int) -> tupl
     return projected, linear.posterior(x)[0] @ linear.weight.T + linear.bias
 
 
-def _ratio(part: Tensor, whole: Tensor) -> Estimate:
+def ratio(part: Tensor, whole: Tensor) -> Estimate:
     """Return the sum of one over the sum of the other,
     with the standard error of a ratio (Cochran, 1977).
     """

@@ -86,6 +86,7 @@ def remedies() -> Mapping[str, tuple[Cure, ...]]:
                 noisy_input,
                 longer,
                 past_the_stop,
+                more_rows,
                 Cure("a wider encoder", {"hidden": None}, {"encoder": dense}),
                 Cure("a wider encoder", {"channels": None}, {"encoder": conv}),
                 Cure("another encoder", {"encoder": "residual"}, instead={"encoder": conv}),
