@@ -321,6 +321,41 @@ def test_text_is_read_as_the_numbers_and_dates_that_it_is() -> None:
     assert TableSchema.infer(codes).columns[0].kind == "categorical"
 
 
+LIKE = {
+    "they look like dates": ["31.01.2020", "1/31/20 9:30", "31 January 2020", "Jan 31, 2020"],
+    "they look like times": ["9:30", "12:05:10", "1:15 pm"],
+    "they look like numbers": ["$5", "3 %", "10.2 cm", "1'000"],
+    "": ["A1 5", "2nd of May", "Rome", "5-7"],
+}
+
+
+@pytest.mark.parametrize("said", LIKE)
+def test_text_that_looks_like_something_else_is_told_how_that_is_written(said: str) -> None:
+    words = [f"{word}" for word in LIKE[said]]
+    (column,) = TableSchema.infer(pandas.DataFrame({"a": words * 10})).columns
+    assert column.kind == "categorical"
+    assert said in column.why
+    assert ("look like" in column.why) == bool(said)
+
+
+def test_whole_numbers_that_float64_does_not_hold_are_names() -> None:
+    ids = [2**60 + i % 3 for i in range(30)]
+    X = pandas.DataFrame({"id": ids, "key": [2**60 + i for i in range(30)], "a": ["x", "y"] * 15})
+    schema = TableSchema.infer(X)
+    assert [column.kind for column in schema.columns] == ["categorical", "left_out", "categorical"]
+    assert schema.decode(schema.encode(X))["id"].tolist() == ids
+    days = pandas.DataFrame({"a": ["x", "y"] * 15, "day": [20200101 + i % 20 for i in range(30)]})
+    assert "look like dates" in TableSchema.infer(days).columns[1].why
+
+
+def test_words_among_many_numbers_are_no_categories() -> None:
+    a = ["-" if i % 4 == 0 else str(i) for i in range(60)]
+    with pytest.raises(ValueError, match=r"mixes numbers and text: row 0 .* has '-'"):
+        TableSchema.infer(pandas.DataFrame({"a": a}))
+    codes = [["M", "3", "5", "7"][i % 4] for i in range(60)]
+    assert TableSchema.infer(pandas.DataFrame({"a": codes})).columns[0].kind == "categorical"
+
+
 def test_marks_of_missing_cells_are_declared_and_come_back() -> None:
     X = pandas.DataFrame({"a": [1.25, -999.0, 3.5, 2.0] * 20, "b": [" ?", " x", " y", "x"] * 20})
     schema = TableSchema.infer(X, missing=["?", -999])

@@ -281,3 +281,19 @@ def test_probabilities_of_a_column_are_written_with_its_levels_as_the_header(
     code, _, err = shell("impute", "run", "pets.csv", "--probabilities", "kind", "--draws", "2")
     assert code == 2
     assert "--probabilities writes" in err
+
+
+def test_what_does_not_fit_is_told_by_its_line_and_in_flags(
+    shell: Shell, run: Path, place: Path
+) -> None:
+    X = table()[:5].astype({"size": object})
+    X.loc[2, "size"] = "big"
+    X.to_csv(place / "odd.csv", index=False)
+    code, _, err = shell("score", "run", "odd.csv")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "column 'size' holds numbers, but line 4 holds 'big'" in err
+    assert "declare it by --missing" in err
+    table()[:5].rename(columns=str.upper).to_csv(place / "odd.csv", index=False)
+    assert "Did you rename it to 'SIZE'?" in shell("score", "run", "odd.csv")[2]
+    table()[:5].to_csv(place / "odd.csv", index=False, header=False)
+    assert "its columns have no names" in shell("score", "run", "odd.csv")[2]

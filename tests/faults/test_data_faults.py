@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import struct
@@ -27,6 +28,7 @@ import nelbo
 from helpers import small_estimator
 from nelbo import VariationalAutoencoder
 from nelbo.cli import main
+from nelbo.data.read.load import load_frame
 
 pytestmark = pytest.mark.fault
 
@@ -527,6 +529,34 @@ CELLS: dict[str, tuple[str, list[list[float]], str]] = {
         [[1.5, 2], [2.25, 3]],
         "commas are decimal points in column 0",
     ),
+    "blanks between thousands": (
+        "a;b\n1 234,5;1\n12;2\n",
+        [[1234.5, 1], [12, 2]],
+        "blanks separate thousands in column 'a'",
+    ),
+    "apostrophes": (
+        "a,b\n1'234.5,1\n-2'345'678,2\n",
+        [[1234.5, 1], [-2345678, 2]],
+        "apostrophes separate thousands in column 'a'",
+    ),
+    "dots between thousands": (
+        "a;b\n1.234,5;1\n12,25;2\n1.000.000,0;3\n",
+        [[1234.5, 1], [12.25, 2], [1e6, 3]],
+        "dots separate thousands in column 'a'",
+    ),
+    "decimal points are no thousands": ("a;b\n1.234;1\n2.5;2\n", [[1.234, 1], [2.5, 2]], ""),
+    "percent": (
+        "a,b\n12.5%,1\n-3 %,2\n",
+        [[12.5, 1], [-3, 2]],
+        "percent signs are left out in column 'a'",
+    ),
+    "money": (
+        'a,b\n"$1,234.50",1\n-$2,2\n($3),3\n',
+        [[1234.5, 1], [-2, 2], [-3, 3]],
+        "numbers in parentheses are negative in column 'a'",
+    ),
+    "euros": ("a;b\n1,5 €;1\n2 €;2\n", [[1.5, 1], [2, 2]], "€ is left out in column 'a'"),
+    "a minus of printers": ("a,b\n−1,1\n3,2\n", [[-1, 1], [3, 2]], ""),
     "comments": (
         "# by x\n# on y\na,b\n1,2\n# late\n3,4\n",
         [[1, 2], [3, 4]],
@@ -552,6 +582,50 @@ def test_cells_are_read_as_people_write_them_and_what_was_decided_is_noted(
     np.testing.assert_array_equal(source.array, expected)
     assert any(note in line for line in source.notes) or not note
     assert warned == []
+
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "Latin-1": ("größe,b\n1,2\n".encode("latin-1"), "line 1 holds the byte 0xF6, which is 'ö' in"),
+    "UTF-16": ("a,b\n1,2\n".encode("utf-16"), r"is UTF-16 text, not UTF-8\. Save it as UTF-8"),
+    "no BOM": ("a,b\n1,2\n".encode("utf-16-le"), "holds a zero byte in line 1"),
+    "gzip": (gzip.compress(b"a,b\n1,2\n"), r"is packed by gzip.* Let it end in \.csv\.gz"),
+    "Excel": (b"PK\x03\x04\xff\xff", "is a workbook or a zip archive, not text. Save the table as"),
+    "a long cell": (b"a,b\n" + b"x" * 140_000 + b",1\n", "more than 131,072 characters in line 2"),
+    "an open quote": (b'a,b\n1,2\n3,"4\n5,6\n', "not closed|is not of numbers"),
+    "ragged": (b"a,b\nx,2\n3,4\n3,4,5\n", "has 3 fields in line 4, but 2 in its first"),
+    "a title": (b"Our data\n\na,b,c\n1,2,3\n", "has 3 fields in line 3.* Delete titles above"),
+    "one in ten": (b"a,b\n" + b"1%,2\n" * 9 + b"1,3\n", "'a' is not of numbers: line 2 has '1%'"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_files_that_are_no_tables_are_named_with_the_cure(name: str, tmp_path: Path) -> None:
+    data, said = BROKEN[name]
+    (tmp_path / "t.csv").write_bytes(data)
+    with pytest.raises(ValueError, match=said):
+        nelbo.data.load(tmp_path / "t.csv")
+
+
+def test_digits_that_are_names_stay_as_they_are(tmp_path: Path) -> None:
+    rows = [f"x{i % 3},{i * 377:05d},{2**53 + 2 * i + 1},{i:02d}" for i in range(30)]
+    (tmp_path / "t.csv").write_text("\n".join(["t,zip,id,day", *rows]))
+    found = load_frame(tmp_path / "t.csv")
+    assert found is not None
+    frame, notes = found
+    assert frame["zip"].to_pylist()[1] == "00377"
+    assert frame["id"].to_pylist()[0] == str(2**53 + 1)
+    assert frame["day"].to_pylist() == [*range(30)]
+    assert "digits with zeros before them, such as 00000, are kept as text" in " ".join(notes)
+    assert "whole numbers beyond 2^53" in " ".join(notes)
+    (tmp_path / "n.csv").write_text(f"a,b\n1,{2**53 + 1}\n3,4\n")
+    assert "which are rounded" in " ".join(told(tmp_path / "n.csv")[1])
+
+
+def test_words_that_occur_again_are_no_names_of_columns(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("cat,red\ndog,blue\ncat,blue\n")
+    found = load_frame(tmp_path / "t.csv")
+    assert found is not None
+    assert (found[0].num_rows, found[0].column_names) == (3, ["column 0", "column 1"])
 
 
 def test_packed_files_are_read(tmp_path: Path) -> None:

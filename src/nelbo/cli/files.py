@@ -77,7 +77,7 @@ def _read_file(where: str, name: str, reading: ReadOptions, kinds: Kinds) -> Dat
 
     found = None
     if kinds.first(where):
-        found = kinds.read(where, name, reading)
+        found = _by_kinds(kinds, where, name, reading)
     if found is not None:
         return found
     try:
@@ -85,15 +85,22 @@ def _read_file(where: str, name: str, reading: ReadOptions, kinds: Kinds) -> Dat
     except NotNumbers:
         if kinds.schema != "auto":
             raise
-        try:
-            found = kinds.read(where, name, reading)
-        except ValueError as error:
-            told = _in_lines(str(error).removeprefix(f"{name}: "), where, reading)
-            raise ValueError(f"{name}: {told}") from error
+        found = _by_kinds(kinds, where, name, reading)
         if found is None:
             raise
         return found
     return _checked(source, name, where, reading, kinds.missing)
+
+
+def _by_kinds(kinds: Kinds, where: str, name: str, reading: ReadOptions) -> Data | None:
+    """Read a file by its columns' kinds, and tell errors by the line."""
+    try:
+        return kinds.read(where, name, reading)
+    except ValueError as error:
+        told = _in_lines(str(error).removeprefix(f"{name}: "), where, reading)
+        if told == str(error):
+            raise
+        raise ValueError(f"{name}: {told}") from error
 
 
 def _checked(

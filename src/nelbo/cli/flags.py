@@ -78,6 +78,19 @@ def visible(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+PHRASES = {
+    "Say otherwise by schema={'name': 'kind'}.": (
+        "Say otherwise by --schema, which takes a file such as schema.toml of a run."
+    ),
+    "a missing cell, declare it so": "a missing cell, declare it by --missing",
+    "say that the column is 'categorical' or 'left_out'": (
+        "say by --schema that the column is 'categorical' or 'left_out'"
+    ),
+    "or give the frame the columns of the fit": "as in the file of the fit",
+}
+"""What the library says of Python, and what is said on the shell."""
+
+
 def renamed() -> dict[str, str]:
     """Return the options of Python that have another name on the shell, with that name."""
     found = {field.name: field.metadata["flag"] for field in dataclasses.fields(Options)}
@@ -108,6 +121,8 @@ def in_flags(text: str, options: type) -> str:
     """
     if text.startswith("--config"):
         return text  # the keys of a file are written as in Python
+    for said, instead in PHRASES.items():
+        text = text.replace(said, instead)
     names = [*renamed()]
     for kind in (options, ReadOptions):
         names += [field.name for field in dataclasses.fields(kind)]

@@ -201,7 +201,10 @@ def announce(found: Remarks, options: Options) -> None:
             "there."
         )
     if "ignored" in found:
-        said = [f"{name} ({why})" for name, why in found["ignored"]["value"].items()]
+        alike: dict[str, list[str]] = {}
+        for name, why in found["ignored"]["value"].items():
+            alike.setdefault(why, []).append(name)
+        said = [f"{listed(names)} ({why})" for why, names in alike.items()]
         warn(f"Left out of the model: {listed(said)}. Say otherwise by schema={{'name': 'kind'}}.")
     if "left_out" in found:
         names = list(found["left_out"]["value"])

@@ -25,14 +25,8 @@ from nelbo.data.read.dialect import File, Guess
 from nelbo.data.read.frames import check_unique
 from nelbo.data.read.lines import check_unpacked, comments_of, lines_of, rows_of, unpacked
 from nelbo.data.read.reading import BLANKS, Note, Reading
-from nelbo.data.read.words import (
-    is_decimal,
-    is_thousands,
-    is_truth,
-    is_unnamed,
-    is_value,
-    number,
-)
+from nelbo.data.read.words import is_truth, is_unnamed, is_value, number
+from nelbo.data.read.written import is_code, is_long_code, plain
 from nelbo.data.warned import listed
 
 __all__ = ["csv_columns", "csv_frame", "line_of", "read_csv"]
@@ -63,8 +57,8 @@ def read_csv(
     if reading.condition is not None:
         given = _conditions(file, columns, reading.condition)
     values = np.stack([_as_numbers(file, columns[j], j) for j in kept], axis=1)
-    for text, places in file.seen.items():
-        file.tell(text.format(listed(places)), loud=False)
+    _tell_of_cells(file)
+    _tell_of_rounding(file, values, kept)
     names = _names(file, kept)
     if reading.index_column is None:
         _tell_of_numbering(file, values, kept)
@@ -123,6 +117,7 @@ def csv_frame(path: Path, reading: Reading) -> tuple[Any, tuple[Note, ...]]:
     names = _names(file, kept) or [f"column {j}" for j in kept]
     cells = [_compact(pyarrow, _as_cells(file, columns[j], j)) for j in kept]
     table = pyarrow.table(dict(zip(names, cells, strict=True)))
+    _tell_of_cells(file)
     return table, tuple(file.notes)
 
 
@@ -259,6 +254,21 @@ def _tell_of_numbering(
             file.tell(f"{file.column(j)} numbers the rows; index_column={name} leaves it out.")
 
 
+def _tell_of_rounding(file: File, values: Values, kept: Sequence[int]) -> None:
+    """Tell of whole numbers that a float64 does not hold; they are likely identifiers."""
+    beyond = [
+        (place, j) for place, j in enumerate(kept) if (np.abs(values[:, place]) >= 2**53).any()
+    ]
+    for _, j in beyond:
+        rows = islice(rows_of(file.path, file.delimiter), 1000)
+        hit = next(((n, r[j]) for n, r in rows if len(r) > j and is_long_code(r[j].strip())), None)
+        if hit is not None:
+            file.tell(
+                f"{file.column(j)} holds whole numbers beyond 2^53, such as {hit[1].strip()} in "
+                f"line {hit[0]}, which are rounded; if they are names, leave the column out."
+            )
+
+
 # -- cells
 
 
@@ -291,7 +301,7 @@ def _read_columns(arrow: Any, file: File, index: set[int]) -> list[Any]:
         stream = BytesIO(_plain_text(file))
         return list(arrow.read_csv(stream, convert_options=text, **options).columns)
     except (ValueError, KeyError) as error:
-        _explain(file)
+        _check_widths(file)
         raise ValueError(
             f"{file.path} cannot be read as a table: {' '.join(str(error).split())}. Write it "
             "again as plain CSV."
@@ -338,7 +348,9 @@ def _as_cells(file: File, column: Any, j: int) -> Values | npt.NDArray[Any]:
         return _as_numbers(file, column, j)
     words = [(word or "").strip() for word in column.to_pylist()]
     different = sorted({*words})
-    numbers = _parsed(file, different, j)
+    numbers = None
+    if not _codes(file, different, j):
+        numbers = _parsed(file, different, j)
     if numbers is None:
         return np.array([None if word in file.marks else word for word in words], dtype=object)
     known = dict(zip(different, numbers, strict=True))
@@ -349,39 +361,68 @@ def _parsed(file: File, words: Sequence[str], j: int) -> list[float] | None:
     """Return numbers for all the different cells of a column; None where some are not numbers."""
     given = [word for word in words if word not in file.marks]
     if given and all(map(is_truth, given)):
-        told = "True and False are read as 1 and 0 in {}."
+        told = ["True and False are read as 1 and 0 in {}."]
         found = {word: float(word.lower() == "true") for word in given}
     else:
-        told, comma = _commas(file, [word for word in given if "," in word])
-        found = {word: number(word.replace(",", comma)) for word in given}
+        bare, told = plain(given, commas_divide=file.delimiter != ";")
+        found = dict(zip(given, map(number, bare), strict=True))
     if any(map(math.isnan, found.values())):
         return None
-    if told:
-        file.seen.setdefault(told, []).append(file.column(j))
+    for text in told:
+        file.seen.setdefault(text, []).append(file.column(j))
     return [found.get(word, math.nan) for word in words]
 
 
-def _commas(file: File, words: Sequence[str]) -> tuple[str, str]:
-    """Return what commas are in words that have them, for people, and what Python writes there."""
-    if not words:
-        return "", ","
-    if file.delimiter != ";" and all(map(is_thousands, words)):
-        return "commas separate thousands in {}.", ""
-    if all(map(is_decimal, words)):
-        return "commas are decimal points in {}.", "."
-    return "", ","
+def _codes(file: File, words: Sequence[str], j: int) -> bool:
+    """Return whether cells that might be numbers are codes, which are kept as text: some have zeros
+    at their beginning, and all are of one length; or they are too long for a float64.
+    """
+    codes = [word for word in words if is_code(word)]
+    long = [word for word in codes if is_long_code(word)]
+    lengths = {len(word) for word in words if word not in file.marks}
+    if long:
+        text = f"whole numbers beyond 2^53, such as {long[0]}, are kept as text in {{}}."
+    elif codes and len(lengths) == 1 and lengths.pop() > 2 and all(map(str.isdigit, codes)):
+        text = f"digits with zeros before them, such as {codes[0]}, are kept as text in {{}}."
+    else:
+        return False
+    file.seen.setdefault(text, []).append(file.column(j))
+    return True
+
+
+def _tell_of_cells(file: File) -> None:
+    """Tell what was decided about the cells of some columns."""
+    for text, places in file.seen.items():
+        file.tell(text.format(listed(places)), loud=False)
+
+
+def _check_widths(file: File) -> None:
+    """Refuse rows of another length than the first.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for i, (line, row) in enumerate(rows_of(file.path, file.delimiter)):
+        if len(row) == file.width or (file.start and i == 0):
+            continue
+        cure = "Give every row the same columns."
+        if i < 5:
+            cure += " Delete titles above the table, and a line such as sep=; (name the delimiter "
+            cure += "instead)."
+        if "\n" in "".join(row):
+            cure += " Perhaps a quotation mark is not closed."
+        raise ValueError(
+            f"{file.path} has {len(row)} fields in line {line}, but {file.width} in its first. "
+            f"{cure}"
+        )
 
 
 def _explain(file: File) -> None:
     """Raise ValueError for the first row of another length, or the first cell that is no number."""
+    _check_widths(file)
     for i, (line, row) in enumerate(rows_of(file.path, file.delimiter)):
         if file.start and i == 0:
             continue
-        if len(row) != file.width:
-            raise ValueError(
-                f"{file.path} has {len(row)} fields in line {line}, but {file.width} in its first. "
-                "Give every row the same columns."
-            )
         for j, cell in enumerate(row):
             text = cell.strip()
             if j not in file.apart and not is_value(text) and text not in file.marks:

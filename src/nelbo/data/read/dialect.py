@@ -218,6 +218,8 @@ def _names_rows(first: list[str], others: list[list[str]]) -> bool:
 def _is_text_above_values(first: list[str], others: list[list[str]]) -> bool:
     """Return whether text in the first line stands above values; so it does if none are there."""
     told = [is_value(name) for name in first]
+    if not any(told) and any(name in cells for name, *cells in zip(first, *others, strict=False)):
+        return False  # a name is no cell of its own column
     if not any(told) or not others or len(others[0]) != len(first):
         return True
     below = zip(others[0], told, strict=True)

@@ -59,12 +59,17 @@ def lines_of(path: Path) -> Iterator[str]:
     """Yield lines as they are; comments become blank lines, so that line numbers stay."""
     try:
         with _opened(path) as stream:
-            for line in stream:
+            for place, line in enumerate(stream, 1):
+                if "\0" in line:
+                    raise ValueError(
+                        f"{path} holds a zero byte in line {place}, which text does not. Write it "
+                        "again as CSV, in UTF-8."
+                    )
                 if line.lstrip().startswith(COMMENT):
                     line = "\n"
                 yield line
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
+        raise ValueError(f"{path} {_no_text(path)}") from error
     except (EOFError, lzma.LZMAError) as error:
         raise ValueError(f"{path} cannot be unpacked ({error}). Pack it again.") from error
 
@@ -74,12 +79,18 @@ def rows_of(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     if delimiter == BLANKS:
         yield from ((i, line.split()) for i, line in enumerate(lines_of(path), 1) if line.strip())
         return
+    reader = csv.reader(lines_of(path), delimiter=delimiter, skipinitialspace=True)
     try:
-        reader = csv.reader(lines_of(path), delimiter=delimiter, skipinitialspace=True)
         for row in reader:
             if row:
                 yield reader.line_num, row
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise ValueError(
+                f"{path} has a cell of more than {csv.field_size_limit():,} characters in line "
+                f"{reader.line_num}. Leave such a column out of the file; or a quotation mark is "
+                "not closed."
+            ) from error
         raise ValueError(
             f"{path} cannot be read as a table: {error}. Write it again as plain CSV."
         ) from error
@@ -103,6 +114,38 @@ def comments_of(path: Path) -> list[str]:
             if text:
                 found.append(text.lstrip(COMMENT).strip())
     return found
+
+
+BEGINS = {
+    b"\xff\xfe": "is UTF-16 text, not UTF-8. Save it as UTF-8.",
+    b"\xfe\xff": "is UTF-16 text, not UTF-8. Save it as UTF-8.",
+    b"\x1f\x8b": "is packed by gzip, which its name does not say. Let it end in .csv.gz.",
+    b"PK\x03\x04": "is a workbook or a zip archive, not text. Save the table as CSV, in UTF-8.",
+    b"PAR1": "is a Parquet file, which its name does not say. Let it end in .parquet.",
+}
+"""What files that are no UTF-8 text begin with, and what to say of them."""
+
+
+def _no_text(path: Path) -> str:
+    """Say why a file is no UTF-8 text, and what to do."""
+    with unpacked(path) as stream:
+        start = stream.read(4)
+        for begin, said in BEGINS.items():
+            if start.startswith(begin):
+                return said
+        stream.seek(0)
+        for place, line in enumerate(stream, 1):
+            try:
+                line.decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                odd = line[error.start : error.start + 1]
+                sign = odd.decode("cp1252", errors="replace")
+                return (
+                    f"is not UTF-8 text: line {place} holds the byte 0x{odd.hex().upper()}, which "
+                    f"is {sign!r} in Windows-1252. Save it as UTF-8, or run: iconv -f WINDOWS-1252 "
+                    f"-t UTF-8 {path.name} > utf8.csv"
+                )
+    return "is not UTF-8 text. Save it as UTF-8."
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import re
 
 __all__ = ["MISSING", "is_decimal", "is_thousands", "is_truth", "is_unnamed", "is_value", "number"]
 
-MISSING = ("", "?", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None")
+MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 """What usually stands for a missing cell."""
 
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from nelbo.data.read.cells import is_missing, real_numbers
 from nelbo.data.read.words import is_truth, number
+from nelbo.data.read.written import is_code, is_long_code
 
 __all__ = ["Cells", "Form", "Mark", "as_objects", "emptied", "told"]
 
@@ -156,6 +157,8 @@ class Cells:
         if self.form == "text":
             words = list(dict.fromkeys(word for word in self.values if word is not None))
             fits = _WRITTEN[form]
+            if form == "number":  # what was one at the fit may be written as a code is
+                fits = lambda word: not math.isnan(number(word))  # noqa: E731
             odd = next((word for word in words if not fits(word.strip())), None)
             if odd is not None:
                 self._refuse(form, self.values.tolist().index(odd), odd)
@@ -175,15 +178,21 @@ class Cells:
             f"{got!r}. Mend the value; if it stands for a missing cell, declare it so."
         )
 
-    def _check_not_mixed(self, most: float = 0.9) -> None:
+    def _check_not_mixed(self, most: float = 0.9, marks: int = 3, many: int = 20) -> None:
         """Refuse text in a column that also holds numbers, or of which ``most`` cells, or all but
-        one, are such.
+        one, are such; or where at most ``marks`` different words stand among no fewer numbers, of
+        which there are more than ``many`` different ones.
         """
         if self.form != "text" or self.levels is not None:
             return
-        known = [_is_number(word.strip()) for word in self.values if word is not None]
-        strays = len(known) - sum(known)
-        few = strays <= (1 - most) * len(known) or (strays == 1 and sum(known) > 1)
+        words = [word.strip() for word in self.values if word is not None]
+        if any(map(is_long_code, words)) and not any(math.isnan(number(word)) for word in words):
+            return
+        known = [word for word in words if _is_number(word)]
+        odd = [word for word in words if not _is_number(word)]
+        few = len(odd) <= (1 - most) * len(words) or (len(odd) == 1 and len(known) > 1)
+        if len(known) >= len(odd) and len(set(known)) > many and len(set(odd)) <= marks:
+            few = True
         if not self.mixed and not few:
             return
         row = next(i for i, w in enumerate(self.values) if w is not None and not _is_number(w))
@@ -228,8 +237,8 @@ def emptied(cells: Array, gone: npt.NDArray[np.bool_]) -> Array:
 
 
 def _is_number(word: str) -> bool:
-    """Return whether text is a number, and no code such as 007."""
-    if re.match(r"[+-]?0\d", word):
+    """Return whether text is a number, and no code such as 007 or one of twenty digits."""
+    if re.match(r"[+-]?0\d", word) or is_code(word):
         return False
     return not math.isnan(number(word))
 
@@ -293,9 +302,17 @@ def _read(series: Any, name: str) -> Cells:
     values = np.asarray(series.to_numpy())
     if values.dtype.kind == "b":
         return Cells(name, "truth", values.astype(np.float64), dtype)
+    if values.dtype.kind in "iu" and len(values) and _rounds(values):
+        return Cells(name, "text", as_objects([*map(str, values.tolist())]), dtype)
     if values.dtype.kind in "iuf":
         return Cells(name, "number", values.astype(np.float64), dtype)
     return _of_objects(_objects(values), name, dtype)
+
+
+def _rounds(whole: Array) -> bool:
+    """Return whether float64 does not hold some whole numbers, which then are names."""
+    far = max(int(whole.max()), -int(whole.min()))
+    return far > 2**53 and not np.array_equal(whole, whole.astype(np.float64).astype(whole.dtype))
 
 
 def _categories(series: Any, native: Any, words: Array) -> tuple[str, ...]:

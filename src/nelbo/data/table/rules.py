@@ -24,6 +24,7 @@ import torch
 from nelbo.data.table.cells import Cells, Form, told
 from nelbo.data.table.column import Column, Constant, LeftOut
 from nelbo.data.table.levels import Levels
+from nelbo.data.table.likeness import likeness
 from nelbo.data.table.numbers import Numbers, decimals_of, parts_of_a_day
 from nelbo.data.table.points import Points
 
@@ -96,12 +97,15 @@ class Rules:
     # -- by form
 
     def _text(self, cells: Cells, there: Array) -> Column:
-        n, count = len(there), len(set(there.tolist()))
+        n, words = len(there), set(there.tolist())
+        count, like = len(words), likeness(words)
+        if like:
+            like = f"; {like}"
         if n >= self.enough and count == n:
-            return _left_out(cells, f"{n:,} different words in as many rows: an identifier")
+            return _left_out(cells, f"{n:,} different words in as many rows: an identifier{like}")
         if n >= self.enough and count > self.free * n:
-            return _left_out(cells, f"{count:,} different words in {n:,} rows: free text")
-        return _levels(cells, "categorical", f"{count:,} different words: categories")
+            return _left_out(cells, f"{count:,} different words in {n:,} rows: free text{like}")
+        return _levels(cells, "categorical", f"{count:,} different words: categories{like}")
 
     def _truth(self, cells: Cells, there: Array) -> Column:
         return _levels(cells, "bernoulli", "true or false", levels=(0.0, 1.0))
@@ -114,6 +118,8 @@ class Rules:
     def _number(self, cells: Cells, there: Array) -> Column:
         values, whole = np.unique(there), bool((there == np.floor(there)).all())
         span = f"{len(values):,} values, {'whole, ' if whole else ''}" + _range(there)
+        if whole and _are_dates(values):
+            span += ", which look like dates and are read as such where written as 2020-01-31"
         few = self._few_values(cells, there, values, span)
         if few is not None:
             return few
@@ -305,11 +311,19 @@ def _range(there: Array) -> str:
     return f"{told(float(there.min()))} to {told(float(there.max()))}"
 
 
+def _are_dates(values: Array) -> bool:
+    """Return whether whole numbers all are dates such as 20200131."""
+    month, day = values // 100 % 100, values % 100
+    fits = (values > 1900_00_00) & (values < 2100_00_00) & (month >= 1) & (month <= 12)
+    return bool((fits & (day >= 1) & (day <= 31)).all())
+
+
 # -- what numbers cost as members of a family, in nats each
 
 
 def _gaussian(x: Array) -> float:
-    return 0.5 * math.log(2 * math.pi * math.e * max(float(x.var()), 1e-300))
+    with np.errstate(over="ignore", invalid="ignore"):  # a variance beyond float64 is refused later
+        return 0.5 * math.log(2 * math.pi * math.e * max(float(x.var()), 1e-300))
 
 
 def _log_normal(x: Array) -> float:
@@ -319,6 +333,11 @@ def _log_normal(x: Array) -> float:
 
 def _student_t(x: Array, df: float = 4.0, steps: int = 20) -> float:
     """Return the cost as Student's t, whose location and scale EM finds."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _student_t_cost(x, df, steps)
+
+
+def _student_t_cost(x: Array, df: float, steps: int) -> float:
     centre, square = float(np.median(x)), max(float(x.var()), 1e-300)
     for _ in range(steps):
         weight = (df + 1) / (df + (x - centre) ** 2 / square)

@@ -12,6 +12,7 @@ __all__ = ["TableSchema"]
 
 import dataclasses
 import difflib
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -350,7 +351,13 @@ class _Table:
 
 def _absent(name: str, odd: Sequence[str], names: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, odd, n=1, cutoff=0.5)
-    hint = "".join(f" Did you rename it to {one!r}?" for one in close)
+    close = [one for one in odd if one.lower() == name.lower()] or close
+    hint = "".join(f" Did you rename it to {one!r}?" for one in close[:1])
+    if all(re.fullmatch(r"column \d+|\d+", one) for one in names):
+        return (
+            f"X lacks the column {name!r} of the rows fitted: its columns have no names. Write "
+            "these as its first line, or give the frame the columns of the fit."
+        )
     return (
         f"X lacks the column {name!r} of the rows fitted.{hint} It has "
         f"{listed([repr(one) for one in names])}. Pass that column, empty (NaN) if it is not known."
