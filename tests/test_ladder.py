@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from helpers import build, draw, linear_gaussian, loosen, ring, small_estimator, started
 from nelbo import VAE, evaluate, likelihood, posterior, prior
-from nelbo.evaluate import Examples
+from nelbo.evaluate import Cost, Examples
+from nelbo.evaluate.adapted import Adapted
 from nelbo.evaluate.gauss_newton import Mixture
+from nelbo.evaluate.importance import importance
 from nelbo.evaluate.modes import Modes, several
 from nelbo.evaluate.proposal import Normal
 from nelbo.evaluate.quadrature import Quadrature
@@ -56,6 +58,21 @@ class OneSquared(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         return torch.cat([z[..., :1].square(), z[..., 1:]], -1) @ self.weight.T
+
+
+class Valley(nn.Module):
+    """The second latent less the square of the first: what explains one x lies on a parabola."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z[..., 1:2] - z[..., :1].square()
+
+
+def curved(latent_dim: int) -> VAE:
+    """A model whose posteriors bend; its q(z|x) knows nothing of x, and is sure of it."""
+    q = posterior.DiagonalNormal(latent_dim)
+    encoder = Constant(torch.tensor([0.0] * latent_dim + [-2.0] * latent_dim))
+    head = likelihood.Gaussian((1,), 0.1)
+    return VAE(prior.StandardNormal(latent_dim), Valley(), head, encoder, q).double()
 
 
 class Constant(nn.Module):
@@ -191,7 +208,7 @@ def test_draws_do_not_share_noise() -> None:
     """Blocks of noise of different widths are made of the same numbers."""
     keys, like = torch.arange(1, 2001), torch.zeros((), dtype=torch.float64)
     normal = Normal(torch.zeros(2000, 3).double(), torch.ones(2000, 3).double())
-    source = Mixture(normal, Modes([normal, normal], torch.zeros(2, 2000)), 32, 4)
+    source = Mixture(normal, Modes.of_mass([normal, normal], torch.zeros(2, 2000)), 32, 4)
     z = source.draws(keys, 32, 0, 0, like).movedim(1, 0).flatten(1)
     correlation = torch.corrcoef(z.T) - torch.eye(z.shape[1])
     assert float(correlation.abs().max()) < 0.13
@@ -205,7 +222,7 @@ def test_draws_of_several_modes_follow_their_density() -> None:
         for at, width in ((-2.0, 0.5), (1.0, 1.0))
     ]
     mass = torch.tensor([[0.0, 2.0, -math.inf], [2.0, 2.0, 0.0]], dtype=torch.float64)
-    source = Modes(normals, mass)
+    source = Modes.of_mass(normals, mass)
     z = torch.cat([source.draws(keys, 32, 0, number, like) for number in range(200)])
     share = (source.log_prob(z).exp().reciprocal()).isfinite()
     assert bool(share.all())
@@ -216,6 +233,56 @@ def test_draws_of_several_modes_follow_their_density() -> None:
     p = torch.distributions.Normal(0.5, 1.0)
     ratio = (p.log_prob(z).sum(-1) - source.log_prob(z))[:, :2].exp().mean(0)
     torch.testing.assert_close(ratio, torch.ones(2).double(), rtol=0, atol=0.06)
+
+
+def test_normals_adapt_to_a_posterior_that_bends() -> None:
+    """Normals at the mode see its middle alone, and its weights need not tell.
+
+    The truth is that of a model without the two latents that x does not depend on, by a grid.
+    """
+    small, vae = curved(2), curved(4)
+    x = torch.linspace(-2, 2, 12, dtype=torch.float64)[:, None]
+    truth, full = evaluate.log_likelihood(small, x, "quadrature").value, Examples(x)
+    known, _, _ = several(400, 2, vae, full, 2**28)
+    adapted = Adapted(rounds=8, components=8, steps=20).place(vae, known, 400, 0, 2**28)
+    with torch.no_grad():
+        plain, better = (
+            importance(vae, full, 400, 7, 2**28, lambda *_, place=place: (place, Cost()))
+            for place in (known, adapted)
+        )
+    assert float((plain.value - truth).mean()) < -0.1
+    assert abs(float((better.value - truth).mean())) < 0.05
+    assert float(better.ess.median()) > 2 * float(plain.ess.median())
+    assert bool(((better.value - truth).abs() < 4 * better.standard_error).all())
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_adapted_draws_follow_their_density(components: int) -> None:
+    vae, x = bent(3, 0.05, 6)
+    rows, every = Examples(x), torch.arange(len(x))
+    known, _, _ = several(128, 2, vae, rows, 2**28)
+    adapted = Adapted(draws=200, rounds=2, components=components)
+    # one row at a time and all at once are the same
+    source, one = (adapted.place(vae, known, 3200, 0, m)(rows, every) for m in (2**28, 1))
+    z = torch.cat([source.draws(rows.keys(), 32, 3, number, x) for number in range(100)])
+    torch.testing.assert_close(source.log_prob(z), one.log_prob(z), rtol=0, atol=1e-9)
+    # E_r[p / r] = 1 for a density p: r is the density of the draws
+    p = Normal(source.modes.normals[-1].loc, 0.7 * source.modes.normals[-1].triangle)
+    ratio = (p.log_prob(z) - source.log_prob(z)).exp()
+    error = ratio.std(0) / len(z) ** 0.5
+    assert bool(((ratio.mean(0) - 1).abs() < 4.5 * error).all())
+
+
+def test_weights_are_flattened_as_far_as_need_be() -> None:
+    g = torch.Generator().manual_seed(1)
+    spread = torch.tensor([0.1, 3.0, 30.0, math.inf])[:, None]
+    log_weight = torch.randn(4, 400, generator=g, dtype=torch.float64) * spread.clamp_max(1e9)
+    log_weight[3, 5:] = -math.inf
+    found = Adapted().flattened(log_weight, 8)
+    effective = found.square().sum(1).reciprocal()
+    torch.testing.assert_close(found[0], log_weight[0].softmax(0), rtol=1e-3, atol=0)
+    torch.testing.assert_close(effective[1:3], torch.full((2,), 32.0).double(), rtol=0.02, atol=0)
+    assert bool(found.isfinite().all())
 
 
 def test_parts_that_do_not_say_how_they_bend_climb_by_gradients() -> None:

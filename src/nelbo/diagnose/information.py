@@ -135,7 +135,7 @@ def _row_rates(
         x.split(rows_at_once(vae, x, min(samples, BLOCK), memory)), "rate and distortion"
     ):
         kl, sampled, found = closed_form_kl(part.encode(vae), vae.prior()), [], []
-        for terms in sampled_terms(vae, part, encoder_source(vae, part), samples, seed):
+        for terms in sampled_terms(vae, part, encoder_source(vae, part), samples, seed, len(part)):
             sampled.append((terms.log_post - terms.log_prior).double())
             found.append(-terms.log_lik.double())
         if kl is None:

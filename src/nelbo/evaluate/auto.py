@@ -6,12 +6,13 @@ climbs until its estimate is reliable and its standard error within the toleranc
 1. ``samples`` draws from the encoder's q(z|x) and from normals at the modes that the encoder and
    one further start lead to (`modes`);
 2. more draws, doubled;
-3. normals at the modes that several further starts lead to;
+3. normals at the modes that several further starts lead to, adapted to the row's posterior by
+   draws, first one and then several (`adapted`);
 4. annealed chains (AIS).
 
 The rung is decided by the row's own weights, so that its number depends on the row and the seed
 alone. `Ladder.brief`, the default score, is a step stool: rows whose weights have a heavy tail, or
-which have a mode that the encoder does not lead to, are drawn anew once.
+which have a mode that the encoder does not lead to, are drawn anew once, from adapted normals.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ __all__ = ["Ladder", "without_sampling"]
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..vae import VAE
+from .adapted import Adapted
 from .annealing import Settings, annealed
 from .exact import solved_exactly
 from .examples import Examples
@@ -65,14 +67,19 @@ class Ladder:
         doublings: How often a row's draws are doubled, at most.
         heavy: How often, at most, where its weights have a heavy tail, which more draws seldom
             cure.
-        most_heavy: The same on the third rung: still cheaper than to anneal.
         probes: Further starts of every row: they show modes that the encoder does not lead to,
             which no weight of draws near its own would tell.
         few_starts: Further starts of rows that the default score looks at again: with fewer than
             four a second mode is none that is known to be the last (see `modes.Distinct`).
         fewest: Draws from which on there is a Pareto k.
+        quick: How a normal is adapted to rows that the default score looks at again: for about as
+            many decodes as twice the draws would take, which leaves three times as many rows with a
+            heavy tail.
         starts: Further starts of rows on the third rung.
         most_starts: Further starts where those still found modes that no other had found.
+        first: How a normal is adapted to rows on the third rung, which then have as many draws as a
+            round, or more. It settles nine in ten of them.
+        second: How several are to the others.
         chains: Chains of the rows that are annealed, as many as take no longer than fewer would
             where rows are few.
         temperatures: Temperatures of these chains.
@@ -86,12 +93,14 @@ class Ladder:
     margin: float = 0.8
     doublings: int = 6
     heavy: int = 1
-    most_heavy: int = 3
     probes: int = 1
     few_starts: int = 4
     fewest: int = 25
+    quick: Adapted = field(default_factory=lambda: Adapted(draws=100, rounds=2))
     starts: int = 8
     most_starts: int = 32
+    first: Adapted = field(default_factory=Adapted)
+    second: Adapted = field(default_factory=lambda: Adapted(1000, 6, components=6, steps=10))
     chains: int = 32
     temperatures: int = 100
     most_chains: int = 128
@@ -112,8 +121,8 @@ class Ladder:
         return dataclasses.replace(_replace(settled, doubtful, better), reason=reason)
 
     def brief(self, vae: VAE, x: Examples) -> LogLikelihood:
-        """Sample, and once more, with twice the draws and a few further starts, where weights have
-        a heavy tail or there is a mode that the encoder does not lead to.
+        """Sample, and once more, from adapted normals and with a few further starts, where weights
+        have a heavy tail or there is a mode that the encoder does not lead to.
 
         Of draws too few for a Pareto k nothing is asked, and no other modes are looked for.
         """
@@ -123,7 +132,8 @@ class Ladder:
         open_rows = found.khat > UNRELIABLE
         if not bool(open_rows.any()):
             return found
-        better = self.drawn(vae, x[open_rows], 2 * self.samples, self.few_starts, 50)
+        rows = x[open_rows]
+        better = self.drawn(vae, rows, self.samples, self.few_starts, 50, adapted=self.quick)
         return _replace(found, open_rows, better)
 
     def sampled(self, vae: VAE, x: Examples) -> LogLikelihood:
@@ -131,7 +141,7 @@ class Ladder:
         found = _on(Rung.DRAWS, self.drawn(vae, x, self.samples, self.probes, 0))
         if self.tolerance < LogLikelihood.unsure:
             found = self.planned(vae, x, found)
-        found = self.doubled(vae, x, found, self.probes, Rung.MORE_DRAWS, self.heavy)
+        found = self.doubled(vae, x, found)
         open_rows = self.wanting(found)
         if bool(open_rows.any()):
             found = _replace(found, open_rows, self.elsewhere(vae, x[open_rows]))
@@ -153,8 +163,10 @@ class Ladder:
         starts: int,
         attempt: int,
         doubt: Doubt = ALL,
+        adapted: Adapted | None = None,
     ) -> LogLikelihood:
-        """Draw from the encoder's q(z|x) and from normals at several modes.
+        """Draw from the encoder's q(z|x) and from normals at several modes, or from such as are
+        adapted.
 
         A row that may have modes that nobody has found gets an infinite Pareto k: its weights do
         not tell. Each attempt has noise of its own: that of draws which looked bad would do so
@@ -165,6 +177,9 @@ class Ladder:
         def sampled(vae: VAE, part: Examples, memory: int) -> tuple[Place, Cost]:
             place, unexplored, cost = several(samples, starts, vae, part, memory, doubt)
             doubts.append(unexplored)
+            if adapted is not None:
+                place = adapted.place(vae, place, samples, seed, memory)
+                cost += adapted.cost(len(part))
             return place, cost
 
         seed = self.seed + 1_000_033 * attempt
@@ -194,41 +209,48 @@ class Ladder:
         short = found.standard_error.nan_to_num(math.inf, math.inf) / error
         return (2 * short.log2()).ceil().clamp(-self.doublings, self.doublings).long()
 
-    def doubled(
-        self, vae: VAE, x: Examples, found: LogLikelihood, starts: int, rung: Rung, heavy: int
-    ) -> LogLikelihood:
-        """Double the draws of rows that want more, as often as their errors ask for; of those with
-        heavy tails ``heavy`` times at most.
-        """
-        while bool((count := self.wanted(found, heavy)).any()):
+    def doubled(self, vae: VAE, x: Examples, found: LogLikelihood) -> LogLikelihood:
+        """Double the draws of rows that want more, as often as their errors ask for."""
+        while bool((count := self.wanted(found)).any()):
             # rows of one count together: a row's own error decides which it is
             for samples in count[count > 0].unique().tolist():
                 rows = count == samples
-                attempt = rung + samples // self.samples
-                better = _on(rung, self.drawn(vae, x[rows], samples, starts, attempt))
-                found = _replace(found, rows, better)
+                attempt = Rung.MORE_DRAWS + samples // self.samples
+                better = self.drawn(vae, x[rows], samples, self.probes, attempt)
+                found = _replace(found, rows, _on(Rung.MORE_DRAWS, better))
         return found
 
-    def wanted(self, found: LogLikelihood, heavy: int) -> Tensor:
+    def wanted(self, found: LogLikelihood) -> Tensor:
         """Return how many draws each row is to have next, (n,), int64; 0 where that is enough."""
         most = self.samples * 2**self.doublings
         tailed = found.khat > UNRELIABLE
-        most_of_row = torch.where(tailed, self.samples * 2**heavy, most)
+        most_of_row = torch.where(tailed, self.samples * 2**self.heavy, most)
         doublings = self.doublings_to(self.tolerance, found).clamp_min(1)
         count = (found.samples * 2 ** torch.where(tailed, 1, doublings)).clamp_max(most)
         open_rows = self.wanting(found) & (found.khat != math.inf) & (found.samples < most_of_row)
         return torch.where(open_rows, count, 0)
 
     def elsewhere(self, vae: VAE, x: Examples) -> LogLikelihood:
-        """Look for modes from several starts, and draw there."""
-        samples = self.samples * 2**self.heavy
-        found = _on(Rung.STARTS, self.drawn(vae, x, samples, self.starts, 100))
-        found = self.doubled(vae, x, found, self.starts, Rung.STARTS, self.most_heavy)
+        """Look for modes from several starts, and draw from normals that are adapted to the row,
+        and once more where that is not enough.
+        """
+        found = self.adapted(vae, x, self.starts, 100, self.first)
         crowded = found.khat == math.inf
         if bool(crowded.any()):
-            better = _on(Rung.STARTS, self.drawn(vae, x[crowded], samples, self.most_starts, 200))
+            better = self.adapted(vae, x[crowded], self.most_starts, 200, self.first)
             found = _replace(found, crowded, better)
+        open_rows = self.wanting(found) & (found.khat != math.inf)
+        if bool(open_rows.any()):
+            better = self.adapted(vae, x[open_rows], self.starts, 300, self.second)
+            found = _replace(found, open_rows, better)
         return found
+
+    def adapted(
+        self, vae: VAE, x: Examples, starts: int, attempt: int, adapted: Adapted
+    ) -> LogLikelihood:
+        """Draw from adapted normals, as often as one round of adaptation does, or more."""
+        samples = max(self.samples, adapted.draws)
+        return _on(Rung.ADAPTED, self.drawn(vae, x, samples, starts, attempt, ALL, adapted))
 
     def annealed(self, vae: VAE, x: Examples) -> LogLikelihood:
         """Anneal a few chains of each row, and more where its error stays above the tolerance."""

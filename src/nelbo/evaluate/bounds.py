@@ -73,7 +73,7 @@ class RefinedBound:
 
     def log_weight(self, vae: VAE, x: Examples, q: Source) -> Tensor:
         """Return log p(x, z) - log q(z) at the draws that choose, of shape (choosing, n)."""
-        blocks = sampled_terms(vae, x, q, self.choosing, self.seed + self.apart)
+        blocks = sampled_terms(vae, x, q, self.choosing, self.seed + self.apart, len(x))
         return torch.cat([terms.log_weight.double() for terms in blocks])
 
 

@@ -71,7 +71,7 @@ def _of_rows(vae: VAE, x: Examples, samples: int, seed: int, memory: int) -> tup
     peak = x.x.new_full((len(x),), -torch.inf, dtype=torch.float64)
     weight = torch.zeros_like(peak)
     total = torch.zeros(len(x), x.x[0].numel(), dtype=torch.float64, device=x.device)
-    for terms in sampled_terms(vae, x, source, samples, seed):
+    for terms in sampled_terms(vae, x, source, samples, seed, len(x)):
         log_weight = terms.log_weight.double()
         highest = torch.maximum(peak, log_weight.amax(0))
         shrink = (peak - highest).exp()

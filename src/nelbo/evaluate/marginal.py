@@ -73,7 +73,7 @@ def log_likelihood(
             Gaussian noise and a standard normal prior), or "auto": exact where possible, else
             quadrature where a grid is cheap, else importance sampling from normals fitted to each
             row's posterior, with more effort for rows that are unreliable by their weights: more
-            draws, modes that other starts lead to, AIS. ``reason`` of the result says what was
+            draws, normals adapted to the row, AIS. ``reason`` of the result says what was
             done, and ``rung`` how far each row went.
         samples: Importance samples of each row (None is 100), or chains for "ais" (None is 16).
         seed: The seed of the noise, from 0 to 2**62 - 1.
@@ -84,9 +84,9 @@ def log_likelihood(
         options: For "importance" ``proposal``: "encoder", "mixture" (three in four samples from
             normals fitted to each row's posterior, at the mode that the encoder leads to and at
             that of one further start where it is near enough, by a few steps of Gauss and Newton;
-            rows whose weights have a heavy tail get twice the samples and more starts; outliers
-            need it), "refined" (all of them, by Newton's steps, which take gradients) or "searched"
-            (at the best mode that can be found). For "ais" the fields of `Settings`:
+            rows whose weights have a heavy tail are drawn anew, from normals adapted to them;
+            outliers need it), "refined" (all of them, by Newton's steps, which take gradients) or
+            "searched" (at the best mode that can be found). For "ais" the fields of `Settings`:
             ``temperatures``, ``leapfrogs``, ``acceptance``, ``schedule``, ``start``, ``widen``.
 
     Raises:

@@ -13,10 +13,10 @@ Modes with mass that a single climb found say that there may be others that none
 
 from __future__ import annotations
 
-__all__ = ["ALL", "Doubt", "Modes", "several"]
+__all__ = ["ALL", "Around", "Doubt", "Modes", "PlaceAround", "several"]
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +26,6 @@ from ..vae import VAE
 from . import row_noise
 from .examples import Examples
 from .gauss_newton import Blend, GaussNewton, Mixture, fitted, is_known, joint_heights
-from .importance import Place
 from .judging import rows_at_once, rows_fitted
 from .laplace import Newton
 from .proposal import Normal, Source, encoder_source, from_encoder, from_prior
@@ -82,18 +81,40 @@ class Modes(Source):
 
     Arguments:
         normals: The normals of all rows, one object for each component.
-        mass: The logarithm of the mass at each, (components, n).
+        log_weight: The logarithm of the share of each, (components, n).
     """
 
     choosing = 6_000_011
     """Added to the seed of the noise that chooses components."""
 
-    def __init__(self, normals: list[Normal], mass: Tensor) -> None:
-        self.normals = normals
+    def __init__(self, normals: list[Normal], log_weight: Tensor) -> None:
+        self.normals, self.log_weight = normals, log_weight
+        super().__init__(normals[0].batch_shape, normals[0].event_shape, validate_args=False)
+
+    @classmethod
+    def of_mass(cls, normals: list[Normal], mass: Tensor) -> Modes:
+        """Return normals whose shares are as the root of the mass at each, of which this is the
+        logarithm, (components, n).
+        """
         least = torch.finfo(mass.dtype).min / 4
         known = mass.nan_to_num(least, least, least).clamp(least, -least)
-        self.log_weight = (0.5 * known).log_softmax(0)
-        super().__init__(normals[0].batch_shape, normals[0].event_shape, validate_args=False)
+        return cls(normals, (0.5 * known).log_softmax(0))
+
+    def beside(self, others: Modes, share: float) -> Modes:
+        """Return these normals, which keep a share, and others."""
+        own = self.log_weight + math.log(share)
+        theirs = others.log_weight + math.log1p(-share)
+        return Modes([*self.normals, *others.normals], torch.cat([own, theirs]))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Modes]) -> Modes:
+        """Return the mixtures of the rows of all parts, which have as many components each."""
+        each = zip(*(part.normals for part in parts), strict=True)
+        normals = [
+            Normal(torch.cat([n.loc for n in same]), torch.cat([n.scale for n in same]))
+            for same in each
+        ]
+        return cls(normals, torch.cat([part.log_weight for part in parts], 1))
 
     def draws(self, keys: Tensor, count: int, seed: int, number: int, like: Tensor) -> Tensor:
         """Draw the first ``count`` of block ``number``, of shape (count, n, latent_dim)."""
@@ -115,6 +136,25 @@ class Modes(Source):
         return torch.stack([weight + normal.log_prob(value) for weight, normal in pairs]).logsumexp(
             0
         )
+
+
+class Around(Mixture):
+    """Draws of which every fourth, say, is the encoder's, and the others are of normals at modes.
+
+    Arguments:
+        encoder: The encoder's q(z|x).
+        modes: The normals.
+        samples: How many draws there will be in all.
+        every: One in so many is the encoder's.
+    """
+
+    def __init__(self, encoder: Source, modes: Modes, samples: int, every: int) -> None:
+        super().__init__(encoder, modes, samples, every)
+        self.encoder, self.modes = encoder, modes
+
+
+PlaceAround = Callable[[Examples, Tensor], Around]
+"""From some of the examples, and their numbers, to what their samples come from."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +190,7 @@ ALL = Doubt(math.inf)
 
 def several(
     samples: int, starts: int, vae: VAE, x: Examples, memory: int, doubt: Doubt = ALL
-) -> tuple[Place, Tensor, Cost]:
+) -> tuple[PlaceAround, Tensor, Cost]:
     """Return what ``samples`` draws of each row come from: the encoder's q(z|x), and wider normals
     at the modes that the encoder and ``starts`` further starts lead to; whether there may be modes
     besides, (n,); and what it took.
@@ -184,11 +224,11 @@ def several(
     # a climb that stopped near the first mode is not at one of its own
     masses[1:].masked_fill_(normal.reaches(means[1:], rule.apart(vae.latent_dim)), -math.inf)
 
-    def place(part: Examples, rows: Tensor) -> Source:
+    def place(part: Examples, rows: Tensor) -> Around:
         first = encoder_source(vae, part)
         wide = [blend.widened(normal[rows], first)]
         wide += [blend.wider(other[rows]) for other in normals[1:]]
-        return Mixture(first, Modes(wide, masses[:, rows]), samples, blend.own)
+        return Around(first, Modes.of_mass(wide, masses[:, rows]), samples, blend.own)
 
     return place, unexplored, cost
 

@@ -41,7 +41,7 @@ class Rung(enum.IntEnum):
     GRID = 1
     DRAWS = 2
     MORE_DRAWS = 3
-    STARTS = 4
+    ADAPTED = 4
     ANNEALED = 5
 
     @property
@@ -52,7 +52,7 @@ class Rung(enum.IntEnum):
             Rung.GRID: "quadrature",
             Rung.DRAWS: "first draws",
             Rung.MORE_DRAWS: "more draws",
-            Rung.STARTS: "other starts",
+            Rung.ADAPTED: "adapted",
             Rung.ANNEALED: "annealed",
         }[self]
 
