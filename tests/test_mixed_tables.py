@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nelbo import Fitted, VariationalAutoencoder
+from nelbo import Fitted, VAEDetector, VAEImputer, VariationalAutoencoder
 from nelbo.data import DataWarning, TableSchema
 
 pandas = pytest.importorskip("pandas")
@@ -235,11 +235,27 @@ def test_probabilities_of_a_frame_have_its_index_and_the_levels_as_columns(
         found.idxmax(axis=1), hidden, check_dtype=False, check_names=False
     )
     assert fitted.levels("fit") == (False, True)
+    for other in (X.drop(columns="team"), X.assign(team="never seen")):
+        pandas.testing.assert_frame_equal(fitted.probabilities(other, "team"), found)
     of_arrow = fitted.probabilities(pyarrow.Table.from_pandas(X, preserve_index=False), "team")
     assert of_arrow.column_names == ["a", "b", "c"]
     np.testing.assert_array_equal(of_arrow.to_pandas(), found)
     with pytest.raises(ValueError, match="height has no levels"):
         fitted.levels("height")
+
+
+def test_what_is_no_frame_or_has_no_rows_is_told_what_was_expected(
+    fitted: VariationalAutoencoder,
+) -> None:
+    X = frame(5)
+    with pytest.raises(ValueError, match="pass a data frame with height, team"):
+        fitted.score(X.drop(columns="id").to_numpy())
+    with pytest.raises(ValueError, match=r"0 sample\(s\) .* Pass at least one row"):
+        quick().fit(X[:0])
+    with pytest.raises(ValueError, match=r"holds text.*VariationalAutoencoder\(\).fit\(X\).impute"):
+        VAEImputer().fit(X)
+    with pytest.raises(TypeError, match="A model is passed as estimator="):
+        VAEDetector(fitted).fit(X)  # type: ignore[arg-type]
 
 
 def test_columns_that_are_left_out_are_named_with_the_reason() -> None:

@@ -297,3 +297,5 @@ def test_what_does_not_fit_is_told_by_its_line_and_in_flags(
     assert "Did you rename it to 'SIZE'?" in shell("score", "run", "odd.csv")[2]
     table()[:5].to_csv(place / "odd.csv", index=False, header=False)
     assert "its columns have no names" in shell("score", "run", "odd.csv")[2]
+    err = shell("sample", "run", "--given", "size=big", "-n", "2")[2]
+    assert "column 'size' holds numbers, got 'big'." in err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["drawn", "read"]
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ def read(model: Fitted, said: Sequence[str] | None) -> dict[str | int, str] | No
         said = said.removeprefix("given ").replace(" in row 0 (counting from 0)", "")
         if unknown:
             said += ". Give one of these."
+        said = re.sub(r"but row 0 \(counting from 0\) holds (.*?)\. .*", r"got \1.", said)
         raise ValueError(f"--given: {said}") from None
     return found
 

@@ -21,7 +21,7 @@ from nelbo.brief import Brief
 from nelbo.data.conditions import Conditions
 from nelbo.data.moments import chunks, has_missing
 from nelbo.data.read.cells import model_dtype, place, real_numbers, refuse_text
-from nelbo.data.read.frames import from_frame
+from nelbo.data.read.frames import from_frame, narwhals_of
 from nelbo.data.read.sequences import from_sequence, from_tensor
 
 if TYPE_CHECKING:
@@ -129,6 +129,11 @@ class Values(Brief):
             ValueError: The frame does not fit, as `TableSchema.encode` says; it has no rows; or
                 values are missing; or all columns are left out.
         """
+        if not len(narwhals_of(frame, "X")):
+            raise ValueError(
+                f"X: found array with 0 sample(s) (shape=(0, {len(table.all_names)})) while a "
+                "minimum of 1 is required. Pass at least one row."
+            )
         if not table.names:
             why = "; ".join(f"{column}: {reason}" for column, reason in table.left_out.items())
             raise ValueError(

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import warnings
 from dataclasses import dataclass
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -339,6 +340,11 @@ class VAEDetector(OutlierMixin, BaseEstimator):
 
     def _check(self) -> None:
         """Refuse options that are out of range."""
+        if not isinstance(self.contamination, Real):
+            raise TypeError(
+                "contamination must be a number above 0 and at most 0.5, got "
+                f"{type(self.contamination).__name__}. A model is passed as estimator=."
+            )
         if not 0 < self.contamination <= 0.5:
             raise ValueError(
                 f"contamination must be above 0 and at most 0.5, got {self.contamination!r}."

@@ -27,6 +27,7 @@ from ..data.condition_schema import ConditionSchema
 from ..data.conditions import apart
 from ..data.known import KnownRows
 from ..data.read.cells import NotNumbers
+from ..data.read.frames import emptied_of
 from ..data.table.door import schema_for
 from ..data.values import is_frame
 from ..data.warned import listed
@@ -353,15 +354,21 @@ class VariationalAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         shape (n, levels), in the order of `levels`.
 
         Arguments:
-            X: Rows; what they hold in this column makes no difference.
+            X: Rows; what they hold in this column makes no difference, and a data frame need not
+                have it.
             column: The column, by name or place.
             c: What each row is conditioned on, for a model of p(x|c).
 
         Raises:
             ValueError: The column is unknown, or has no levels.
         """
-        found = self._fitted().probabilities(self._values(X, c), column)
-        if isinstance(X, Values) or not is_frame(X):
+        model, rows = self._fitted(), X
+        framed = is_frame(X) and not isinstance(X, Values)
+        if framed and self.schema_.table is not None:
+            name = self.schema_.feature_name(self.schema_.place_of(column))
+            rows = emptied_of(X, name)
+        found = model.probabilities(self._values(rows, c), column)
+        if not framed:
             return found
         return self.fitted_.frame_of_levels(found, column, X)
 

@@ -169,14 +169,23 @@ class VAEImputer(TransformerMixin, BaseEstimator):
 
     def _checked(self, X: Any, reset: bool) -> Array:
         """Return rows as an array of floats in which what is missing is NaN."""
-        x: Array = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-            copy=True,
-        )
+        try:
+            x: Array = validate_data(
+                self,
+                X,
+                reset=reset,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite="allow-nan",
+                copy=True,
+            )
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(
+                f"VAEImputer fills in tables of numbers, but X holds text: {error}. Encode it as "
+                "numbers, or take VariationalAutoencoder().fit(X).impute(X), which takes columns "
+                "of any kind."
+            ) from error
         if not np.isnan(self.missing_values):
             x[x == self.missing_values] = np.nan
         return x

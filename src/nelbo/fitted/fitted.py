@@ -31,11 +31,13 @@ from ..data import Schema, Values
 from ..data.condition_schema import ConditionSchema, encoded
 from ..data.conditions import apart
 from ..data.known import KnownRows, Uses
+from ..data.read.cells import NotNumbers
 from ..data.read.frames import with_columns
 from ..data.rows import Batch
 from ..data.table.build import library_of, side_by_side
 from ..data.table.column import Unknown
 from ..data.values import check_finite, is_frame
+from ..data.warned import listed
 from ..distributions import draw
 from ..evaluate.posterior import levels_of
 from ..markup import card
@@ -982,7 +984,15 @@ class Fitted(Brief):
         if self.schema.table is not None and is_frame(rows) and not isinstance(rows, Values):
             unknown = unknown or self.options.unknown
             return Values.of_table(rows, self.schema.table, c=given, unknown=unknown, missing=takes)
-        values = Values.of(rows, c=given, missing=takes)
+        try:
+            values = Values.of(rows, c=given, missing=takes)
+        except NotNumbers as error:
+            if self.schema.table is None:
+                raise
+            raise NotNumbers(
+                f"{error} The columns of this model are of different kinds: pass a data frame with "
+                f"{listed(self.schema.table.names)}."
+            ) from error
         if self.schema.table is not None and values.table is None:
             self.schema.table.check(values.array)
         if values.incomplete and not takes:

@@ -208,11 +208,12 @@ def announce(found: Remarks, options: Options) -> None:
         warn(f"Left out of the model: {listed(said)}. Say otherwise by schema={{'name': 'kind'}}.")
     if "left_out" in found:
         names = list(found["left_out"]["value"])
+        pictures = ""
+        if "columns" not in found:
+            pictures = " (Flattened pictures: pass them as images, (n, h, w).)"
         warn(
             f"Left out of the model: {listed(names)}, with one value in all rows. Results hold "
-            "that value, and "
-            "log p(x) of a row with another is -inf. (Flattened pictures: pass them as images, (n, "
-            "h, w).)"
+            f"that value, and log p(x) of a row with another is -inf.{pictures}"
         )
 
 

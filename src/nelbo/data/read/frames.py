@@ -15,6 +15,7 @@ __all__ = [
     "cells_of",
     "check_unique",
     "columns_of",
+    "emptied_of",
     "from_frame",
     "narwhals_of",
     "with_columns",
@@ -79,6 +80,13 @@ def with_columns(X: Any, like: Any, names: Collection[str]) -> Any:
     added = [other[name] for name in names if name in other.columns]
     order = [name for name in other.columns if name in names or name in frame.columns]
     return frame.with_columns(*added).select(*order).to_native()
+
+
+def emptied_of(X: Any, name: str) -> Any:
+    """Return a data frame whose column of that name, which need not be there, holds nothing."""
+    import narwhals as nw
+
+    return narwhals_of(X, "X").with_columns(nw.lit(None).alias(name)).to_native()
 
 
 def check_unique(labels: Any, name: str) -> None:

@@ -190,6 +190,8 @@ class Cells:
             return
         known = [word for word in words if _is_number(word)]
         odd = [word for word in words if not _is_number(word)]
+        if not odd:
+            return
         few = len(odd) <= (1 - most) * len(words) or (len(odd) == 1 and len(known) > 1)
         if len(known) >= len(odd) and len(set(known)) > many and len(set(odd)) <= marks:
             few = True
