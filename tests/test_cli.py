@@ -90,9 +90,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     header = "age,height,depth,weight"
     np.savetxt(folder / "table.csv", rows, delimiter=",", header=header, comments="")
-    np.savetxt(
-        folder / "swapped.csv", rows[:, ::-1], delimiter=",", header=header[::-1], comments=""
-    )
+    turned = ",".join(header.split(",")[::-1])
+    np.savetxt(folder / "swapped.csv", rows[:, ::-1], delimiter=",", header=turned, comments="")
+    lines = (folder / "swapped.csv").read_text().splitlines()
+    (folder / "lacking.csv").write_text("\n".join(line.partition(",")[2] for line in lines))
     rows[3, 2] = np.nan
     np.savetxt(folder / "hole.csv", rows, delimiter=",", header=header, comments="")
     np.save(folder / "wide.npy", rng.normal(size=(10, 7)))
@@ -499,6 +500,18 @@ def test_options_survive_the_file(tmp_path: Path) -> None:
     assert {*dataclasses.asdict(FitOptions()), *dataclasses.asdict(ReadOptions())} >= set(found)
 
 
+def test_columns_of_a_file_are_matched_by_name_and_keep_their_order(
+    here: Callable[..., Run], fitted: dict[str, Any], place: Path
+) -> None:
+    scores = [here("score", "run", name).stdout for name in ("table.csv", "swapped.csv")]
+    assert scores[0] == scores[1] != ""
+    filled = here("impute", "run", "swapped.csv").stdout.splitlines()
+    assert filled[0] == "weight,depth,height,age"
+    found = np.loadtxt(filled[1:], delimiter=",")
+    rows = np.loadtxt(place / "swapped.csv", delimiter=",", skiprows=1)
+    np.testing.assert_allclose(found, rows, rtol=1e-6)
+
+
 # -- wrong use
 # ---------------------------------------------------------------------------------------
 
@@ -536,7 +549,7 @@ def test_wrong_use_ends_a_process_with_2_and_one_line(place: Path) -> None:
         ("fit table.csv --out pictures --overwrite", "not a nelbo folder"),
         ("fit table.csv --out never --config none.toml", "none.toml does not exist"),
         ("score run wide.npy", "7"),
-        ("score run swapped.csv", "in place 0"),
+        ("score run lacking.csv", "lacks the column"),
         ("score nothing table.csv", "nothing: no such folder"),
         ("score pictures table.csv", "manifest.json"),
         ("evaluate run table.csv --method exakt", "exact"),

@@ -18,6 +18,7 @@ __all__ = [
     "write_table",
 ]
 
+import dataclasses
 import json
 import os
 import re
@@ -176,9 +177,36 @@ def read_for(model: Fitted, where: str, reading: ReadOptions) -> Data:
             raise
         told = re.sub(r"resize=.*", f"resize={size} brings them to that of the model.", str(error))
         raise ValueError(told) from error
+    data = _by_name(model, where, data)
     model.views(data.values[:1], "centre")  # says where columns or shape are others
     model.conditions_of(data.values)
     return data
+
+
+def _by_name(model: Fitted, where: str, data: Data) -> Data:
+    """Return the columns of numbers in the order of those fitted, where both have names.
+
+    Raises:
+        ValueError: One is absent, or was not there at the fit.
+    """
+    from ..data.table.schema import absent
+
+    wanted, got = model.schema.columns, data.values.columns
+    if model.schema.table is not None or wanted is None or got is None:
+        return data
+    wanted, got = (tuple(name.strip() for name in names) for names in (wanted, got))
+    if wanted == got:
+        return data
+    odd = [name for name in got if name not in wanted]
+    for name in wanted:
+        if name not in got:
+            raise ValueError(f"{where}: {absent(name, odd, got)}")
+    if odd:
+        raise ValueError(
+            f"{where}: X has the column {odd[0]!r}, which the rows fitted did not have. Drop it."
+        )
+    places = tuple(got.index(name) for name in wanted)
+    return dataclasses.replace(data, values=data.values.in_order(places), places=places)
 
 
 def check_output(

@@ -86,6 +86,9 @@ def impute(
         if whole is None:
             schema = model.schema
             names = schema.columns or [f"x{j}" for j in range(schema.n_features)]
+            if source.places is not None:  # the columns keep the order that they have in DATA
+                order = np.argsort(source.places)
+                rows, names = rows[:, order], [names[j] for j in order]
             files.write_rows(place, rows, names, schema.columns is not None, files.named(source))
         else:
             lines = write_frame(place, model.frame(rows, whole, gone))

@@ -69,8 +69,10 @@ class Data:
         values: The rows.
         files: The name of each picture, where DATA is a folder of them.
         notes: What was decided about the files, in words.
+        places: Where each column of the values stands in DATA, where that has another order.
     """
 
     values: Values
     files: tuple[str, ...] | None
     notes: tuple[str, ...]
+    places: tuple[int, ...] | None = None

@@ -8,7 +8,7 @@ in, and is never written to by this package. Whatever holds `Values` need not ch
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -221,6 +221,12 @@ class Values(Brief):
             array = array.astype(np.float32)
         array = np.where(columns, array, np.asarray(np.nan, dtype=array.dtype))
         return self._checked(array, self.columns, self.conditions)
+
+    def in_order(self, places: Sequence[int]) -> Values:
+        """The same rows of a table, with its columns in another order, by their places."""
+        names = self.columns and tuple(self.columns[place] for place in places)
+        array = np.ascontiguousarray(self.array[:, list(places)])
+        return self._checked(array, names, self.conditions)
 
     def keeping(self, columns: npt.NDArray[np.bool_]) -> Values:
         """Some of the columns of a table, by a mask (d,)."""

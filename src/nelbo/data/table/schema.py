@@ -8,7 +8,7 @@ found once, from the training rows.
 
 from __future__ import annotations
 
-__all__ = ["TableSchema"]
+__all__ = ["TableSchema", "absent"]
 
 import dataclasses
 import difflib
@@ -268,7 +268,7 @@ class TableSchema:
         odd = [name for name in table.names if name not in self.all_names]
         for name in self.names:
             if name not in table.names:
-                raise ValueError(_absent(name, odd, table.names))
+                raise ValueError(absent(name, odd, table.names))
         if odd:
             raise ValueError(
                 f"X has the column {odd[0]!r}, which the rows fitted did not have. Drop "
@@ -349,7 +349,14 @@ class _Table:
                 )
 
 
-def _absent(name: str, odd: Sequence[str], names: Sequence[str]) -> str:
+def absent(name: str, odd: Sequence[str], names: Sequence[str]) -> str:
+    """Say that rows lack a column.
+
+    Arguments:
+        name: The column.
+        odd: The columns that they have, and the rows fitted had not.
+        names: All columns that they have.
+    """
     close = difflib.get_close_matches(name, odd, n=1, cutoff=0.5)
     close = [one for one in odd if one.lower() == name.lower()] or close
     hint = "".join(f" Did you rename it to {one!r}?" for one in close[:1])
