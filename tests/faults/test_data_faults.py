@@ -621,6 +621,19 @@ def test_digits_that_are_names_stay_as_they_are(tmp_path: Path) -> None:
     assert "which are rounded" in " ".join(told(tmp_path / "n.csv")[1])
 
 
+def test_a_schema_says_whether_some_words_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\nx,1\nn/a,n/a\ny,3\n")
+    found = load_frame(tmp_path / "t.csv")
+    assert found is not None
+    assert found[0]["a"].to_pylist() == ["x", "n/a", "y"]  # older ones have it as a category
+    assert found[0]["b"].to_pylist() == [1, None, 3]
+    encoded = nelbo.data.TableSchema.infer(found[0]).encode(found[0])
+    assert np.isnan(encoded[1]).all()
+    said = load_frame(tmp_path / "t.csv", missing="n/a")
+    assert said is not None
+    assert said[0]["a"].to_pylist() == ["x", None, "y"]
+
+
 def test_words_that_occur_again_are_no_names_of_columns(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("cat,red\ndog,blue\ncat,blue\n")
     found = load_frame(tmp_path / "t.csv")

@@ -352,7 +352,8 @@ def _as_cells(file: File, column: Any, j: int) -> Values | npt.NDArray[Any]:
     if not _codes(file, different, j):
         numbers = _parsed(file, different, j)
     if numbers is None:
-        return np.array([None if word in file.marks else word for word in words], dtype=object)
+        empty = {*file.marks} - {*file.left}
+        return np.array([None if word in empty else word for word in words], dtype=object)
     known = dict(zip(different, numbers, strict=True))
     return np.array([known[word] for word in words])
 

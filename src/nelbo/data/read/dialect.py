@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nelbo.data.read.frames import check_unique
 from nelbo.data.read.lines import COMMENT, comments_of, fields_of, lines_of, rows_of
 from nelbo.data.read.reading import BLANKS, Note, Reading
-from nelbo.data.read.words import MISSING, is_value, number
+from nelbo.data.read.words import MISSING, OF_SCHEMAS, is_value, number
 from nelbo.data.warned import listed
 
 __all__ = ["File", "Guess"]
@@ -28,6 +28,7 @@ class File:
         path: Where it is.
         delimiter: What separates fields.
         marks: What stands for a missing cell.
+        left: What does so in columns of numbers alone.
         names: The names of the columns; None without a line of them.
         width: The number of columns.
         start: The number of lines before the first row of values.
@@ -39,6 +40,7 @@ class File:
     path: Path
     delimiter: str = ","
     marks: tuple[str, ...] = MISSING
+    left: tuple[str, ...] = OF_SCHEMAS
     names: tuple[str, ...] | None = None
     width: int = 0
     start: int = 0
@@ -77,7 +79,8 @@ class Guess:
         Raises:
             ValueError: It is empty, or two columns have one name.
         """
-        file = File(path, marks=(*MISSING, *reading.marks))
+        left = tuple(mark for mark in OF_SCHEMAS if mark not in reading.marks)
+        file = File(path, marks=(*MISSING, *reading.marks), left=left)
         lines = [line for line in islice(lines_of(path), 4 * self.rows) if line.strip()]
         if not lines:
             raise ValueError(f"{path} is empty: it has no line of text. Write the data again.")

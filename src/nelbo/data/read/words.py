@@ -5,10 +5,23 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["MISSING", "is_decimal", "is_thousands", "is_truth", "is_unnamed", "is_value", "number"]
+__all__ = [
+    "MISSING",
+    "OF_SCHEMAS",
+    "is_decimal",
+    "is_thousands",
+    "is_truth",
+    "is_unnamed",
+    "is_value",
+    "number",
+]
 
 MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 """What usually stands for a missing cell."""
+OF_SCHEMAS = ("n/a", "<NA>")
+"""Those of them that are left in columns of text, where a schema says whether they are missing: to
+older ones they are categories.
+"""
 
 
 def is_value(text: str) -> bool:
