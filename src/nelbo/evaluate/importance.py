@@ -173,7 +173,10 @@ class Weights:
         self.square = torch.zeros(rows, dtype=torch.float64, device=device)
 
     def add(self, log_weight: Tensor) -> None:
-        """Take log-weights of shape (samples, rows)."""
+        """Take log-weights of shape (samples, rows); one that is no number, of a draw so far out
+        that both densities are 0, counts for nothing.
+        """
+        log_weight = log_weight.nan_to_num(-math.inf, math.inf, -math.inf)
         peak = torch.maximum(self.peak, log_weight.amax(0))
         safe = torch.where(peak.isfinite(), peak, 0.0)
         shrink = (self.peak - safe).exp()

@@ -261,7 +261,7 @@ def _prior(plan: Prepared, kept: dict[str, Entry]) -> dict[str, Entry]:
         return _normal("The closed-form start was kept, whose z are normal.")
     _, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)
     limits = mixture.Limits()
-    if wanted == "judged" and plan.recipe.data.value == "images":
+    if wanted == "judged" and plan.recipe.data.value in ("images", "plain"):
         limits = mixture.Limits.of_images()
     whole = asked_for or plan.recipe.max_seconds.value is None
     found = mixture.adopt(plan.vae, plan.values, plan.schema, held, asked_for, limits, whole)
