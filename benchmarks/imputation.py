@@ -15,8 +15,8 @@ random forest      IterativeImputer with RandomForestRegressor, 30 trees, 5 roun
 5 neighbours       KNNImputer
 mean               SimpleImputer
 
-Coverage is the share of removed values that lie within the middle 95 of 100 draws of ours, over the
-first rows of a table.
+Coverage is the share of removed values that lie between the ends of the middle 95 % of 100 draws of
+ours, over the first rows of a table.
 """
 
 from __future__ import annotations
@@ -126,10 +126,12 @@ def error(filled: Array, x: Array, gone: Array) -> float:
 
 
 def coverage(imputer: VAEImputer, x: Array, holes: Array, rows: int = 300) -> float:
-    """Return the share of removed cells of some rows that the middle 95 of 100 draws hold."""
+    """Return the share of removed cells of some rows that the middle 95 % of 100 draws hold."""
     few = slice(rows)
     draws = imputer.estimator_.impute(holes[few], draws=100, random_state=0)
-    low, high = np.quantile(draws, (0.025, 0.975), axis=0)
+    # between these places of the sorted draws lie 95 % of further ones, on average: by those that
+    # are usual, of only 100, it would be 93 %
+    low, high = np.quantile(draws, (0.025, 0.975), axis=0, method="weibull")
     gone = np.isnan(holes[few])
     return float(((low <= x[few]) & (x[few] <= high))[gone].mean())
 
