@@ -480,6 +480,9 @@ def test_many_images_get_a_prior_that_is_where_their_z_are(monkeypatch: pytest.M
     np.testing.assert_array_equal(model.transform(x), plainly.transform(x))
     timed = VariationalAutoencoder(max_seconds=30, **options).fit(x)
     assert timed.recipe_["prior"]["value"].startswith("mixture of ")
+    # more training, however short, ends with a prior for the z of then
+    timed.set_params(warm_start=True, max_steps=20, max_seconds=None).fit(x)
+    assert timed.recipe_["prior"]["value"].startswith("mixture of ")
 
 
 def test_noise_on_what_the_encoder_sees_is_refused_where_nothing_would_come_of_it() -> None:

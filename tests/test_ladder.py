@@ -256,6 +256,36 @@ def test_normals_adapt_to_a_posterior_that_bends() -> None:
     assert bool(((better.value - truth).abs() < 4 * better.standard_error).all())
 
 
+def test_rows_that_were_settled_by_many_starts_stay_so() -> None:
+    """Of eight equal modes eight starts leave some in doubt, and 32 none."""
+    vae = folded(3)
+    x = torch.full((5, 3), 0.8, dtype=torch.float64)
+    x += 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
+    truth = truth_of_folded(x)
+    found = evaluate.log_likelihood(vae, x, "auto", 100, tolerance=0.1)
+    assert not bool(found.unreliable.any())
+    assert float((found.value - truth).abs().max()) < 0.6
+
+
+def test_a_tolerance_that_cannot_be_kept_makes_nothing_worse() -> None:
+    vae, x, exact = unlinear(rows=2, factor=1.3, shift=0.1)
+    found = evaluate.log_likelihood(vae, x, "auto", 50, tolerance=0.01)
+    assert found.rungs == {"more draws": 2}
+    assert float(found.standard_error.max()) < 0.04
+    assert bool(((found.value - exact).abs() < 4.5 * found.standard_error).all())
+
+
+@pytest.mark.parametrize("method", ["importance", "auto"])
+def test_a_row_beyond_all_numbers_leaves_the_others_alone(method: str) -> None:
+    vae, x = bent(3, 0.1, 3)
+    options: dict[str, Any] = {"auto": {}}.get(method, {"proposal": "mixture"})
+    alone = evaluate.log_likelihood(vae, x[1:], method, 100, **options)
+    x[0] = 1e200
+    found = evaluate.log_likelihood(vae, x, method, 100, **options)
+    assert float(found.value[0]) == -math.inf
+    torch.testing.assert_close(found.value[1:], alone.value, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("components", [1, 3])
 def test_adapted_draws_follow_their_density(components: int) -> None:
     vae, x = bent(3, 0.05, 6)

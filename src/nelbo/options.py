@@ -187,8 +187,8 @@ class Options:
         """
         Prior p(z): "standard_normal", "mixture" (of normals, fitted to z of the training rows after
         training), "hierarchical" (two layers of latents), "vamp" (the mean of q(z|u) of learned
-        pseudo-inputs u), "flow" (a neural spline flow, which needs zuko), or "auto" (for tables
-        and images a mixture where it is better on held-out rows).
+        pseudo-inputs u), "flow" (a neural spline flow, which needs zuko), or "auto" (for tables,
+        images and wide arrays a mixture where it is better on held-out rows).
         """,
     )
     prior_options: Mapping[str, Any] | None = _option(

@@ -43,6 +43,8 @@ class Adapted:
             are. Else a power of them is, below 1 (Koblents & Míguez, 2015): a mixture that is too
             wide leads on, one of two draws does not.
         widen: How much wider than fitted the normals are.
+        of_each: Draws that a round must have for each latent dimension: with fewer the normals at
+            modes are better (digits with 16 to 32 latents).
         seed: Added to the seed of the noise for each round.
     """
 
@@ -54,7 +56,14 @@ class Adapted:
     known: float = 0.2
     least: float = 4.0
     widen: float = 1.1
+    of_each: int = 8
     seed: int = 7_000_003
+
+    def among(self, latent_dim: int) -> Adapted | None:
+        """Return this where draws are enough for the covariance of so many latents, else None."""
+        if self.draws < self.of_each * latent_dim:
+            return None
+        return self
 
     def cost(self, rows: int) -> Cost:
         """Return what it takes to adapt the mixtures of so many rows."""
@@ -70,11 +79,15 @@ class Adapted:
         def place(x: Examples, rows: Tensor) -> Around:
             parts = torch.arange(len(x), device=x.device).split(max(1, memory // size))
             at_once = rows_at_once(vae, x, row_noise.BLOCK, memory)
-            found = [
-                self.adapted(vae, x[part], known(x[part], rows[part]), seed, at_once)
-                for part in parts
-            ]
-            return Around(known(x, rows).encoder, Modes.joined(found), samples, self.own)
+            around = known(x, rows)
+            if len(parts) == 1:
+                found = self.adapted(vae, x, around, seed, at_once)
+            else:
+                found = Modes.joined([
+                    self.adapted(vae, x[part], known(x[part], rows[part]), seed, at_once)
+                    for part in parts
+                ])  # fmt: skip
+            return Around(around.encoder, found, samples, self.own)
 
         return place
 
@@ -124,11 +137,16 @@ class Adapted:
         draws, size = z.shape[1:]
         effective = weight.square().sum(1).reciprocal()
         whole = covariance(z, weight)
-        # few draws leave directions out: those of the proposals, which are wider, have them all
+        # few draws leave directions out, which those of the proposals have, and wider
         plain = covariance(z, torch.full_like(weight, 1 / draws))
         known = (effective / (effective + size))[:, None, None]
         whole = known * whole + (1 - known) * plain
-        along = (z * torch.linalg.eigh(whole)[1][:, None, :, -1]).sum(-1)
+        if self.components == 1:
+            return self._moments(z, weight, torch.ones_like(weight)[None], whole)
+        axis = torch.linalg.eigh(whole)[1][..., -1]
+        # of both signs one, whatever rounding does
+        largest = axis.gather(1, axis.abs().argmax(1, keepdim=True))
+        along = (z * (axis * largest.sign())[:, None]).sum(-1)
         order = along.argsort(1)
         below = torch.zeros_like(weight).scatter(1, order, weight.gather(1, order).cumsum(1))
         slices = (below * self.components).long().clamp_max(self.components - 1)

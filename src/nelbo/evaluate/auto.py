@@ -72,9 +72,9 @@ class Ladder:
         few_starts: Further starts of rows that the default score looks at again: with fewer than
             four a second mode is none that is known to be the last (see `modes.Distinct`).
         fewest: Draws from which on there is a Pareto k.
-        quick: How a normal is adapted to rows that the default score looks at again: for about as
-            many decodes as twice the draws would take, which leaves three times as many rows with a
-            heavy tail.
+        quick: How a normal is adapted to rows that the default score looks at again, with up to 12
+            latents: for about as many decodes as twice the draws would take, which leaves more of
+            them with a heavy tail. With more latents a covariance would need more draws.
         starts: Further starts of rows on the third rung.
         most_starts: Further starts where those still found modes that no other had found.
         first: How a normal is adapted to rows on the third rung, which then have as many draws as a
@@ -132,8 +132,11 @@ class Ladder:
         open_rows = found.khat > UNRELIABLE
         if not bool(open_rows.any()):
             return found
+        samples, quick = self.samples, self.quick.among(vae.latent_dim)
+        if quick is None:
+            samples *= 2
         rows = x[open_rows]
-        better = self.drawn(vae, rows, self.samples, self.few_starts, 50, adapted=self.quick)
+        better = self.drawn(vae, rows, samples, self.few_starts, 50, adapted=quick)
         return _replace(found, open_rows, better)
 
     def sampled(self, vae: VAE, x: Examples) -> LogLikelihood:
@@ -144,11 +147,11 @@ class Ladder:
         found = self.doubled(vae, x, found)
         open_rows = self.wanting(found)
         if bool(open_rows.any()):
-            found = _replace(found, open_rows, self.elsewhere(vae, x[open_rows]))
+            found = _improve(found, open_rows, self.elsewhere(vae, x[open_rows]))
         # few chains would miss modes, too, and not tell: such rows stay as they are, unreliable
         open_rows = self.wanting(found) & (found.khat != math.inf)
         if bool(open_rows.any()):
-            found = _replace(found, open_rows, self.annealed(vae, x[open_rows]))
+            found = _improve(found, open_rows, self.annealed(vae, x[open_rows]))
         return dataclasses.replace(found, reason=self.reason(found))
 
     def wanting(self, found: LogLikelihood) -> Tensor:
@@ -240,17 +243,24 @@ class Ladder:
             better = self.adapted(vae, x[crowded], self.most_starts, 200, self.first)
             found = _replace(found, crowded, better)
         open_rows = self.wanting(found) & (found.khat != math.inf)
-        if bool(open_rows.any()):
-            better = self.adapted(vae, x[open_rows], self.starts, 300, self.second)
-            found = _replace(found, open_rows, better)
+        for rows, starts in (
+            (open_rows & ~crowded, self.starts),
+            (open_rows & crowded, self.most_starts),
+        ):
+            if bool(rows.any()):
+                better = self.adapted(vae, x[rows], starts, 300, self.second)
+                found = _replace(found, rows, better)
         return found
 
     def adapted(
         self, vae: VAE, x: Examples, starts: int, attempt: int, adapted: Adapted
     ) -> LogLikelihood:
-        """Draw from adapted normals, as often as one round of adaptation does, or more."""
+        """Draw from adapted normals, as often as one round of adaptation does, or more; with so
+        many latents that these are too few, from normals at modes.
+        """
         samples = max(self.samples, adapted.draws)
-        return _on(Rung.ADAPTED, self.drawn(vae, x, samples, starts, attempt, ALL, adapted))
+        found = self.drawn(vae, x, samples, starts, attempt, adapted=adapted.among(vae.latent_dim))
+        return _on(Rung.ADAPTED, found)
 
     def annealed(self, vae: VAE, x: Examples) -> LogLikelihood:
         """Anneal a few chains of each row, and more where its error stays above the tolerance."""
@@ -293,6 +303,19 @@ class Ladder:
 def _on(rung: Rung, found: LogLikelihood) -> LogLikelihood:
     """Return estimates whose rows all took this rung."""
     return dataclasses.replace(found, rung=torch.full_like(found.samples, rung))
+
+
+def _improve(found: LogLikelihood, rows: Tensor, better: LogLikelihood) -> LogLikelihood:
+    """Put estimates of some rows in place, but where one was reliable, and more certain or so much
+    higher that the other must have missed a mode: all of them are lower bounds.
+    """
+    was = found.rows(rows)
+    off = (was.standard_error.square() + better.standard_error.square()).sqrt()
+    missed = was.value - better.value > 3 * off
+    kept = ~was.unreliable & (missed | (was.standard_error < better.standard_error))
+    chosen = rows.clone()
+    chosen[rows] = ~kept
+    return _replace(found, chosen, better.rows(~kept))
 
 
 def _replace(found: LogLikelihood, rows: Tensor, better: LogLikelihood) -> LogLikelihood:

@@ -17,7 +17,7 @@ __all__ = [
 import enum
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -150,6 +150,13 @@ class LogLikelihood:
             return {}
         counts = torch.bincount(self.rung, minlength=len(Rung)).tolist()
         return {rung.label: counts[rung] for rung in Rung if counts[rung]}
+
+    def rows(self, which: Tensor) -> LogLikelihood:
+        """Return the estimates of some rows."""
+        columns: dict[str, Any] = {
+            name: value[which] for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **columns)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         r"""Return the two ends of an interval for each example's log p(x), of shape (n,).

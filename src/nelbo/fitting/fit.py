@@ -232,7 +232,10 @@ def _trained(
     except KeyboardInterrupt as error:
         if not history.records:
             raise
-        return kept, {}, error
+        left = {}
+        if plan.recipe.fits_prior:
+            left = _normal("Training was interrupted before a prior was fitted to z.")
+        return kept, left, error
 
 
 def _what(kept: dict[str, Entry]) -> str:

@@ -13,7 +13,7 @@ decided by held-out log p(z), and whether the mixture is kept by held-out log p(
 
 from __future__ import annotations
 
-__all__ = ["Limits", "adopt", "aggregate", "gain", "parted", "spec_of", "untrained"]
+__all__ = ["Limits", "adopt", "aggregate", "gain", "is_fitted", "parted", "spec_of", "untrained"]
 
 import copy
 import dataclasses
@@ -54,7 +54,8 @@ class Limits:
         fallen: The standard errors by which log p(x) must have fallen for a mixture with rare
             groups to be given up.
         most: The nats of a row's difference that count.
-        groups: The number of rare groups that get a component of their own at most: the largest.
+        groups: The number of rare groups that get a component of their own at most, the largest; 0
+            looks for none.
         least: The number of rows of such a group at least; as many rows of the whole are added to
             its covariance.
         within: The variance of these, as a share of that of all z: a group is narrower than the
@@ -80,10 +81,10 @@ class Limits:
 
     @classmethod
     def of_images(cls) -> Limits:
-        """Return those of images: they are costly to judge, and have no columns with rare
-        values.
+        """Return those of images and wide arrays: they are costly to judge, and a value of one of
+        so many pixels makes no group.
         """
-        return cls(components=(1, 4, 16), judges=500)
+        return cls(components=(1, 4, 16), judges=500, groups=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,9 +153,14 @@ def spec_of(spec: Spec, model: VAE) -> Spec:
     return dataclasses.replace(spec, prior=model.prior.name, prior_options=model.prior.options)
 
 
+def is_fitted(spec: Spec) -> bool:
+    """Return whether the prior was fitted to z after training."""
+    return not spec.prior_options.get("learned", True)
+
+
 def untrained(spec: Spec, model: VAE) -> tuple[Spec, VAE]:
     """Return configuration and model with N(0, I), with which training goes on."""
-    if spec.prior_options.get("learned", True):
+    if not is_fitted(spec):
         return spec, model
     model = copy.deepcopy(model)
     model.prior = StandardNormal(model.latent_dim).to(model.device)
@@ -197,7 +203,7 @@ def aggregate(model: VAE, values: Values, schema: Schema, limits: Limits) -> Agg
 def _groups(array: np.ndarray, limits: Limits) -> np.ndarray:
     """Number the groups of rows that share their rarest value, the largest first; 0 is none."""
     group, smallest = np.zeros(len(array), dtype=int), np.full(len(array), len(array) + 1)
-    if array.ndim != 2:
+    if array.ndim != 2 or not limits.groups:
         return group
     number = 0
     for column in array.T:

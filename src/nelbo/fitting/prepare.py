@@ -257,11 +257,15 @@ def _as_before(options: Options, values: Values, before: Fitted, old: spec.Spec)
             decoder = hidden.value.decoder
         hidden = Choice(recipe.Widths(old.hidden, decoder), why)
     last = Choice("last fit", "warm_start=True goes on from there.")
-    return recipe.going_on(table, asked, facts).but(
+    found = recipe.going_on(table, asked, facts).but(
         hidden=hidden,
         scale=Choice(before.schema.scaling, why),
         start=last,
     )
+    if options.prior == "auto" and mixture.is_fitted(before.spec) and not found.fits_prior:
+        # however short this training is, and however few the rows
+        found = found.but(prior=Choice("judged", "The last fit had a prior fitted to z."))
+    return found
 
 
 def _check_possible(schema: Schema, values: Values) -> None:

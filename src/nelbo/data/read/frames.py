@@ -116,6 +116,8 @@ def narwhals_of(X: Any, name: str) -> Any:
         raise ImportError(
             f"{name} is a data frame, which needs narwhals. Install it with: pip install narwhals"
         ) from None
+    if columns_of(X) is not None:
+        check_unique(_labels(X), name)
     frame = nw.from_native(X, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         raise TypeError(
