@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["Mixture"]
 
 import functools
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -58,10 +59,13 @@ class Mixture(Prior):
         if not isinstance(learned, bool):
             raise TypeError(f"learned must be True or False, got {learned!r}.")
         self.latent_dim, self.learned = latent_dim, learned
+        # neither eye nor log: of tensors without values these import sympy, for a second
+        triangle = torch.zeros(components, latent_dim, latent_dim)
+        triangle.diagonal(dim1=1, dim2=2).fill_(1)
         values = {
-            "log_weight": torch.full((components,), 1 / components).log(),
+            "log_weight": torch.full((components,), -math.log(components)),
             "loc": torch.zeros(components, latent_dim),
-            "scale_tril": torch.eye(latent_dim).repeat(components, 1, 1),
+            "scale_tril": triangle,
         }
         for name, tensor in values.items():
             if self.learned:
