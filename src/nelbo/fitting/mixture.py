@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from .. import evaluate
@@ -249,9 +250,11 @@ def _mixture(found: Aggregate, components: int, limits: Limits) -> Mixture:
     others.
     """
     others = found.z[found.group == 0]
-    with warnings.catch_warnings():
+    body = _gaussian_mixture()(components, reg_covar=limits.ridge, random_state=0)
+    # of matrices as small as these more threads would wait for each other, a second and longer
+    with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         warnings.simplefilter("ignore")  # where EM has not converged the mixture is judged as it is
-        body = _gaussian_mixture()(components, reg_covar=limits.ridge, random_state=0).fit(others)
+        body.fit(others)
     weights = [*(body.weights_ * len(others))]
     means, covariances = [*body.means_], [*body.covariances_]
     ridge = limits.ridge * np.eye(found.z.shape[1])
