@@ -84,18 +84,25 @@ def impute(
     gone = np.isnan(source.values.array).reshape(len(source.values), -1)
     for place, rows in zip(places, values, strict=True):
         if whole is None:
-            schema = model.schema
-            names = schema.columns or [f"x{j}" for j in range(schema.n_features)]
-            if source.places is not None:  # the columns keep the order that they have in DATA
-                order = np.argsort(source.places)
-                rows, names = rows[:, order], [names[j] for j in order]
-            files.write_rows(place, rows, names, schema.columns is not None, files.named(source))
+            _write_numbers(model, source, place, rows)
         else:
             lines = write_frame(place, model.frame(rows, whole, gone))
             sys.stdout.writelines(map(visible, lines))
     if not quiet:
         told = f"{gone.sum():,} values filled in, in {gone.any(1).sum():,} of {len(gone):,} rows."
         print(visible(f"nelbo: {told}"), file=sys.stderr)
+
+
+def _write_numbers(model: Fitted, source: Data, place: str | None, rows: Any) -> None:
+    """Write rows of a table of numbers, whose columns keep the order that they have in DATA."""
+    import numpy as np
+
+    schema = model.schema
+    names = schema.columns or [f"x{j}" for j in range(schema.n_features)]
+    if source.places is not None:
+        order = np.argsort(source.places)
+        rows, names = rows[:, order], [names[j] for j in order]
+    files.write_rows(place, rows, names, schema.columns is not None, files.named(source))
 
 
 def _write_probabilities(

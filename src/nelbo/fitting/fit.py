@@ -257,9 +257,9 @@ def _prior(plan: Prepared, kept: dict[str, Entry]) -> dict[str, Entry]:
     wanted = plan.recipe.prior.value
     if not plan.recipe.fits_prior:
         return {}
-    asked_for = wanted == "fitted mixture"
     if _what(kept) == clusters.MIXTURE_KEPT:
         return {}
+    asked_for = wanted == "fitted mixture"
     if kept and wanted == "judged":
         return _normal("The closed-form start was kept, whose z are normal.")
     _, held = split(len(plan.values), plan.recipe.held_out.value, plan.seed)
@@ -273,9 +273,9 @@ def _prior(plan: Prepared, kept: dict[str, Entry]) -> dict[str, Entry]:
         found = flow.adopt(plan.vae, plan.values, plan.schema, held, options) or found
     if found:
         return {"prior": found}
-    if wanted == "fitted flow":
-        return _normal("Neither a mixture of normals nor a flow predicted held-out rows better.")
-    return _normal("A mixture of normals did not predict held-out rows better.")
+    tried = {"fitted flow": "Neither a mixture of normals nor a flow predicted"}
+    said = tried.get(wanted, "A mixture of normals did not predict")
+    return _normal(f"{said} held-out rows better.")
 
 
 def _normal(reason: str) -> dict[str, Entry]:

@@ -190,13 +190,13 @@ class Cells:
             return
         known = [word for word in words if _is_number(word)]
         odd = [word for word in words if not _is_number(word)]
-        if not odd:
-            return
         few = len(odd) <= (1 - most) * len(words) or (len(odd) == 1 and len(known) > 1)
-        if len(known) >= len(odd) and len(set(known)) > many and len(set(odd)) <= marks:
-            few = True
-        if not self.mixed and not few:
-            return
+        marked = len(known) >= len(odd) and len(set(known)) > many and len(set(odd)) <= marks
+        if odd and (self.mixed or few or marked):
+            self._refuse_mixed()
+
+    def _refuse_mixed(self) -> None:
+        """Name the first cell that is no number, and what to do."""
         row = next(i for i, w in enumerate(self.values) if w is not None and not _is_number(w))
         raise ValueError(
             f"column {self.name!r} mixes numbers and text: row {row} (counting from 0) has "

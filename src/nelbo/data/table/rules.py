@@ -117,9 +117,7 @@ class Rules:
 
     def _number(self, cells: Cells, there: Array) -> Column:
         values, whole = np.unique(there), bool((there == np.floor(there)).all())
-        span = f"{len(values):,} values, {'whole, ' if whole else ''}" + _range(there)
-        if whole and _are_dates(values):
-            span += ", which look like dates and are read as such where written as 2020-01-31"
+        span = _span(there, values, whole)
         few = self._few_values(cells, there, values, span)
         if few is not None:
             return few
@@ -305,6 +303,17 @@ def _categories(cells: Cells) -> Levels:
     if cells.ordered:
         return _levels(cells, "ordinal", f"{count:,} categories, said to be ordered")
     return _levels(cells, "categorical", f"{count:,} categories")
+
+
+def _span(there: Array, values: Array, whole: bool) -> str:
+    """Say how many different values there are, of which kind, from where to where."""
+    said = f"{len(values):,} values, "
+    if whole:
+        said += "whole, "
+    said += _range(there)
+    if whole and _are_dates(values):
+        said += ", which look like dates and are read as such where written as 2020-01-31"
+    return said
 
 
 def _range(there: Array) -> str:
