@@ -303,6 +303,18 @@ def test_adapted_draws_follow_their_density(components: int) -> None:
     assert bool(((ratio.mean(0) - 1).abs() < 4.5 * error).all())
 
 
+def test_draws_beyond_all_numbers_leave_other_rows_alone() -> None:
+    z = torch.randn(2, 60, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    weight = torch.full((2, 60), 1 / 60, dtype=torch.float64)
+    alone = Adapted(components=3).fitted(z[1:], weight[1:])[0]
+    z[0] *= 1e200
+    z[0, 0] = math.nan
+    together = Adapted(components=3).fitted(z, weight)[0]
+    for one, both in zip(alone, together, strict=True):
+        assert bool(both.loc.isfinite().all() & both.scale.isfinite().all())
+        torch.testing.assert_close(one.scale[0], both.scale[1])
+
+
 def test_weights_are_flattened_as_far_as_need_be() -> None:
     g = torch.Generator().manual_seed(1)
     spread = torch.tensor([0.1, 3.0, 30.0, math.inf])[:, None]

@@ -101,9 +101,7 @@ class Adapted:
             blocks = list(sampled_terms(vae, x, source, self.draws, own, at_once))
             z = torch.cat([terms.z for terms in blocks]).movedim(0, 1).double()
             log_weight = torch.cat([terms.log_weight for terms in blocks]).mT.double()
-            normals, log_share = self.fitted(
-                z.nan_to_num(), self.flattened(log_weight, z.shape[-1])
-            )
+            normals, log_share = self.fitted(z, self.flattened(log_weight, z.shape[-1]))
             wider = [Normal(n.loc.to(x.x), (self.widen * n.scale).to(x.x)) for n in normals]
             modes = known.modes.beside(Modes(wider, log_share.to(x.x)), self.known)
             source = Around(known.encoder, modes, self.draws, self.own)
@@ -135,6 +133,8 @@ class Adapted:
             The normals, and the logarithm of their shares, (components, n).
         """
         draws, size = z.shape[1:]
+        far = torch.finfo(torch.float32).max ** 0.5  # its square is a number, too
+        z = z.nan_to_num(0.0, far, -far).clamp(-far, far)
         effective = weight.square().sum(1).reciprocal()
         whole = covariance(z, weight)
         # few draws leave directions out, which those of the proposals have, and wider
